@@ -1,0 +1,21 @@
+"""nerfkit: scenes held in small networks. Importing it loads no torch; the parts load when they are first used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# name -> 'module:object'; a string, so that `import nerfkit` and `nerfkit --help` stay fast
+_PUBLIC = {
+    "NerfkitError": "nerfkit.scenes.errors:NerfkitError",
+}
+__all__ = ["NerfkitError", "__version__"]  # noqa: F822  resolved by __getattr__
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'nerfkit' has no attribute {name!r}")
+    module, _, attribute = _PUBLIC[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
