@@ -1,0 +1,50 @@
+"""Rays of pixels: from a photo's pose and camera to origins and unit directions in the world."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from nerfkit.scenes.cameras import CameraBatch
+
+__all__ = ["rays_from_pixels"]
+
+
+def rays_from_pixels(
+    cameras: CameraBatch, c2w: Tensor, photo_ids: Tensor, pixels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Rays, in world coordinates, through pixels of several photos.
+
+    Parameters
+    ----------
+    cameras : CameraBatch
+        One camera per photo.
+    c2w : Tensor, shape (n_photos, 4, 4)
+        Camera-to-world matrices, OpenGL camera frame, rigid.
+    photo_ids : Tensor of int64, shape (n,)
+        Photo of each pixel.
+    pixels : Tensor, shape (n, 2)
+        Column and row in pixels of that photo, centres at +0.5.
+
+    Returns
+    -------
+    rays_o : Tensor, shape (n, 3)
+        Camera centres, in units of the world.
+    rays_d : Tensor, shape (n, 3)
+        Unit directions.
+
+    Notes
+    -----
+    Differentiable in ``c2w``. Dtype of ``c2w``.
+
+    Examples
+    --------
+    >>> from nerfkit.scenes.cameras import Camera
+    >>> cameras = CameraBatch([Camera(4, 4, 2.0, 2.0, 2.0, 2.0)])
+    >>> rays_from_pixels(cameras, torch.eye(4)[None], torch.tensor([0]), torch.tensor([[4.0, 2.0]]))[1]
+    tensor([[ 0.7071,  0.0000, -0.7071]])
+    """
+    directions = cameras.directions(photo_ids, pixels).to(c2w.dtype)  # [n, 3] camera frame
+    poses = c2w[photo_ids, :3]  # [n, 3, 4]
+    rays_d = (poses[..., :3] * directions[:, None, :]).sum(-1)
+    return poses[..., 3], torch.nn.functional.normalize(rays_d, dim=-1)
