@@ -1,9 +1,9 @@
 """Cameras: intrinsics, lens distortion, pixels to directions and back.
 
 Conventions of every function here: the camera looks along -Z, +X is right and +Y is up (OpenGL); pixel ``i``
-covers ``[i, i + 1)`` with its centre at ``i + 0.5``, so the photo spans ``[0, width] x [0, height]`` from its top
-left corner. Distortion follows OpenCV: Brown's radial and tangential terms for a perspective lens, Kannala and
-Brandt's polynomial of the angle for a fisheye (https://docs.opencv.org/4.x/db/d58/group__calib3d__fisheye.html).
+covers ``[i, i + 1)`` with its centre at ``i + 0.5``, so the photo spans ``[0, width] x [0, height]`` from its
+top left corner. Distortion follows OpenCV: Brown's radial and tangential terms for a perspective lens, and
+Kannala's polynomial of the angle for a fisheye (https://docs.opencv.org/4.x/db/d58/group__calib3d__fisheye.html).
 """
 
 from __future__ import annotations
@@ -176,8 +176,8 @@ class CameraBatch:
 
     Notes
     -----
-    The number of Newton steps that undo the distortion is measured once, on a grid over each photo. Directions in
-    float64 come back to their pixel within 1e-5 px, in float32 within 2e-3 px for photos of 4000 px.
+    The number of Newton steps that undo the distortion is measured once on a grid over each photo. Directions
+    in float64 come back to their pixel within 1e-5 px, in float32 within 2e-3 px for photos of 4000 px.
 
     Examples
     --------
@@ -348,7 +348,7 @@ def _steps_needed(camera: Camera, tolerance: float) -> int:
     solvable = returns(MAX_STEPS)
     if not solvable.all():
         logger.warning(
-            "the lens distortion k=%s p=%s has no inverse in %.0f %% of a %dx%d photo; rays there are a guess",
+            "the lens distortion k=%s p=%s has no inverse in %.0f %% of a %dx%d photo: rays guessed there",
             *(camera.k, camera.p, 100 * (~solvable).mean(), camera.width, camera.height),
         )
     return next((n for n in range(1, MAX_STEPS) if returns(n)[solvable].all()), MAX_STEPS)

@@ -1,0 +1,160 @@
+"""What the json formats share: parsing with a place for each error, numbers, intrinsics."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.errors import NerfkitError
+
+from .posed import Frame
+
+__all__ = ["read_frames", "read_json"]
+
+FOCAL_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y")
+# nerfstudio's names; SIMPLE_ and RADIAL differ from OPENCV only by the coefficients they leave out
+PERSPECTIVE_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
+FISHEYE_MODELS = ("OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A json object from a file; NerfkitError with line and column where it is broken."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise NerfkitError(
+            f"broken json in line {error.lineno}, column {error.colno}: {error.msg}",
+            where=path,
+            fix="mend it there; an export that was cut off must be made again",
+        ) from None
+    except UnicodeDecodeError as error:
+        raise NerfkitError(f"is not UTF-8 text ({error.reason} at byte {error.start})", where=path) from None
+    if not isinstance(content, dict):
+        raise NerfkitError(
+            f"holds a json {type(content).__name__}; an object with 'frames' is expected", where=path
+        )
+    return content
+
+
+def read_frames(content: dict[str, Any], path: Path) -> list[Frame]:
+    """Frames of a transforms json, unchecked; each takes what it does not state itself from the root."""
+    listed = content.get("frames")
+    if not isinstance(listed, list) or not listed:
+        raise NerfkitError(
+            f"has no frames: 'frames' must be a list that is not empty; got {_short(listed)}; "
+            f"its keys are {', '.join(content) or 'none'}",
+            where=path,
+        )
+    return [_frame(entry, content, f"{path}: frame {i}") for i, entry in enumerate(listed)]
+
+
+def _frame(entry: Any, root: Mapping[str, Any], where: str) -> Frame:
+    file = entry.get("file_path") if isinstance(entry, dict) else None
+    if not isinstance(file, str) or not file:
+        raise NerfkitError(
+            f"has no file_path; got {_short(entry)}", where=where, fix="name its photo or remove it"
+        )
+    where = f"{where} ({file})"
+    mask = entry.get("mask_path")
+    return Frame(
+        file=file,
+        where=where,
+        matrix=entry.get("transform_matrix"),
+        camera=lambda width, height: _camera(entry, root, (width, height), where),
+        size=_stated_size(entry, root, where),
+        mask=mask if isinstance(mask, str) else None,
+    )
+
+
+def _number(key: str, *scopes: Mapping[str, Any], where: str) -> float | None:
+    """The number under ``key`` in the first scope that has it; None where none has."""
+    for scope in scopes:
+        if scope.get(key) is not None:
+            value = scope[key]
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise NerfkitError(f"{key} must be a finite number; got {_short(value)}", where=where)
+            return float(value)
+    return None
+
+
+def _stated_size(entry: Mapping[str, Any], root: Mapping[str, Any], where: str) -> tuple[int, int] | None:
+    width, height = (_number(key, entry, root, where=where) for key in ("w", "h"))
+    if width is None or height is None:
+        return None
+    if width < 1 or height < 1:
+        raise NerfkitError(f"w and h must be at least 1 pixel; got {width:g} and {height:g}", where=where)
+    return round(width), round(height)
+
+
+def _camera(entry: Mapping[str, Any], root: Mapping[str, Any], size: tuple[int, int], where: str) -> Camera:
+    lens = _lens(entry, root, where)
+    width, height = _stated_size(entry, root, where) or size
+
+    def number(key: str) -> float:
+        return _number(key, entry, root, where=where) or 0.0
+
+    fx, fy = _focal(entry, root, (width, height), where)
+    cx, cy = (_number(key, entry, root, where=where) for key in ("cx", "cy"))
+    return Camera(
+        width=width,
+        height=height,
+        fx=fx,
+        fy=fy,
+        cx=width / 2 if cx is None else cx,
+        cy=height / 2 if cy is None else cy,
+        lens="fisheye" if lens == "fisheye" else "perspective",
+        k=(number("k1"), number("k2"), number("k3"), number("k4")),
+        p=(0.0, 0.0) if lens == "fisheye" else (number("p1"), number("p2")),
+    )
+
+
+def _lens(entry: Mapping[str, Any], root: Mapping[str, Any], where: str) -> str:
+    model = entry.get("camera_model", root.get("camera_model"))
+    if model is None:
+        # instant-ngp has no camera_model but a flag
+        return "fisheye" if entry.get("is_fisheye", root.get("is_fisheye")) else "perspective"
+    if model in FISHEYE_MODELS:
+        return "fisheye"
+    if model in PERSPECTIVE_MODELS:
+        return "perspective"
+    raise NerfkitError(
+        f"camera_model {model!r} is not supported; known: {', '.join(PERSPECTIVE_MODELS + FISHEYE_MODELS)}",
+        where=where,
+        fix="undistort the photos to PINHOLE first",
+    )
+
+
+def _focal(
+    entry: Mapping[str, Any], root: Mapping[str, Any], size: tuple[int, int], where: str
+) -> tuple[float, float]:
+    """Focal lengths in pixels, from lengths or else angles; the frame goes before the root."""
+    for scope in (entry, root):
+        lengths = [_number(key, scope, where=where) for key in ("fl_x", "fl_y")]
+        angles = [_number(key, scope, where=where) for key in ("camera_angle_x", "camera_angle_y")]
+        for axis, key in enumerate(("camera_angle_x", "camera_angle_y")):
+            angle = angles[axis]
+            if lengths[axis] is None and angle is not None:
+                if not 0 < angle < math.pi:
+                    raise NerfkitError(f"{key} must be in radians, 0 to pi; got {angle:g}", where=where)
+                lengths[axis] = size[axis] / 2 / math.tan(angle / 2)
+        fx, fy = lengths
+        if fx is not None or fy is not None:
+            fx = fy if fx is None else fx
+            fy = fx if fy is None else fy
+            if not (fx and fy and min(fx, fy) > 0):
+                raise NerfkitError(f"the focal length must be positive; got {fx}, {fy}", where=where)
+            return fx, fy
+    raise NerfkitError(
+        f"no focal length: looked for {', '.join(FOCAL_KEYS)} in the frame and at the root",
+        where=where,
+        fix="add fl_x in pixels or camera_angle_x in radians",
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."

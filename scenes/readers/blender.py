@@ -1,0 +1,44 @@
+"""Blender folders as NeRF-synthetic has them: transforms_{train,val,test}.json (NeRF, arXiv:2003.08934)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from nerfkit.scenes.errors import NerfkitError
+
+from ._json import read_frames, read_json
+from .posed import SPLITS, PosedPhotos, pose_photos
+
+__all__ = ["read_blender"]
+
+
+def read_blender(path: Path, skip_bad: bool) -> PosedPhotos | None:
+    """Read a Blender folder; None where there is no ``transforms_{train,val,test}.json``.
+
+    Notes
+    -----
+    A split that has a json is taken as listed and one that has none is empty. Where ``transforms_train.json``
+    is the only one, nothing is listed as held out and :func:`split_by_rule` divides it.
+    """
+    if path.is_file() and not re.fullmatch(r"transforms_(train|val|test)\.json", path.name):
+        return None
+    root = path.parent if path.is_file() else path
+    files = {split: root / f"transforms_{split}.json" for split in SPLITS}
+    present = [split for split in SPLITS if files[split].is_file()]
+    if not present:
+        return None
+    if "train" not in present:
+        if (root / "transforms.json").is_file():
+            return None
+        names = ", ".join(files[split].name for split in present)
+        raise NerfkitError(
+            f"has {names} but no transforms_train.json", where=root, fix="add the training views"
+        )
+    frames = []
+    for split in present:
+        listed = read_frames(read_json(files[split]), files[split])
+        for frame in listed:
+            frame.split = split if len(present) > 1 else None
+        frames += listed
+    return pose_photos(frames, root, "blender", skip_bad=skip_bad)

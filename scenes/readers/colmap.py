@@ -1,0 +1,273 @@
+"""COLMAP's sparse models, binary and text, beside their photos (https://colmap.github.io/format.html)."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.errors import NerfkitError
+
+from .posed import Frame, PosedPhotos, pose_photos
+
+__all__ = ["read_colmap"]
+
+logger = logging.getLogger(__name__)
+
+# folders that may hold a model, or numbered models; the first that does is read
+MODEL_FOLDERS = ("sparse", "colmap/sparse", "sparse_txt", "colmap/sparse_txt", ".")
+# name -> (number in cameras.bin, lens, what its parameters are); COLMAP, src/colmap/sensor/models.h
+MODELS = {
+    "SIMPLE_PINHOLE": (0, "perspective", "f cx cy"),
+    "PINHOLE": (1, "perspective", "fx fy cx cy"),
+    "SIMPLE_RADIAL": (2, "perspective", "f cx cy k1"),
+    "RADIAL": (3, "perspective", "f cx cy k1 k2"),
+    "OPENCV": (4, "perspective", "fx fy cx cy k1 k2 p1 p2"),
+    "OPENCV_FISHEYE": (5, "fisheye", "fx fy cx cy k1 k2 k3 k4"),
+    "SIMPLE_RADIAL_FISHEYE": (8, "fisheye", "f cx cy k1"),
+    "RADIAL_FISHEYE": (9, "fisheye", "f cx cy k1 k2"),
+}
+# known by name only, so that the message can name them
+UNSUPPORTED = {6: "FULL_OPENCV", 7: "FOV", 10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE"}
+# w2c with +Y down and +Z forward (OpenCV) to OpenGL: the camera's second and third axes change sign
+FLIP_YZ = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+@dataclass
+class _Image:
+    name: str
+    camera_id: int
+    quaternion: tuple[float, ...]  # w x y z
+    translation: tuple[float, ...]
+
+
+@dataclass
+class _Model:
+    folder: Path
+    cameras: dict[int, Camera]
+    images: list[_Image]
+
+
+def read_colmap(path: Path, skip_bad: bool) -> PosedPhotos | None:
+    """Read a COLMAP model and its photos in ``images``; None where there is no model.
+
+    Notes
+    -----
+    Of several models (``sparse/0``, ``sparse/1``) the one with most images is read. Photos are sorted by
+    name. Poses are for the pixels as stored: COLMAP ignores EXIF orientation (colmap#1456), so it is applied only
+    where the model's size says so. Rigs and frames of COLMAP 4 and the points are not read.
+    """
+    if path.is_file():
+        return None
+    folders = _model_folders(path)
+    if not folders:
+        return None
+    models = [_read_model(folder) for folder in folders]
+    model = max(models, key=lambda m: len(m.images))
+    if len(models) > 1:
+        counts = ", ".join(f"{m.folder.relative_to(path)} ({len(m.images)} images)" for m in models)
+        logger.warning(
+            "%s: %d models: %s; reading %s", path, len(models), counts, model.folder.relative_to(path)
+        )
+    if not model.images:
+        raise NerfkitError("the model has no images", where=model.folder, fix="reconstruct it again")
+    photos = path / "images"
+    if not photos.is_dir():
+        smaller = ", ".join(sorted(p.name for p in path.glob("images_*")))
+        raise NerfkitError(
+            f"no folder 'images' beside the model{f' (found {smaller})' if smaller else ''}",
+            where=path,
+            fix="put the photos there" + (", or rename the folder to images" if smaller else ""),
+        )
+    images = sorted(model.images, key=lambda image: image.name)
+    frames = [_frame(image, model) for image in images]
+    return pose_photos(frames, path, "colmap", skip_bad=skip_bad, exif_by_default=False)
+
+
+def _model_folders(path: Path) -> list[Path]:
+    for name in MODEL_FOLDERS:
+        parent = path / name
+        if not parent.is_dir():
+            continue
+        numbered = sorted((p for p in parent.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+        folders = [p for p in (*numbered, parent) if _suffix(p)]
+        if folders:
+            return folders
+    return []
+
+
+def _suffix(folder: Path) -> str | None:
+    """The kind of model in a folder, binary before text; None where there is none."""
+    kinds = (
+        s for s in (".bin", ".txt") if all((folder / f"{n}{s}").is_file() for n in ("cameras", "images"))
+    )
+    return next(kinds, None)
+
+
+def _read_model(folder: Path) -> _Model:
+    if _suffix(folder) == ".txt":
+        return _Model(folder, _cameras_txt(folder / "cameras.txt"), _images_txt(folder / "images.txt"))
+    return _Model(folder, _cameras_bin(folder / "cameras.bin"), _images_bin(folder / "images.bin"))
+
+
+def _frame(image: _Image, model: _Model) -> Frame:
+    where = f"{model.folder}: image {image.name!r}"
+    camera = model.cameras.get(image.camera_id)
+    if camera is None:
+        raise NerfkitError(
+            f"its camera {image.camera_id} is not in the model", where=where, fix="export the model again"
+        )
+    return Frame(
+        file=f"images/{image.name}",
+        where=where,
+        matrix=_c2w(image),
+        camera=lambda width, height: camera,
+        size=(camera.width, camera.height),
+    )
+
+
+def _c2w(image: _Image) -> np.ndarray:
+    quaternion = np.array(image.quaternion)
+    w, x, y, z = quaternion / max(np.linalg.norm(quaternion), 1e-300)
+    w2c = np.eye(4)
+    w2c[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    w2c[:3, 3] = image.translation
+    c2w = np.eye(4)
+    c2w[:3, :3] = w2c[:3, :3].T
+    c2w[:3, 3] = -w2c[:3, :3].T @ w2c[:3, 3]
+    return c2w @ FLIP_YZ
+
+
+def _camera(model: str, width: int, height: int, params: list[float], where: str) -> Camera:
+    if model not in MODELS:
+        raise NerfkitError(
+            f"camera model {model} is not supported; supported are {', '.join(MODELS)}",
+            where=where,
+            fix="undistort the photos with `colmap image_undistorter` and read its result",
+        )
+    _, lens, names = MODELS[model]
+    if len(params) != len(names.split()):
+        raise NerfkitError(
+            f"{model} takes {len(names.split())} parameters ({names}); got {len(params)}", where=where
+        )
+    value = dict(zip(names.split(), params, strict=True))
+    try:
+        return Camera(
+            width,
+            height,
+            value.get("fx", value.get("f", 0.0)),
+            value.get("fy", value.get("f", 0.0)),
+            value["cx"],
+            value["cy"],
+            "fisheye" if lens == "fisheye" else "perspective",
+            (value.get("k1", 0.0), value.get("k2", 0.0), value.get("k3", 0.0), value.get("k4", 0.0)),
+            (value.get("p1", 0.0), value.get("p2", 0.0)),
+        )
+    except ValueError as error:
+        raise NerfkitError(str(error), where=where, fix="export the model again") from None
+
+
+class _Bytes:
+    """Reads little-endian structures from a file, one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.data, self.at = path, path.read_bytes(), 0
+
+    def take(self, layout: str) -> tuple:
+        layout = "<" + layout
+        try:
+            values = struct.unpack_from(layout, self.data, self.at)
+        except struct.error:
+            raise self._cut() from None
+        self.at += struct.calcsize(layout)
+        return values
+
+    def text(self) -> str:
+        end = self.data.find(b"\0", self.at)
+        if end < 0:
+            raise self._cut()
+        start, self.at = self.at, end + 1
+        return self.data[start:end].decode("utf-8", errors="replace")
+
+    def skip(self, n_bytes: int) -> None:
+        if self.at + n_bytes > len(self.data):
+            raise self._cut()
+        self.at += n_bytes
+
+    def _cut(self) -> NerfkitError:
+        return NerfkitError(
+            f"is cut off at byte {len(self.data)}", where=self.path, fix="copy or export it again"
+        )
+
+
+def _cameras_bin(path: Path) -> dict[int, Camera]:
+    names = {number: (name, len(params.split())) for name, (number, _, params) in MODELS.items()}
+    data, cameras = _Bytes(path), {}
+    for _ in range(data.take("Q")[0]):
+        camera_id, number, width, height = data.take("iiQQ")
+        name, n_params = names.get(number, (UNSUPPORTED.get(number, f"number {number}"), 0))
+        params = list(data.take(f"{n_params}d"))
+        cameras[camera_id] = _camera(name, width, height, params, f"{path}: camera {camera_id}")
+    return cameras
+
+
+def _images_bin(path: Path) -> list[_Image]:
+    data, images = _Bytes(path), []
+    for _ in range(data.take("Q")[0]):
+        _, *pose, camera_id = data.take("i7di")
+        name = data.text()
+        data.skip(24 * data.take("Q")[0])  # points: x, y as double, id as int64
+        images.append(_Image(name, camera_id, tuple(pose[:4]), tuple(pose[4:])))
+    return images
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.startswith("#"):
+            yield number, line.strip()
+
+
+def _cameras_txt(path: Path) -> dict[int, Camera]:
+    cameras = {}
+    for number, line in _lines(path):
+        if not line:
+            continue
+        where = f"{path}: line {number}"
+        try:
+            camera_id, model, width, height, *params = line.split()
+            size, values = (int(width), int(height)), [float(v) for v in params]
+            key = int(camera_id)
+        except ValueError:
+            raise NerfkitError(
+                f"expected 'CAMERA_ID MODEL WIDTH HEIGHT PARAMS'; got {line[:60]!r}", where=where
+            ) from None
+        cameras[key] = _camera(model, *size, values, where)
+    return cameras
+
+
+def _images_txt(path: Path) -> list[_Image]:
+    images = []
+    lines = _lines(path)
+    for number, line in lines:
+        if not line:
+            continue
+        try:
+            _, *pose, camera_id, name = line.split(maxsplit=9)
+            values = [float(v) for v in pose]
+            images.append(_Image(name, int(camera_id), tuple(values[:4]), tuple(values[4:])))
+        except ValueError:
+            expected = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
+            raise NerfkitError(
+                f"expected '{expected}'; got {line[:60]!r}", where=f"{path}: line {number}"
+            ) from None
+        next(lines, None)  # the image's points, a line that may be empty
+    return images

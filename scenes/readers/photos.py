@@ -1,0 +1,326 @@
+"""Photos into arrays: headers, decoding in threads, EXIF orientation, alpha, downscaling by area averaging.
+
+Pixels stay uint8: a scene of 300 photos of 2 Mpx takes 1.9 GB as it is and would take 7.5 GB in float32.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import struct
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.errors import NerfkitError
+
+if TYPE_CHECKING:
+    from .posed import PosedPhotos
+
+__all__ = [
+    "LoadedPhotos",
+    "PhotoHeader",
+    "area_resize",
+    "fit_camera",
+    "load_photos",
+    "map_in_threads",
+    "read_header",
+    "read_photo",
+    "some",
+]
+
+logger = logging.getLogger(__name__)
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+# a listed size of another aspect than the photo's belongs to another photo or another crop
+ASPECT_TOLERANCE = 0.01
+EXIF_ORIENTATION = 0x0112
+# EXIF orientations that swap width and height
+TRANSPOSING = (5, 6, 7, 8)
+# first letter of Pillow's modes with more than 8 bits a channel: I, I;16, F
+WIDE_MODES = "IF"
+
+
+@dataclass
+class LoadedPhotos:
+    """Pixels and the cameras that fit them.
+
+    Parameters
+    ----------
+    images : list of ndarray of uint8, shape (h, w, 3 or 4)
+        RGB, or RGBA with straight alpha where the file has a pixel that is not opaque.
+    cameras : list of Camera
+        Of the images as they are here.
+    downscale : float
+        Factor by which the sides were divided.
+    """
+
+    images: list[np.ndarray]
+    cameras: list[Camera]
+    downscale: float
+
+
+@dataclass(frozen=True)
+class PhotoHeader:
+    """Size of a photo as stored, and its EXIF orientation (1 to 8; 1 is upright)."""
+
+    size: tuple[int, int]
+    orientation: int
+
+    @property
+    def turns(self) -> bool:
+        """Whether EXIF asks for any turning."""
+        return self.orientation in range(2, 9)
+
+    @property
+    def turned_size(self) -> tuple[int, int]:
+        """Size after turning."""
+        width, height = self.size
+        return (height, width) if self.orientation in TRANSPOSING else (width, height)
+
+
+def load_photos(
+    photos: PosedPhotos,
+    indices: Sequence[int],
+    downscale: float | None = None,
+    max_side: int | None = None,
+    threads: int | None = None,
+) -> LoadedPhotos:
+    """Load photos as uint8, turned upright and downscaled by area averaging.
+
+    Parameters
+    ----------
+    photos : PosedPhotos
+    indices : sequence of int
+        Which of them, in the order wanted.
+    downscale : float, optional
+        Divides each side, which is then rounded; 1 or more, may be fractional.
+    max_side : int, optional
+        Without ``downscale``: the smallest factor by which no photo of the scene has a longer side.
+    threads : int, optional
+        Photos decoded at the same time; all usable cores unless given.
+
+    Returns
+    -------
+    loaded : LoadedPhotos
+
+    Raises
+    ------
+    NerfkitError
+        A photo that cannot be decoded or has another size than its camera, by name.
+    """
+    factor = _factor(photos.cameras, downscale, max_side)
+    targets = [_downscaled(photos.cameras[index], factor) for index in indices]
+    n_bytes = 3 * sum(camera.width * camera.height for camera in targets)
+    logger.info("loading %d photos, downscale %g, about %.0f MB", len(indices), factor, n_bytes / 1e6)
+
+    def load(index: int) -> tuple[np.ndarray, Camera]:
+        uses_exif = photos.uses_exif is None or photos.uses_exif[index]
+        path = photos.root / photos.files[index]
+        image = read_photo(path, uses_exif)
+        camera = _downscaled(fit_camera(photos.cameras[index], image.shape[1], image.shape[0], path), factor)
+        return area_resize(image, camera.width, camera.height), camera
+
+    pairs = map_in_threads(load, indices, threads)
+    deep = [photos.files[index] for index in indices if _bits(photos.root / photos.files[index]) == 16]
+    if deep:
+        logger.info("%d photos have 16 bits a channel and are read as 8: %s", len(deep), some(deep))
+    return LoadedPhotos([image for image, _ in pairs], [camera for _, camera in pairs], factor)
+
+
+def fit_camera(camera: Camera, width: int, height: int, path: Path) -> Camera:
+    """The camera rescaled to a photo of ``width`` x ``height``; NerfkitError where the aspect differs."""
+    if (camera.width, camera.height) == (width, height):
+        return camera
+    if abs(camera.width * height / (camera.height * width) - 1) > ASPECT_TOLERANCE:
+        raise NerfkitError(
+            f"the photo has {width}x{height} pixels, its intrinsics are for {camera.width}x{camera.height}",
+            where=path,
+            fix="give the photo the poses were made with, or correct w and h",
+        )
+    return camera.resized(width, height)
+
+
+def read_header(path: Path) -> PhotoHeader:
+    """Size and EXIF orientation without decoding the pixels."""
+    with _opened(path) as image:
+        return PhotoHeader(image.size, _orientation(image))
+
+
+def read_photo(path: Path, uses_exif: bool = True) -> np.ndarray:
+    """One photo as uint8 RGB, or RGBA where it has a pixel that is not opaque.
+
+    Parameters
+    ----------
+    path : Path
+    uses_exif : bool
+        Turn it as its EXIF orientation says.
+
+    Returns
+    -------
+    image : ndarray of uint8, shape (h, w, 3 or 4)
+    """
+    with _opened(path) as image:
+        try:
+            image.load()
+            turns = uses_exif and _orientation(image) != 1
+            return _to_rgb(ImageOps.exif_transpose(image) if turns else image, path)
+        except (
+            OSError,
+            SyntaxError,
+            ValueError,
+        ) as error:  # Pillow's decoders raise all three on broken data
+            raise NerfkitError(f"cannot be decoded ({error})", where=path, fix=_BAD_PHOTO) from error
+
+
+def area_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Shrink by averaging over each new pixel's exact area, alpha premultiplied.
+
+    Parameters
+    ----------
+    image : ndarray of uint8, shape (h, w, 3 or 4)
+    width, height : int
+        New size, at most the old one.
+
+    Returns
+    -------
+    small : ndarray of uint8, shape (height, width, 3 or 4)
+
+    Notes
+    -----
+    Pillow's BOX filter takes or leaves whole pixels, which moves the content by up to half a pixel at
+    fractional factors; here a pixel that two new ones share counts for both by its overlap. At whole factors
+    the two agree.
+    """
+    if image.shape[:2] == (height, width):
+        return image
+    work = image.astype(np.float32)
+    if image.shape[2] == 4:
+        work[..., :3] *= work[..., 3:] / 255
+    small = _average_rows(_average_rows(work, height).swapaxes(0, 1), width).swapaxes(0, 1)
+    if image.shape[2] == 4:
+        small[..., :3] *= 255 / np.maximum(small[..., 3:], 1e-6)
+    return np.ascontiguousarray((small + 0.5).clip(0, 255).astype(np.uint8))
+
+
+def map_in_threads(
+    function: Callable[[In], Out], items: Sequence[In], threads: int | None = None
+) -> list[Out]:
+    """``[function(item) for item in items]`` on all usable cores; the first error stops the rest."""
+    with ThreadPoolExecutor(threads or _usable_cores()) as pool:
+        futures = [pool.submit(function, item) for item in items]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def some(names: Sequence[str]) -> str:
+    """A few names, for a message."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _usable_cores() -> int:
+    # cores that this process may use; a container often has fewer than the machine (Linux only)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+_BAD_PHOTO = "replace it, or go on without it (--skip-bad)"
+
+
+def _opened(path: Path) -> Image.Image:
+    if path.stat().st_size == 0:
+        raise NerfkitError("the photo is empty (0 bytes)", where=path, fix=_BAD_PHOTO)
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError:
+        raise NerfkitError("is not an image that can be read", where=path, fix=_BAD_PHOTO) from None
+    except Image.DecompressionBombError as error:
+        raise NerfkitError(f"has too many pixels ({error})", where=path, fix=_BAD_PHOTO) from None
+    except (OSError, SyntaxError, ValueError) as error:
+        raise NerfkitError(f"cannot be read ({error})", where=path, fix=_BAD_PHOTO) from error
+
+
+def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+    if image.mode[0] in WIDE_MODES:
+        return _wide_to_rgb(image, path)
+    if image.has_transparency_data:
+        rgba = np.asarray(image.convert("RGBA"))
+        return rgba if (rgba[..., 3] < 255).any() else np.ascontiguousarray(rgba[..., :3])
+    return np.asarray(image.convert("RGB"))
+
+
+def _wide_to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+    """Grey photos of 16 bits; Pillow's own conversion clips them to 255."""
+    values = np.asarray(image)
+    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+        raise NerfkitError(
+            f"has {image.mode!r} pixels, {values.min():g} to {values.max():g}; 8 or 16 bits can be read",
+            where=path,
+            fix="save it as PNG or JPEG",
+        )
+    grey = np.round(values.astype(np.float32) / 257).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=-1)
+
+
+def _bits(path: Path) -> int:
+    """Bits a channel of a photo, 8 or 16; Pillow reads 16-bit colour as 8 without a word."""
+    with _opened(path) as image:
+        if image.mode[0] in WIDE_MODES:
+            return 16
+        is_png = image.format == "PNG"
+    # a PNG's IHDR chunk comes first; its bit depth is the 25th byte (PNG specification, 11.2.1)
+    with path.open("rb") as file:
+        return 16 if is_png and file.read(25)[24] == 16 else 8
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except (OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return 1  # a damaged EXIF block is no reason to lose the photo
+
+
+def _downscaled(camera: Camera, factor: float) -> Camera:
+    return camera.resized(max(1, round(camera.width / factor)), max(1, round(camera.height / factor)))
+
+
+def _factor(cameras: Sequence[Camera], downscale: float | None, max_side: int | None) -> float:
+    if downscale is not None:
+        if not (math.isfinite(downscale) and downscale >= 1):
+            raise NerfkitError(
+                f"downscale must be 1 or more; got {downscale}", fix="1 keeps the photos' size"
+            )
+        return float(downscale)
+    if max_side is None:
+        return 1.0
+    if max_side < 1:
+        raise NerfkitError(f"max_side must be 1 pixel or more; got {max_side}")
+    # over the whole scene, so that its splits have one resolution
+    return max(1.0, max(max(camera.width, camera.height) for camera in cameras) / max_side)
+
+
+def _average_rows(image: np.ndarray, n_rows: int) -> np.ndarray:
+    """Area average along axis 0: each new row is the weighted sum of the few old ones it overlaps."""
+    scale = image.shape[0] / n_rows
+    starts = np.arange(n_rows) * scale
+    ends = starts + scale
+    first = np.floor(starts).astype(int)
+    total = np.zeros((n_rows, *image.shape[1:]), np.float32)
+    for tap in range(math.ceil(scale) + 1):
+        row = first + tap
+        overlap = (np.minimum(ends, row + 1) - np.maximum(starts, row)).clip(0) / scale
+        total += image[row.clip(max=image.shape[0] - 1)] * overlap.astype(np.float32)[:, None, None]
+    return total

@@ -1,0 +1,345 @@
+"""What every reader returns, and the checks that all formats share: photos, matrices, sizes, splits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.errors import NerfkitError
+
+from .photos import PhotoHeader, fit_camera, map_in_threads, read_header, read_photo, some
+
+__all__ = ["Frame", "PosedPhotos", "pose_photos", "split_by_rule"]
+
+logger = logging.getLogger(__name__)
+
+# suffixes tried, in this order, where a file_path has none
+SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
+# Blender's exports carry float noise of 1e-7, hand-typed matrices 1e-4
+RIGID_TOLERANCE = 1e-3
+SPLITS = ("train", "val", "test")
+
+
+@dataclass
+class PosedPhotos:
+    """Photos with their cameras and poses, in the input's own world frame and scale; no pixels.
+
+    Parameters
+    ----------
+    name : str
+        The scene's name: its folder's.
+    root : Path
+        Folder that ``files`` are relative to.
+    format : str
+        ``"blender"``, ``"transforms"`` or ``"colmap"``.
+    files : list of str
+        Photos that exist, in listed order, with their suffix.
+    cameras : list of Camera
+        One per photo, for the photo at full size as :func:`load_photos` turns it.
+    c2w : ndarray of float64, shape (n, 4, 4)
+        Camera-to-world, rigid, OpenGL camera (+X right, +Y up, -Z forward).
+    splits : dict of str to list of int
+        Indices of "train", "val" and "test".
+    skipped : list of str
+        Photos as listed that are absent or, with ``skip_bad``, unusable.
+    masks : list of Path or None, optional
+        Black where a photo is to be ignored.
+    uses_exif : list of bool, optional
+        Whether a photo is turned as its EXIF orientation says; None turns all.
+    hints : dict
+        What else the format says about the scene, such as ``aabb_scale``.
+    """
+
+    name: str
+    root: Path
+    format: str
+    files: list[str]
+    cameras: list[Camera]
+    c2w: np.ndarray
+    splits: dict[str, list[int]]
+    skipped: list[str] = field(default_factory=list)
+    masks: list[Path | None] | None = None
+    uses_exif: list[bool] | None = None
+    hints: dict[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+
+@dataclass
+class Frame:
+    """One listed photo as a reader found it, unchecked.
+
+    Parameters
+    ----------
+    file : str
+        The photo as listed, relative to the root; the suffix may be missing.
+    where : str
+        File and frame, for messages.
+    matrix : object
+        Camera-to-world as the format gives it, OpenGL; checked by :func:`check_c2w`.
+    camera : callable
+        ``(width, height) -> Camera`` of the photo as loaded; may raise NerfkitError.
+    size : tuple of int, optional
+        Width and height that the format states.
+    split : str, optional
+        The split that the format puts it in; None leaves it out, where any frame has one.
+    mask : str, optional
+        Mask file, relative to the root.
+    """
+
+    file: str
+    where: str
+    matrix: Any
+    camera: Callable[[int, int], Camera]
+    size: tuple[int, int] | None = None
+    split: str | None = None
+    mask: str | None = None
+
+
+def split_by_rule(n_views: int) -> dict[str, list[int]]:
+    """Split where none is listed: every 8th view is held out for test, and every 8th from the 4th on for val.
+
+    Examples
+    --------
+    >>> split_by_rule(10)
+    {'train': [1, 2, 3, 5, 6, 7, 9], 'val': [4], 'test': [0, 8]}
+    """
+    return {
+        "train": [i for i in range(n_views) if i % 4],
+        "val": list(range(4, n_views, 8)),
+        "test": list(range(0, n_views, 8)),
+    }
+
+
+def pose_photos(
+    frames: Sequence[Frame],
+    root: Path,
+    format: str,
+    *,
+    skip_bad: bool,
+    exif_by_default: bool = True,
+    hints: dict[str, Any] | None = None,
+) -> PosedPhotos:
+    """Check listed frames and keep those whose photos exist.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        In listed order.
+    root : Path
+        Folder that the frames' files are relative to.
+    format : str
+        Name of the format.
+    skip_bad : bool
+        Leave a bad frame out and name it, rather than raise.
+    exif_by_default : bool
+        Whether EXIF orientation counts where the stated size does not tell.
+    hints : dict, optional
+        Passed on.
+    """
+    found = [(frame, find_photo(root, frame.file)) for frame in frames]
+    absent = [frame.file for frame, photo in found if photo is None]
+    if len(absent) == len(frames):
+        raise NerfkitError(
+            f"none of the {len(frames)} listed photos exists; the first is {absent[0]!r}",
+            where=root,
+            fix="put the photos beside the poses under the names listed",
+        )
+    if absent:
+        logger.warning(
+            "%s: %d of %d listed photos are absent and skipped: %s",
+            root,
+            len(absent),
+            len(frames),
+            some(absent),
+        )
+    present = [(frame, photo) for frame, photo in found if photo is not None]
+    views, bad = _check_frames(present, root, skip_bad, exif_by_default)
+    skipped = [frame.file for frame, photo in found if photo is None or frame.file in bad]
+    kept = [view.frame for view in views]
+    is_listed = any(frame.split for frame in frames)
+    splits = _listed_splits(kept) if is_listed else split_by_rule(len(kept))
+    if len(splits["train"]) < 2:
+        raise NerfkitError(
+            f"{len(views)} usable photos, {len(splits['train'])} of them for training; a scene needs at least "
+            "2 to train on, so 3 where one is held out for test",
+            where=root,
+            fix="add photos; 30 or more make a good scene",
+        )
+    _report(views, root)
+    has_masks = any(frame.mask for frame in kept)
+    return PosedPhotos(
+        name=root.resolve().name,
+        root=root,
+        format=format,
+        files=[view.file for view in views],
+        cameras=[view.camera for view in views],
+        c2w=np.stack([view.c2w for view in views]),
+        splits=splits,
+        skipped=skipped,
+        masks=[_mask(root, frame) for frame in kept] if has_masks else None,
+        uses_exif=[view.uses_exif for view in views],
+        hints=hints or {},
+    )
+
+
+def find_photo(root: Path, file: str) -> str | None:
+    """The photo ``file`` below ``root`` with its suffix, slashes forward; None where there is none."""
+    plain = Path(file.replace("\\", "/"))  # exports from Windows
+    candidates = [plain] if plain.suffix.lower() in {s.lower() for s in SUFFIXES} else []
+    candidates += [plain.with_name(plain.name + suffix) for suffix in SUFFIXES] if not candidates else []
+    candidates += [plain] if plain not in candidates else []
+    return next((c.as_posix() for c in candidates if (root / c).is_file()), None)
+
+
+def check_c2w(matrix: Any, where: str) -> np.ndarray:
+    """A rigid 4x4 camera-to-world matrix, or a NerfkitError that says what is wrong with this one.
+
+    Parameters
+    ----------
+    matrix : object
+        4x4 or 3x4 numbers; the rotation may carry a uniform scale, which is removed.
+    where : str
+        File and frame, for the message.
+    """
+    expected = "transform_matrix must be 4x4 numbers, camera to world, rotation and translation"
+    if matrix is None:
+        raise NerfkitError(
+            "has no transform_matrix", where=where, fix="add one, or leave the frame out (--skip-bad)"
+        )
+
+    def wrong(found: str) -> NerfkitError:
+        return NerfkitError(
+            f"{expected}; {found}", where=where, fix="mend it, or leave the frame out (--skip-bad)"
+        )
+
+    try:
+        c2w = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise wrong("this one holds something that is not a number, or rows of unequal length") from None
+    if c2w.shape == (3, 4):
+        c2w = np.vstack([c2w, [0.0, 0.0, 0.0, 1.0]])
+    if c2w.shape != (4, 4):
+        raise wrong(f"this one has shape {'x'.join(map(str, c2w.shape)) or 'of a single number'}")
+    if not np.isfinite(c2w).all():
+        raise wrong("this one holds NaN or infinity")
+    if np.abs(c2w[3] - [0, 0, 0, 1]).max() > RIGID_TOLERANCE:
+        raise wrong(f"its last row is {c2w[3].tolist()} instead of 0 0 0 1 (is it transposed?)")
+    determinant = np.linalg.det(c2w[:3, :3])
+    scale = np.cbrt(abs(determinant))
+    if scale < 1e-9 * max(1.0, np.abs(c2w).max()):
+        raise wrong("this one is singular: its rotation part has determinant 0")
+    rotation = c2w[:3, :3] / scale
+    shear = np.abs(rotation.T @ rotation - np.eye(3)).max()
+    if shear > RIGID_TOLERANCE:
+        raise wrong(f"its rotation part is not orthonormal (off by {shear:.2g}, allowed {RIGID_TOLERANCE})")
+    if determinant < 0:
+        raise wrong("this one mirrors the world (its determinant is negative)")
+    c2w[:3, :3] = rotation
+    c2w[3] = [0.0, 0.0, 0.0, 1.0]
+    return c2w
+
+
+@dataclass
+class _View:
+    frame: Frame
+    file: str
+    camera: Camera
+    c2w: np.ndarray
+    uses_exif: bool
+    header: PhotoHeader
+
+
+def _check_frames(
+    present: Sequence[tuple[Frame, str]], root: Path, skip_bad: bool, exif_by_default: bool
+) -> tuple[list[_View], set[str]]:
+    def check(item: tuple[Frame, str]) -> _View | NerfkitError:
+        frame, file = item
+        try:
+            return _check_frame(frame, file, root, exif_by_default, decode=skip_bad)
+        except NerfkitError as error:
+            if not skip_bad:
+                raise
+            return error
+
+    results = map_in_threads(check, present)
+    views = [result for result in results if isinstance(result, _View)]
+    bad = {
+        frame.file: result
+        for (frame, _), result in zip(present, results, strict=True)
+        if isinstance(result, NerfkitError)
+    }
+    for file, error in bad.items():
+        logger.warning("skipped %s: %s", file, error)
+    return views, set(bad)
+
+
+def _check_frame(frame: Frame, file: str, root: Path, exif_by_default: bool, decode: bool) -> _View:
+    c2w = check_c2w(frame.matrix, frame.where)
+    header = read_header(root / file)
+    if decode:
+        read_photo(root / file)
+    uses_exif = header.turns and _is_upright(header, frame.size, exif_by_default)
+    width, height = header.turned_size if uses_exif else header.size
+    camera = fit_camera(frame.camera(width, height), width, height, root / file)
+    return _View(frame, file, camera, c2w, uses_exif, header)
+
+
+def _is_upright(header: PhotoHeader, stated: tuple[int, int] | None, default: bool) -> bool:
+    """Whether the stated size is that of the photo as turned, not as stored; the default where it fits both."""
+    if stated is None or header.size == header.turned_size:
+        return default
+    stored, turned = (_aspect_gap(stated, size) for size in (header.size, header.turned_size))
+    return default if stored == turned else turned < stored
+
+
+def _aspect_gap(a: tuple[int, int], b: tuple[int, int]) -> float:
+    return abs(a[0] * b[1] - a[1] * b[0])
+
+
+def _listed_splits(frames: Sequence[Frame]) -> dict[str, list[int]]:
+    return {split: [i for i, frame in enumerate(frames) if frame.split == split] for split in SPLITS}
+
+
+def _mask(root: Path, frame: Frame) -> Path | None:
+    if frame.mask is None:
+        return None
+    found = find_photo(root, frame.mask)
+    if found is None:
+        raise NerfkitError(
+            f"mask {frame.mask!r} does not exist", where=frame.where, fix="restore it or drop mask_path"
+        )
+    return root / found
+
+
+def _report(views: Sequence[_View], root: Path) -> None:
+    """Say once, for the whole scene, what was adapted."""
+    rescaled = [v for v in views if v.frame.size and v.frame.size != (v.camera.width, v.camera.height)]
+    if rescaled:
+        view = rescaled[0]
+        logger.info(
+            "%s: intrinsics of %d photos rescaled to the photos' size (%s: listed %dx%d, photo %dx%d)",
+            *(
+                root,
+                len(rescaled),
+                view.file,
+                *(view.frame.size or ()),
+                view.camera.width,
+                view.camera.height,
+            ),
+        )
+    turning = [v for v in views if v.header.turns]
+    if turning:
+        as_stored = [v.file for v in turning if not v.uses_exif]
+        logger.warning(
+            "%s: %d photos have an EXIF orientation; %d are turned by it, %d stay as stored because the poses "
+            "were made for the stored pixels: %s",
+            *(root, len(turning), len(turning) - len(as_stored), len(as_stored), some(as_stored) or "none"),
+        )

@@ -1,0 +1,61 @@
+"""transforms.json as instant-ngp and nerfstudio write it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from nerfkit.scenes.errors import NerfkitError
+
+from ._json import read_frames, read_json
+from .posed import SPLITS, Frame, PosedPhotos, pose_photos
+
+__all__ = ["read_transforms"]
+
+# what the scene says about itself beyond photos and poses
+HINTS = (
+    "aabb_scale",
+    "scale",
+    "offset",
+    "applied_transform",
+    "applied_scale",
+    "orientation_override",
+    "ply_file_path",
+)
+
+
+def read_transforms(path: Path, skip_bad: bool) -> PosedPhotos | None:
+    """Read ``transforms.json``, or the json file that ``path`` is; None where there is none."""
+    file = path / "transforms.json" if path.is_dir() else path
+    if file.suffix.lower() != ".json" or not file.is_file():
+        return None
+    content = read_json(file)
+    frames = read_frames(content, file)
+    _apply_lists(frames, content, file)
+    hints = {key: content[key] for key in HINTS if key in content}
+    return pose_photos(frames, file.parent, "transforms", skip_bad=skip_bad, hints=hints)
+
+
+def _apply_lists(frames: list[Frame], content: dict[str, Any], path: Path) -> None:
+    """Put frames into the splits that nerfstudio's lists of file names give."""
+    lists = {split: content[f"{split}_filenames"] for split in SPLITS if content.get(f"{split}_filenames")}
+    if not lists:
+        return
+    by_file = {_plain(frame.file): frame for frame in frames}
+    for split, names in lists.items():
+        for name in names:
+            frame = by_file.get(_plain(name))
+            if frame is None:
+                raise NerfkitError(
+                    f"{split}_filenames names {name!r}, which is no frame's file_path",
+                    where=path,
+                    fix="correct the name or take it off the list",
+                )
+            frame.split = split
+    if "train" not in lists:
+        for frame in frames:
+            frame.split = frame.split or "train"
+
+
+def _plain(file: str) -> str:
+    return Path(str(file).replace("\\", "/")).as_posix()
