@@ -185,13 +185,13 @@ HINTS = (
     ("ProxyError", "the package index cannot be reached: check pip's proxy settings"),
     (
         "No matching distribution found",
-        "pip's index lacks a package for this Python and machine; another may do: make setup PYTHON=python3.12",
+        "pip's index lacks a package for this Python here; another may do: make setup PYTHON=python3.12",
     ),
 )
 
 
 def run(command, root, failed):
-    """Run quietly, with a sign of life every 30 s; on failure show the output, raise ``failed`` and a hint."""
+    """Run quietly, but show that it lives; on failure show the output and raise ``failed`` with a hint."""
     started = time.time()
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, cwd=root, stdout=log, stderr=subprocess.STDOUT)
@@ -222,8 +222,8 @@ def check_cv2(python):
     pip = "{} -m pip".format(os.path.join(".venv", "bin", "python"))
     raise SetupError(
         "OpenCV does not load ({}). Debian, Ubuntu: apt-get install libgl1 libglib2.0-0; without root: {} "
-        "uninstall -y opencv-python && {} install -c constraints.txt opencv-python-headless; then `make setup` "
-        "again".format(lines[-1], pip, pip)
+        "uninstall -y opencv-python && {} install -c constraints.txt opencv-python-headless; then `make "
+        "setup` again".format(lines[-1], pip, pip)
     )
 
 
