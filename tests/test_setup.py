@@ -1,4 +1,4 @@
-"""What `make` rests on: scripts/setup.py and the line it prints when something is missing, pins, --no-skips."""
+"""What `make` rests on: scripts/setup.py and the line that it prints on failure, the pins, --no-skips."""
 
 import ast
 import importlib.util
