@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +96,6 @@ def write_posed_scene(
     seed: int = 0,
     supersample: int = 3,
     scene: Scene | None = None,
-    threads: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
     """Write posed RGBA photos of the lighthouse: transforms_{train,val,test}.json, train/r_0.png and so on.
@@ -116,8 +114,6 @@ def write_posed_scene(
         Rays a pixel along each axis.
     scene : Scene, optional
         Another scene than the lighthouse.
-    threads : int
-        Photos traced at a time.
     progress : callable, optional
         Called as ``progress(n_done, n_photos)`` after each photo.
 
@@ -147,10 +143,8 @@ def write_posed_scene(
 
         scene = lighthouse()
     photos = list(_plan(folder, {"train": n_train, "val": n_val, "test": n_test}, seed))
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = [pool.submit(_write_photo, scene, path, pose, size, supersample) for path, pose in photos]
-        for n_done, job in enumerate(jobs, start=1):
-            job.result()
-            if progress is not None:
-                progress(n_done, len(jobs))
+    for n_done, (path, pose) in enumerate(photos, start=1):
+        _write_photo(scene, path, pose, size, supersample)
+        if progress is not None:
+            progress(n_done, len(photos))
     return folder

@@ -55,10 +55,10 @@ def _island() -> Iterator[Shape]:
         (0.02, 0.53, 0.05, 50),
         (0.50, 0.17, 0.055, 130),
     ):
+        stone = ("8c8279", "a79c8f")
         yield Shape(
-            DOME, (radius, 0.0, 0.012, 26.0), (x, y, _SEA - 0.01), ("8c8279", "a79c8f"), paint.BANDS, 0.05, turn,
-            tilt=12, roughness=0.8,
-        )  # fmt: skip
+            DOME, (radius, 0, 0.012, 26), (x, y, _SEA - 0.01), stone, paint.BANDS, 0.05, turn, 12, 0.8
+        )
 
 
 def _tower() -> Iterator[Shape]:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
-from nerfkit.scenes.synthetic.shapes import COLOUR_A, COLOUR_B, SCALE
+from nerfkit.scenes.synthetic.shapes import COLOUR_A, COLOUR_B, PATTERN, SCALE, compiled
 
 __all__ = ["albedo", "ripple"]
 
@@ -37,13 +36,13 @@ _NAME = (
 _LETTERS = np.array([[mark == "#" for mark in line] + [False] * 11 for line in _NAME], dtype=np.uint8)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _smoothstep(low, high, value):
     t = min(max((value - low) / (high - low), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _bricks(across, z, height, mortar):
     """Part of the second colour for a wall in running bond: the mortar, and a tint that varies by brick."""
     course = math.floor(z / height)
@@ -54,7 +53,7 @@ def _bricks(across, z, height, mortar):
     return 0.16 + 0.16 * math.sin(12.9898 * brick + 78.233 * course)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _letters(angle, z, copies):
     n_rows, n_columns = _LETTERS.shape
     turn = (angle / (2.0 * math.pi) + 0.5) % 1.0
@@ -64,7 +63,7 @@ def _letters(angle, z, copies):
     return float(_LETTERS[row, column]) if 0 <= row < n_rows else 0.0
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _mix(pattern, scale, x, y, z, nx, ny):
     """Part of the second colour at a point and normal of the shape's own frame, in [0, 1]."""
     if pattern == SOLID:
@@ -97,19 +96,19 @@ def _mix(pattern, scale, x, y, z, nx, ny):
     return 1.0 if (math.atan2(y, x) / (2.0 * math.pi) * scale) % 1.0 < 0.5 else 0.0  # SECTORS
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def albedo(pattern, row, x, y, z, nx, ny):
-    """Diffuse colour, linear RGB in [0, 1], at a point and normal of the shape's own frame."""
-    b = _mix(pattern, row[SCALE], x, y, z, nx, ny)
+@compiled
+def albedo(rows, i, x, y, z, nx, ny):
+    """Diffuse colour, linear RGB in [0, 1], at a point and normal of the own frame of shape i."""
+    b = _mix(int(rows[i, PATTERN]), rows[i, SCALE], x, y, z, nx, ny)
     a = 1.0 - b
     return (
-        a * row[COLOUR_A] + b * row[COLOUR_B],
-        a * row[COLOUR_A + 1] + b * row[COLOUR_B + 1],
-        a * row[COLOUR_A + 2] + b * row[COLOUR_B + 2],
+        a * rows[i, COLOUR_A] + b * rows[i, COLOUR_B],
+        a * rows[i, COLOUR_A + 1] + b * rows[i, COLOUR_B + 1],
+        a * rows[i, COLOUR_A + 2] + b * rows[i, COLOUR_B + 2],
     )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def ripple(x, y):
     """Slope (along x, along y) of the water's small waves; it tilts the normal, the surface stays flat."""
     first = 0.05 * math.cos(13.0 * x + 6.0 * y)

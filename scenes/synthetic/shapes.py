@@ -1,7 +1,7 @@
 """Solid shapes as signed distances, and the grid that tells a ray which of them are near.
 
 A shape is a row of numbers, so that one compiled function serves every scene. Each distance is a lower bound
-with a slope of at most 1 (J. Hart, "Sphere tracing", 1996; the closed forms are I. Quilez's "distance functions"),
+with a slope of at most 1 (J. Hart, "Sphere tracing", 1996; forms as in I. Quilez's "distance functions"),
 positive outside, in world units. A shape's own frame has +Z up.
 """
 
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-__all__ = ["Scene", "Shape", "build_scene", "scene_distance", "to_local"]
+__all__ = ["Scene", "Shape", "build_scene", "compiled", "scene_distance", "to_local"]
 
 # kinds, with what `size` holds
 SPHERE = 0  # radius
@@ -29,12 +29,16 @@ HULL = 7  # half length in x, half width; cut flat at z = 0, it lies below
 
 # columns of a shape's row
 AT, ROTATION, SIZE, COLOUR_A, COLOUR_B, SCALE, ROUGHNESS, REFLECTANCE = 0, 3, 12, 16, 19, 22, 23, 24
-N_COLUMNS = 25
+KIND, PATTERN = 25, 26
+N_COLUMNS = 27
 
 GRID = 64  # cells a side: 0.035 units, about three pixels of a 200 pixel photo
 EXTENT = 1.12  # the grid covers [-EXTENT, EXTENT]^3
 CELL = 2 * EXTENT / GRID
 FAR = 1e9
+
+# the numpy model drops the checks for a division by zero; nothing here divides by one
+compiled = njit(cache=True, nogil=True, fastmath=True, error_model="numpy")
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Shape:
         row[COLOUR_A : COLOUR_A + 3] = linear_colour(first)
         row[COLOUR_B : COLOUR_B + 3] = linear_colour(second)
         row[SCALE], row[ROUGHNESS], row[REFLECTANCE] = self.scale, self.roughness, self.reflectance
+        row[KIND], row[PATTERN] = self.kind, self.pattern
         return row
 
 
@@ -91,10 +96,8 @@ class Scene(NamedTuple):
     """Shapes and the grid over them, as arrays that numba can take."""
 
     rows: np.ndarray  # float64 [n_shapes, N_COLUMNS]
-    kinds: np.ndarray  # int64 [n_shapes]
-    patterns: np.ndarray  # int64 [n_shapes]
     clearance: np.ndarray  # float32 [GRID^3]: no surface is nearer than this to any point of the cell
-    starts: np.ndarray  # int64 [GRID^3 + 1]: where a cell's candidates begin in `candidates`
+    starts: np.ndarray  # int32 [GRID^3 + 1]: where a cell's candidates begin in `candidates`
     candidates: np.ndarray  # uint8: the shapes that may be nearest somewhere in the cell
 
 
@@ -112,7 +115,7 @@ def _world_to_local(turn: float, tilt: float) -> np.ndarray:
 
 
 def build_scene(shapes: Sequence[Shape]) -> Scene:
-    """Make the arrays that the tracer reads; the shapes must lie within ``EXTENT`` of the origin on each axis.
+    """Make the arrays that the tracer reads; shapes must lie within ``EXTENT`` of the origin on each axis.
 
     Parameters
     ----------
@@ -126,25 +129,22 @@ def build_scene(shapes: Sequence[Shape]) -> Scene:
     if not 0 < len(shapes) < 256:
         raise ValueError(f"a scene has 1 to 255 shapes, not {len(shapes)}")
     rows = np.stack([shape.row() for shape in shapes])
-    kinds = np.array([shape.kind for shape in shapes], dtype=np.int64)
-    patterns = np.array([shape.pattern for shape in shapes], dtype=np.int64)
-    clearance, starts, candidates = _build_grid(rows, kinds)
-    return Scene(rows, kinds, patterns, clearance, starts, candidates)
+    return Scene(rows, *_build_grid(rows))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def to_local(row, x, y, z):
-    """Move a world point into a shape's own frame."""
-    x, y, z = x - row[AT], y - row[AT + 1], z - row[AT + 2]
+@compiled
+def to_local(rows, i, x, y, z):
+    """Move a world point into the own frame of shape i."""
+    x, y, z = x - rows[i, AT], y - rows[i, AT + 1], z - rows[i, AT + 2]
     r = ROTATION
     return (
-        row[r] * x + row[r + 1] * y + row[r + 2] * z,
-        row[r + 3] * x + row[r + 4] * y + row[r + 5] * z,
-        row[r + 6] * x + row[r + 7] * y + row[r + 8] * z,
+        rows[i, r] * x + rows[i, r + 1] * y + rows[i, r + 2] * z,
+        rows[i, r + 3] * x + rows[i, r + 4] * y + rows[i, r + 5] * z,
+        rows[i, r + 6] * x + rows[i, r + 7] * y + rows[i, r + 8] * z,
     )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _cone_distance(rho, z, lower, upper, half):
     """Capped cone in the plane (distance from the axis, height)."""
     cap_x = rho - min(rho, lower if z < 0.0 else upper)
@@ -157,25 +157,27 @@ def _cone_distance(rho, z, lower, upper, half):
     return sign * math.sqrt(min(cap_x * cap_x + cap_z * cap_z, side_x * side_x + side_z * side_z))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _prism_distance(x, y, z, half_width, height, half_length, ridge):
-    right = ((x - half_width) * height + z * (half_width - ridge)) / math.hypot(height, half_width - ridge)
-    left = (z * (half_width + ridge) - (x + half_width) * height) / math.hypot(height, half_width + ridge)
+    run_right, run_left = half_width - ridge, half_width + ridge
+    right = ((x - half_width) * height + z * run_right) / math.sqrt(height * height + run_right * run_right)
+    left = (z * run_left - (x + half_width) * height) / math.sqrt(height * height + run_left * run_left)
     return max(max(right, left), max(-z, abs(y) - half_length))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _posts_distance(x, y, z, number, circle, radius, half):
     sector = 2.0 * math.pi / number
     angle = math.atan2(y, x)
     angle -= sector * np.floor(angle / sector + 0.5)
     rho = math.sqrt(x * x + y * y)
-    side = math.hypot(rho * math.cos(angle) - circle, rho * math.sin(angle)) - radius
+    # the law of cosines gives the distance from the axis of the nearest post
+    side = math.sqrt(max(rho * rho + circle * circle - 2.0 * rho * circle * math.cos(angle), 0.0)) - radius
     cap = abs(z) - half
-    return min(max(side, cap), 0.0) + math.hypot(max(side, 0.0), max(cap, 0.0))
+    return min(max(side, cap), 0.0) + math.sqrt(max(side, 0.0) ** 2 + max(cap, 0.0) ** 2)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _dome_distance(x, y, z, radius, depth, bump, frequency):
     ball = math.sqrt(x * x + y * y + (z + depth) * (z + depth)) - radius
     if bump > 0.0:
@@ -184,11 +186,12 @@ def _dome_distance(x, y, z, radius, depth, bump, frequency):
     return max(ball, -z)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _shape_distance(kind, row, wx, wy, wz):
-    """Signed distance of a world point to one shape."""
-    x, y, z = to_local(row, wx, wy, wz)
-    a, b, c, d = row[SIZE], row[SIZE + 1], row[SIZE + 2], row[SIZE + 3]
+@compiled
+def _shape_distance(rows, i, wx, wy, wz):
+    """Signed distance of a world point to shape i."""
+    x, y, z = to_local(rows, i, wx, wy, wz)
+    a, b, c, d = rows[i, SIZE], rows[i, SIZE + 1], rows[i, SIZE + 2], rows[i, SIZE + 3]
+    kind = int(rows[i, KIND])
     if kind == SPHERE:
         return math.sqrt(x * x + y * y + z * z) - a
     if kind == BOX:
@@ -212,13 +215,13 @@ def _shape_distance(kind, row, wx, wy, wz):
     return max(math.sqrt(x * x + keel * keel) - arc, z)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _build_grid(rows, kinds):
+@compiled
+def _build_grid(rows):
     """Find, for each cell, its clearance and the shapes that can be nearest in it."""
     n_shapes = rows.shape[0]
     half_diagonal = 0.5 * CELL * math.sqrt(3.0)
     clearance = np.empty(GRID**3, np.float32)
-    starts = np.zeros(GRID**3 + 1, np.int64)
+    starts = np.zeros(GRID**3 + 1, np.int32)
     candidates = np.empty(GRID**3 * n_shapes, np.uint8)
     distances = np.empty(n_shapes)
     filled = 0
@@ -227,7 +230,7 @@ def _build_grid(rows, kinds):
         y = (cell // GRID % GRID + 0.5) * CELL - EXTENT
         z = (cell % GRID + 0.5) * CELL - EXTENT
         for i in range(n_shapes):
-            distances[i] = _shape_distance(kinds[i], rows[i], x, y, z)
+            distances[i] = _shape_distance(rows, i, x, y, z)
         nearest = distances.min()
         clearance[cell] = nearest - half_diagonal
         for i in range(n_shapes):  # the slope is at most 1, so no other shape can come first within the cell
@@ -238,19 +241,20 @@ def _build_grid(rows, kinds):
     return clearance, starts, candidates[:filled].copy()
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(inline="always")
 def scene_distance(scene, x, y, z, reach):
     """Signed distance to the nearest shape, and that shape; exact below `reach`, a lower bound above it."""
     ix, iy, iz = int((x + EXTENT) / CELL), int((y + EXTENT) / CELL), int((z + EXTENT) / CELL)
     if min(x, min(y, z)) < -EXTENT or max(ix, max(iy, iz)) >= GRID:
         return FAR, -1
     cell = (ix * GRID + iy) * GRID + iz
-    if scene.clearance[cell] > reach:
-        return float(scene.clearance[cell]), -1
     nearest, which = FAR, -1
-    for k in range(scene.starts[cell], scene.starts[cell + 1]):
-        i = int(scene.candidates[k])
-        distance = _shape_distance(scene.kinds[i], scene.rows[i], x, y, z)
-        if distance < nearest:
-            nearest, which = distance, i
+    if scene.clearance[cell] > reach:
+        nearest = float(scene.clearance[cell])
+    else:
+        for k in range(scene.starts[cell], scene.starts[cell + 1]):
+            i = int(scene.candidates[k])
+            distance = _shape_distance(scene.rows, i, x, y, z)
+            if distance < nearest:
+                nearest, which = distance, i
     return nearest, which

@@ -1,27 +1,28 @@
 """Photos of a scene: sphere tracing, a sun with soft shadows, a sky with occlusion, glossy highlights.
 
 All of it is deterministic and free of noise: penumbrae and occlusion come from distances along a single ray
-(I. Quilez, "soft shadows in raymarched SDFs" and "ambient occlusion"), so two photos of a point agree as far as
-its gloss allows.
+(I. Quilez, "soft shadows in raymarched SDFs" and "ambient occlusion"), so two photos of a point agree as far
+as its gloss allows.
 """
 
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-from numba import njit
+from numba import njit, prange
 
 from nerfkit.scenes.synthetic.materials import SHALLOWS, albedo, ripple
 from nerfkit.scenes.synthetic.shapes import (
     CELL,
     EXTENT,
     FAR,
+    PATTERN,
     REFLECTANCE,
     ROTATION,
     ROUGHNESS,
     Scene,
+    compiled,
     scene_distance,
     to_local,
 )
@@ -34,7 +35,7 @@ _SUN_COLOUR = (2.75, 2.5, 2.1)
 _SHARPNESS = 11.0  # one over the tangent of the sun's apparent radius
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _march(scene, ox, oy, oz, dx, dy, dz):
     """Distance along a unit ray to the first surface, and the shape; FAR and -1 where it meets none."""
     near, far = 0.0, FAR
@@ -42,18 +43,26 @@ def _march(scene, ox, oy, oz, dx, dy, dz):
         inverse = 1.0 / (d if abs(d) > 1e-12 else 1e-12)
         first, second = (-EXTENT - o) * inverse, (EXTENT - o) * inverse
         near, far = max(near, min(first, second)), min(far, max(first, second))
-    t = near + 1e-6
+    t, last_distance, step = near + 1e-6, 0.0, 0.0
     for _ in range(200):
         if t >= far:
             break
         distance, which = scene_distance(scene, ox + t * dx, oy + t * dy, oz + t * dz, 0.5 * CELL)
+        if step > 1.001 * last_distance and step > distance + last_distance:
+            t += last_distance - step  # a gap between the two balls: the step was too bold
+            step = last_distance
+            continue
         if distance < _SURFACE:
             return t, which
-        t += distance
+        # C. Balint, G. Valasek, "Accelerating sphere tracing" (2018): the next ball touches this one if the
+        # surface goes on as the plane that the last two balls touch
+        slope = min(max((last_distance - distance) / step, 0.0), 1.0) if step > 0.0 and which >= 0 else 1.0
+        last_distance, step = distance, max(distance, 1.94 * distance / (1.0 + slope))
+        t += step
     return FAR, -1
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _normal(scene, x, y, z):
     """Unit gradient of the distance, from a tetrahedron of four points."""
     h = 4e-4
@@ -65,7 +74,7 @@ def _normal(scene, x, y, z):
     return nx * scale, ny * scale, nz * scale
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _sunlight(scene, x, y, z):
     """Part of the sun that a point sees, in [0, 1]."""
     seen, t = 1.0, 0.012
@@ -80,7 +89,7 @@ def _sunlight(scene, x, y, z):
     return 0.25 * (1.0 + seen) * (1.0 + seen) * (2.0 - seen)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _skylight(scene, x, y, z, nx, ny, nz):
     """Part of the sky that the surroundings leave open, in [0, 1]."""
     hidden, weight = 0.0, 1.0
@@ -92,15 +101,15 @@ def _skylight(scene, x, y, z, nx, ny, nz):
     return min(max(1.0 - 3.2 * hidden, 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _sky(z):
-    """Colour of the surroundings in a direction of this z: warm from below, pale at the horizon, blue above."""
+    """Colour of the surroundings towards this z: warm from below, pale at the horizon, blue above."""
     up, down = max(z, 0.0) ** 0.6, min(max(-z * 3.0, 0.0), 1.0)
     r, g, b = 0.95 - 0.55 * up, 0.97 - 0.40 * up, 1.0 - 0.10 * up
     return r + down * (0.42 - r), g + down * (0.37 - g), b + down * (0.32 - b)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _highlight(nh, nl, nv, roughness):
     """GGX lobe over its visibility term, without the Fresnel factor (Walter et al. 2007)."""
     a2 = roughness**4
@@ -109,26 +118,29 @@ def _highlight(nh, nl, nv, roughness):
     return a2 / (math.pi * spread * spread) / (4.0 * (nl * (1.0 - k) + k) * (nv * (1.0 - k) + k))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@compiled
 def _encode(value):
     """Linear light to sRGB, with a soft shoulder in place of a clip."""
     value = 1.0 - math.exp(-1.15 * max(value, 0.0))
     return 12.92 * value if value <= 0.0031308 else 1.055 * value ** (1.0 / 2.4) - 0.055
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _shade(scene, which, x, y, z, dx, dy, dz):
-    """Colour, sRGB in [0, 1], of a surface point seen along a unit direction."""
-    row = scene.rows[which]
-    nx, ny, nz = _normal(scene, x, y, z)
-    lx, ly, lz = to_local(row, x, y, z)
+@compiled
+def _channel(paint, light, sun, gloss, mirrored_sky, dome, f0, metal):
+    """One encoded channel: what the paint scatters and what the surface mirrors, of sun and of sky."""
+    scattered = (1.0 - f0) * paint * (0.36 * light * sun + 0.42 * dome)
+    return _encode(scattered + (1.0 + metal * (paint - 1.0)) * (gloss * light + mirrored_sky))
+
+
+@compiled
+def _shade(rows, which, x, y, z, nx, ny, nz, dx, dy, dz, sun, open_sky):
+    """Colour, sRGB in [0, 1], of a surface point with its normal and light, seen along a unit direction."""
+    lx, ly, lz = to_local(rows, which, x, y, z)
     r = ROTATION
-    local_nx = row[r] * nx + row[r + 1] * ny + row[r + 2] * nz
-    local_ny = row[r + 3] * nx + row[r + 4] * ny + row[r + 5] * nz
-    red, green, blue = albedo(scene.patterns[which], row, lx, ly, lz, local_nx, local_ny)
-    sun = _sunlight(scene, x + 2e-3 * nx, y + 2e-3 * ny, z + 2e-3 * nz)
-    open_sky = _skylight(scene, x, y, z, nx, ny, nz)
-    if scene.patterns[which] == SHALLOWS and nz > 0.9:
+    local_nx = rows[which, r] * nx + rows[which, r + 1] * ny + rows[which, r + 2] * nz
+    local_ny = rows[which, r + 3] * nx + rows[which, r + 4] * ny + rows[which, r + 5] * nz
+    red, green, blue = albedo(rows, which, lx, ly, lz, local_nx, local_ny)
+    if rows[which, PATTERN] == SHALLOWS and nz > 0.9:
         slope_x, slope_y = ripple(lx, ly)
         scale = 1.0 / math.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
         nx, ny, nz = -slope_x * scale, -slope_y * scale, scale
@@ -139,7 +151,7 @@ def _shade(scene, which, x, y, z, dx, dy, dz):
     hx, hy, hz = _SUN[0] - dx, _SUN[1] - dy, _SUN[2] - dz
     length = math.sqrt(hx * hx + hy * hy + hz * hz) + 1e-12
     nh, vh = (nx * hx + ny * hy + nz * hz) / length, -(dx * hx + dy * hy + dz * hz) / length
-    f0, roughness = row[REFLECTANCE], row[ROUGHNESS]
+    f0, roughness = rows[which, REFLECTANCE], rows[which, ROUGHNESS]
     gloss = 0.0
     if nl > 0.0 and nh > 0.0:
         gloss = (f0 + (1.0 - f0) * (1.0 - max(vh, 0.0)) ** 5) * _highlight(nh, nl, nv, roughness) * sun
@@ -147,46 +159,52 @@ def _shade(scene, which, x, y, z, dx, dy, dz):
     mirror = (f0 + max(1.0 - roughness - f0, 0.0) * (1.0 - nv) ** 5) * open_sky
     sky_r, sky_g, sky_b = _sky(dz + 2.0 * nv * nz)
     dome_r, dome_g, dome_b = _sky(0.7 * nz)
-    diffuse = 1.0 - f0
-    colour = np.empty(3)  # metal tints what it mirrors
-    tint = 1.0 - f0 if f0 < 0.2 else 0.0
-    for c, paint, light, sky, dome in (
-        (0, red, _SUN_COLOUR[0], sky_r, dome_r),
-        (1, green, _SUN_COLOUR[1], sky_g, dome_g),
-        (2, blue, _SUN_COLOUR[2], sky_b, dome_b),
-    ):
-        mirrored = tint + (1.0 - tint) * paint
-        value = diffuse * paint * (0.36 * light * sun + 0.42 * dome * open_sky)
-        colour[c] = _encode(value + mirrored * (gloss * light + mirror * sky))
-    return colour[0], colour[1], colour[2]
+    metal = 1.0 if f0 > 0.2 else 0.0  # paint mirrors white, metal its own colour
+    return (
+        _channel(red, _SUN_COLOUR[0], sun, gloss, sky_r * mirror, dome_r * open_sky, f0, metal),
+        _channel(green, _SUN_COLOUR[1], sun, gloss, sky_g * mirror, dome_g * open_sky, f0, metal),
+        _channel(blue, _SUN_COLOUR[2], sun, gloss, sky_b * mirror, dome_b * open_sky, f0, metal),
+    )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _trace_rows(scene, c2w, width, height, focal, supersample, first, last, rgba, depth):
-    """Fill the rows [first, last) of `rgba` (un-premultiplied) and `depth`."""
-    for i in range(first, last):
+@compiled
+def _pixel(scene, c2w, u, v, focal, supersample):
+    """Mean colour and depth of the rays of a pixel that meet the scene, and the part of them that do."""
+    red, green, blue, depth, hits = 0.0, 0.0, 0.0, 0.0, 0
+    lit, mx, my, mz, sun, open_sky = -1, 0.0, 0.0, 0.0, 0.0, 0.0
+    for s in range(supersample * supersample):
+        cx = (u + (s % supersample + 0.5) / supersample) / focal
+        cy = -(v + (s // supersample + 0.5) / supersample) / focal
+        scale = 1.0 / math.sqrt(cx * cx + cy * cy + 1.0)
+        dx = (c2w[0, 0] * cx + c2w[0, 1] * cy - c2w[0, 2]) * scale
+        dy = (c2w[1, 0] * cx + c2w[1, 1] * cy - c2w[1, 2]) * scale
+        dz = (c2w[2, 0] * cx + c2w[2, 1] * cy - c2w[2, 2]) * scale
+        t, which = _march(scene, c2w[0, 3], c2w[1, 3], c2w[2, 3], dx, dy, dz)
+        if which < 0:
+            continue
+        x, y, z = c2w[0, 3] + t * dx, c2w[1, 3] + t * dy, c2w[2, 3] + t * dz
+        nx, ny, nz = _normal(scene, x, y, z)
+        # light varies slowly: once a pixel is enough for each side of each shape
+        if which != lit or nx * mx + ny * my + nz * mz < 0.95:
+            lit, mx, my, mz = which, nx, ny, nz
+            sun = _sunlight(scene, x + 2e-3 * nx, y + 2e-3 * ny, z + 2e-3 * nz)
+            open_sky = _skylight(scene, x, y, z, nx, ny, nz)
+        r, g, b = _shade(scene.rows, which, x, y, z, nx, ny, nz, dx, dy, dz, sun, open_sky)
+        # encoded values are averaged, as a radiance field trained on photos sums them along a ray
+        red, green, blue, depth, hits = red + r, green + g, blue + b, depth + t, hits + 1
+    n = max(hits, 1)
+    return red / n, green / n, blue / n, hits / (supersample * supersample), depth / n
+
+
+# in a prange body numba does not count references to arrays; elsewhere that costs twice the tracing itself
+@njit(cache=True, parallel=True, fastmath=True, error_model="numpy")
+def _trace_pixels(scene, c2w, focal, supersample, rgba, depth):
+    """Fill `rgba` (un-premultiplied) and `depth`."""
+    height, width = depth.shape
+    for i in prange(height):
         for j in range(width):
-            red, green, blue, hits, total_depth = 0.0, 0.0, 0.0, 0, 0.0
-            for s in range(supersample * supersample):
-                u = j + (s % supersample + 0.5) / supersample
-                v = i + (s // supersample + 0.5) / supersample
-                cx, cy = (u - 0.5 * width) / focal, (0.5 * height - v) / focal
-                scale = 1.0 / math.sqrt(cx * cx + cy * cy + 1.0)
-                dx = (c2w[0, 0] * cx + c2w[0, 1] * cy - c2w[0, 2]) * scale
-                dy = (c2w[1, 0] * cx + c2w[1, 1] * cy - c2w[1, 2]) * scale
-                dz = (c2w[2, 0] * cx + c2w[2, 1] * cy - c2w[2, 2]) * scale
-                t, which = _march(scene, c2w[0, 3], c2w[1, 3], c2w[2, 3], dx, dy, dz)
-                if which < 0:
-                    continue
-                x, y, z = c2w[0, 3] + t * dx, c2w[1, 3] + t * dy, c2w[2, 3] + t * dz
-                r, g, b = _shade(scene, which, x, y, z, dx, dy, dz)
-                # encoded values are averaged, as a radiance field trained on photos sums them along a ray
-                red, green, blue = red + r, green + g, blue + b
-                hits, total_depth = hits + 1, total_depth + t
-            if hits > 0:
-                rgba[i, j, 0], rgba[i, j, 1], rgba[i, j, 2] = red / hits, green / hits, blue / hits
-                rgba[i, j, 3] = hits / (supersample * supersample)
-                depth[i, j] = total_depth / hits
+            r, g, b, a, t = _pixel(scene, c2w, j - 0.5 * width, i - 0.5 * height, focal, supersample)
+            rgba[i, j, 0], rgba[i, j, 1], rgba[i, j, 2], rgba[i, j, 3], depth[i, j] = r, g, b, a, t
 
 
 def trace_view(
@@ -196,7 +214,6 @@ def trace_view(
     camera_angle_x: float,
     size: tuple[int, int],
     supersample: int = 3,
-    threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Photograph a scene with a pinhole camera whose axis goes through the middle of the photo.
 
@@ -212,8 +229,6 @@ def trace_view(
         In pixels.
     supersample : int
         Rays a pixel along each axis, at the middles of equal squares.
-    threads : int
-        How many bands of rows are traced at a time.
 
     Returns
     -------
@@ -225,16 +240,5 @@ def trace_view(
     width, height = size
     focal = 0.5 * width / math.tan(0.5 * camera_angle_x)
     rgba, depth = np.zeros((height, width, 4), np.float32), np.zeros((height, width), np.float32)
-    pose = np.ascontiguousarray(c2w, dtype=np.float64)
-    edges = np.linspace(0, height, threads + 1).astype(int)
-
-    def trace_band(band: int) -> None:
-        first, last = int(edges[band]), int(edges[band + 1])
-        _trace_rows(scene, pose, width, height, focal, supersample, first, last, rgba, depth)
-
-    if threads == 1:
-        trace_band(0)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(trace_band, range(threads)))
+    _trace_pixels(scene, np.ascontiguousarray(c2w, dtype=np.float64), focal, supersample, rgba, depth)
     return rgba, depth
