@@ -109,7 +109,8 @@ class VideoWriter:
     def __init__(
         self, path: str | Path, size: tuple[int, int], fps: float, *, overwrite: bool = False
     ) -> None:
-        self.path, self.size, self.fps = Path(path), (int(size[0]), int(size[1])), float(fps)
+        self.path = Path(path) if Path(path).name else Path(path).resolve()  # '.' has no name of its own
+        self.size, self.fps = (int(size[0]), int(size[1])), float(fps)
         suffix = self.path.suffix.lower()
         if suffix not in SUFFIXES:
             raise NerfkitError(
@@ -123,7 +124,7 @@ class VideoWriter:
             raise NerfkitError(
                 f"frames per second must be above 0 and at most 1000; got {fps}", where="--fps"
             )
-        self.n_frames = 0
+        self.n_frames, self._is_open = 0, False
         self._sink: _Ffmpeg | _PngFolder
         self._sink = _Ffmpeg(self.path, self.size, self.fps) if suffix else _PngFolder(self.path, overwrite)
 
@@ -132,12 +133,16 @@ class VideoWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._sink.open()
         except OSError as error:
+            explained = self._explain(error)
             self._sink.abort()
-            raise self._explain(error) from error
+            raise explained from error
+        self._is_open = True
         return self
 
     def add(self, frame: NDArray[np.uint8]) -> None:
         """Append one frame, uint8 [height, width, 3]."""
+        if not self._is_open:
+            raise RuntimeError("frames are added inside `with VideoWriter(...) as video:`")
         width, height = self.size
         if frame.shape != (height, width, 3):
             raise ValueError(
@@ -155,32 +160,27 @@ class VideoWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if error is not None:
-            self._sink.abort()
-            return
+        self._is_open = False
         try:
+            if error is not None:
+                return
             if not self.n_frames:
                 raise ValueError(f"no frame was added to {self.path}")
             self._sink.finish()
         except OSError as problem:
-            self._sink.abort()
             raise self._explain(problem) from problem
-        except BaseException:
-            self._sink.abort()
-            raise
+        finally:
+            self._sink.abort()  # removes what finish has not moved into place
 
     def _explain(self, error: OSError) -> NerfkitError:
         said = self._sink.said()
         if error.errno == errno.ENOSPC or "No space left on device" in said:
-            folder = self.path.parent
-            with contextlib.suppress(OSError):
-                free = f", {shutil.disk_usage(folder).free / 1e6:.1f} MB free"
-                return NerfkitError(
-                    f"the disk is full at frame {self.n_frames} of {self.size[0]}x{self.size[1]} "
-                    f"({self._sink.written / 1e6:.1f} MB written so far{free} in {folder})",
-                    where=self.path,
-                    fix="make room there, or give --out on another disk; what was written is removed",
-                )
+            return NerfkitError(
+                f"the disk of {self.path.parent} is full at frame {self.n_frames} of "
+                f"{self.size[0]}x{self.size[1]}: more than {self._sink.written / 1e6:.2f} MB are needed",
+                where=self.path,
+                fix="make room there, or give --out on another disk; what was written so far is removed",
+            )
         if said:
             return NerfkitError(f"ffmpeg failed at frame {self.n_frames}: {said}", where=self.path)
         return NerfkitError(
@@ -224,7 +224,7 @@ class _Ffmpeg:
                 *("-r", str(Fraction(self.fps).limit_denominator(1001)), "-i", "pipe:0", "-an"),
                 *("-c:v", encoder, "-threads", threads, *self._rate()),
                 *(word for name, value in options.items() for word in (f"-{name}", value)),
-                str(self.temporary),
+                f"file:{self.temporary}",  # else a colon in the name would be read as a protocol
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -241,7 +241,7 @@ class _Ffmpeg:
         return ["-r", str(_GIF_MAX_FPS)]
 
     def add(self, frame: NDArray[np.uint8], index: int) -> None:
-        assert self.process and self.process.stdin, "the writer is used as a context manager"
+        assert self.process and self.process.stdin
         if any(self.pad):
             frame = np.pad(frame, ((0, self.pad[0]), (0, self.pad[1]), (0, 0)), mode="edge")
         try:
@@ -251,18 +251,18 @@ class _Ffmpeg:
             raise
 
     def finish(self) -> None:
-        assert self.process, "the writer is used as a context manager"
+        assert self.process
         self._wait()
         if self.process.returncode or not self.temporary.stat().st_size:
             raise OSError(f"ffmpeg ended with code {self.process.returncode} and said nothing")
         self.temporary.replace(self.path)
-        self._close_log()
 
     def abort(self) -> None:
         if self.process and self.process.poll() is None:
             self.process.kill()
         self._wait()
-        self._close_log()
+        if self.log:
+            self.log.close()
         with contextlib.suppress(OSError):
             self.temporary.unlink()
 
@@ -280,10 +280,6 @@ class _Ffmpeg:
             with contextlib.suppress(OSError):  # the frames that it will not take any more
                 self.process.stdin.close()
             self.process.wait()
-
-    def _close_log(self) -> None:
-        if self.log:
-            self.log.close()
 
 
 class _PngFolder:
@@ -305,6 +301,7 @@ class _PngFolder:
             raise NerfkitError(
                 "this folder is not empty", where=self.path, fix="give another --out, or --overwrite"
             )
+        self.abort()  # what a killed run of the same number left
         self.temporary.mkdir()
 
     def add(self, frame: NDArray[np.uint8], index: int) -> None:

@@ -319,8 +319,8 @@ def _perspective(
         x_d, y_d = _undistort(x_d, y_d, k, p, n_steps)
     elif n_steps:
         # no tangential terms: one unknown instead of two, a third of the work
-        r = _undistort_radius(xp.sqrt(x_d * x_d + y_d * y_d), k, n_steps)
-        stretch = 1.0 / _radial(r * r, k)
+        r_d = xp.sqrt(x_d * x_d + y_d * y_d).clip(1e-9, None)
+        stretch = _undistort_radius(r_d, k, n_steps) / r_d
         x_d, y_d = x_d * stretch, y_d * stretch
     return x_d, -y_d, xp.full_like(x_d, -1.0)
 

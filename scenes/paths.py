@@ -31,7 +31,8 @@ logger = logging.getLogger(__name__)
 Array = NDArray[np.float64]
 
 # A side without photos wider than this is not crossed: a network knows nothing of what is seen from there.
-WIDEST_GAP = np.radians(120)
+# Three photos evenly round a thing (120 degrees) still go all round.
+WIDEST_GAP = np.radians(130)
 # Straight from above or below, up has no direction in the image.
 STEEPEST = np.radians(85)
 # Cameras whose mean view direction is shorter than this (spread over about 75 degrees from it) surround the
@@ -54,7 +55,7 @@ def orbit(
     """Turn once round what the photos look at, at the cameras' median distance and elevation.
 
     The first frame has the first photo's azimuth and frame ``n_frames`` would be the first again. Photos that
-    do not go all the way round (a side of more than 120 degrees is bare) give a swing over their own arc,
+    do not go all the way round (a side of more than 130 degrees is bare) give a swing over their own arc,
     there and back.
 
     Parameters
@@ -119,7 +120,7 @@ def _front(flat: Array, c2w: Array, up: Array, distance: float) -> Array:
 def _orbit_azimuths(azimuths: Array, n_frames: int) -> Array:
     """Azimuths [n_frames] of a full turn from 0, or of a swing over the photographed arc that starts at 0."""
     turn = 2 * np.pi * np.arange(n_frames) / n_frames
-    ordered = np.sort(azimuths)
+    ordered = np.sort(azimuths - azimuths[0])  # the first is exactly 0, not a rounding beside it
     gaps = np.diff(ordered, append=ordered[0] + 2 * np.pi)
     if gaps.max() <= WIDEST_GAP:
         return turn

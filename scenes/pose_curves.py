@@ -24,7 +24,8 @@ Array = NDArray[np.float64]
 WORTH_REORDERING = 0.8
 # 2-opt takes n_photos^2 a pass; beyond, the nearest-neighbour tour stays as it is
 MOST_TO_IMPROVE = 400
-SAMPLES_PER_SEGMENT = 32
+# keeps the speed even to 2 %, also where a piece bends sharply
+SAMPLES_PER_SEGMENT = 128
 
 
 class PoseCurve:
@@ -39,6 +40,7 @@ class PoseCurve:
         self.turning = _tangents(turns, steps)
 
     def __call__(self, times: Array) -> tuple[Array, Array]:
+        """Positions [n_times, 3] and rotations [n_times, 4] at times between the first and the last knot."""
         i = np.clip(np.searchsorted(self.knots, times, side="right") - 1, 0, len(self.knots) - 2)
         third = (self.knots[i + 1] - self.knots[i])[:, None] / 3
         t = (times - self.knots[i]) / (self.knots[i + 1] - self.knots[i])
@@ -68,7 +70,7 @@ class PoseCurve:
 
 
 def _tangents(chords: Array, steps: Array) -> Array:
-    """Catmull-Rom velocities [n, d] at the knots from those [n - 1, d] of the chords; the ends are relaxed."""
+    """Catmull-Rom velocities [n, d] at the knots from those [n - 1, d] of the chords; ends are relaxed."""
     if len(chords) == 1:
         return np.repeat(chords, 2, axis=0)
     inner = (steps[1:] * chords[:-1] + steps[:-1] * chords[1:]) / (steps[:-1] + steps[1:])

@@ -32,6 +32,8 @@ RIGID_TOLERANCE = 1e-3
 # Below this share the cameras' right axes scatter (a rolling hand), or span a line, and do not tell which way
 # is up.
 FLAT_SHARE = 0.2
+# cos of 70 degrees: how far level cameras may look down, or up, together
+UPRIGHT = 0.34
 # mean squared sine of the axes' angles, 0.018 degrees: such axes meet over 1000 times their distance apart
 # away
 PARALLEL = 1e-7
@@ -120,11 +122,14 @@ def mean_up(c2w: ArrayLike) -> Array:
     c2w = _as_poses(c2w)
     mean = c2w[:, :3, 1].mean(0)
     # cameras that cancel out (as many upside down as upright) leave the first one to decide
-    mean = mean if np.linalg.norm(mean) > 1e-6 else c2w[0, :3, 1]
+    mean = normalize(mean if np.linalg.norm(mean) > 1e-6 else c2w[0, :3, 1])
     _, spread, axes = np.linalg.svd(c2w[:, :3, 0])
     if len(c2w) >= 3 and spread[1] > FLAT_SHARE * spread[0] and spread[2] < FLAT_SHARE * spread[1]:
-        mean = axes[2] * (1.0 if axes[2] @ mean >= 0 else -1.0)
-    return normalize(mean)
+        share = axes[2] @ mean
+        # photos that roll but face one way have their view axis as normal, at right angles to up
+        if abs(share) > UPRIGHT:
+            return axes[2] * np.sign(share)
+    return mean
 
 
 def rigid_problem(c2w: ArrayLike, tolerance: float = RIGID_TOLERANCE) -> str:

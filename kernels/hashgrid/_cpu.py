@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from ._reference import PRIMES
+from ._rows import dot, load_row, multiply_add, store_row, zero_row
 
 if TYPE_CHECKING:
     from . import HashGridSpec
@@ -19,29 +20,24 @@ if TYPE_CHECKING:
 # samples at a time: their corners and weights (64 bytes each) stay in the first-level cache
 BLOCK = 256
 _PRIMES = np.array(PRIMES, dtype=np.uint32)
-# no nnan, ninf: a NaN coordinate must come out as NaN
-_SUMS = {"contract", "reassoc", "nsz"}
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _corners(rows, weights, fractions, x, start, count, resolution, mask, dense):
-    """Row in its level and weight of the 2**d corners round samples start to start + count; see README.md."""
-    n_dims = x.shape[1]
-    scale = weights.dtype.type(resolution - 1)
-    half = weights.dtype.type(0.5)
-    zero = weights.dtype.type(0)
-    one = weights.dtype.type(1)
+    """Row in its level and weight of the 2**d corners round samples start to start + count; x is [d, n] here."""
+    real = weights.dtype.type
+    scale, half, zero, one = real(resolution - 1), real(0.5), real(0), real(1)
     stride = np.uint32(1)
     lower = np.empty(BLOCK, np.uint32)
-    for axis in range(n_dims):
+    for axis in range(x.shape[0]):
         step = stride if dense else _PRIMES[axis]
         stride = np.uint32(stride * np.uint32(resolution + 1))
         for i in range(count):
-            p = min(max(x[start + i, axis], zero), one) * scale + half
+            p = min(max(x[axis, start + i], zero), one) * scale + half
             # the comparison keeps a NaN from becoming an index
             cell = np.int32(p) if p >= zero else np.int32(0)
             lower[i] = np.uint32(cell) * step
-            fractions[axis, i] = p - weights.dtype.type(cell)
+            fractions[axis, i] = p - real(cell)
         if axis == 0:
             for i in range(count):
                 rows[0, i] = lower[i]
@@ -64,33 +60,33 @@ def _corners(rows, weights, fractions, x, start, count, resolution, mask, dense)
                 weights[c, i] *= one - fractions[axis, i]
 
 
-@njit(parallel=True, cache=True, error_model="numpy", fastmath=_SUMS, nogil=True)
+@njit(parallel=True, cache=True, error_model="numpy", nogil=True)
 def _forward(out, x, table, resolutions, offsets, sizes, is_dense, axes, features):
     n_corners = 1 << len(axes)
-    n_features = len(features)
-    n = x.shape[0]
+    n_levels = len(resolutions)
+    n = x.shape[1]
     for block in prange((n + BLOCK - 1) // BLOCK):
         start = block * BLOCK
         count = min(BLOCK, n - start)
         rows = np.empty((n_corners, BLOCK), np.uint32)
         weights = np.empty((n_corners, BLOCK), x.dtype)
         fractions = np.empty((len(axes), BLOCK), x.dtype)
-        for l in range(len(resolutions)):
+        for l in range(n_levels):
             mask = np.uint32(sizes[l] - 1)
             _corners(rows, weights, fractions, x, start, count, resolutions[l], mask, is_dense[l])
             for i in range(count):
-                for f in range(n_features):
-                    total = x.dtype.type(0)
-                    for c in range(n_corners):
-                        total += weights[c, i] * table[offsets[l] + np.int64(rows[c, i]), f]
-                    out[start + i, l * n_features + f] = total
+                total = zero_row(table, features)
+                for c in range(n_corners):
+                    row = load_row(table, offsets[l] + np.int64(rows[c, i]), features)
+                    total = multiply_add(total, weights[c, i], row)
+                store_row(out, (start + i) * n_levels + l, total)
 
 
-@njit(parallel=True, cache=True, error_model="numpy", fastmath=_SUMS, nogil=True)
+@njit(parallel=True, cache=True, error_model="numpy", nogil=True)
 def _backward_table(d_table, d_out, x, resolutions, offsets, sizes, is_dense, order, axes, features):
     n_corners = 1 << len(axes)
-    n_features = len(features)
-    n = x.shape[0]
+    n_levels = len(resolutions)
+    n = x.shape[1]
     # a level is written by one thread, samples in order: no atomics, the same sum whatever the number of threads
     for task in prange(len(order)):
         l = order[task]
@@ -103,50 +99,66 @@ def _backward_table(d_table, d_out, x, resolutions, offsets, sizes, is_dense, or
             count = min(BLOCK, n - start)
             _corners(rows, weights, fractions, x, start, count, resolutions[l], mask, is_dense[l])
             for i in range(count):
+                d_row = load_row(d_out, (start + i) * n_levels + l, features)
                 for c in range(n_corners):
-                    row = offsets[l] + np.int64(rows[c, i])
-                    for f in range(n_features):
-                        d_table[row, f] += weights[c, i] * d_out[start + i, l * n_features + f]
+                    index = offsets[l] + np.int64(rows[c, i])
+                    total = multiply_add(load_row(d_table, index, features), weights[c, i], d_row)
+                    store_row(d_table, index, total)
 
 
-@njit(parallel=True, cache=True, error_model="numpy", fastmath=_SUMS, nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True)
+def _add_slopes(d_x, dots, fractions, start, count, scale):
+    """Add to d_x [d, n] what a level gives, dots [2**d, BLOCK] being its corners' features times the gradient."""
+    one = d_x.dtype.type(1)
+    slope = np.empty(BLOCK, d_x.dtype)
+    for axis in range(len(fractions)):
+        upper = 1 << axis
+        for c in range(len(dots)):
+            if c & upper:
+                continue
+            for i in range(count):
+                slope[i] = scale * (dots[c + upper, i] - dots[c, i])
+            # times the pair's weight, which lacks the factor of this axis
+            for other in range(len(fractions)):
+                if other == axis:
+                    continue
+                if (c >> other) & 1:
+                    for i in range(count):
+                        slope[i] *= fractions[other, i]
+                else:
+                    for i in range(count):
+                        slope[i] *= one - fractions[other, i]
+            for i in range(count):
+                d_x[axis, start + i] += slope[i]
+
+
+@njit(parallel=True, cache=True, error_model="numpy", nogil=True)
 def _backward_x(d_x, d_out, x, table, resolutions, offsets, sizes, is_dense, axes, features):
-    n_dims = len(axes)
-    n_corners = 1 << n_dims
-    n_features = len(features)
-    n = x.shape[0]
-    one = x.dtype.type(1)
+    n_corners = 1 << len(axes)
+    n_levels = len(resolutions)
+    n = x.shape[1]
     for block in prange((n + BLOCK - 1) // BLOCK):
         start = block * BLOCK
         count = min(BLOCK, n - start)
         rows = np.empty((n_corners, BLOCK), np.uint32)
         weights = np.empty((n_corners, BLOCK), x.dtype)
-        fractions = np.empty((n_dims, BLOCK), x.dtype)
-        d_x[start : start + count] = 0
-        for l in range(len(resolutions)):
+        fractions = np.empty((len(axes), BLOCK), x.dtype)
+        for axis in range(len(axes)):
+            d_x[axis, start : start + count] = 0
+        for l in range(n_levels):
             mask = np.uint32(sizes[l] - 1)
             _corners(rows, weights, fractions, x, start, count, resolutions[l], mask, is_dense[l])
-            scale = x.dtype.type(resolutions[l] - 1)
             for i in range(count):
+                d_row = load_row(d_out, (start + i) * n_levels + l, features)
                 for c in range(n_corners):
-                    row = offsets[l] + np.int64(rows[c, i])
-                    slope = x.dtype.type(0)
-                    for f in range(n_features):
-                        slope += table[row, f] * d_out[start + i, l * n_features + f]
-                    slope *= scale
-                    for axis in range(n_dims):
-                        # the weight without this axis' factor
-                        rest = slope if (c >> axis) & 1 else -slope
-                        for other in range(n_dims):
-                            if other != axis:
-                                f_other = fractions[other, i]
-                                rest *= f_other if (c >> other) & 1 else one - f_other
-                        d_x[start + i, axis] += rest
-        for i in range(start, start + count):
-            for axis in range(n_dims):
+                    row = load_row(table, offsets[l] + np.int64(rows[c, i]), features)
+                    weights[c, i] = dot(row, d_row)
+            _add_slopes(d_x, weights, fractions, start, count, x.dtype.type(resolutions[l] - 1))
+        for axis in range(len(axes)):
+            for i in range(start, start + count):
                 # the clamp is flat outside of the cube
-                if x[i, axis] < 0 or x[i, axis] > 1:
-                    d_x[i, axis] = 0
+                if x[axis, i] < 0 or x[axis, i] > 1:
+                    d_x[axis, i] = 0
 
 
 class HashGrid(torch.autograd.Function):
@@ -154,11 +166,12 @@ class HashGrid(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
-        x, table = x.contiguous(), table.contiguous()
+        # by axis, so that loops over samples read vectors
+        x, table = x.t().contiguous(), table.contiguous()
         ctx.save_for_backward(x, table)
         ctx.spec = spec
-        out = x.new_empty(len(x), spec.n_levels * spec.n_features)
-        if len(x):
+        out = x.new_empty(x.shape[1], spec.n_levels * spec.n_features)
+        if out.numel():
             _forward(_array(out), _array(x), _array(table), *_levels(spec), *_constants(spec))
         return out
 
@@ -180,7 +193,7 @@ class HashGrid(torch.autograd.Function):
             _backward_x(
                 _array(d_x), _array(d_out), _array(x), _array(table), *_levels(spec), *_constants(spec)
             )
-        return d_x, d_table, None
+        return d_x if d_x is None else d_x.t(), d_table, None
 
 
 def _array(tensor: Tensor) -> np.ndarray:

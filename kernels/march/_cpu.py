@@ -29,7 +29,7 @@ def _coarsen(occupancy, resolution):
     return blocks
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _unit_cube(ray_o, ray_d, t, contract):
     """Point at t in the coordinates of the grid: the reference's operations in its order, so that rounding is the same."""
     real = ray_o.dtype.type
@@ -45,7 +45,7 @@ def _unit_cube(ray_o, ray_d, t, contract):
     )
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _straight_exit(point, ray_d, per_t, low, edge, margin):
     """Distance in t over which a straight ray surely stays in the box of cells [low, low + edge]."""
     real = ray_d.dtype.type
@@ -59,7 +59,7 @@ def _straight_exit(point, ray_d, per_t, low, edge, margin):
     return nearest
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _curved_exit(point, speed, low, edge, margin):
     """The same for the contracted ray, whose speed in the maximum norm is at most 4/3 of the straight one (README.md)."""
     nearest = low[0] + edge - point[0]
@@ -68,7 +68,7 @@ def _curved_exit(point, speed, low, edge, margin):
     return (nearest - margin) / speed
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _entry(point, ray_d, per_t, resolution, margin):
     """Distance in t over which a straight ray surely stays outside of the grid; infinite where it never enters."""
     real = ray_d.dtype.type
@@ -82,7 +82,7 @@ def _entry(point, ray_d, per_t, resolution, margin):
     return latest
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _empty_for(point, ray_d, largest_d, resolution, occupancy, blocks, contract, margin):
     """Distance in t over which there is surely nothing, point being in cells; -1 in an occupied cell."""
     real = ray_d.dtype.type
@@ -110,7 +110,7 @@ def _empty_for(point, ray_d, largest_d, resolution, occupancy, blocks, contract,
     return max(distance, real(0))
 
 
-@njit(cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _walk(i, rays, lattice, grid, max_samples, first, samples):
     """Kept samples of ray i and where it stopped; writes the samples from ``first`` on unless that is negative."""
     rays_o, rays_d, near, far, jitter = rays

@@ -59,8 +59,8 @@ def read_colmap(path: Path, skip_bad: bool) -> PosedPhotos | None:
     Notes
     -----
     Of several models (``sparse/0``, ``sparse/1``) the one with most images is read. Photos are sorted by
-    name. Poses are for the pixels as stored: COLMAP ignores EXIF orientation (colmap#1456), so it is applied only
-    where the model's size says so. Rigs and frames of COLMAP 4 and the points are not read.
+    name. Poses are for the pixels as stored: COLMAP ignores EXIF orientation (colmap#1456), so it is applied
+    only where the model's size says so. Rigs and frames of COLMAP 4 and the points are not read.
     """
     if path.is_file():
         return None

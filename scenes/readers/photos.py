@@ -203,11 +203,13 @@ def area_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     """
     if image.shape[:2] == (height, width):
         return image
-    work = image.astype(np.float32)
-    if image.shape[2] == 4:
+    has_alpha = image.shape[2] == 4
+    work = image
+    if has_alpha:
+        work = image.astype(np.float32)
         work[..., :3] *= work[..., 3:] / 255
     small = _average_rows(_average_rows(work, height).swapaxes(0, 1), width).swapaxes(0, 1)
-    if image.shape[2] == 4:
+    if has_alpha:
         small[..., :3] *= 255 / np.maximum(small[..., 3:], 1e-6)
     return np.ascontiguousarray((small + 0.5).clip(0, 255).astype(np.uint8))
 

@@ -168,8 +168,8 @@ def pose_photos(
     splits = _listed_splits(kept) if is_listed else split_by_rule(len(kept))
     if len(splits["train"]) < 2:
         raise NerfkitError(
-            f"{len(views)} usable photos, {len(splits['train'])} of them for training; a scene needs at least "
-            "2 to train on, so 3 where one is held out for test",
+            f"{len(views)} usable photos, {len(splits['train'])} of them for training; a scene needs at "
+            "least 2 to train on, so 3 where one is held out for test",
             where=root,
             fix="add photos; 30 or more make a good scene",
         )
@@ -293,7 +293,7 @@ def _check_frame(frame: Frame, file: str, root: Path, exif_by_default: bool, dec
 
 
 def _is_upright(header: PhotoHeader, stated: tuple[int, int] | None, default: bool) -> bool:
-    """Whether the stated size is that of the photo as turned, not as stored; the default where it fits both."""
+    """Whether the stated size is that of the photo as turned, not stored; the default where it fits both."""
     if stated is None or header.size == header.turned_size:
         return default
     stored, turned = (_aspect_gap(stated, size) for size in (header.size, header.turned_size))
@@ -339,7 +339,7 @@ def _report(views: Sequence[_View], root: Path) -> None:
     if turning:
         as_stored = [v.file for v in turning if not v.uses_exif]
         logger.warning(
-            "%s: %d photos have an EXIF orientation; %d are turned by it, %d stay as stored because the poses "
-            "were made for the stored pixels: %s",
+            "%s: %d photos have an EXIF orientation; %d are turned by it, %d stay as stored because the "
+            "poses were made for the stored pixels: %s",
             *(root, len(turning), len(turning) - len(as_stored), len(as_stored), some(as_stored) or "none"),
         )

@@ -1,0 +1,53 @@
+"""The command line. One thin file a command: a dataclass of options and a ``main`` that returns what ``--json`` prints."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+from nerfkit import __version__
+
+__all__ = ["COMMANDS", "main"]
+
+# name -> (module, what it does); a string, so that `nerfkit --help` loads no command
+COMMANDS = {
+    "demo": ("nerfkit.cli.demo", "make a scene of our own, train it, render a video of it"),
+    "train": ("nerfkit.cli.train", "train a scene from a folder of posed photos"),
+    "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were kept out"),
+    "render": ("nerfkit.cli.render", "a video or pictures along a camera path"),
+}
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: nerfkit [--version] COMMAND ...",
+            "",
+            "Scenes held in small networks: train from posed photos, render new views.",
+            "",
+            *lines,
+            "",
+            "`nerfkit COMMAND --help` lists a command's options. `nerfkit demo` needs nothing and shows everything.",
+        ]
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit code (0 done, 1 our fault, 2 the input, 3 not on this machine, 130 interrupted)."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        print(f"nerfkit {__version__}")
+        return 0
+    from nerfkit.cli.running import run_command, unknown_command
+
+    name = arguments[0]
+    if name not in COMMANDS:
+        return unknown_command(name, list(COMMANDS), arguments[1:])
+    command: Any = importlib.import_module(COMMANDS[name][0])
+    return run_command(name, COMMANDS[name][1], command, arguments[1:])

@@ -1,0 +1,42 @@
+"""``nerfkit eval``: PSNR and SSIM of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nerfkit.cli.options import CommonOptions, argument, option
+from nerfkit.cli.running import Console, device_for, use_all_cores
+
+__all__ = ["Options", "main"]
+
+
+@dataclass(kw_only=True)
+class Options(CommonOptions):
+    """Options of ``nerfkit eval``."""
+
+    run: str = argument("run folder")
+    split: str = option("test", "which photos", choices=("test", "val", "train"))
+    data: str | None = option(None, "the dataset, when it was moved", metavar="DATA")
+
+
+def main(options: Options, console: Console) -> dict[str, Any]:
+    """Run the command; returns what ``--json`` prints."""
+    from nerfkit.runs import Run
+
+    run = Run(Path(options.run))
+    run.read_config()
+    from nerfkit.evaluation import evaluate
+
+    use_all_cores()
+    result = evaluate(
+        run, options.split, device_for(options.device), data=Path(options.data) if options.data else None,
+        on_image=lambda file, psnr, ssim: console.say(f"{file}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}"),
+    )  # fmt: skip
+    mean = result["results"]
+    console.say(
+        f"mean of {mean['n_images']} {options.split} views: PSNR {mean['psnr']:.2f} dB, SSIM {mean['ssim']:.4f}, "
+        f"{mean['seconds_per_frame']:.2f} s a frame; pictures in {run.folder / 'eval' / options.split}"
+    )
+    return result

@@ -1,0 +1,85 @@
+"""Options of a command: a dataclass whose fields become arguments of argparse."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn, TypeVar
+
+from nerfkit.scenes.errors import NerfkitError
+
+__all__ = ["CommonOptions", "argument", "option", "parse"]
+
+T = TypeVar("T")
+
+
+def argument(help: str, *, default: Any = dataclasses.MISSING, metavar: str | None = None) -> Any:
+    """A positional argument; optional when it has a default."""
+    return dataclasses.field(default=default, metadata={"help": help, "positional": True, "metavar": metavar})
+
+
+def option(
+    default: Any, help: str, *, kind: Callable[[str], Any] | None = None, choices: Sequence[str] | None = None,
+    flag: str | None = None, metavar: str | None = None, many: bool = False,
+) -> Any:  # fmt: skip
+    """An option ``--name``; a bool default makes it a switch, ``many`` lets it be given more than once."""
+    metadata = {"help": help, "kind": kind, "choices": choices, "flag": flag, "metavar": metavar, "many": many}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(kw_only=True)
+class CommonOptions:
+    """What every command takes."""
+
+    device: str = option("auto", "where to compute", choices=("auto", "cpu", "cuda"))
+    seed: int = option(0, "seed of every random draw", kind=int, metavar="N")
+    json: bool = option(False, "print one JSON object as the last line of stdout, and nothing else there")
+    quiet: bool = option(False, "print only warnings and errors")
+    debug: bool = option(False, "show the full traceback of an error")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise NerfkitError(message, where=self.prog, fix=f"see {self.prog} --help")
+
+
+def parse(options_class: type[T], name: str, description: str, argv: list[str]) -> T:
+    """The options in ``argv`` as an instance of ``options_class``.
+
+    Raises
+    ------
+    NerfkitError
+        An unknown option, an absent argument or a value of another type.
+    """
+    parser = _Parser(prog=f"nerfkit {name}", description=f"{description[0].upper()}{description[1:]}.")
+    for field in dataclasses.fields(options_class):  # pyright: ignore[reportArgumentType]
+        _add(parser, field)
+    return options_class(**vars(parser.parse_args(argv)))
+
+
+def _add(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
+    meta = field.metadata
+    if meta.get("positional"):
+        is_optional = field.default is not dataclasses.MISSING
+        extra: dict[str, Any] = {"nargs": "?", "default": field.default} if is_optional else {}
+        parser.add_argument(field.name, help=meta["help"], metavar=meta["metavar"] or field.name.upper(), **extra)
+        return
+    names = [f"--{field.name.replace('_', '-')}"]
+    if meta["flag"]:
+        names.insert(0, meta["flag"])
+    if isinstance(field.default, bool):
+        parser.add_argument(*names, action="store_true", help=meta["help"], dest=field.name)
+        return
+    default = field.default if field.default is not dataclasses.MISSING else None
+    text = meta["help"]
+    if default is not None:
+        text += f" (default: {default})"
+    extra = {"action": "append", "default": []} if meta["many"] else {"default": default}
+    parser.add_argument(
+        *names, dest=field.name, help=text.replace("%", "%%"), type=meta["kind"] or str, choices=meta["choices"],
+        metavar=meta["metavar"], **extra,
+    )  # fmt: skip

@@ -1,0 +1,90 @@
+"""``nerfkit render``: a video or pictures of a run along a camera path."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nerfkit.cli.options import CommonOptions, argument, option
+from nerfkit.cli.running import Console, device_for, use_all_cores
+from nerfkit.scenes.errors import NerfkitError
+
+__all__ = ["Options", "main"]
+
+
+@dataclass(kw_only=True)
+class Options(CommonOptions):
+    """Options of ``nerfkit render``."""
+
+    run: str = argument("run folder")
+    path: str = option("orbit", "orbit, spiral, interpolate (through the photos), or a camera_path.json")
+    out: str | None = option(None, "mp4, webm or gif file, or a folder for PNGs (default: RUN/<path>.mp4)", metavar="FILE")
+    frames: int | None = option(None, "number of frames (default: 120)", kind=int, metavar="N")
+    fps: float | None = option(None, "frames a second (default: 30)", kind=float, metavar="F")
+    size: str | None = option(None, "width and height in pixels (default: the training size)", metavar="WxH")
+    channels: str = option("rgb", "of rgb, depth, opacity, separated by commas; each gets its own file")
+    data: str | None = option(None, "the dataset, when it was moved", metavar="DATA")
+
+
+def main(options: Options, console: Console) -> dict[str, Any]:
+    """Run the command; returns what ``--json`` prints."""
+    from nerfkit.runs import Run
+
+    run = Run(Path(options.run))
+    run.read_config()
+    size, channels = _size(options.size), _channels(options.channels)
+    for name, value in (("--frames", options.frames), ("--fps", options.fps)):
+        if value is not None and not value > 0:
+            raise NerfkitError(f"must be above 0; got {value:g}", where=name)
+    device = device_for(options.device)
+    from nerfkit.path_rendering import render_path
+
+    use_all_cores()
+    stem = options.path if options.path in ("orbit", "spiral", "interpolate") else Path(options.path).stem
+    out = Path(options.out) if options.out else run.folder / f"{stem}.mp4"
+    result = render_path(
+        run, options.path, out, device, n_frames=options.frames, fps=options.fps, size=size, channels=channels,
+        data=Path(options.data) if options.data else None, on_frame=_bar(console),
+    )  # fmt: skip
+    files = ", ".join(result.get("outputs", {"": result["output"]}).values())
+    console.say(f"{files}: {result['frames']} frames in {result['seconds']:.1f} s; path: {result['camera_path']}")
+    return result
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+)[xX](\d+)", text)
+    if match is None or not (1 <= int(match[1]) <= 16384 and 1 <= int(match[2]) <= 16384):
+        raise NerfkitError(f"must be WIDTHxHEIGHT in pixels, 1 to 16384; got {text!r}", where="--size", fix="for example 640x360")
+    return int(match[1]), int(match[2])
+
+
+def _channels(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    unknown = [name for name in names if name not in ("rgb", "depth", "opacity")]
+    if unknown:
+        raise NerfkitError(f"no channel {', '.join(map(repr, unknown))}", where="--channels", fix="choose of rgb, depth, opacity")
+    return names
+
+
+def _bar(console: Console) -> Any:
+    """A bar on a terminal; elsewhere a line now and then."""
+    if console.is_quiet:
+        return lambda done, total: None
+    if not sys.stderr.isatty():
+        return lambda done, total: console.say(f"frame {done} of {total}") if done % max(total // 4, 1) == 0 else None
+    from tqdm import tqdm
+
+    bar = tqdm(unit=" frames", file=sys.stderr, dynamic_ncols=True)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return show

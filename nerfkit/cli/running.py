@@ -1,0 +1,133 @@
+"""What surrounds every command: options, logging, errors in a line, JSON, exit codes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import logging
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import Any
+
+from nerfkit.cli.options import CommonOptions, parse
+from nerfkit.scenes.errors import NerfkitError
+
+__all__ = ["Console", "Interrupted", "device_for", "run_command", "unknown_command", "use_all_cores"]
+
+
+class Interrupted(Exception):
+    """The user stopped the command; everything up to then is saved. Carries what ``--json`` prints."""
+
+    def __init__(self, result: dict[str, Any]) -> None:
+        super().__init__("interrupted")
+        self.result = result
+
+
+@dataclass(frozen=True)
+class Console:
+    """Where a command speaks: stdout, or stderr when stdout belongs to JSON; nowhere when quiet."""
+
+    is_json: bool
+    is_quiet: bool
+
+    def say(self, text: str) -> None:
+        """Print a line for a person."""
+        if not self.is_quiet:
+            print(text, file=sys.stderr if self.is_json else sys.stdout, flush=True)
+
+
+class _LogHandler(logging.Handler):
+    """Log records as lines on stderr that do not tear a progress bar apart."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        text = prefix + record.getMessage()
+        tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
+        if tqdm is not None:
+            tqdm.write(text, file=sys.stderr)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+
+def run_command(name: str, description: str, command: Any, argv: list[str]) -> int:
+    """Parse ``argv``, run ``command.main(options, console)`` and turn what happens into an exit code."""
+    is_json, is_debug = "--json" in argv, "--debug" in argv
+    try:
+        options: CommonOptions = parse(command.Options, name, description, argv)
+        console = Console(options.json, options.quiet)
+        _set_up_logging(options)
+        result = command.main(options, console)
+    except NerfkitError as error:
+        return _fail(error.what, error.where, error.fix, error.exit_code, is_json, is_debug)
+    except Interrupted as stop:
+        return _interrupted(is_json, stop.result)
+    except KeyboardInterrupt:
+        return _interrupted(is_json, {})
+    except BrokenPipeError:
+        # the reader of our output went away; there is nobody to tell
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        fix = "this is a fault of nerfkit's: run again with --debug and report what it prints"
+        return _fail(f"{type(error).__name__}: {error}", "", fix, 1, is_json, is_debug)
+    if options.json:
+        print(json.dumps(result), flush=True)
+    return int(result.pop("_exit", 0)) if isinstance(result, dict) else 0
+
+
+def unknown_command(name: str, known: list[str], argv: list[str]) -> int:
+    """Say that there is no such command, and which was probably meant."""
+    near = difflib.get_close_matches(name, known, n=1)
+    fix = f"did you mean `nerfkit {near[0]}`?" if near else f"there are {', '.join(known)}"
+    return _fail(f"no command {name!r}", "nerfkit", fix, 2, "--json" in argv, False)
+
+
+def _set_up_logging(options: CommonOptions) -> None:
+    logger = logging.getLogger("nerfkit")
+    logger.handlers[:] = [_LogHandler()]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING if options.quiet else logging.INFO)
+
+
+def _fail(what: str, where: str, fix: str, code: int, is_json: bool, is_debug: bool) -> int:
+    if is_debug and sys.exc_info()[0] is not None:
+        traceback.print_exc()
+    head = f"{where}: {what}" if where else what
+    print(f"error: {head}" + (f"\n  fix: {fix}" if fix else ""), file=sys.stderr, flush=True)
+    if is_json:
+        print(json.dumps({"error": {"what": what, "where": where, "fix": fix}, "exit": code}), flush=True)
+    return code
+
+
+def _interrupted(is_json: bool, result: dict[str, Any]) -> int:
+    if is_json:
+        print(json.dumps({**result, "exit": 130}), flush=True)
+    return 130
+
+
+def device_for(option: str) -> str:
+    """``"cpu"`` or ``"cuda"`` for ``--device``; asking for a GPU that is not there is an error, never a change."""
+    import torch
+
+    from nerfkit.scenes.errors import MissingCapabilityError
+
+    if option == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if option == "cuda" and not torch.cuda.is_available():
+        raise MissingCapabilityError(
+            "no GPU that torch can use on this machine", where="--device cuda",
+            fix="use --device cpu, or install a torch build for your GPU",
+        )  # fmt: skip
+    return option
+
+
+def use_all_cores() -> None:
+    """As many threads as the process may use, and none that spins while it waits for the others."""
+    import torch
+
+    from nerfkit.presets import usable_cores
+
+    torch.set_num_threads(usable_cores())
+

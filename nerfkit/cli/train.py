@@ -1,0 +1,211 @@
+"""``nerfkit train``: a scene from a folder of posed photos."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.cli.options import CommonOptions, argument, option
+from nerfkit.cli.running import Console, Interrupted, device_for, use_all_cores
+from nerfkit.scenes.backgrounds import BACKGROUNDS
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.fields import FIELDS
+
+if TYPE_CHECKING:
+    from nerfkit.fitting import Progress
+    from nerfkit.presets import TrainConfig
+    from nerfkit.training import Prepared
+
+__all__ = ["Options", "ProgressPrinter", "main"]
+
+# seconds between two lines of progress where there is no terminal to draw a bar on
+LINE_SECONDS = 10.0
+
+
+@dataclass(kw_only=True)
+class Options(CommonOptions):
+    """Options of ``nerfkit train``."""
+
+    data: str | None = argument("folder of posed photos, or a transforms.json", default=None)
+    method: str = option("hash", "what holds the scene", choices=tuple(FIELDS))
+    out: str | None = option(None, "run folder (default: outputs/<scene>/<method>/<time>)", metavar="RUN")
+    seconds: float | None = option(None, "wall seconds from the first step (default: 120)", kind=float, metavar="S")
+    steps: int | None = option(None, "optimiser steps instead of seconds", kind=int, metavar="N")
+    downscale: float | None = option(None, "scale photos down by this factor", kind=float, metavar="K")
+    background: str | None = option(None, "what lies behind the scene (default: auto)", choices=BACKGROUNDS)
+    skip_bad: bool = option(False, "go on without frames that are damaged")
+    overwrite: bool = option(False, "replace what is in the run folder")
+    resume: str | None = option(None, "go on with this run", metavar="RUN")
+    dry_run: bool = option(False, "check the data, print memory and expected time, train nothing")
+    config: str | None = option(None, "settings to start from: a config.yml of another run", metavar="FILE")
+    set: list[str] = option([], "change a setting: NAME=VALUE, may be given again", many=True, metavar="NAME=VALUE")
+
+
+def main(options: Options, console: Console) -> dict[str, Any]:
+    """Run the command; returns what ``--json`` prints."""
+    if options.resume is not None:
+        return _resume(options, console)
+    if options.data is None:
+        raise NerfkitError("no DATA given", where="nerfkit train", fix="nerfkit train FOLDER_OF_POSED_PHOTOS")
+    config = _config(options)
+    # checked before the photos are read: the cheap mistakes come first
+    from nerfkit.files import prepare_output_folder
+    from nerfkit.runs import Run, default_run_folder
+    from nerfkit.scenes.readers import read_posed_photos
+
+    source = read_posed_photos(Path(options.data), skip_bad=options.skip_bad)
+    device = device_for(options.device)
+    folder = Path(options.out) if options.out else default_run_folder(source.name, config.method)
+    if not options.dry_run:
+        prepare_output_folder(folder, overwrite=options.overwrite)
+    from nerfkit.training import prepare, train
+
+    use_all_cores()
+    prepared = prepare(source, config, device)
+    for line in prepared.describe():
+        console.say(line)
+    if options.dry_run:
+        return _dry_run(prepared, console)
+    console.say(f"run: {folder}")
+    with ProgressPrinter(config.seconds, config.steps, console) as progress:
+        result = train(prepared, Run(folder), progress)
+    return _finish(result, console)
+
+
+def _resume(options: Options, console: Console) -> dict[str, Any]:
+    from nerfkit.runs import Run
+    from nerfkit.training import resume
+
+    given = [name for name in ("method", "out", "downscale", "background", "config") if getattr(options, name) not in (None, "hash")]
+    if given or options.set:
+        names = ", ".join(f"--{name}" for name in given + ["set"] * bool(options.set))
+        raise NerfkitError(
+            f"{names} cannot change a run that goes on; its own settings hold", where="--resume",
+            fix="leave them out, or train a new run",
+        )  # fmt: skip
+    run = Run(Path(options.resume or ""))
+    config, _, _ = run.read_config()
+    use_all_cores()
+    seconds, steps = (options.seconds, options.steps) if options.seconds or options.steps else (config.seconds, config.steps)
+    device = None if options.device == "auto" else device_for(options.device)
+    data = Path(options.data) if options.data else None
+    with ProgressPrinter(None if steps else seconds, steps, console) as progress:
+        result = resume(
+            run, data=data, device=device, seconds=options.seconds, steps=options.steps, on_progress=progress
+        )
+    return _finish(result, console)
+
+
+def _config(options: Options) -> TrainConfig:
+    from nerfkit.presets import PRESETS, config_from_dict, override
+
+    config = PRESETS[options.method]
+    if options.config is not None:
+        config = config_from_dict(_read_settings(Path(options.config)), where=options.config)
+    config = override(config, options.set)
+    if options.seconds is not None and options.steps is not None:
+        raise NerfkitError("give --seconds or --steps, not both", where="nerfkit train")
+    for name, value in (("--seconds", options.seconds), ("--steps", options.steps)):
+        if value is not None and not value > 0:
+            raise NerfkitError(f"must be above 0; got {value:g}", where=name)
+    changes: dict[str, Any] = {"seed": options.seed}
+    if options.steps is not None:
+        changes |= {"steps": options.steps, "seconds": None}
+    elif options.seconds is not None:
+        changes |= {"seconds": options.seconds, "steps": None}
+    if options.downscale is not None:
+        if not options.downscale >= 1:
+            raise NerfkitError(f"must be 1 or more; got {options.downscale:g}", where="--downscale")
+        changes["downscale"] = options.downscale
+    if options.background is not None:
+        changes["background"] = options.background
+    return replace(config, **changes)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError as error:
+        raise NerfkitError("there is no such file", where=path, fix="give a config.yml that a run wrote") from error
+    except yaml.YAMLError as error:
+        raise NerfkitError(f"is no YAML ({error})", where=path) from error
+    if not isinstance(values, dict):
+        raise NerfkitError("holds no settings", where=path, fix="give a config.yml that a run wrote")
+    # where the other run found its data and computed is not a setting
+    return {name: value for name, value in values.items() if name not in ("data", "device")}
+
+
+def _dry_run(prepared: Prepared, console: Console) -> dict[str, Any]:
+    from nerfkit.estimates import estimate
+
+    found = estimate(prepared)
+    console.say(
+        f"would train {found['parameters']:,} parameters in about {found['memory_mb']:.0f} MB, "
+        f"{found['expected_seconds']:.0f} s in all ({found['ms_per_step']:.0f} ms a step on this machine)"
+    )
+    return {"dry_run": True, **found}
+
+
+def _finish(result: dict[str, Any], console: Console) -> dict[str, Any]:
+    is_interrupted = result.pop("interrupted")
+    run = result["run"]
+    if is_interrupted:
+        console.say(f"stopped at step {result['steps']}, saved; go on with: nerfkit train --resume {run}")
+        raise Interrupted(result)
+    quality = "" if result["psnr"] is None else f", validation PSNR {result['psnr']:.2f} dB"
+    console.say(f"trained {result['steps']} steps in {result['seconds']:.0f} s{quality}")
+    console.say(f"next: nerfkit eval {run}\n      nerfkit render {run} --path orbit --out orbit.mp4")
+    return result
+
+
+class ProgressPrinter:
+    """PSNR, rays a second and the time that is left: a bar on a terminal, lines elsewhere, nothing when quiet."""
+
+    def __init__(self, seconds: float | None, steps: int | None, console: Console) -> None:
+        self.seconds, self.steps, self.console = seconds, steps, console
+        self.bar: Any = None
+        self.printed_at = 0.0
+        self.n_rays = 0
+        self.rays_since = time.monotonic()
+
+    def __enter__(self) -> ProgressPrinter:
+        if sys.stderr.isatty() and not self.console.is_quiet:
+            from tqdm import tqdm
+
+            form = "{percentage:3.0f}%|{bar}| {elapsed}{postfix}"
+            self.bar = tqdm(total=1.0, bar_format=form, file=sys.stderr, dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def __call__(self, progress: Progress) -> None:
+        """Count a step; print when it is time."""
+        self.n_rays += int(progress.figures.get("rays", 0))
+        now = time.monotonic()
+        if self.bar is not None:
+            if now - self.printed_at > 0.2:
+                self.bar.n = progress.share
+                self.bar.set_postfix_str(self._text(progress, now), refresh=False)
+                self.bar.refresh()
+                self.printed_at = now
+        elif not self.console.is_quiet and (now - self.printed_at > LINE_SECONDS or progress.step == 1):
+            self.console.say(f"{progress.seconds:6.1f} s  {self._text(progress, now)}")
+            self.printed_at = now
+
+    def _text(self, progress: Progress, now: float) -> str:
+        rate = self.n_rays / max(now - self.rays_since, 1e-9)
+        self.n_rays, self.rays_since = 0, now
+        if self.seconds is not None:
+            left = max(self.seconds - progress.seconds, 0)
+        else:
+            left = progress.seconds / max(progress.share, 1e-9) * (1 - progress.share)
+        return (
+            f"step {progress.step}  PSNR {progress.figures.get('psnr', 0):.2f} dB  {rate / 1e3:.0f} k rays/s  {left:.0f} s left"
+        )

@@ -1,0 +1,49 @@
+"""What a run would need, found by doing a little of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from nerfkit.fitting import Budget, FitSchedule, fit
+from nerfkit.radiance_fit import RadianceFit
+from nerfkit.scene import RadianceScene
+from nerfkit.training import Prepared
+
+__all__ = ["estimate"]
+
+# steps that are run: the first compile and are left out
+N_WARM, N_TIMED = 5, 20
+# the libraries themselves, and what a sample holds while a step is under way
+BASE_MB, BYTES_A_SAMPLE_AND_WIDTH = 350, 4 * 10
+
+
+def estimate(prepared: Prepared) -> dict[str, Any]:
+    """Memory and time of a training, from a few steps of it.
+
+    Returns
+    -------
+    found : dict
+        ``parameters``, ``memory_mb``, ``photos_mb``, ``ms_per_step`` and ``expected_seconds``.
+    """
+    config = prepared.config
+    scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
+    task = RadianceFit(scene, prepared.data)
+    schedule = FitSchedule(config.warmup_steps, config.final_share)
+    fit(task, Budget(steps=N_WARM), schedule=schedule)
+    started = time.perf_counter()
+    fit(task, Budget(steps=N_TIMED), schedule=schedule)
+    ms_per_step = (time.perf_counter() - started) / N_TIMED * 1e3
+    n_parameters = sum(p.numel() for p in scene.field.parameters())
+    photos_mb = prepared.data.n_bytes / 1e6
+    # weights, gradients and two moments; photos twice, as read and as drawn from
+    samples_mb = task.samples_per_step * config.field.width * BYTES_A_SAMPLE_AND_WIDTH / 1e6
+    memory = BASE_MB + n_parameters * 16 / 1e6 + 2 * photos_mb + samples_mb
+    seconds = config.steps * ms_per_step / 1e3 if config.steps is not None else (config.seconds or 0.0)
+    return {
+        "parameters": n_parameters,
+        "memory_mb": round(memory, 1),
+        "photos_mb": round(photos_mb, 1),
+        "ms_per_step": round(ms_per_step, 2),
+        "expected_seconds": round(seconds, 1),
+    }

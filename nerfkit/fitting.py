@@ -1,0 +1,253 @@
+"""The one fitting loop: change a field until its observations agree with what was measured.
+
+A task says what is drawn, predicted and compared (:class:`Task`); the loop owns the optimiser, the schedule, the budget,
+the checkpoints, the log and what happens on Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.metrics import MetricsLog
+
+__all__ = ["Budget", "FitResult", "FitSchedule", "Progress", "Task", "fit"]
+
+logger = logging.getLogger(__name__)
+
+
+class Task(Protocol):
+    """What :func:`fit` needs to know of a problem."""
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Groups for Adam, each with its ``params`` and its peak ``lr``."""
+        ...
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a new batch, and figures for the log that are on the host already."""
+        ...
+
+    def after_step(self, step: int) -> None:
+        """What follows an optimiser step, such as refreshing an occupancy grid."""
+        ...
+
+    def validate(self) -> dict[str, float]:
+        """Figures on held-out data."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that a resumed run needs besides the optimiser: weights, grids, generators."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How long to fit: wall seconds from the first step, or steps; the one that is not None."""
+
+    seconds: float | None = None
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.seconds is None) == (self.steps is None):
+            raise ValueError("a budget has either seconds or steps")
+
+    def share(self, seconds: float, steps: int) -> float:
+        """Share of the budget that is spent, 0 to 1."""
+        spent = seconds / self.seconds if self.seconds is not None else steps / (self.steps or 1)
+        return min(1.0, spent)
+
+
+@dataclass(frozen=True)
+class FitSchedule:
+    """Learning rate over the share of the budget that is spent, and how often things happen."""
+
+    # steps over which the learning rate grows to its peak
+    warmup_steps: int = 20
+    # learning rate at the end, as a share of its peak; the decay is exponential
+    final_share: float = 0.05
+    # seconds between two checkpoints
+    checkpoint_seconds: float = 60.0
+    # steps between two lines of metrics.jsonl
+    log_every: int = 10
+    # Adam's decay rates and epsilon; the tiny epsilon lets rarely visited table entries move (instant-ngp, section 4)
+    betas: tuple[float, float] = (0.9, 0.99)
+    epsilon: float = 1e-15
+
+    def factor(self, step: int, progress: float) -> float:
+        """Multiple of the peak learning rate at ``step`` with ``progress`` of the budget spent."""
+        return min(1.0, (step + 1) / self.warmup_steps) * self.final_share**progress
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a fit stands; handed to the caller after every step."""
+
+    step: int
+    seconds: float
+    share: float
+    figures: dict[str, float]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit ended."""
+
+    steps: int
+    seconds: float
+    is_interrupted: bool
+
+
+def fit(
+    task: Task,
+    budget: Budget,
+    *,
+    schedule: FitSchedule,
+    checkpoints: CheckpointFolder | None = None,
+    metrics: MetricsLog | None = None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    resume: bool = False,
+) -> FitResult:
+    """Minimise a task's loss with Adam until the budget is spent.
+
+    Parameters
+    ----------
+    task : Task
+        The problem.
+    budget : Budget
+        Seconds or steps. Seconds count anew after a resume; steps are the total of all parts.
+    schedule : FitSchedule
+        Learning rate and intervals.
+    checkpoints : CheckpointFolder, optional
+        Where the state is saved: at intervals, at the end, and on Ctrl-C or SIGTERM.
+    metrics : MetricsLog, optional
+        Where figures are written.
+    on_progress : callable
+        Called after every step.
+    resume : bool
+        Start from the newest checkpoint that can be read.
+
+    Raises
+    ------
+    FloatingPointError
+        The loss is no number any more; the last checkpoint holds the state before.
+    """
+    loop = _Loop(task, budget, schedule, checkpoints, metrics)
+    if resume:
+        loop.resume()
+    with _stop_on_signals() as is_stopped:
+        while not loop.is_done() and not is_stopped():
+            on_progress(loop.advance())
+        loop.save()
+        return FitResult(loop.step, loop.seconds(), is_stopped() and not loop.is_done())
+
+
+class _Loop:
+    """State of a running fit."""
+
+    def __init__(
+        self, task: Task, budget: Budget, schedule: FitSchedule, checkpoints: CheckpointFolder | None, metrics: MetricsLog | None
+    ) -> None:  # fmt: skip
+        self.task, self.budget, self.schedule = task, budget, schedule
+        self.checkpoints, self.metrics = checkpoints, metrics
+        groups = task.parameter_groups()
+        self.peaks = [group["lr"] for group in groups]
+        self.optimizer = torch.optim.Adam(groups, betas=schedule.betas, eps=schedule.epsilon, fused=True)
+        self.step = self.first_step = 0
+        self.first_share = self.share = 0.0
+        self.started = self.saved_at = time.monotonic()
+
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+    def is_done(self) -> bool:
+        if self.budget.steps is not None:
+            return self.step >= self.budget.steps
+        return self.step > self.first_step and self.seconds() >= (self.budget.seconds or 0)
+
+    def advance(self) -> Progress:
+        if self.step == self.first_step:
+            self.started = self.saved_at = time.monotonic()
+        self.share = self._share()
+        factor = self.schedule.factor(self.step, self.share)
+        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+            group["lr"] = peak * factor
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, figures = self.task.loss(self.step)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+        self.task.after_step(self.step)
+        if self.step % self.schedule.log_every == 0:
+            self._log(loss, figures)
+        if time.monotonic() - self.saved_at > self.schedule.checkpoint_seconds:
+            self.save()
+        return Progress(self.step, self.seconds(), self._share(), figures)
+
+    def _share(self) -> float:
+        if self.budget.steps is not None:
+            return self.budget.share(0.0, self.step)
+        # a resumed run goes on down the same decay instead of starting over
+        return self.first_share + (1 - self.first_share) * self.budget.share(self.seconds(), 0)
+
+    def _log(self, loss: Tensor, figures: dict[str, float]) -> None:
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise FloatingPointError(f"the loss is {value} at step {self.step}: the fit diverged")
+        if self.metrics is not None:
+            self.metrics.write({"step": self.step, "seconds": round(self.seconds(), 3), "loss": value, **figures})
+
+    def save(self) -> None:
+        if self.checkpoints is None or self.step == 0:
+            return
+        loop = {"step": self.step, "share": self._share()}
+        self.checkpoints.save(
+            self.step, {"task": self.task.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop}
+        )
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        if self.checkpoints is None:
+            raise ValueError("resume needs a checkpoint folder")
+        state = self.checkpoints.load_newest()
+        self.task.load_state_dict(state["task"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.step = self.first_step = int(state["loop"]["step"])
+        # a run that had ended gets the second half of the decay again, so that more time still improves it
+        self.first_share = min(float(state["loop"]["share"]), 0.5)
+        logger.info("resumed at step %d", self.step)
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[Callable[[], bool]]:
+    """Turn Ctrl-C and SIGTERM into a question that the loop asks between two steps; a second Ctrl-C is immediate."""
+    stopped = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped.is_set
+        return
+
+    def stop(number: int, frame: object) -> None:
+        if stopped.is_set():
+            raise KeyboardInterrupt
+        stopped.set()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,77 @@
+"""Figures of merit, PSNR and SSIM, and the log that figures are written to."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+__all__ = ["MetricsLog", "psnr", "ssim"]
+
+# Wang et al. 2004: window of 11 pixels with sigma 1.5, and the constants that keep quotients finite
+SSIM_RADIUS, SSIM_SIGMA, SSIM_K1, SSIM_K2 = 5, 1.5, 0.01, 0.03
+
+
+def psnr(image: Tensor, truth: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB for values in [0, 1]; infinite for equal images.
+
+    Examples
+    --------
+    >>> round(psnr(torch.zeros(2, 2, 3), torch.full((2, 2, 3), 0.1)), 6)
+    20.0
+    """
+    mse = float((image.double() - truth.double()).square().mean())
+    return math.inf if mse == 0 else -10 * math.log10(mse)
+
+
+def ssim(image: Tensor, truth: Tensor) -> float:
+    """Structural similarity (Wang et al. 2004) with a Gaussian window of sigma 1.5, mean over pixels and channels.
+
+    Parameters
+    ----------
+    image, truth : Tensor, shape (h, w, c)
+        Values in [0, 1], at least 11 pixels a side. The border of 5 pixels is left out, as scikit-image does.
+    """
+    if min(image.shape[:2]) <= 2 * SSIM_RADIUS:
+        raise ValueError(f"SSIM needs images of at least 11 x 11 pixels; got {image.shape[1]} x {image.shape[0]}")
+    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)
+    window = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
+    window = (window / window.sum()).to(image.device)
+
+    def blur(x: Tensor) -> Tensor:
+        return conv2d(conv2d(x, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+
+    a, b = (x.double().permute(2, 0, 1)[:, None] for x in (image, truth))  # [c, 1, h, w]
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    cov = blur(a * b) - mean_a * mean_b
+    c1, c2 = SSIM_K1**2, SSIM_K2**2
+    quotient = (2 * mean_a * mean_b + c1) * (2 * cov + c2) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    return float(quotient.mean())
+
+
+class MetricsLog:
+    """``metrics.jsonl``: one JSON object a line, appended and flushed at once.
+
+    Parameters
+    ----------
+    path : Path
+        The file; created with its folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a")
+
+    def write(self, figures: dict[str, float]) -> None:
+        """Append one object."""
+        self._file.write(json.dumps(figures) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()

@@ -1,0 +1,167 @@
+"""Videos of a trained scene along a camera path."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.pictures import depth_colors
+from nerfkit.runs import Run
+from nerfkit.scene import RadianceScene, View
+from nerfkit.scenes.camera_path import PathFrames, read_camera_path, write_camera_path
+from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.paths import interpolate, orbit, spiral
+from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
+from nerfkit.training import load_scene
+from nerfkit.video import SUFFIXES, VideoWriter, to_uint8
+
+__all__ = ["CHANNELS", "PATHS", "render_path"]
+
+logger = logging.getLogger(__name__)
+
+CHANNELS = ("rgb", "depth", "opacity")
+PATHS = {"orbit": orbit, "spiral": spiral, "interpolate": interpolate}
+# a path's default length and speed: four seconds
+DEFAULT_FRAMES, DEFAULT_FPS = 120, 30.0
+
+
+def render_path(
+    run: Run, path: str, out: Path, device: str, *, n_frames: int | None = None, fps: float | None = None,
+    size: tuple[int, int] | None = None, channels: tuple[str, ...] = ("rgb",), data: Path | None = None,
+    on_frame: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Render a run along a path and write the path beside the video.
+
+    Parameters
+    ----------
+    run : Run
+        The run.
+    path : str
+        ``"orbit"``, ``"spiral"``, ``"interpolate"`` (through the photos), or a camera_path.json.
+    out : Path
+        The suffix decides: .mp4, .webm, .gif, none for a folder of PNGs. With several channels each gets a file of its
+        own, the channel's name before the suffix.
+    device : str
+        Where to render.
+    n_frames, fps, size
+        Frames, frames a second, width and height in pixels; by default 120, 30 (a file's own) and the training size.
+    channels : tuple of str
+        Of ``"rgb"``, ``"depth"`` (near is red), ``"opacity"``.
+    data : Path, optional
+        The dataset, when it was moved.
+    on_frame : callable
+        Called with the number of frames done and in all.
+
+    Returns
+    -------
+    result : dict
+        ``output`` (or ``outputs`` with several channels), ``frames``, ``seconds``, ``camera_path``.
+    """
+    if out.suffix not in SUFFIXES:
+        raise NerfkitError(
+            f"no video format {out.suffix!r}", where=out, fix="end it in .mp4, .webm, .gif, or nothing for a folder of PNGs"
+        )
+    scene, listed, downscale = load_scene(run, device)
+    frames, camera = _frames(path, data or listed, downscale, n_frames, size, scene)
+    fps = fps or frames.fps or DEFAULT_FPS
+    outputs = {name: out if len(channels) == 1 else out.with_name(f"{out.stem}_{name}{out.suffix}") for name in channels}
+    path_file = write_camera_path(_path_file(out), frames, (camera.width, camera.height), fps)
+    started = time.perf_counter()
+    _write(scene, frames, camera, fps, outputs, on_frame)
+    result: dict[str, Any] = {
+        "output": str(outputs[channels[0]]),
+        "frames": len(frames),
+        "seconds": round(time.perf_counter() - started, 2),
+        "camera_path": str(path_file),
+    }
+    if len(outputs) > 1:
+        result["outputs"] = {name: str(file) for name, file in outputs.items()}
+    return result
+
+
+def _frames(
+    path: str, data: Path, downscale: float, n_frames: int | None, size: tuple[int, int] | None, scene: RadianceScene
+) -> tuple[PathFrames, Camera]:
+    """The path's cameras and the first one's intrinsics at the size of the video."""
+    if path not in PATHS:
+        file = Path(path)
+        if not file.is_file():
+            raise NerfkitError(
+                f"is neither a path's name ({', '.join(PATHS)}) nor a file", where=f"--path {path}",
+                fix="give one of the names, or a camera_path.json",
+            )  # fmt: skip
+        frames = read_camera_path(file)
+        width, height = size or frames.size or (800, round(800 / frames.aspect))
+        return frames, _camera(width, height, float(frames.fov_y[0]))
+    if not data.exists():
+        raise NerfkitError("the photos are not there any more", where=data, fix="give their folder: --data DATA")
+    photos = read_posed_photos(data)
+    width, height, fov = _photo_view(photos, downscale)
+    if size is not None:
+        # keep what the photos show in view: the shorter side of the new frame decides
+        width, height = size
+    chosen = photos.c2w[photos.splits["train"]]
+    extra = {} if path == "interpolate" else {"up": None}
+    frames = PATHS[path](chosen, n_frames or DEFAULT_FRAMES, fov_y=fov, aspect=width / height, **extra)
+    return frames, _camera(width, height, fov)
+
+
+def _photo_view(photos: PosedPhotos, downscale: float) -> tuple[int, int, float]:
+    """Width, height and vertical field of view in degrees of the first training photo at the run's size."""
+    camera = photos.cameras[photos.splits["train"][0]]
+    width, height = round(camera.width / downscale), round(camera.height / downscale)
+    return width, height, float(np.degrees(2 * np.arctan(camera.height / 2 / camera.fy)))
+
+
+def _camera(width: int, height: int, fov_y: float) -> Camera:
+    focal = height / 2 / np.tan(np.radians(fov_y) / 2)
+    return Camera(width, height, float(focal), float(focal), width / 2, height / 2)
+
+
+def _write(
+    scene: RadianceScene, frames: PathFrames, camera: Camera, fps: float, outputs: dict[str, Path],
+    on_frame: Callable[[int, int], None],
+) -> None:  # fmt: skip
+    from contextlib import ExitStack
+
+    depth_range: tuple[float, float] | None = None
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(VideoWriter(file, (camera.width, camera.height), fps)) for name, file in outputs.items()
+        }
+        for index, (c2w, fov_y) in enumerate(zip(frames.c2w, frames.fov_y, strict=True)):
+            view = scene.render(_camera(camera.width, camera.height, float(fov_y)), c2w)
+            # the first frame's range holds for the whole video: colours that drift would look like motion
+            depth_range = depth_range or _depth_range(view)
+            for name, writer in writers.items():
+                writer.add(_picture(view, name, depth_range))
+            on_frame(index + 1, len(frames))
+
+
+def _depth_range(view: View) -> tuple[float, float]:
+    """Distances between which nearly all of what is seen lies; a tenth of room on both sides."""
+    seen = view.depths[view.opacities > 0.5]
+    if not len(seen):
+        return 0.0, 1.0
+    near, far = (float(value) for value in seen.double().quantile(seen.new_tensor([0.01, 0.97]).double()))
+    return 0.9 * near, 1.1 * far
+
+
+def _picture(view: View, channel: str, depth_range: tuple[float, float]) -> NDArray[np.uint8]:
+    if channel == "rgb":
+        return to_uint8(view.rgb.numpy())
+    if channel == "depth":
+        return depth_colors(view.depths.numpy(), view.opacities.numpy(), *depth_range)
+    return to_uint8(view.opacities.numpy()[..., None].repeat(3, -1))
+
+
+def _path_file(out: Path) -> Path:
+    """Beside a video, named after it; inside a folder of PNGs' parent likewise."""
+    return out.with_name(f"{out.stem}_camera_path.json")

@@ -1,0 +1,106 @@
+"""Posed photos in memory: what a run reads, at the size that it trains at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.scenes.backgrounds import Background, object_mask
+from nerfkit.scenes.bounds import SceneBounds, bounded_scene, unbounded_scene
+from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers import PosedPhotos, load_photos
+
+__all__ = ["PhotoData", "find_bounds", "load_photo_data"]
+
+
+@dataclass(frozen=True)
+class PhotoData:
+    """Photos of a dataset that were loaded, addressed by their index in it.
+
+    Parameters
+    ----------
+    source : PosedPhotos
+        The dataset as listed.
+    images : dict of int to uint8 ndarray, shape (h, w, 3 or 4)
+        Loaded photos by index.
+    cameras : dict of int to Camera
+        Their cameras at that size.
+    downscale : float
+        Factor between the photos' size and this one.
+    """
+
+    source: PosedPhotos
+    images: dict[int, np.ndarray]
+    cameras: dict[int, Camera]
+    downscale: float
+
+    @property
+    def c2w(self) -> np.ndarray:
+        """Camera-to-world matrices [n, 4, 4] of all views of the dataset."""
+        return self.source.c2w
+
+    def split(self, name: str) -> list[int]:
+        """Indices of the loaded photos of a split."""
+        return [i for i in self.source.splits.get(name, []) if i in self.images]
+
+    def truth(self, index: int, background: Background) -> Tensor:
+        """Photo ``index`` [h, w, 3] in [0, 1] before ``background``."""
+        values = torch.tensor(self.images[index]).float() / 255
+        if values.shape[2] == 3:
+            return values
+        color = torch.tensor(background.color or (0.0, 0.0, 0.0))
+        return values[..., :3] * values[..., 3:] + color * (1 - values[..., 3:])
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the loaded photos."""
+        return sum(image.nbytes for image in self.images.values())
+
+
+def load_photo_data(
+    source: PosedPhotos, splits: Sequence[str], *, downscale: float | None, max_side: int | None
+) -> PhotoData:
+    """Load the photos of some splits of a dataset.
+
+    Parameters
+    ----------
+    source : PosedPhotos
+        What :func:`nerfkit.scenes.readers.read_posed_photos` found.
+    splits : sequence of str
+        Of ``"train"``, ``"val"``, ``"test"``.
+    downscale : float or None
+        Factor by which photos are scaled down; None: so that no side is above ``max_side``.
+    max_side : int or None
+        Longest side in pixels when ``downscale`` is None.
+    """
+    indices = [i for name in splits for i in source.splits.get(name, [])]
+    if not indices:
+        have = ", ".join(f"{name} {len(views)}" for name, views in source.splits.items())
+        raise NerfkitError(
+            f"has no photos in the split {' or '.join(splits)} (it has {have})", where=source.root,
+            fix="choose another split, or list some in the dataset",
+        )  # fmt: skip
+    loaded = load_photos(source, indices, downscale, max_side)
+    images = dict(zip(indices, loaded.images, strict=True))
+    cameras = dict(zip(indices, loaded.cameras, strict=True))
+    return PhotoData(source, images, cameras, loaded.downscale)
+
+
+def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
+    """Where the scene is: the visual hull before a plain background or alpha, else a box with contraction."""
+    train = data.split("train")
+    if background.color is None:
+        return unbounded_scene(data.c2w[train])
+    masks = [object_mask(data.images[i], background) for i in train]
+    if not any(mask.any() for mask in masks):
+        raise NerfkitError(
+            "every photo shows only the background: alpha is 0, or the colour is the background's, everywhere",
+            where=data.source.root,
+            fix="look at the photos, or give another --background",
+        )
+    return bounded_scene(data.c2w[train], [data.cameras[i] for i in train], masks)

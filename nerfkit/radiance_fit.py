@@ -1,0 +1,165 @@
+"""Fitting a radiance field to photos: the task that :func:`nerfkit.fitting.fit` works on."""
+
+from __future__ import annotations
+
+import logging
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import huber_loss
+
+from nerfkit.metrics import psnr
+from nerfkit.photo_data import PhotoData
+from nerfkit.scene import RadianceScene
+from nerfkit.scenes.cameras import CameraBatch
+from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
+from nerfkit.scenes.rays import rays_from_pixels
+
+__all__ = ["RadianceFit"]
+
+logger = logging.getLogger(__name__)
+
+# samples a step asks the field for: enough to keep the matrix products busy, few enough for many steps a second
+SAMPLES_A_STEP = {"cpu": 2**15, "cuda": 2**18}
+# a scene is empty when its rays absorb less than this although the photos show more than the background
+EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
+# steps between two looks for an empty scene, and how often it is filled with fog again
+EMPTY_CHECK_STEPS, MAX_REVIVALS = 50, 4
+
+
+class RadianceFit:
+    """Draws pixels, predicts them by volume rendering, and compares.
+
+    Parameters
+    ----------
+    scene : RadianceScene
+        What is fitted.
+    data : PhotoData
+        Photos with poses, cameras and splits.
+
+    Notes
+    -----
+    The number of rays in a step follows the number of samples they take, so that a step costs the same whether the
+    scene is still fog or already a few surfaces.
+    """
+
+    def __init__(self, scene: RadianceScene, data: PhotoData) -> None:
+        self.scene, self.data = scene, data
+        config, device = scene.config, scene.device
+        train = data.split("train")
+        self.pixels = PhotoPixels([data.images[i] for i in train], device)
+        self.cameras = CameraBatch([data.cameras[i] for i in train]).to(device)
+        poses = scene.bounds.normalise(data.c2w[train])
+        self.poses = torch.from_numpy(poses).to(device, torch.float32)
+        self.generator = torch.Generator().manual_seed(config.seed + 2)
+        self.samples_per_step = config.samples_per_step or SAMPLES_A_STEP.get(device.type, 2**15)
+        self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
+        self.opacity, self.object_share, self.n_revivals = 1.0, 0.0, 0
+        self.mean_squared_error = math.nan
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The field's groups at the configured learning rate."""
+        return self.scene.field.parameter_groups(self.scene.config.learning_rate)
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """Huber loss of a batch of pixels (NeRF's squared error for small errors)."""
+        batch = self.pixels.draw(self.n_rays, self.generator)
+        rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
+        background = self._background(len(rays_o))
+        jitter = torch.rand(len(rays_o), generator=self.generator).to(rays_o.device)
+        predicted = self.scene.observation.predict(self.scene.field, rays_o, rays_d, background, jitter)
+        truth = _composite_truth(batch, background)
+        delta = self.scene.config.huber_delta
+        # Huber halves the square; twice it is the squared error wherever errors are small
+        loss = huber_loss(predicted.rgb, truth, delta=delta) * 2
+        figures = self._watch(predicted.rgb.detach(), predicted.opacities.detach(), truth, background)
+        figures.update(rays=self.n_rays, samples=predicted.n_samples)
+        self._adapt(predicted.n_samples)
+        return loss, figures
+
+    def after_step(self, step: int) -> None:
+        """Refresh the sampler, and fill a scene that went empty with fog again."""
+        self.scene.sampler.after_step(self.scene.field, step)
+        if step % EMPTY_CHECK_STEPS == 0 and self.opacity < EMPTY_OPACITY and self.object_share > OBJECT_SHARE:
+            self._revive(step)
+
+    def validate(self) -> dict[str, float]:
+        """Mean PSNR over the validation views; NaN without any."""
+        views = [(i, self.data.images[i]) for i in self.data.split("val")]
+        values = [self.score(i)[0] for i, _ in views]
+        return {"psnr": float(np.mean(values)) if values else math.nan}
+
+    def score(self, index: int) -> tuple[float, Tensor, Tensor]:
+        """PSNR of the photo ``index``, the rendering and the truth it was compared with [h, w, 3]."""
+        view = self.scene.render(self.data.cameras[index], self.data.c2w[index])
+        truth = self.data.truth(index, self.scene.background)
+        return psnr(view.rgb, truth), view.rgb, truth
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, grid, generators and counters."""
+        return {
+            "scene": self.scene.state_dict(),
+            "generator": self.generator.get_state(),
+            "n_rays": self.n_rays,
+            "watch": [self.opacity, self.object_share, self.n_revivals, self.mean_squared_error],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """The inverse of :meth:`state_dict`."""
+        self.scene.load_state_dict(state["scene"])
+        self.generator.set_state(state["generator"])
+        self.n_rays = int(state["n_rays"])
+        self.opacity, self.object_share, self.n_revivals, self.mean_squared_error = state["watch"]
+
+    def _background(self, n_rays: int) -> Tensor | None:
+        if self.scene.background.is_random:
+            return torch.rand(n_rays, 3, generator=self.generator).to(self.scene.device)
+        return self.scene.background_rgb()
+
+    def _adapt(self, n_samples: int) -> None:
+        """Let the number of rays follow the samples a ray takes; by at most a half a step, to stay calm."""
+        wanted = self.n_rays * self.samples_per_step / max(n_samples, 1)
+        calm = min(max(wanted, self.n_rays * 0.5), self.n_rays * 1.5)
+        self.n_rays = int(min(max(calm, 64), self.scene.config.max_rays))
+
+    def _watch(self, rgb: Tensor, opacities: Tensor, truth: Tensor, background: Tensor | None) -> dict[str, float]:
+        """Running means of opacity and error; on the host, so they cost a synchronisation on a GPU."""
+        mse = float((rgb - truth).square().mean())
+        self.mean_squared_error = mse if math.isnan(self.mean_squared_error) else 0.95 * self.mean_squared_error + 0.05 * mse
+        self.opacity = 0.9 * self.opacity + 0.1 * float(opacities.mean())
+        behind = torch.zeros(3, device=rgb.device) if background is None else background
+        shown = float(((truth - behind).abs().amax(-1) > 0.02).float().mean())
+        self.object_share = 0.9 * self.object_share + 0.1 * shown
+        return {"psnr": -10 * math.log10(max(self.mean_squared_error, 1e-12)), "opacity": self.opacity}
+
+    def _revive(self, step: int) -> None:
+        """Start from fog again: an empty scene has no gradient that could fill it."""
+        field, self.n_revivals = self.scene.field, self.n_revivals + 1
+        if self.n_revivals > MAX_REVIVALS:
+            if self.n_revivals == MAX_REVIVALS + 1:
+                logger.warning(
+                    "the scene stays empty: %.1f %% of the photos' pixels differ from the background, yet no density "
+                    "explains them from several views; poses in another convention (nerfkit reads OpenGL axes), wrong "
+                    "intrinsics or a wrong --background do this",
+                    100 * self.object_share,
+                )
+            return
+        with torch.no_grad():
+            xyzs = torch.rand(4096, 3, generator=self.generator).to(self.scene.device)
+            density = float(field.density(xyzs).mean())
+            field.log_density_offset += math.log(self.scene.config.field.initial_density / max(density, 1e-12))
+        self.scene.sampler.reset()
+        logger.warning("the scene went empty at step %d (opacity %.4f); filled with fog again", step, self.opacity)
+        self.opacity = 1.0
+
+
+def _composite_truth(batch: PixelBatch, background: Tensor | None) -> Tensor:
+    """Colour [n, 3] that the pixels show before the background."""
+    if batch.alphas is None:
+        return batch.rgb
+    if background is None:
+        return batch.rgb * batch.alphas
+    return batch.rgb * batch.alphas + background * (1 - batch.alphas)

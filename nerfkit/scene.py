@@ -1,0 +1,96 @@
+"""A radiance field with all that is needed to look at it: bounds, sampler, background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from nerfkit.presets import TrainConfig
+from nerfkit.scenes.backgrounds import Background
+from nerfkit.scenes.bounds import SceneBounds
+from nerfkit.scenes.cameras import Camera, CameraBatch
+from nerfkit.scenes.fields import field_class
+from nerfkit.scenes.observations.volume_rendering import VolumeRendering
+from nerfkit.scenes.rays import rays_from_pixels
+from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler
+from nerfkit.scenes.sampling_configs import OccupancySamplingConfig
+
+__all__ = ["RadianceScene", "View"]
+
+# rays rendered together: their samples fit the cache of a CPU, and a small part of any GPU's memory
+RAYS_A_TILE = {"cpu": 2**12, "cuda": 2**17}
+
+
+@dataclass(frozen=True)
+class View:
+    """A rendered picture."""
+
+    # colour [h, w, 3] in [0, 1]
+    rgb: Tensor
+    # expected distance from the camera [h, w] in world units; of the surface, where there is one
+    depths: Tensor
+    # opacity [h, w] in [0, 1]
+    opacities: Tensor
+
+
+class RadianceScene(nn.Module):
+    """A field, where it is asked, and what lies behind it.
+
+    Parameters
+    ----------
+    config : TrainConfig
+        Method and sizes.
+    bounds : SceneBounds
+        Where the scene is in the world.
+    background : Background
+        What lies behind it.
+    """
+
+    def __init__(self, config: TrainConfig, bounds: SceneBounds, background: Background) -> None:
+        super().__init__()
+        self.config, self.bounds, self.background = config, bounds, background
+        generator = torch.Generator().manual_seed(config.seed)
+        self.field = field_class(config.method)(config.field, generator)
+        is_marched = isinstance(config.sampling, OccupancySamplingConfig)
+        sampler_class: Any = OccupancySampler if is_marched else StratifiedSampler
+        self.sampler = sampler_class(bounds, config.sampling, config.seed + 1)
+        self.observation = VolumeRendering(self.sampler)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.field.parameters()).device
+
+    def background_rgb(self) -> Tensor | None:
+        """The colour of evaluation [3], or None."""
+        return None if self.background.color is None else torch.tensor(self.background.color, device=self.device)
+
+    @torch.no_grad()
+    def render(self, camera: Camera, c2w: np.ndarray) -> View:
+        """The view of a camera.
+
+        Parameters
+        ----------
+        camera : Camera
+            Size and intrinsics.
+        c2w : ndarray, shape (4, 4)
+            Pose in the world, OpenGL axes.
+        """
+        device = self.device
+        batch = CameraBatch([camera]).to(device)
+        pose = torch.from_numpy(self.bounds.normalise(c2w[None])).to(device, torch.float32)
+        n_pixels = camera.width * camera.height
+        background = self.background_rgb()
+        parts = []
+        for indices in torch.arange(n_pixels, device=device).split(RAYS_A_TILE.get(device.type, 2**14)):
+            pixels = torch.stack([indices % camera.width, indices // camera.width], -1).to(torch.float32) + 0.5
+            rays_o, rays_d = rays_from_pixels(batch, pose, torch.zeros_like(indices), pixels)
+            parts.append(self.observation.render(self.field, rays_o, rays_d, background)[:3])
+        rgb, depths, opacities = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+        shape = (camera.height, camera.width)
+        distance = depths / opacities.clamp(min=1e-6) * self.bounds.scale
+        return View(rgb.clamp_(0, 1).reshape(*shape, 3), distance.reshape(shape), opacities.reshape(shape))

@@ -1,0 +1,153 @@
+"""Training a scene: from a folder of posed photos to a run folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from nerfkit.fitting import Budget, FitSchedule, Progress, fit
+from nerfkit.metrics import MetricsLog
+from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
+from nerfkit.presets import TrainConfig
+from nerfkit.radiance_fit import RadianceFit
+from nerfkit.runs import Run, link_latest
+from nerfkit.scene import RadianceScene
+from nerfkit.scenes.backgrounds import Background, choose_background
+from nerfkit.scenes.bounds import SceneBounds
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
+
+__all__ = ["Prepared", "load_scene", "prepare", "resume", "train"]
+
+logger = logging.getLogger(__name__)
+
+# longest side of a photo that a device trains at unless told
+MAX_SIDE = {"cpu": 400, "cuda": 1600}
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """A dataset that was read, checked and understood, before anything is trained."""
+
+    config: TrainConfig
+    data: PhotoData
+    background: Background
+    bounds: SceneBounds
+    device: str
+
+    def describe(self) -> list[str]:
+        """What was found, in lines for a person."""
+        data, source = self.data, self.data.source
+        counts = ", ".join(f"{len(source.splits.get(name, []))} {name}" for name in ("train", "val", "test"))
+        camera = data.cameras[data.split("train")[0]]
+        color = self.background.color
+        shown = "" if color is None else " ({:.2f}, {:.2f}, {:.2f})".format(*color)
+        return [
+            f"{source.name}: {source.format}, {counts} views",
+            f"photos at {camera.width} x {camera.height} (downscale {data.downscale:.3g}), {data.n_bytes / 1e6:.0f} MB in memory",
+            f"background: {self.background.name}{shown}",
+            f"scene: {self.bounds}",
+        ]
+
+
+def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
+    """Load the photos of a dataset and find background and bounds.
+
+    Raises
+    ------
+    NerfkitError
+        Anything about the dataset that a long run would stumble over.
+    """
+    max_side = config.max_side or MAX_SIDE.get(device, MAX_SIDE["cuda"])
+    photos = load_photo_data(source, ("train", "val"), downscale=config.downscale, max_side=max_side)
+    if photos.downscale > 1 and config.downscale is None:
+        logger.info(
+            "photos are scaled down %.3g times to at most %d pixels a side on this %s; --downscale 1 keeps them whole",
+            photos.downscale, max_side, "GPU" if device == "cuda" else "CPU",
+        )  # fmt: skip
+    background = choose_background(config.background, [photos.images[i] for i in photos.split("train")])
+    return Prepared(config, photos, background, find_bounds(photos, background), device)
+
+
+def train(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None]) -> dict[str, Any]:
+    """Train a new run.
+
+    Returns
+    -------
+    result : dict
+        ``run``, ``steps``, ``seconds``, ``psnr`` (mean over the validation views, dB) and ``interrupted``.
+    """
+    run.write_config(prepared.config, data=prepared.data.source.root, device=prepared.device)
+    run.write_scene(prepared.bounds, prepared.background, prepared.data.downscale)
+    link_latest(run.folder)
+    return _fit(prepared, run, on_progress, is_resumed=False)
+
+
+def resume(
+    run: Run, *, data: Path | None, device: str | None, seconds: float | None, steps: int | None,
+    on_progress: Callable[[Progress], None],
+) -> dict[str, Any]:  # fmt: skip
+    """Go on with a run; its settings win, only the budget is new.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    data : Path or None
+        Where the dataset is now, if it was moved.
+    device : str or None
+        Where to compute; None: where the run did.
+    seconds, steps : float or int or None
+        New budget: seconds count anew, steps are the total; None: the run's own.
+    """
+    config, listed, run_device = run.read_config()
+    if seconds is not None or steps is not None:
+        config = dataclasses.replace(config, seconds=seconds, steps=steps)
+    place = data or listed
+    if not place.exists():
+        raise NerfkitError("the photos are not there any more", where=place, fix="give their folder: train DATA --resume RUN")
+    bounds, background, downscale = run.read_scene()
+    photos = load_photo_data(read_posed_photos(place), ("train", "val"), downscale=downscale, max_side=None)
+    prepared = Prepared(config, photos, background, bounds, device or run_device)
+    return _fit(prepared, run, on_progress, is_resumed=True)
+
+
+def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, is_resumed: bool) -> dict[str, Any]:
+    config = prepared.config
+    scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
+    task = RadianceFit(scene, prepared.data)
+    metrics = MetricsLog(run.metrics_log)
+    try:
+        done = fit(
+            task,
+            Budget(None if config.steps is not None else config.seconds, config.steps),
+            schedule=FitSchedule(config.warmup_steps, config.final_share, config.checkpoint_seconds),
+            checkpoints=run.checkpoints, metrics=metrics, on_progress=on_progress, resume=is_resumed,
+        )  # fmt: skip
+    finally:
+        metrics.close()
+    result: dict[str, Any] = {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
+    if not done.is_interrupted:
+        result["psnr"] = _finite(task.validate()["psnr"])
+    run.write_json("metrics.json", {"train": result})
+    return {**result, "interrupted": done.is_interrupted}
+
+
+def load_scene(run: Run, device: str) -> tuple[RadianceScene, Path, float]:
+    """The trained scene of a run, its dataset's path and the downscale factor that it was trained at."""
+    config, data, _ = run.read_config()
+    bounds, background, downscale = run.read_scene()
+    scene = RadianceScene(config, bounds, background).to(torch.device(device))
+    scene.load_state_dict(run.checkpoints.load_newest()["task"]["scene"])
+    return scene, data, downscale
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN and no infinity."""
+    return round(value, 4) if math.isfinite(value) else None

@@ -1,0 +1,168 @@
+"""Where the scene is: the change from the input's world to normalised coordinates, found from the photos.
+
+Normalised coordinates have the scene box at [-1, 1]^3. A bounded scene (photos with alpha or before a plain colour)
+ends there; an unbounded one is contracted beyond it (MERF, arXiv:2302.12249, eq. 4), so that [-2, 2]^3 holds all of space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from nerfkit.scenes.cameras import Camera, project
+from nerfkit.scenes.poses import focus_point
+
+__all__ = ["SceneBounds", "bounded_scene", "unbounded_scene"]
+
+# a side of the grid that is carved to find the box; its cells are some 3 % of the box
+CARVING_RESOLUTION = 48
+# views that carve: more than this changes the box by less than a cell
+MAX_CARVING_VIEWS = 48
+# far end of the rays of an unbounded scene, normalised: 1 / 256 of the contracted half-width from infinity
+UNBOUNDED_FAR = 256.0
+
+
+@dataclass(frozen=True)
+class SceneBounds:
+    """The similarity from world to normalised coordinates, and what rays are clipped to.
+
+    Parameters
+    ----------
+    center : tuple of 3 float
+        World position of the normalised origin.
+    scale : float
+        World units in one normalised unit, > 0.
+    contract : bool
+        Whether space beyond [-1, 1]^3 is contracted (unbounded scene) or empty.
+    aabb : tuple of 6 float
+        Normalised box, minimum then maximum, that rays of a bounded scene are clipped to.
+    near, far : float
+        Nearest and farthest distance of samples along a ray, normalised units.
+    """
+
+    center: tuple[float, float, float]
+    scale: float
+    contract: bool
+    aabb: tuple[float, float, float, float, float, float]
+    near: float
+    far: float
+
+    def normalise(self, c2w: np.ndarray) -> np.ndarray:
+        """Camera-to-world matrices [n, 4, 4] with normalised positions; rotations are kept."""
+        out = c2w.astype(np.float64, copy=True)
+        out[:, :3, 3] = (out[:, :3, 3] - np.asarray(self.center)) / self.scale
+        return out
+
+    def to_world(self, xyz: np.ndarray) -> np.ndarray:
+        """World positions [n, 3] of normalised ones."""
+        return xyz * self.scale + np.asarray(self.center)
+
+    def as_dict(self) -> dict:
+        """Plain values for a configuration file."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_dict(cls, values: dict) -> SceneBounds:
+        """The inverse of :meth:`as_dict`."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+
+    def __str__(self) -> str:
+        x, y, z = self.center
+        kind = "unbounded, space beyond the box contracted" if self.contract else "bounded"
+        return f"{kind}; centre ({x:.3g}, {y:.3g}, {z:.3g}), half side {self.scale:.3g} world units"
+
+
+def unbounded_scene(c2w: np.ndarray) -> SceneBounds:
+    """Bounds of a real capture: the box is centred where the cameras look and reaches to them.
+
+    Parameters
+    ----------
+    c2w : ndarray, shape (n, 4, 4)
+        Camera-to-world matrices, OpenGL axes, any world frame and scale.
+    """
+    center = focus_point(c2w)
+    distance = float(np.median(np.linalg.norm(c2w[:, :3, 3] - center, axis=1)))
+    spread = float(np.linalg.norm(c2w[:, :3, 3] - c2w[:, :3, 3].mean(0), axis=1).max())
+    if distance > 20 * max(spread, 1e-9):
+        # nearly parallel axes meet nowhere useful: stay with the cameras
+        center, distance = c2w[:, :3, 3].mean(0), spread
+    scale = max(distance, 1e-6)
+    return SceneBounds(tuple(map(float, center)), scale, True, (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0), 0.02, UNBOUNDED_FAR)
+
+
+def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> SceneBounds:
+    """Bounds of an object: the box round its visual hull (Laurentini 1994).
+
+    Parameters
+    ----------
+    c2w : ndarray, shape (n, 4, 4)
+        Camera-to-world matrices, OpenGL axes.
+    cameras : sequence of Camera
+        One for each photo, at the masks' sizes.
+    masks : sequence of bool ndarray, shape (h, w)
+        Where each photo shows the object.
+
+    Notes
+    -----
+    A point belongs to the hull when every view that sees it shows the object there, and more than half of them see
+    it. A cube round the point that the cameras look at is carved, and grown when the hull touches its sides.
+    """
+    center = focus_point(c2w)
+    distance = float(np.median(np.linalg.norm(c2w[:, :3, 3] - center, axis=1)))
+    first = cameras[0]
+    half = distance * max(first.width / first.fx, first.height / first.fy) / 2
+    views = np.unique(np.linspace(0, len(c2w) - 1, MAX_CARVING_VIEWS).round().astype(int))
+    low, high = center - half, center + half
+    for _ in range(3):
+        cells, inside = _carve(center, half, c2w[views], [cameras[i] for i in views], [masks[i] for i in views])
+        if not inside.any():
+            break
+        cell = 2 * half / CARVING_RESOLUTION
+        low, high = cells[inside].min(0) - 1.5 * cell, cells[inside].max(0) + 1.5 * cell
+        if (np.abs(cells[inside] - center).max() + cell) < half:
+            break
+        half *= 1.5
+    center = (low + high) / 2
+    scale = float((high - low).max() / 2)
+    sides = (high - low) / 2 / scale
+    aabb = tuple(map(float, (*-sides, *sides)))
+    closest = float(np.linalg.norm(c2w[:, :3, 3] - center, axis=1).min()) / scale
+    return SceneBounds(tuple(map(float, center)), scale, False, aabb, min(0.05, closest / 10), float("inf"))  # pyright: ignore[reportArgumentType]
+
+
+def _carve(
+    center: np.ndarray, half: float, c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Centres of the cells [n, 3] of a cube, and which of them lie in the visual hull [n]."""
+    axis = (np.arange(CARVING_RESOLUTION) + 0.5) / CARVING_RESOLUTION * 2 - 1
+    cells = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3) * half + center
+    seen = np.zeros(len(cells), np.int32)
+    missed = np.zeros(len(cells), np.int32)
+    for pose, camera, mask in zip(c2w, cameras, masks, strict=True):
+        in_camera = (cells - pose[:3, 3]) @ pose[:3, :3]
+        pixels = project(camera, in_camera)
+        with np.errstate(invalid="ignore"):
+            visible = (in_camera[:, 2] < 0) & (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1)
+        seen += visible
+        column, row = np.where(visible[:, None], pixels, 0).astype(int).T
+        missed += visible & ~_grow(mask)[row, column]
+    # a thing may be cut off by one photo's mask error: one view in twenty may disagree
+    return cells, (seen > len(c2w) / 2) & (missed <= seen // 20)
+
+
+def _grow(mask: np.ndarray) -> np.ndarray:
+    """The mask and its neighbours within 1 % of its size: a cell is wider than a pixel."""
+    radius = max(1, round(max(mask.shape) / 100))
+    out = mask.copy()
+    for axis in (0, 1):
+        rows = out.copy()
+        for shift in range(1, radius + 1):
+            head, tail = (slice(None, -shift), slice(shift, None))
+            index_a = (head, slice(None)) if axis == 0 else (slice(None), head)
+            index_b = (tail, slice(None)) if axis == 0 else (slice(None), tail)
+            rows[index_a] |= out[index_b]
+            rows[index_b] |= out[index_a]
+        out = rows
+    return out

@@ -1,0 +1,78 @@
+"""Sizes of the fields. Free of torch, so that the command line can list them at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["FourierFieldConfig", "HashFieldConfig"]
+
+
+@dataclass(frozen=True)
+class HashFieldConfig:
+    """A multiresolution hash grid with two small networks (instant-ngp, arXiv:2201.05989)."""
+
+    # levels of the grid, 1 to 32
+    n_levels: int = 8
+    # features a level, one of 1, 2, 4, 8
+    n_features: int = 4
+    # log2 of the most entries a level may have, 8 to 24
+    log2_table_size: int = 17
+    # cells a side of the coarsest level
+    base_resolution: int = 16
+    # cells a side of the finest level
+    max_resolution: int = 512
+    # width of the density and of the colour network
+    width: int = 32
+    # hidden layers of the colour network, 1 or more
+    n_color_layers: int = 2
+    # features that the density network hands to the colour network
+    n_geometry: int = 15
+    # degree of the spherical harmonics of the viewing direction, 0 to 4
+    harmonics_degree: int = 3
+    # density at the start, in 1 / normalised unit: the scene starts as a thin fog, never empty
+    initial_density: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_range("n_levels", self.n_levels, 1, 32)
+        if self.n_features not in (1, 2, 4, 8):
+            raise ValueError(f"n_features must be 1, 2, 4 or 8; got {self.n_features}")
+        _check_range("log2_table_size", self.log2_table_size, 8, 24)
+        _check_range("base_resolution", self.base_resolution, 2, 4096)
+        _check_range("max_resolution", self.max_resolution, self.base_resolution, 65536)
+        _check_range("width", self.width, 4, 1024)
+        _check_range("harmonics_degree", self.harmonics_degree, 0, 4)
+
+
+@dataclass(frozen=True)
+class FourierFieldConfig:
+    """Fourier features before a ReLU network (arXiv:2006.10739; NeRF's own encoding, arXiv:2003.08934, when dyadic)."""
+
+    # "gaussian": rows of B drawn from N(0, sigma^2); "dyadic": powers of two along each axis, NeRF's encoding
+    encoding: str = "dyadic"
+    # gaussian: rows of B; dyadic: octaves, so 3 rows each
+    n_frequencies: int = 8
+    # gaussian only: standard deviation of the frequencies, cycles per unit cube
+    sigma: float = 6.0
+    # width of the hidden layers
+    width: int = 64
+    # hidden layers of the density network
+    n_layers: int = 4
+    # degree of the spherical harmonics of the viewing direction, 0 to 4
+    harmonics_degree: int = 2
+    # density at the start, in 1 / normalised unit: the scene starts as a thin fog, never empty
+    initial_density: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.encoding not in ("gaussian", "dyadic"):
+            raise ValueError(f"encoding must be 'gaussian' or 'dyadic'; got {self.encoding!r}")
+        _check_range("n_frequencies", self.n_frequencies, 1, 512)
+        _check_range("width", self.width, 4, 1024)
+        _check_range("n_layers", self.n_layers, 1, 16)
+        _check_range("harmonics_degree", self.harmonics_degree, 0, 4)
+        if not self.sigma > 0:
+            raise ValueError(f"sigma must be positive; got {self.sigma}")
+
+
+def _check_range(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}; got {value}")

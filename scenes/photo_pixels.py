@@ -1,0 +1,74 @@
+"""The dataset of a radiance field: all pixels of a set of photos, kept as bytes, drawn at random."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["PhotoPixels", "PixelBatch"]
+
+
+class PixelBatch(NamedTuple):
+    """Pixels drawn at random."""
+
+    # photo of each pixel [n], int64
+    photo_ids: Tensor
+    # centres of the pixels [n, 2] (x, y), pixels
+    pixels: Tensor
+    # colour [n, 3] in [0, 1], not premultiplied
+    rgb: Tensor
+    # opacity [n, 1] in [0, 1]; None where the photos are opaque
+    alphas: Tensor | None
+
+
+class PhotoPixels:
+    """Photos of any sizes as one run of bytes on a device.
+
+    Parameters
+    ----------
+    images : sequence of uint8 ndarray, shape (h, w, 3 or 4)
+        The photos. A mixture is kept with four channels.
+    device : torch.device or str
+        Where the bytes lie and batches are drawn.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> photos = PhotoPixels([np.full((2, 3, 3), 255, np.uint8)], "cpu")
+    >>> batch = photos.draw(4, torch.Generator().manual_seed(0))
+    >>> batch.rgb.shape, bool((batch.rgb == 1).all())
+    (torch.Size([4, 3]), True)
+    """
+
+    def __init__(self, images: Sequence[np.ndarray], device: torch.device | str) -> None:
+        self.device = torch.device(device)
+        self.n_photos = len(images)
+        self.has_alpha = any(image.shape[2] == 4 for image in images)
+        n_channels = 4 if self.has_alpha else 3
+        sizes = np.array([image.shape[0] * image.shape[1] for image in images])
+        self._bytes = torch.empty(int(sizes.sum()), n_channels, dtype=torch.uint8, device=self.device)
+        self._ends = torch.from_numpy(np.cumsum(sizes)).to(self.device)
+        self._starts = self._ends - torch.from_numpy(sizes).to(self.device)
+        self._widths = torch.tensor([image.shape[1] for image in images], device=self.device)
+        for image, start, end in zip(images, self._starts.tolist(), self._ends.tolist(), strict=True):
+            flat = torch.tensor(image).reshape(-1, image.shape[2])
+            self._bytes[start:end, : image.shape[2]] = flat.to(self.device)
+            if image.shape[2] < n_channels:
+                self._bytes[start:end, 3] = 255
+
+    def __len__(self) -> int:
+        return len(self._bytes)
+
+    def draw(self, n: int, generator: torch.Generator) -> PixelBatch:
+        """``n`` pixels, each with the same chance, with replacement."""
+        where = torch.randint(len(self), (n,), generator=generator, device=generator.device).to(self.device)
+        photo_ids = torch.searchsorted(self._ends, where, right=True)
+        inside = where - self._starts[photo_ids]
+        widths = self._widths[photo_ids]
+        pixels = torch.stack([inside % widths, inside // widths], dim=-1) + 0.5
+        values = self._bytes[where].float().mul_(1 / 255)
+        return PixelBatch(photo_ids, pixels, values[:, :3], values[:, 3:] if self.has_alpha else None)
