@@ -1,6 +1,5 @@
 # `make` alone lists what there is; every target sets up .venv first when it is missing or out of date.
 # PYTHON=python3.12 chooses the interpreter that .venv is made from; ARGS="..." is handed on to the command.
-SHELL := /bin/bash
 PYTHON ?= python3
 ARGS ?=
 PY := .venv/bin/python
@@ -25,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(MAKE) --no-print-directory setup
 
 demo: $(STAMP)  ## make a small scene, train it, render a video, write a report (ARGS="--out DIR")
-	@$(PY) -m nerfkit.cli demo $(ARGS)
+	@$(PY) -m nerfkit demo $(ARGS)
 
 test: $(STAMP)  ## run the tests, the Triton kernels in the interpreter, and compile them for two GPUs
 	@echo "== test 1/3: pytest"

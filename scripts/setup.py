@@ -48,10 +48,15 @@ def set_up(root):
     # the install is remembered apart from the whole: a cv2 mended by hand is then not undone by the next run
     installed, ready = os.path.join(venv, ".nerfkit-installed"), os.path.join(venv, ".nerfkit-ready")
     wanted = fingerprint(root)
-    is_usable = version_of(python) is not None
-    if not (is_usable and read(installed) == wanted):
+    version = version_of(python)
+    if version is not None and not OLDEST <= version <= NEWEST:
+        raise SetupError(
+            ".venv holds Python {}.{}; nerfkit runs on {}.{} to {}.{}. Remove it, rm -rf .venv, then `make "
+            "setup` again".format(*version, *OLDEST, *NEWEST)
+        )
+    if version is None or read(installed) != wanted:
         remove(ready)
-        if not is_usable:
+        if version is None:
             make_venv(venv, root)
         install(python, root)
         write(installed, wanted)
@@ -171,6 +176,7 @@ def has_nvidia_gpu():
 
 # (what pip or the linker prints, what to do), the first that is found wins
 HINTS = (
+    ("No module named pip", ".venv has no pip: remove it, rm -rf .venv, then `make setup` again"),
     ("No space left on device", "the disk is full: free some space, or point TMPDIR at a larger disk"),
     ("Disk quota exceeded", "your disk quota is used up: free some space, or point TMPDIR at a larger disk"),
     (

@@ -58,9 +58,9 @@ def _program(path: Path, body: str) -> Path:
     return path
 
 
-def _python(path: Path, body: str = "exit 0") -> Path:
+def _python(path: Path, body: str = "exit 0", minor: int = 12) -> Path:
     """A stand-in for an interpreter: answers the question for its version, then runs ``body``."""
-    return _program(path, f'case "$2" in *version_info*) echo 3 12; exit 0;; esac\n{body}')
+    return _program(path, f'case "$2" in *version_info*) echo 3 {minor}; exit 0;; esac\n{body}')
 
 
 Version = namedtuple("Version", "major minor micro releaselevel serial")
@@ -195,6 +195,14 @@ def test_a_second_run_installs_nothing_and_a_changed_pin_does(setup, monkeypatch
     capsys.readouterr()
 
 
+def test_an_environment_of_an_old_python(fails, project):
+    python = _python(project / ".venv" / "bin" / "python", minor=9)
+    line = fails()
+    assert ".venv holds Python 3.9" in line
+    assert "rm -rf .venv" in line
+    assert python.exists()  # it may be the user's own: that is for them to remove
+
+
 def test_an_environment_that_does_not_run_is_made_again(setup, monkeypatch, project):
     _program(project / ".venv" / "bin" / "python", "exit 127")
     (project / ".venv" / ".nerfkit-installed").write_text(setup.fingerprint(str(project)))
@@ -213,6 +221,7 @@ def test_an_environment_that_does_not_run_is_made_again(setup, monkeypatch, proj
         ("OSError: [Errno 28] No space left on device", "TMPDIR"),
         ("NameResolutionError: Failed to resolve", "check the network"),
         ("ERROR: No matching distribution found for torch", "PYTHON=python3.12"),
+        ("python: No module named pip", "rm -rf .venv"),
         ("anything else", "`make setup` again"),
     ],
 )
