@@ -214,6 +214,14 @@ class _Ffmpeg:
                 "%s: %dx%d is odd, which players refuse: the last column or row is repeated, to %dx%d",
                 *(self.path, *self.size, width, height),
             )
+        if self.path.suffix.lower() == ".gif" and self.fps > _GIF_MAX_FPS:
+            logger.warning(
+                "%s: a gif holds %d frames per second; some of %g are left out",
+                self.path,
+                _GIF_MAX_FPS,
+                self.fps,
+            )
+            options = {"filter_complex": f"fps={_GIF_MAX_FPS},{options['filter_complex']}"}
         threads = str(min(_MAX_THREADS, _n_cpus()))
         # a pipe that nobody reads while frames are written could fill up and block ffmpeg
         self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed by finish or abort
@@ -222,7 +230,7 @@ class _Ffmpeg:
                 *(ffmpeg, "-hide_banner", "-loglevel", "error", "-y"),
                 *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
                 *("-r", str(Fraction(self.fps).limit_denominator(1001)), "-i", "pipe:0", "-an"),
-                *("-c:v", encoder, "-threads", threads, *self._rate()),
+                *("-c:v", encoder, "-threads", threads),
                 *(word for name, value in options.items() for word in (f"-{name}", value)),
                 f"file:{self.temporary}",  # else a colon in the name would be read as a protocol
             ],
@@ -231,14 +239,6 @@ class _Ffmpeg:
             stderr=self.log,
             start_new_session=True,  # Ctrl-C is for us, who then end ffmpeg and remove its file
         )
-
-    def _rate(self) -> list[str]:
-        if self.path.suffix.lower() != ".gif" or self.fps <= _GIF_MAX_FPS:
-            return []
-        logger.warning(
-            "%s: a gif holds %d frames per second; some of %g are left out", self.path, _GIF_MAX_FPS, self.fps
-        )
-        return ["-r", str(_GIF_MAX_FPS)]
 
     def add(self, frame: NDArray[np.uint8], index: int) -> None:
         assert self.process and self.process.stdin
@@ -310,17 +310,15 @@ class _PngFolder:
         self.written += file.stat().st_size
 
     def finish(self) -> None:
-        self.path.mkdir(exist_ok=True)
+        if not self.path.exists():
+            self.temporary.replace(self.path)
+            return
+        # the folder itself stays: it may be a link, or where the user stands
         for old in self.path.iterdir():
             if _FRAME_NAME.fullmatch(old.name):
                 old.unlink()
-        if any(self.path.iterdir()):
-            for file in self.temporary.iterdir():
-                file.replace(self.path / file.name)
-            self.temporary.rmdir()
-        else:
-            self.path.rmdir()
-            self.temporary.replace(self.path)
+        for file in self.temporary.iterdir():
+            file.replace(self.path / file.name)
 
     def abort(self) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)

@@ -22,7 +22,7 @@ from nerfkit.scenes.poses import (
 
 
 def turns(n, seed=0):
-    return Rotation.random(n, random_state=seed)
+    return Rotation.from_quat(np.random.default_rng(seed).normal(size=(n, 4)))
 
 
 def wxyz(rotation):
