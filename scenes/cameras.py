@@ -177,7 +177,7 @@ class CameraBatch:
     Notes
     -----
     The number of Newton steps that undo the distortion is measured once on a grid over each photo. Directions
-    in float64 come back to their pixel within 1e-5 px, in float32 within 2e-3 px for photos of 4000 px.
+    in float64 come back to their pixel within 1e-5 px, in float32 within 2e-3 px for photos of 2000 px.
 
     Examples
     --------

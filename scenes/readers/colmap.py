@@ -133,7 +133,8 @@ def _frame(image: _Image, model: _Model) -> Frame:
 
 def _c2w(image: _Image) -> np.ndarray:
     quaternion = np.array(image.quaternion)
-    w, x, y, z = quaternion / max(np.linalg.norm(quaternion), 1e-300)
+    with np.errstate(invalid="ignore"):  # four zeros give NaN, which the check of the matrix names
+        w, x, y, z = quaternion / np.linalg.norm(quaternion)
     w2c = np.eye(4)
     w2c[:3, :3] = [
         [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -261,9 +262,9 @@ def _images_txt(path: Path) -> list[_Image]:
         if not line:
             continue
         try:
-            _, *pose, camera_id, name = line.split(maxsplit=9)
-            values = [float(v) for v in pose]
-            images.append(_Image(name, int(camera_id), tuple(values[:4]), tuple(values[4:])))
+            _, qw, qx, qy, qz, tx, ty, tz, camera_id, name = line.split(maxsplit=9)
+            quaternion = (float(qw), float(qx), float(qy), float(qz))
+            images.append(_Image(name, int(camera_id), quaternion, (float(tx), float(ty), float(tz))))
         except ValueError:
             expected = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
             raise NerfkitError(

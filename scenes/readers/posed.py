@@ -209,7 +209,7 @@ def check_c2w(matrix: Any, where: str) -> np.ndarray:
     where : str
         File and frame, for the message.
     """
-    expected = "transform_matrix must be 4x4 numbers, camera to world, rotation and translation"
+    expected = "its pose (transform_matrix) must be 4x4 numbers, camera to world, rotation and translation"
     if matrix is None:
         raise NerfkitError(
             "has no transform_matrix", where=where, fix="add one, or leave the frame out (--skip-bad)"

@@ -69,7 +69,7 @@ def test_fisheye_agrees_with_opencv(lens):
 
 
 def test_pixel_centres_and_axes():
-    # 4x2 photo, focal length 1: the middle of pixel (column 3, row 0) is 1.5 right of and 0.5 above the centre
+    # 4x2 photo, focal length 1: the middle of column 3, row 0 is 1.5 right of and 0.5 above the centre
     camera = Camera(4, 2, 1.0, 1.0, 2.0, 1.0)
     np.testing.assert_array_equal(pixels_to_directions(camera, np.array([[3.5, 0.5]])), [[1.5, 0.5, -1.0]])
 

@@ -1,0 +1,229 @@
+"""transforms.json and Blender folders: intrinsics, lists, broken json, the real fox and lego."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from photo_folders import DATA, frames, needs_data, pose, save_photo, write_transforms
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers import load_photos, read_posed_photos
+
+
+def camera_of(folder, **root):
+    return read_posed_photos(write_transforms(folder, **root)).cameras[0]
+
+
+def test_root_intrinsics(tmp_path):
+    root = {
+        "fl_y": 11,
+        "cx": 4.5,
+        "cy": 2.5,
+        "w": 8.0,
+        "h": 6.0,
+        "k1": 0.1,
+        "k2": -0.2,
+        "k3": 0.3,
+        "p1": 1e-3,
+    }
+    camera = camera_of(tmp_path, **root, k4=0.4, p2=-2e-3, camera_model="OPENCV")
+    assert (camera.fx, camera.fy, camera.cx, camera.cy) == (10, 11, 4.5, 2.5)
+    assert camera.k == (0.1, -0.2, 0.3, 0.4) and camera.p == (1e-3, -2e-3) and camera.lens == "perspective"
+    assert isinstance(camera.width, int) and (camera.width, camera.height) == (8, 6)
+
+
+def test_frame_intrinsics_go_before_the_root(tmp_path):
+    entries = frames(4)
+    entries[0] |= {"fl_x": 20.0, "k1": 0.5, "camera_model": "OPENCV_FISHEYE"}
+    entries[1] |= {"camera_angle_x": math.pi / 2}
+    photos = read_posed_photos(write_transforms(tmp_path, entries=entries))
+    assert [c.fx for c in photos.cameras] == pytest.approx([20, 4, 10, 10])
+    assert [c.lens for c in photos.cameras] == ["fisheye"] + 3 * ["perspective"]
+    assert photos.cameras[0].k[0] == 0.5 and not photos.cameras[2].has_distortion
+
+
+@pytest.mark.parametrize(
+    "root, want",
+    [
+        ({"camera_angle_x": math.pi / 2}, (4, 4)),
+        ({"camera_angle_y": math.pi / 2}, (3, 3)),
+        ({"camera_angle_x": math.pi / 2, "camera_angle_y": math.pi / 2}, (4, 3)),
+        ({"fl_x": 9, "camera_angle_x": 1.0}, (9, 9)),
+        ({"fl_y": 7}, (7, 7)),
+    ],
+)
+def test_focal_length_from_what_there_is(tmp_path, root, want):
+    camera = camera_of(tmp_path, **({"fl_x": None, "w": None, "h": None} | root))
+    assert (camera.fx, camera.fy) == pytest.approx(want)
+    assert (camera.cx, camera.cy) == (4, 3)
+
+
+@pytest.mark.parametrize(
+    "root, lens",
+    [
+        ({"camera_model": "OPENCV_FISHEYE"}, "fisheye"),
+        ({"is_fisheye": True}, "fisheye"),
+        ({"is_fisheye": False}, "perspective"),
+        ({"camera_model": "SIMPLE_PINHOLE"}, "perspective"),
+        ({"camera_model": "RADIAL"}, "perspective"),
+    ],
+)
+def test_lens_models(tmp_path, root, lens):
+    camera = camera_of(tmp_path, k1=0.1, p1=0.01, **root)
+    assert camera.lens == lens and camera.k[0] == 0.1
+    assert camera.p == ((0, 0) if lens == "fisheye" else (0.01, 0))
+
+
+@pytest.mark.parametrize(
+    "root, message",
+    [
+        (
+            {"fl_x": None},
+            "no focal length: looked for fl_x, fl_y, camera_angle_x, camera_angle_y in the frame",
+        ),
+        ({"fl_x": "wide"}, "fl_x must be a finite number; got 'wide'"),
+        ({"k1": float("inf")}, "k1 must be a finite number; got inf"),
+        ({"cx": True}, "cx must be a finite number; got True"),
+        ({"fl_x": -3}, "focal length must be positive; got -3"),
+        ({"fl_x": 0}, "focal length must be positive; got 0"),
+        ({"fl_x": None, "camera_angle_x": 40}, "camera_angle_x must be in radians, 0 to pi; got 40"),
+        ({"w": 0}, "w and h must be at least 1 pixel; got 0 and 6"),
+        (
+            {"camera_model": "EQUIRECTANGULAR"},
+            "camera_model 'EQUIRECTANGULAR' is not supported; known: PINHOLE",
+        ),
+    ],
+)
+def test_bad_intrinsics_name_file_and_frame(tmp_path, root, message):
+    write_transforms(tmp_path, **root)
+    with pytest.raises(NerfkitError, match=rf"transforms\.json: frame 0 \(images/00\.png\): .*{message}"):
+        read_posed_photos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ('{\n  "frames": [,]\n}', "broken json in line 2, column 14: Expecting value"),
+        ("[1, 2]", "holds a json list; an object with 'frames' is expected"),
+        ("{}", "has no frames: .* got None; its keys are none"),
+        ('{"frames": [], "w": 8}', r"has no frames: .* not empty; got \[\]; its keys are frames, w"),
+        ('{"frames": [{"transform_matrix": []}]}', "frame 0: has no file_path; got {'transform_matrix'"),
+        ('{"frames": ["photo.png"]}', "frame 0: has no file_path; got 'photo.png'"),
+        (b"\xff\xfe{}", "is not UTF-8 text"),
+    ],
+)
+def test_broken_files(tmp_path, content, message):
+    (tmp_path / "transforms.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(NerfkitError, match=rf"transforms\.json: {message}"):
+        read_posed_photos(tmp_path)
+
+
+def test_byte_order_mark_is_no_error(tmp_path):
+    file = write_transforms(tmp_path) / "transforms.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert len(read_posed_photos(tmp_path)) == 4
+
+
+def test_the_json_itself_may_be_given(tmp_path):
+    write_transforms(tmp_path / "scene", file="cleaned.json", aabb_scale=4)
+    photos = read_posed_photos(tmp_path / "scene" / "cleaned.json")
+    assert (photos.name, len(photos), photos.hints) == ("scene", 4, {"aabb_scale": 4})
+    with pytest.raises(NerfkitError, match="no poses found"):
+        read_posed_photos(tmp_path / "scene")
+
+
+def test_lists_of_files_are_the_splits(tmp_path):
+    names = {"train_filenames": ["images/03.png", "./images/01.png"], "test_filenames": ["images/00.png"]}
+    photos = read_posed_photos(write_transforms(tmp_path, n=5, **names))
+    assert photos.splits == {"train": [1, 3], "val": [], "test": [0]}
+
+
+def test_without_a_train_list_the_rest_is_train(tmp_path):
+    photos = read_posed_photos(write_transforms(tmp_path, val_filenames=["images/02.png"]))
+    assert photos.splits == {"train": [0, 1, 3], "val": [2], "test": []}
+
+
+def test_list_that_names_no_frame(tmp_path):
+    write_transforms(tmp_path, test_filenames=["images/77.png"])
+    with pytest.raises(
+        NerfkitError, match=r"test_filenames names 'images/77\.png', which is no frame's file_path"
+    ):
+        read_posed_photos(tmp_path)
+
+
+def test_masks_are_found_or_missed(tmp_path):
+    entries = frames(4)
+    entries[2]["mask_path"] = "masks/02.png"
+    write_transforms(tmp_path, entries=entries)
+    with pytest.raises(NerfkitError, match=r"frame 2 .*mask 'masks/02\.png' does not exist"):
+        read_posed_photos(tmp_path)
+    save_photo(tmp_path / "masks/02.png", mode="L", colour=255)
+    assert read_posed_photos(tmp_path).masks == [None, None, tmp_path / "masks/02.png", None]
+
+
+def write_blender(folder, **counts):
+    for split, n in counts.items():
+        entries = frames(n, name=f"./{split}/r_{{}}")
+        angle = {"camera_angle_x": math.pi / 2, "fl_x": None, "w": None, "h": None}
+        write_transforms(folder, file=f"transforms_{split}.json", entries=entries, **angle)
+    return folder
+
+
+def test_blender_splits_as_listed(tmp_path):
+    photos = read_posed_photos(write_blender(tmp_path, train=5, val=2, test=3))
+    assert photos.format == "blender" and photos.files[5] == "val/r_0.png"
+    assert photos.splits == {"train": [0, 1, 2, 3, 4], "val": [5, 6], "test": [7, 8, 9]}
+    assert photos.cameras[0].fx == pytest.approx(4)
+
+
+def test_blender_missing_splits(tmp_path):
+    photos = read_posed_photos(write_blender(tmp_path / "a", train=5, test=2))
+    assert photos.splits == {"train": [0, 1, 2, 3, 4], "val": [], "test": [5, 6]}
+    alone = read_posed_photos(write_blender(tmp_path / "b", train=10))
+    assert alone.splits == {"train": [1, 2, 3, 5, 6, 7, 9], "val": [4], "test": [0, 8]}
+    with pytest.raises(
+        NerfkitError, match=r"has transforms_val\.json, transforms_test\.json but no transforms_train"
+    ):
+        read_posed_photos(write_blender(tmp_path / "c", val=3, test=3))
+
+
+def test_blender_json_given_means_its_folder(tmp_path):
+    write_blender(tmp_path, train=5, val=2)
+    assert len(read_posed_photos(tmp_path / "transforms_val.json")) == 7
+
+
+def test_transforms_beside_blenders_test_json_is_read(tmp_path):
+    write_blender(tmp_path, test=3)
+    write_transforms(tmp_path, n=4)
+    assert read_posed_photos(tmp_path).format == "transforms"
+
+
+@needs_data("fox")
+def test_fox():
+    photos = read_posed_photos(DATA / "fox")
+    assert (photos.name, photos.format, len(photos), len(photos.skipped)) == ("fox", "transforms", 50, 17)
+    assert photos.splits["test"] == list(range(0, 50, 8)) and photos.hints == {"aabb_scale": 4}
+    camera = photos.cameras[0]
+    assert (camera.width, camera.height, camera.fx, camera.k[0]) == (1080, 1920, 1375.52, 0.0578421)
+    loaded = load_photos(photos, [0, 49], downscale=4.8)
+    assert [image.shape for image in loaded.images] == [(400, 225, 3)] * 2
+
+
+@needs_data("lego_400")
+def test_lego():
+    photos = read_posed_photos(DATA / "lego_400")
+    assert {split: len(ids) for split, ids in photos.splits.items()} == {"train": 100, "val": 5, "test": 15}
+    assert photos.cameras[0].fx == pytest.approx(200 / math.tan(0.6911112070083618 / 2))
+    image = load_photos(photos, [0], max_side=100).images[0]
+    assert image.shape == (100, 100, 4) and image[0, 0, 3] == 0 and image[50, 50, 3] == 255
+    # the cameras look at the bricks, about the origin
+    forward = -photos.c2w[:, :3, 2]
+    to_origin = -photos.c2w[:, :3, 3] / np.linalg.norm(photos.c2w[:, :3, 3], axis=-1, keepdims=True)
+    assert (forward * to_origin).sum(-1).min() > 0.98
+
+
+def test_matrix_is_taken_as_it_is(tmp_path):
+    photos = read_posed_photos(write_transforms(tmp_path))
+    np.testing.assert_allclose(photos.c2w, [pose(i) for i in range(4)], atol=1e-12)
+    assert json.loads((tmp_path / "transforms.json").read_text())["frames"][0]["file_path"] == photos.files[0]
