@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nerfkit.scenes.synthetic.dataset import camera_poses, write_posed_scene
-    from nerfkit.scenes.synthetic.lighthouse import lighthouse
+    from nerfkit.scenes.synthetic.diorama import lighthouse
     from nerfkit.scenes.synthetic.shapes import Scene, Shape, build_scene
     from nerfkit.scenes.synthetic.tracer import trace_view
 
@@ -19,7 +19,7 @@ __all__ = ["Scene", "Shape", "build_scene", "camera_poses", "lighthouse", "trace
 _MODULES = {
     "camera_poses": "dataset",
     "write_posed_scene": "dataset",
-    "lighthouse": "lighthouse",
+    "lighthouse": "diorama",
     "Scene": "shapes",
     "Shape": "shapes",
     "build_scene": "shapes",

@@ -103,7 +103,7 @@ def write_posed_scene(
     Parameters
     ----------
     folder : path
-        Made when absent; files of an earlier scene of the same size are replaced.
+        Made when absent; files of the same names are replaced.
     n_train, n_val, n_test : int
         Photos a split. Each has its own spiral, so validation and test views lie between the training ones.
     size : (width, height)
@@ -139,7 +139,7 @@ def write_posed_scene(
             fix="give a width and a height in pixels, for example (200, 200)",
         )
     if scene is None:
-        from nerfkit.scenes.synthetic.lighthouse import lighthouse
+        from nerfkit.scenes.synthetic.diorama import lighthouse
 
         scene = lighthouse()
     photos = list(_plan(folder, {"train": n_train, "val": n_val, "test": n_test}, seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from nerfkit.scenes.synthetic import materials as paint
 from nerfkit.scenes.synthetic.shapes import (
@@ -21,7 +22,8 @@ from nerfkit.scenes.synthetic.shapes import (
 
 __all__ = ["lighthouse"]
 
-_SEA = -0.46  # height of the water
+_SEA = -0.46  # height of the water, before the lift
+_LIFT = 0.08  # puts the middle of the whole at the origin, so that it fills the photos
 _IVORY, _CORAL, _BRASS, _NAVY = "f6eddb", "d8452f", "d9ad5b", "22344f"
 _WOOD, _DARK_WOOD, _SLATE, _GRASS = "8a5a36", "5b3820", "4d6173", "86a656"
 
@@ -44,8 +46,8 @@ def _base() -> Iterator[Shape]:
 
 
 def _island() -> Iterator[Shape]:
-    ground = {"colours": ("ecd3a0", _GRASS), "pattern": paint.SHORE, "scale": 0.045, "roughness": 0.9}
-    yield Shape(DOME, (0.62, 0.47, 0.012, 11.0), (-0.03, 0.05, _SEA - 0.01), **ground)
+    ground = {"colours": ("ecd3a0", _GRASS), "pattern": paint.SHORE, "scale": 0.052, "roughness": 0.9}
+    yield Shape(DOME, (0.66, 0.50, 0.012, 11.0), (-0.03, 0.05, _SEA - 0.01), **ground)
     yield Shape(DOME, (0.40, 0.30, 0.010, 12.0), (0.22, -0.12, _SEA - 0.01), **ground)
     for x, y, radius, turn in (
         (-0.43, -0.12, 0.085, 20),
@@ -81,9 +83,9 @@ def _tower() -> Iterator[Shape]:
     yield Shape(SPHERE, (0.03,), (x, y, foot + 1.0), _BRASS, roughness=0.3, reflectance=0.75)
     yield Shape(CONE, (0.007, 0.007, 0.06), (x, y, foot + 1.08), _NAVY)
     # the door and two windows look towards the cottage
-    yield Shape(BOX, (0.036, 0.02, 0.06, 0.004), (x + 0.115, y - 0.05, foot + 0.09), _NAVY, turn=67)
-    yield Shape(BOX, (0.022, 0.02, 0.03, 0.004), (x + 0.106, y - 0.04, foot + 0.36), _NAVY, turn=69)
-    yield Shape(BOX, (0.020, 0.02, 0.03, 0.004), (x - 0.02, y - 0.103, foot + 0.50), _NAVY, turn=-11)
+    yield Shape(BOX, (0.036, 0.014, 0.06, 0.004), (x + 0.115, y - 0.05, foot + 0.09), _NAVY, turn=67)
+    yield Shape(BOX, (0.022, 0.010, 0.03, 0.004), (x + 0.106, y - 0.04, foot + 0.36), _NAVY, turn=69)
+    yield Shape(BOX, (0.020, 0.012, 0.03, 0.004), (x - 0.02, y - 0.103, foot + 0.50), _NAVY, turn=-11)
 
 
 def _cottage() -> Iterator[Shape]:
@@ -155,4 +157,5 @@ def lighthouse() -> Scene:
     Scene
     """
     parts = (_base, _island, _tower, _cottage, _trees, _boat, _harbour)
-    return build_scene([shape for part in parts for shape in part()])
+    shapes = [shape for part in parts for shape in part()]
+    return build_scene([replace(s, at=(s.at[0], s.at[1], s.at[2] + _LIFT)) for s in shapes])
