@@ -233,8 +233,9 @@ def test_earlier_video_is_replaced_only_by_a_whole_one(tmp_path):
     assert len(decode(path)) == 5
 
 
-def test_names_that_ffmpeg_could_misread(tmp_path):
-    path = write(tmp_path / "a:b %d 'c'.mp4", [patches()] * 2)
+def test_names_that_ffmpeg_could_misread(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = write(Path("a:b %d 'c'.mp4"), [patches()] * 2)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
@@ -335,6 +336,16 @@ def test_no_ffmpeg(tmp_path, monkeypatch):
     ):
         write(tmp_path / "v.mp4", [patches()])
     assert write(tmp_path / "frames", [patches()]).is_dir()
+
+
+@needs_sh
+def test_ffmpeg_that_hangs_is_ended(tmp_path, monkeypatch):
+    video = VideoWriter(fake_ffmpeg(tmp_path, monkeypatch, "exec sleep 20"), (96, 64), 24)
+    with pytest.raises(KeyboardInterrupt), video:
+        video.add(patches())
+        raise KeyboardInterrupt
+    assert isinstance(video._sink, video_module._Ffmpeg) and video._sink.process
+    assert video._sink.process.returncode == -9
 
 
 @needs_sh
