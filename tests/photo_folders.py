@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -37,7 +38,9 @@ def frames(n, name="images/{:02d}.png"):
     return [{"file_path": name.format(i), "transform_matrix": pose(i).tolist()} for i in range(n)]
 
 
-def write_transforms(folder, n=4, file="transforms.json", photos=True, entries=None, **root):
+def write_transforms(
+    folder, n: Any = 4, file: Any = "transforms.json", photos: Any = True, entries=None, **root
+):
     """transforms.json of ``n`` frames with 8x6 photos; returns the folder."""
     entries = frames(n) if entries is None else entries
     content = {"fl_x": 10.0, "w": 8, "h": 6, "frames": entries} | root
@@ -51,7 +54,8 @@ def write_transforms(folder, n=4, file="transforms.json", photos=True, entries=N
 
 def one_photo(folder, name="photo.png", size=(8, 6), **options):
     """A PosedPhotos of the single file ``folder/name``, for what load_photos does with it."""
-    camera = Camera(*size, 10.0, 10.0, size[0] / 2, size[1] / 2)
+    width, height = size
+    camera = Camera(width, height, 10.0, 10.0, width / 2, height / 2)
     return PosedPhotos(
         "scene", folder, "transforms", [name], [camera], np.eye(4)[None], {"train": [0]}, **options
     )
