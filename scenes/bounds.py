@@ -1,7 +1,8 @@
 """Where the scene is: the change from the input's world to normalised coordinates, found from the photos.
 
-Normalised coordinates have the scene box at [-1, 1]^3. A bounded scene (photos with alpha or before a plain colour)
-ends there; an unbounded one is contracted beyond it (MERF, arXiv:2302.12249, eq. 4), so that [-2, 2]^3 holds all of space.
+Normalised coordinates have the scene box at [-1, 1]^3. A bounded scene (photos with alpha or before a plain
+colour) ends there; an unbounded one is contracted beyond it (mip-NeRF 360, arXiv:2111.12077, eq. 10, in the maximum
+norm), so that [-2, 2]^3 holds all of space.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ __all__ = ["SceneBounds", "bounded_scene", "unbounded_scene"]
 CARVING_RESOLUTION = 48
 # views that carve: more than this changes the box by less than a cell
 MAX_CARVING_VIEWS = 48
-# far end of the rays of an unbounded scene, normalised: 1 / 256 of the contracted half-width from infinity
+# in units of the cameras' spread: axes that meet farther away say nothing of where the scene is
+MAX_FOCUS_DISTANCE = 20
+# far end of the rays of an unbounded scene, normalised: contracted, 1 / 256 from infinity
 UNBOUNDED_FAR = 256.0
 
 
@@ -82,14 +85,18 @@ def unbounded_scene(c2w: np.ndarray) -> SceneBounds:
     c2w : ndarray, shape (n, 4, 4)
         Camera-to-world matrices, OpenGL axes, any world frame and scale.
     """
-    center = focus_point(c2w)
-    distance = float(np.median(np.linalg.norm(c2w[:, :3, 3] - center, axis=1)))
-    spread = float(np.linalg.norm(c2w[:, :3, 3] - c2w[:, :3, 3].mean(0), axis=1).max())
-    if distance > 20 * max(spread, 1e-9):
-        # nearly parallel axes meet nowhere useful: stay with the cameras
-        center, distance = c2w[:, :3, 3].mean(0), spread
-    scale = max(distance, 1e-6)
-    return SceneBounds(tuple(map(float, center)), scale, True, (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0), 0.02, UNBOUNDED_FAR)
+    eyes = c2w[:, :3, 3]
+    focus = _focus(c2w)
+    if focus is None:
+        center, scale = eyes.mean(0), float(np.linalg.norm(eyes - eyes.mean(0), axis=1).max())
+    else:
+        center, scale = focus
+    if scale <= 1e-6 * np.abs(eyes).max():
+        # a camera that only turns, or a single photo: nothing gives a length, and any will do
+        scale = 1.0
+    return SceneBounds(
+        tuple(map(float, center)), scale, True, (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0), 0.02, UNBOUNDED_FAR
+    )
 
 
 def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> SceneBounds:
@@ -106,17 +113,22 @@ def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np
 
     Notes
     -----
-    A point belongs to the hull when every view that sees it shows the object there, and more than half of them see
-    it. A cube round the point that the cameras look at is carved, and grown when the hull touches its sides.
+    A point belongs to the hull when every view that sees it shows the object there, and more than half of them
+    see it. A cube round the point that the cameras look at is carved, and grown when the hull touches its sides.
+    Cameras in parallel, or all in one place, do not tell how far the object is: the scene is unbounded then.
     """
-    center = focus_point(c2w)
-    distance = float(np.median(np.linalg.norm(c2w[:, :3, 3] - center, axis=1)))
+    focus = _focus(c2w)
+    if focus is None:
+        return unbounded_scene(c2w)
+    center, distance = focus
     first = cameras[0]
     half = distance * max(first.width / first.fx, first.height / first.fy) / 2
     views = np.unique(np.linspace(0, len(c2w) - 1, MAX_CARVING_VIEWS).round().astype(int))
     low, high = center - half, center + half
     for _ in range(3):
-        cells, inside = _carve(center, half, c2w[views], [cameras[i] for i in views], [masks[i] for i in views])
+        cells, inside = _carve(
+            center, half, c2w[views], [cameras[i] for i in views], [masks[i] for i in views]
+        )
         if not inside.any():
             break
         cell = 2 * half / CARVING_RESOLUTION
@@ -132,6 +144,22 @@ def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np
     return SceneBounds(tuple(map(float, center)), scale, False, aabb, min(0.05, closest / 10), float("inf"))  # pyright: ignore[reportArgumentType]
 
 
+def _focus(c2w: np.ndarray) -> tuple[np.ndarray, float] | None:
+    """The point [3] that the cameras look at and their median distance to it.
+
+    None where nearly parallel axes meet nowhere useful, or at the cameras themselves (one that only turns).
+    """
+    try:
+        center = focus_point(c2w)
+    except ValueError:
+        return None
+    eyes = c2w[:, :3, 3]
+    distance = float(np.median(np.linalg.norm(eyes - center, axis=1)))
+    spread = float(np.linalg.norm(eyes - eyes.mean(0), axis=1).max())
+    is_useful = 1e-6 * np.abs(eyes).max() < distance <= MAX_FOCUS_DISTANCE * spread
+    return (center, distance) if is_useful else None
+
+
 def _carve(
     center: np.ndarray, half: float, c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -144,7 +172,9 @@ def _carve(
         in_camera = (cells - pose[:3, 3]) @ pose[:3, :3]
         pixels = project(camera, in_camera)
         with np.errstate(invalid="ignore"):
-            visible = (in_camera[:, 2] < 0) & (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1)
+            visible = (
+                (in_camera[:, 2] < 0) & (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1)
+            )
         seen += visible
         column, row = np.where(visible[:, None], pixels, 0).astype(int).T
         missed += visible & ~_grow(mask)[row, column]
