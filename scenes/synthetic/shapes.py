@@ -125,6 +125,13 @@ def build_scene(shapes: Sequence[Shape]) -> Scene:
     Returns
     -------
     Scene
+
+    Examples
+    --------
+    >>> scene = build_scene([Shape(SPHERE, (0.5,))])
+    >>> distance, which = scene_distance(scene, 0.0, 0.0, 0.8, FAR)
+    >>> round(distance, 6), which
+    (0.3, 0)
     """
     if not 0 < len(shapes) < 256:
         raise ValueError(f"a scene has 1 to 255 shapes, not {len(shapes)}")
