@@ -1,8 +1,8 @@
 """Where the scene is: the change from the input's world to normalised coordinates, found from the photos.
 
 Normalised coordinates have the scene box at [-1, 1]^3. A bounded scene (photos with alpha or before a plain
-colour) ends there; an unbounded one is contracted beyond it (mip-NeRF 360, arXiv:2111.12077, eq. 10, in the maximum
-norm), so that [-2, 2]^3 holds all of space.
+colour) ends there; an unbounded one is contracted beyond it (mip-NeRF 360, arXiv:2111.12077, eq. 10, in the
+maximum norm), so that [-2, 2]^3 holds all of space.
 """
 
 from __future__ import annotations
@@ -113,9 +113,10 @@ def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np
 
     Notes
     -----
-    A point belongs to the hull when every view that sees it shows the object there, and more than half of them
-    see it. A cube round the point that the cameras look at is carved, and grown when the hull touches its sides.
-    Cameras in parallel, or all in one place, do not tell how far the object is: the scene is unbounded then.
+    A point belongs to the hull when every view that sees it shows the object there, and more than half of
+    them see it. A cube round the point that the cameras look at is carved, and grown when the hull touches
+    its sides. Cameras in parallel, or all in one place, do not tell how far the object is: the scene is
+    unbounded then.
     """
     focus = _focus(c2w)
     if focus is None:

@@ -93,8 +93,8 @@ class OccupancyGrid(nn.Module):
 
     def _set_bits(self, step: float) -> None:
         threshold = -math.log1p(-OPACITY_THRESHOLD) / step
-        # the mean bounds the threshold, so that a young scene that is thin everywhere is not emptied
-        occupied = self.densities > torch.clamp(self.densities.mean(), max=threshold)
+        # half the mean bounds the threshold, so that a young scene that is thin everywhere is not emptied
+        occupied = self.densities > torch.clamp(self.densities.mean() / 2, max=threshold)
         self.bits.copy_(pack_bits(occupied.reshape((self.resolution,) * 3)))
 
     def occupied(self) -> Tensor:

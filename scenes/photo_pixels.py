@@ -55,7 +55,7 @@ class PhotoPixels:
         self._starts = self._ends - torch.from_numpy(sizes).to(self.device)
         self._widths = torch.tensor([image.shape[1] for image in images], device=self.device)
         for image, start, end in zip(images, self._starts.tolist(), self._ends.tolist(), strict=True):
-            flat = torch.tensor(image).reshape(-1, image.shape[2])
+            flat = torch.tensor(np.ascontiguousarray(image)).reshape(-1, image.shape[2])
             self._bytes[start:end, : image.shape[2]] = flat.to(self.device)
             if image.shape[2] < n_channels:
                 self._bytes[start:end, 3] = 255

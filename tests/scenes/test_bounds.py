@@ -1,4 +1,4 @@
-"""Bounds: the box round an object of known place and size in any world, and the unit of an unbounded scene."""
+"""Bounds: the box round an object of known place and size, and the unit of an unbounded scene."""
 
 import dataclasses
 
