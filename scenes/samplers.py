@@ -14,6 +14,9 @@ from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedS
 
 __all__ = ["OccupancySampler", "StratifiedSampler", "clip_rays"]
 
+# more than a ray can have: unless a caller asks for less, none is cut off before its end
+ALL_SAMPLES = 2**20
+
 
 def clip_rays(rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds) -> tuple[Tensor, Tensor]:
     """Distances [n_rays] at which rays enter and leave the scene; near > far where they miss it.
@@ -32,7 +35,7 @@ def clip_rays(rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds) -> tuple[Tens
     inverse = 1 / torch.where(rays_d.abs() < 1e-12, torch.full_like(rays_d, 1e-12), rays_d)
     a, b = (low - rays_o) * inverse, (high - rays_o) * inverse
     near = torch.minimum(a, b).amax(-1).clamp(min=bounds.near)
-    return near, torch.maximum(a, b).amin(-1)
+    return near, torch.maximum(a, b).amin(-1).clamp(max=bounds.far)
 
 
 class OccupancySampler(nn.Module):
@@ -58,7 +61,7 @@ class OccupancySampler(nn.Module):
         self.cone_angle = config.cone_angle if bounds.contract else 0.0
 
     def sample(
-        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = 1024,
+        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ALL_SAMPLES,
         near: Tensor | None = None,
     ) -> Samples:  # fmt: skip
         """Samples of rays [n_rays, 3]; ``jitter`` [n_rays] in [0, 1) shifts them by a share of a step.
@@ -98,7 +101,7 @@ class StratifiedSampler(nn.Module):
         self.generator = torch.Generator().manual_seed(seed)
 
     def sample(
-        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = 1024,
+        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ALL_SAMPLES,
         near: Tensor | None = None,
     ) -> Samples:  # fmt: skip
         """Samples of rays [n_rays, 3]; with ``jitter`` each lies at random in its interval, else in its middle."""

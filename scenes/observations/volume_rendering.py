@@ -23,7 +23,7 @@ class RaySampler(Protocol):
     """Where along rays the field is asked; see :mod:`nerfkit.scenes.samplers`."""
 
     def sample(
-        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = 1024,
+        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ...,
         near: Tensor | None = None,
     ) -> Samples: ...  # noqa: D102  # fmt: skip
 
