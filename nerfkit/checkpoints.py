@@ -51,10 +51,15 @@ class CheckpointFolder:
         write_atomically(path, payload)
         head = {"step": step, "bytes": len(payload), "crc32": zlib.crc32(payload), "state": plain}
         write_atomically(stem.with_suffix(".json"), json.dumps(head).encode())
-        for old in self.steps()[N_KEPT:]:
-            for suffix in (".json", ".safetensors"):
-                (self.folder / f"step_{old:08d}{suffix}").unlink(missing_ok=True)
+        self._remove_all_but([found for found in self.steps() if found <= step][:N_KEPT])
         return path
+
+    def _remove_all_but(self, steps: list[int]) -> None:
+        """Remove what is older, what a killed process left half written, and later steps: those could not be read."""
+        for path in (*self.folder.glob("step_*"), *self.folder.glob(".step_*")):
+            match = re.match(r"step_(\d+)\.", path.name)
+            if match is None or int(match[1]) not in steps:
+                path.unlink(missing_ok=True)
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, newest first."""
@@ -73,7 +78,7 @@ class CheckpointFolder:
         for step in self.steps():
             try:
                 state = self._load(step)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
                 damaged.append(f"step {step}: {error}")
                 logger.warning("checkpoint of step %d cannot be used (%s); trying the one before", step, error)
                 continue
@@ -100,6 +105,8 @@ class CheckpointFolder:
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
     """``value`` with each tensor moved to ``tensors`` and replaced by its name; dict keys keep their type."""
     if isinstance(value, Tensor):
+        if name in tensors:
+            raise ValueError(f"two tensors would be stored as {name!r}")
         tensors[name] = value.detach().cpu().contiguous()
         return {"$tensor": name}
     if isinstance(value, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import shutil
 import tempfile
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["prepare_output_folder", "write_atomically"]
+__all__ = ["check_output_folder", "explain_os_error", "prepare_output_folder", "write_atomically"]
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
@@ -26,7 +27,7 @@ def write_atomically(path: Path, payload: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise _explain(error, path, len(payload)) from error
+        raise explain_os_error(error, path, len(payload)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(payload)
@@ -36,19 +37,28 @@ def write_atomically(path: Path, payload: bytes) -> None:
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError as error:
-        raise _explain(error, path, len(payload)) from error
+        raise explain_os_error(error, path, len(payload)) from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
 
 
-def prepare_output_folder(folder: Path, *, overwrite: bool) -> Path:
-    """Make sure that ``folder`` can take a new run: absent, empty, or given up by ``overwrite``.
+def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = None) -> None:
+    """Say whether ``folder`` can take a new run: absent, empty, or given up by ``overwrite``. Changes nothing.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the output is wanted.
+    overwrite : bool
+        Whether an earlier output of nerfkit's may be replaced.
+    keep : Path, optional
+        What must survive, such as the photos that are read.
 
     Raises
     ------
     NerfkitError
-        It has files in it, is a file, or cannot be written.
+        It has files in it, is a file, holds ``keep``, or cannot be written.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -58,33 +68,60 @@ def prepare_output_folder(folder: Path, *, overwrite: bool) -> Path:
             raise NerfkitError(
                 "is not empty", where=folder, fix="give another --out, or --overwrite to replace it, or --resume to go on"
             )
-        _clear(folder)
+        _check_replaceable(folder, keep)
+    existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        with tempfile.TemporaryFile(dir=existing):
             pass
     except OSError as error:
-        raise _explain(error, folder, 0) from error
+        raise explain_os_error(error, folder) from error
+
+
+def prepare_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = None) -> Path:
+    """Make ``folder``, empty; see :func:`check_output_folder` for what is refused."""
+    folder = Path(folder)
+    check_output_folder(folder, overwrite=overwrite, keep=keep)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in folder.iterdir():
+            if item.is_dir() and not item.is_symlink():
+                shutil.rmtree(item)
+            else:
+                item.unlink()
+    except OSError as error:
+        raise explain_os_error(error, folder) from error
     return folder
 
 
-def _clear(folder: Path) -> None:
-    if not ((folder / "config.yml").is_file() or (folder / "demo.json").is_file()):
+def _check_replaceable(folder: Path, keep: Path | None) -> None:
+    # config.yml alone is a name that many programs use
+    is_run = (folder / "config.yml").is_file() and _names_nerfkit(folder / "versions.json")
+    if not (is_run or (folder / "demo.json").is_file()):
         raise NerfkitError(
-            "--overwrite replaces only folders that nerfkit made; this one has no config.yml",
+            "--overwrite replaces only folders that nerfkit made; this one has no config.yml and versions.json of ours",
             where=folder,
             fix="give another --out, or empty it yourself",
         )
-    for item in folder.iterdir():
-        if item.is_dir() and not item.is_symlink():
-            shutil.rmtree(item)
-        else:
-            item.unlink()
+    for place, what in ((keep, "the photos that are read"), (Path.cwd(), "the folder you are in")):
+        if place is not None and folder.resolve() in (place.resolve(), *place.resolve().parents):
+            raise NerfkitError(f"--overwrite would delete {what}", where=folder, fix="give another --out")
 
 
-def _explain(error: OSError, path: Path, n_bytes: int) -> NerfkitError:
+def _names_nerfkit(path: Path) -> bool:
+    try:
+        return "nerfkit" in json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def explain_os_error(error: OSError, path: Path, n_bytes: int = 0) -> NerfkitError:
+    """What to tell a user about ``path``, to which ``n_bytes`` could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NerfkitError(
-            f"no space left on the disk for {n_bytes / 1e6:.1f} MB", where=path, fix="free some, or give another --out"
+            f"no space left on the disk for {_megabytes(n_bytes)}", where=path, fix="free some, or give another --out"
         )
-    return NerfkitError(f"cannot be written ({error.strerror})", where=path, fix="give a folder that you may write to")
+    return NerfkitError(f"cannot be written ({error.strerror or error})", where=path, fix="give a folder that you may write to")
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "it"

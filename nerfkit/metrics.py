@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
+from nerfkit.files import explain_os_error, write_atomically
+
 __all__ = ["MetricsLog", "psnr", "ssim"]
 
 # Wang et al. 2004: window of 11 pixels with sigma 1.5, and the constants that keep quotients finite
@@ -61,17 +63,43 @@ class MetricsLog:
     ----------
     path : Path
         The file; created with its folder.
+
+    Raises
+    ------
+    NerfkitError
+        It cannot be written, or the disk is full.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("a")
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # unbuffered: a line is one write, and nothing is left to write when the file is closed
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise explain_os_error(error, path) from error
 
     def write(self, figures: dict[str, float]) -> None:
         """Append one object."""
-        self._file.write(json.dumps(figures) + "\n")
-        self._file.flush()
+        try:
+            self._file.write((json.dumps(figures) + "\n").encode())
+        except OSError as error:
+            raise explain_os_error(error, self.path) from error
+
+    def rewind(self, step: int) -> None:
+        """Forget lines of later steps than ``step``, and one that was cut short: a resumed run writes them anew."""
+        kept = [line for line in self.path.read_bytes().splitlines() if _step_of(line) <= step]
+        write_atomically(self.path, b"".join(line + b"\n" for line in kept))
+        self._file.close()
+        self._file = self.path.open("ab", buffering=0)
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+
+def _step_of(line: bytes) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return math.inf
