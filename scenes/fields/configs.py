@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 __all__ = ["FourierFieldConfig", "HashFieldConfig"]
@@ -21,11 +22,11 @@ class HashFieldConfig:
     base_resolution: int = 16
     # cells a side of the finest level
     max_resolution: int = 512
-    # width of the density and of the colour network
+    # width of the density and of the colour network, 4 to 1024
     width: int = 32
-    # hidden layers of the colour network, 1 or more
+    # hidden layers of the colour network, 1 to 16
     n_color_layers: int = 2
-    # features that the density network hands to the colour network
+    # features that the density network hands to the colour network, 1 to 255
     n_geometry: int = 15
     # degree of the spherical harmonics of the viewing direction, 0 to 4
     harmonics_degree: int = 3
@@ -40,22 +41,25 @@ class HashFieldConfig:
         _check_range("base_resolution", self.base_resolution, 2, 4096)
         _check_range("max_resolution", self.max_resolution, self.base_resolution, 65536)
         _check_range("width", self.width, 4, 1024)
+        _check_range("n_color_layers", self.n_color_layers, 1, 16)
+        _check_range("n_geometry", self.n_geometry, 1, 255)
         _check_range("harmonics_degree", self.harmonics_degree, 0, 4)
+        _check_positive("initial_density", self.initial_density)
 
 
 @dataclass(frozen=True)
 class FourierFieldConfig:
-    """Fourier features before a ReLU network (arXiv:2006.10739; NeRF's own encoding, arXiv:2003.08934, when dyadic)."""
+    """Fourier features before a ReLU network (arXiv:2006.10739); when dyadic, NeRF's own (arXiv:2003.08934)."""
 
     # "gaussian": rows of B drawn from N(0, sigma^2); "dyadic": powers of two along each axis, NeRF's encoding
     encoding: str = "dyadic"
-    # gaussian: rows of B; dyadic: octaves, so 3 rows each
+    # gaussian: rows of B, 1 to 512; dyadic: octaves, so 3 rows each, 1 to 24
     n_frequencies: int = 8
     # gaussian only: standard deviation of the frequencies, cycles per unit cube
     sigma: float = 6.0
-    # width of the hidden layers
+    # width of the hidden layers, 4 to 1024
     width: int = 64
-    # hidden layers of the density network
+    # hidden layers of the density network, 1 to 16
     n_layers: int = 4
     # degree of the spherical harmonics of the viewing direction, 0 to 4
     harmonics_degree: int = 2
@@ -65,14 +69,20 @@ class FourierFieldConfig:
     def __post_init__(self) -> None:
         if self.encoding not in ("gaussian", "dyadic"):
             raise ValueError(f"encoding must be 'gaussian' or 'dyadic'; got {self.encoding!r}")
-        _check_range("n_frequencies", self.n_frequencies, 1, 512)
+        # float32 holds 24 bits of a position: octaves beyond them would be noise
+        _check_range("n_frequencies", self.n_frequencies, 1, 24 if self.encoding == "dyadic" else 512)
         _check_range("width", self.width, 4, 1024)
         _check_range("n_layers", self.n_layers, 1, 16)
         _check_range("harmonics_degree", self.harmonics_degree, 0, 4)
-        if not self.sigma > 0:
-            raise ValueError(f"sigma must be positive; got {self.sigma}")
+        _check_positive("sigma", self.sigma)
+        _check_positive("initial_density", self.initial_density)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:
     if not low <= value <= high:
         raise ValueError(f"{name} must be between {low} and {high}; got {value}")
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite; got {value}")
