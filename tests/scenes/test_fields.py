@@ -218,7 +218,8 @@ def test_an_unknown_field_is_named_with_those_there_are():
     [
         ("n_levels", 0), ("n_levels", 33), ("n_features", 3), ("log2_table_size", 7), ("log2_table_size", 25),
         ("base_resolution", 1), ("max_resolution", 8), ("width", 3), ("harmonics_degree", 5),
-        ("harmonics_degree", -1), ("n_color_layers", 0), ("n_geometry", 0), ("initial_density", 0.0), ("initial_density", math.nan),
+        ("harmonics_degree", -1), ("n_color_layers", 0), ("n_geometry", 0), ("initial_density", 0.0),
+        ("initial_density", math.nan),
     ],
 )  # fmt: skip
 def test_settings_of_the_hash_field_out_of_range_are_refused(name, value):
