@@ -11,12 +11,10 @@ from typing import Any
 import numpy as np
 
 from nerfkit.files import write_atomically
-from nerfkit.metrics import psnr, ssim
+from nerfkit.metrics import SSIM_WINDOW, psnr, ssim
 from nerfkit.photo_data import load_photo_data
 from nerfkit.pictures import png_bytes
 from nerfkit.runs import Run
-from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.training import load_scene
 
 __all__ = ["SPLITS", "evaluate"]
@@ -26,7 +24,7 @@ SPLITS = ("test", "val", "train")
 
 def evaluate(
     run: Run, split: str, device: str, *, data: Path | None = None,
-    on_image: Callable[[str, float, float], None] = lambda file, psnr, ssim: None,
+    on_image: Callable[[str, float | None, float | None], None] = lambda file, psnr, ssim: None,
 ) -> dict[str, Any]:  # fmt: skip
     """PSNR and SSIM over a split, at the size that the run was trained at; pictures go to RUN/eval/<split>.
 
@@ -47,13 +45,12 @@ def evaluate(
     -------
     result : dict
         ``results`` {psnr, ssim, seconds_per_frame, n_images} and ``images`` [{file, psnr, ssim}]. PSNR is the mean of the
-        images' PSNR; the first frame's time is left out because it contains compiling.
+        images' PSNR; the first frame's time is left out because it contains compiling. None stands for what is not
+        a number: the PSNR of equal pictures, the SSIM of pictures smaller than its window.
     """
-    scene, listed, downscale = load_scene(run, device)
-    place = data or listed
-    if not place.exists():
-        raise NerfkitError("the photos are not there any more", where=place, fix="give their folder: --data DATA")
-    photos = load_photo_data(read_posed_photos(place), (split,), downscale=downscale, max_side=None)
+    scene, _, downscale = load_scene(run, device)
+    photos = load_photo_data(run.read_photos(data), (split,), downscale=downscale, max_side=None)
+    names = _picture_names([photos.source.files[index] for index in photos.split(split)])
     images, seconds = [], []
     for index in photos.split(split):
         started = time.perf_counter()
@@ -61,9 +58,14 @@ def evaluate(
         seconds.append(time.perf_counter() - started)
         truth = photos.truth(index, scene.background)
         file = photos.source.files[index]
-        entry = {"file": file, "psnr": round(psnr(view.rgb, truth), 4), "ssim": round(ssim(view.rgb, truth), 5)}
+        has_window = min(truth.shape[:2]) >= SSIM_WINDOW
+        entry = {
+            "file": file,
+            "psnr": _finite(psnr(view.rgb, truth), 4),
+            "ssim": _finite(ssim(view.rgb, truth), 5) if has_window else None,
+        }
         images.append(entry)
-        write_atomically(run.folder / "eval" / split / f"{Path(file).stem}.png", png_bytes(view.rgb.numpy()))
+        write_atomically(run.folder / "eval" / split / names[file], png_bytes(view.rgb.numpy()))
         on_image(file, entry["psnr"], entry["ssim"])
     timed = seconds[1:] or seconds
     results = {
@@ -78,5 +80,18 @@ def evaluate(
 
 
 def _mean(images: list[dict[str, Any]], key: str) -> float | None:
-    value = float(np.mean([image[key] for image in images]))
-    return round(value, 4) if math.isfinite(value) else None
+    values = [image[key] for image in images if image[key] is not None]
+    return round(float(np.mean(values)), 4) if values else None
+
+
+def _finite(value: float, digits: int) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def _picture_names(files: list[str]) -> dict[str, str]:
+    """Names of the pictures of ``files``: their own, or with their folders where two would be the same."""
+    stems = [Path(file).stem for file in files]
+    if len(set(stems)) < len(stems):
+        stems = ["_".join(Path(file).parts).replace("..", "").replace("/", "") for file in files]
+    return {file: f"{stem}.png" for file, stem in zip(files, stems, strict=True)}

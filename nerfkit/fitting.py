@@ -169,6 +169,7 @@ class _Loop:
         self.optimizer = torch.optim.Adam(groups, betas=schedule.betas, eps=schedule.epsilon, fused=True)
         self.step = self.first_step = 0
         self.first_share = self.share = 0.0
+        self.loss: Tensor | None = None
         self.started = self.saved_at = time.monotonic()
 
     def seconds(self) -> float:
@@ -188,12 +189,13 @@ class _Loop:
             group["lr"] = peak * factor
         self.optimizer.zero_grad(set_to_none=True)
         loss, figures = self.task.loss(self.step)
+        self.loss = loss.detach()
         loss.backward()
         self.optimizer.step()
         self.step += 1
         self.task.after_step(self.step)
         if self.step % self.schedule.log_every == 0:
-            self._log(loss, figures)
+            self._log(figures)
         if time.monotonic() - self.saved_at > self.schedule.checkpoint_seconds:
             self.save()
         return Progress(self.step, self.seconds(), self._share(), figures)
@@ -204,16 +206,22 @@ class _Loop:
         # a resumed run goes on down the same decay instead of starting over
         return self.first_share + (1 - self.first_share) * self.budget.share(self.seconds(), 0)
 
-    def _log(self, loss: Tensor, figures: dict[str, float]) -> None:
-        value = float(loss.detach())
+    def _finite_loss(self) -> float:
+        value = float(self.loss) if self.loss is not None else 0.0
         if not math.isfinite(value):
             raise FloatingPointError(f"the loss is {value} at step {self.step}: the fit diverged")
+        return value
+
+    def _log(self, figures: dict[str, float]) -> None:
+        value = self._finite_loss()
         if self.metrics is not None:
             self.metrics.write({"step": self.step, "seconds": round(self.seconds(), 3), "loss": value, **figures})
 
     def save(self) -> None:
         if self.checkpoints is None or self.step == 0:
             return
+        # a diverged state must not take the place of a good one
+        self._finite_loss()
         loop = {"step": self.step, "share": self._share()}
         self.checkpoints.save(
             self.step, {"task": self.task.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop}
@@ -229,6 +237,8 @@ class _Loop:
         self.step = self.first_step = int(state["loop"]["step"])
         # a run that had ended gets the second half of the decay again, so that more time still improves it
         self.first_share = min(float(state["loop"]["share"]), 0.5)
+        if self.metrics is not None:
+            self.metrics.rewind(self.step)
         logger.info("resumed at step %d", self.step)
 
 

@@ -12,10 +12,11 @@ from torch.nn.functional import conv2d
 
 from nerfkit.files import explain_os_error, write_atomically
 
-__all__ = ["MetricsLog", "psnr", "ssim"]
+__all__ = ["SSIM_WINDOW", "MetricsLog", "psnr", "ssim"]
 
 # Wang et al. 2004: window of 11 pixels with sigma 1.5, and the constants that keep quotients finite
 SSIM_RADIUS, SSIM_SIGMA, SSIM_K1, SSIM_K2 = 5, 1.5, 0.01, 0.03
+SSIM_WINDOW = 2 * SSIM_RADIUS + 1
 
 
 def psnr(image: Tensor, truth: Tensor) -> float:
@@ -38,7 +39,7 @@ def ssim(image: Tensor, truth: Tensor) -> float:
     image, truth : Tensor, shape (h, w, c)
         Values in [0, 1], at least 11 pixels a side. The border of 5 pixels is left out, as scikit-image does.
     """
-    if min(image.shape[:2]) <= 2 * SSIM_RADIUS:
+    if min(image.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs images of at least 11 x 11 pixels; got {image.shape[1]} x {image.shape[0]}")
     offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)
     window = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import types
@@ -9,6 +10,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
+from nerfkit.scenes.backgrounds import BACKGROUNDS
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields.configs import FourierFieldConfig, HashFieldConfig
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
@@ -57,8 +59,19 @@ class TrainConfig:
         for name in ("learning_rate", "final_share", "huber_delta", "checkpoint_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
-        if self.downscale is not None and self.downscale < 1:
+        for name in ("samples_per_step", "max_side", "seconds", "steps"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"{name} must be positive or null; got {value}")
+        for name in ("warmup_steps", "max_rays"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+        if self.downscale is not None and not self.downscale >= 1:
             raise ValueError(f"downscale must be 1 or more; got {self.downscale}")
+        if self.seconds is None and self.steps is None:
+            raise ValueError("seconds and steps are both null; one of them says when training ends")
+        if self.background not in BACKGROUNDS:
+            raise ValueError(f"background must be one of {', '.join(BACKGROUNDS)}; got {self.background!r}")
 
 
 # what each method starts from; --set and --config change single values
@@ -94,6 +107,9 @@ def override(config: TrainConfig, assignments: list[str]) -> TrainConfig:
             raise NerfkitError(
                 f"{assignment!r} is no setting; wanted NAME=VALUE with NAME one of {known}", where="--set"
             )
+        if path == "method":
+            # another method has other settings below field and sampling
+            raise NerfkitError("the method is chosen first, its settings follow", where="--set", fix=f"use --method {text}")
         target[names[-1]] = _parse(text)
     return config_from_dict(values, where="--set")
 
@@ -119,6 +135,8 @@ def _build(base: Any, values: dict[str, Any]) -> Any:
     for name, value in values.items():
         current = getattr(base, name)
         if dataclasses.is_dataclass(current):
+            if not isinstance(value, dict):
+                raise ValueError(f"{name} must be a group of settings {', '.join(vars(current))}; got {value!r}")
             changed[name] = _build(current, value)
         else:
             changed[name] = _checked(name, value, hints[name])
@@ -127,8 +145,10 @@ def _build(base: Any, values: dict[str, Any]) -> Any:
 
 def _checked(name: str, value: Any, hint: Any) -> Any:
     wanted = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    if float in wanted and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if float in wanted and isinstance(value, int | str) and not isinstance(value, bool):
+        # YAML 1.1 takes 1e-3, which lacks a point, for a text
+        with contextlib.suppress(ValueError):
+            return float(value)
     if not any(isinstance(value, kind) and isinstance(value, bool) == (kind is bool) for kind in wanted):
         names = " or ".join("null" if kind is type(None) else kind.__name__ for kind in wanted)
         raise ValueError(f"{name} must be {names}; got {value!r}")
@@ -138,7 +158,11 @@ def _checked(name: str, value: Any, hint: Any) -> Any:
 def _parse(text: str) -> Any:
     import yaml
 
-    return yaml.safe_load(text)
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        # not YAML, so a text; where one is not wanted, the type check says so
+        return text
 
 
 def _paths(values: dict, prefix: str = "") -> list[str]:

@@ -26,9 +26,12 @@ from nerfkit.presets import TrainConfig, config_from_dict
 from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
 
-__all__ = ["Run", "default_run_folder", "link_latest"]
+__all__ = ["PLACES", "Run", "default_run_folder", "link_latest"]
 
+# what config.yml holds besides the settings: where a run found its data and computed
+PLACES = ("data", "device", "skip_bad")
 # what decides a result besides our own code
 VERSIONED = ("torch", "triton", "numpy", "numba", "pillow", "imageio-ffmpeg")
 
@@ -55,9 +58,10 @@ class Run:
         """Figures, one object a line."""
         return self.folder / "metrics.jsonl"
 
-    def write_config(self, config: TrainConfig, *, data: Path, device: str) -> None:
+    def write_config(self, config: TrainConfig, *, data: Path, device: str, skip_bad: bool = False) -> None:
         """Write config.yml and versions.json."""
-        values = {"data": os.path.relpath(data, self.folder), "device": device, **dataclasses.asdict(config)}
+        place = _relative(data, self.folder)
+        values = {"data": place, "device": device, "skip_bad": skip_bad, **dataclasses.asdict(config)}
         write_atomically(self.folder / "config.yml", yaml.safe_dump(values, sort_keys=False).encode())
         write_atomically(self.folder / "versions.json", json.dumps(_versions(), indent=1).encode())
 
@@ -85,12 +89,35 @@ class Run:
             raise NerfkitError(
                 "is no run folder: it has no config.yml", where=self.folder, fix="give the folder that train made"
             )
+        values = self._config_values(path)
+        config = {name: value for name, value in values.items() if name not in PLACES}
+        return config_from_dict(config, where=str(path)), (self.folder / values["data"]).resolve(), values["device"]
+
+    def _config_values(self, path: Path) -> dict[str, Any]:
         try:
-            values = yaml.safe_load(path.read_text())
-            data, device = values.pop("data"), values.pop("device")
-        except (yaml.YAMLError, AttributeError, KeyError) as error:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
             raise NerfkitError(f"is damaged ({error})", where=path, fix="train again") from error
-        return config_from_dict(values, where=str(path)), (self.folder / data).resolve(), device
+        if not isinstance(values, dict) or not all(isinstance(values.get(key), str) for key in ("data", "device")):
+            raise NerfkitError("is damaged (no 'data' and 'device' in it)", where=path, fix="train again")
+        return values
+
+    def read_photos(self, moved: Path | None, *, fix: str = "give their folder: --data DATA") -> PosedPhotos:
+        """The dataset of the run, as it was read for training.
+
+        Parameters
+        ----------
+        moved : Path or None
+            Where it is now; None: where it was.
+        fix : str
+            What to tell a user whose photos are not there any more.
+        """
+        _, listed, _ = self.read_config()
+        place = moved or listed
+        if not place.exists():
+            raise NerfkitError("the photos are not there any more", where=place, fix=fix)
+        skip_bad = self._config_values(self.folder / "config.yml").get("skip_bad", False)
+        return read_posed_photos(place, skip_bad=bool(skip_bad))
 
     def read_scene(self) -> tuple[SceneBounds, Background, float]:
         """Bounds, background and downscale factor."""
@@ -118,12 +145,24 @@ def default_run_folder(scene: str, method: str) -> Path:
 def link_latest(folder: Path) -> None:
     """Point the link ``latest`` beside ``folder`` at it; where links cannot be made, nothing happens."""
     link = folder.parent / "latest"
+    if link.exists() and not link.is_symlink():
+        return
     temporary = folder.parent / f".latest.{os.getpid()}"
     try:
         temporary.symlink_to(folder.name, target_is_directory=True)
         temporary.replace(link)
     except OSError:
         temporary.unlink(missing_ok=True)
+
+
+def _relative(place: Path, start: Path) -> str:
+    """``place`` as seen from ``start``; absolute where there is no such way, as between two drives."""
+    # resolved first: '..' means something else on the far side of a link
+    place, start = place.resolve(), start.resolve()
+    try:
+        return os.path.relpath(place, start)
+    except ValueError:
+        return str(place)
 
 
 def _versions() -> dict[str, Any]:

@@ -16,12 +16,12 @@ from nerfkit.metrics import MetricsLog
 from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
 from nerfkit.presets import TrainConfig
 from nerfkit.radiance_fit import RadianceFit
-from nerfkit.runs import Run, link_latest
+from nerfkit.runs import Run
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.backgrounds import Background, choose_background
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
+from nerfkit.scenes.readers import PosedPhotos
 
 __all__ = ["Prepared", "load_scene", "prepare", "resume", "train"]
 
@@ -75,17 +75,32 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
     return Prepared(config, photos, background, find_bounds(photos, background), device)
 
 
-def train(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None]) -> dict[str, Any]:
+def train(
+    prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, data: Path | None = None, skip_bad: bool = False
+) -> dict[str, Any]:  # fmt: skip
     """Train a new run.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What :func:`prepare` found.
+    run : Run
+        Where everything goes.
+    on_progress : callable
+        Called after every step.
+    data : Path, optional
+        The file or folder that was read, for later commands; None: the dataset's folder.
+    skip_bad : bool
+        Whether it was read without its damaged frames.
 
     Returns
     -------
     result : dict
         ``run``, ``steps``, ``seconds``, ``psnr`` (mean over the validation views, dB) and ``interrupted``.
     """
-    run.write_config(prepared.config, data=prepared.data.source.root, device=prepared.device)
+    place = data or prepared.data.source.root
+    run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad)
     run.write_scene(prepared.bounds, prepared.background, prepared.data.downscale)
-    link_latest(run.folder)
     return _fit(prepared, run, on_progress, is_resumed=False)
 
 
@@ -106,14 +121,12 @@ def resume(
     seconds, steps : float or int or None
         New budget: seconds count anew, steps are the total; None: the run's own.
     """
-    config, listed, run_device = run.read_config()
+    config, _, run_device = run.read_config()
     if seconds is not None or steps is not None:
         config = dataclasses.replace(config, seconds=seconds, steps=steps)
-    place = data or listed
-    if not place.exists():
-        raise NerfkitError("the photos are not there any more", where=place, fix="give their folder: train DATA --resume RUN")
+    source = run.read_photos(data, fix=f"give their folder: nerfkit train DATA --resume {run.folder}")
     bounds, background, downscale = run.read_scene()
-    photos = load_photo_data(read_posed_photos(place), ("train", "val"), downscale=downscale, max_side=None)
+    photos = load_photo_data(source, ("train", "val"), downscale=downscale, max_side=None)
     prepared = Prepared(config, photos, background, bounds, device or run_device)
     return _fit(prepared, run, on_progress, is_resumed=True)
 
@@ -130,6 +143,10 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
             schedule=FitSchedule(config.warmup_steps, config.final_share, config.checkpoint_seconds),
             checkpoints=run.checkpoints, metrics=metrics, on_progress=on_progress, resume=is_resumed,
         )  # fmt: skip
+    except FloatingPointError as error:
+        raise NerfkitError(
+            str(error), where=run.folder, fix=f"train with less: --set learning_rate={config.learning_rate / 4:g}"
+        ) from error
     finally:
         metrics.close()
     result: dict[str, Any] = {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
@@ -144,7 +161,13 @@ def load_scene(run: Run, device: str) -> tuple[RadianceScene, Path, float]:
     config, data, _ = run.read_config()
     bounds, background, downscale = run.read_scene()
     scene = RadianceScene(config, bounds, background).to(torch.device(device))
-    scene.load_state_dict(run.checkpoints.load_newest()["task"]["scene"])
+    state = run.checkpoints.load_newest()
+    try:
+        scene.load_state_dict(state["task"]["scene"])
+    except (RuntimeError, KeyError) as error:
+        raise NerfkitError(
+            "its weights do not fit the settings in its config.yml", where=run.folder, fix="put the config.yml back, or train again"
+        ) from error
     return scene, data, downscale
 
 
