@@ -32,11 +32,15 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     use_all_cores()
     result = evaluate(
         run, options.split, device_for(options.device), data=Path(options.data) if options.data else None,
-        on_image=lambda file, psnr, ssim: console.say(f"{file}  PSNR {psnr:.2f} dB  SSIM {ssim:.4f}"),
+        on_image=lambda file, psnr, ssim: console.say(f"{file}  PSNR {_text(psnr, 2)} dB  SSIM {_text(ssim, 4)}"),
     )  # fmt: skip
     mean = result["results"]
     console.say(
-        f"mean of {mean['n_images']} {options.split} views: PSNR {mean['psnr']:.2f} dB, SSIM {mean['ssim']:.4f}, "
-        f"{mean['seconds_per_frame']:.2f} s a frame; pictures in {run.folder / 'eval' / options.split}"
+        f"mean of {mean['n_images']} {options.split} views: PSNR {_text(mean['psnr'], 2)} dB, "
+        f"SSIM {_text(mean['ssim'], 4)}, {mean['seconds_per_frame']:.2f} s a frame; pictures in {run.folder / 'eval' / options.split}"
     )
     return result
+
+
+def _text(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

@@ -55,7 +55,9 @@ def parse(options_class: type[T], name: str, description: str, argv: list[str]) 
     NerfkitError
         An unknown option, an absent argument or a value of another type.
     """
-    parser = _Parser(prog=f"nerfkit {name}", description=f"{description[0].upper()}{description[1:]}.")
+    text = f"{description[0].upper()}{description[1:]}."
+    # no abbreviations: a script that uses one breaks when a new option begins the same way
+    parser = _Parser(prog=f"nerfkit {name}", description=text, allow_abbrev=False)
     for field in dataclasses.fields(options_class):  # pyright: ignore[reportArgumentType]
         _add(parser, field)
     return options_class(**vars(parser.parse_args(argv)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import sys
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     run.read_config()
     size, channels = _size(options.size), _channels(options.channels)
     for name, value in (("--frames", options.frames), ("--fps", options.fps)):
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             raise NerfkitError(f"must be above 0; got {value:g}", where=name)
     device = device_for(options.device)
     from nerfkit.path_rendering import render_path

@@ -6,8 +6,12 @@ import difflib
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,17 +58,23 @@ class _LogHandler(logging.Handler):
 def run_command(name: str, description: str, command: Any, argv: list[str]) -> int:
     """Parse ``argv``, run ``command.main(options, console)`` and turn what happens into an exit code."""
     is_json, is_debug = "--json" in argv, "--debug" in argv
+    # read when torch is loaded: threads that spin while they wait cost several times the work on a busy machine
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         options: CommonOptions = parse(command.Options, name, description, argv)
         console = Console(options.json, options.quiet)
         _set_up_logging(options)
-        result = command.main(options, console)
+        with _sigterm_as_interrupt():
+            result = command.main(options, console)
     except NerfkitError as error:
         return _fail(error.what, error.where, error.fix, error.exit_code, is_json, is_debug)
     except Interrupted as stop:
         return _interrupted(is_json, stop.result)
     except KeyboardInterrupt:
         return _interrupted(is_json, {})
+    except SystemExit as stop:
+        # argparse leaves this way after --help
+        return int(stop.code or 0)
     except BrokenPipeError:
         # the reader of our output went away; there is nobody to tell
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,9 +82,27 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
     except Exception as error:
         fix = "this is a fault of nerfkit's: run again with --debug and report what it prints"
         return _fail(f"{type(error).__name__}: {error}", "", fix, 1, is_json, is_debug)
+    code = int(result.pop("_exit", 0))
     if options.json:
         print(json.dumps(result), flush=True)
-    return int(result.pop("_exit", 0)) if isinstance(result, dict) else 0
+    return code
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send, end a command as Ctrl-C does: tidied up, with exit code 130."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def unknown_command(name: str, known: list[str], argv: list[str]) -> int:
@@ -102,6 +130,7 @@ def _fail(what: str, where: str, fix: str, code: int, is_json: bool, is_debug: b
 
 
 def _interrupted(is_json: bool, result: dict[str, Any]) -> int:
+    print("interrupted", file=sys.stderr, flush=True)
     if is_json:
         print(json.dumps({**result, "exit": 130}), flush=True)
     return 130
@@ -124,7 +153,7 @@ def device_for(option: str) -> str:
 
 
 def use_all_cores() -> None:
-    """As many threads as the process may use, and none that spins while it waits for the others."""
+    """As many threads as the process may use."""
     import torch
 
     from nerfkit.presets import usable_cores

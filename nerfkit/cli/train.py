@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Options", "ProgressPrinter", "main"]
 
+# options that a run which goes on has decided already
+FIXED_BY_A_RUN = (
+    "method", "out", "downscale", "background", "config", "set", "seed", "skip_bad", "overwrite", "dry_run",
+)  # fmt: skip
 # seconds between two lines of progress where there is no terminal to draw a bar on
 LINE_SECONDS = 10.0
 
@@ -30,7 +35,9 @@ class Options(CommonOptions):
     """Options of ``nerfkit train``."""
 
     data: str | None = argument("folder of posed photos, or a transforms.json", default=None)
-    method: str = option("hash", "what holds the scene", choices=tuple(FIELDS))
+    # the defaults of method and seed are None so that those of --config and --set can hold
+    method: str | None = option(None, "what holds the scene (default: hash)", choices=tuple(FIELDS))
+    seed: int | None = option(None, "seed of every random draw (default: 0)", kind=int, metavar="N")  # pyright: ignore[reportIncompatibleVariableOverride]
     out: str | None = option(None, "run folder (default: outputs/<scene>/<method>/<time>)", metavar="RUN")
     seconds: float | None = option(None, "wall seconds from the first step (default: 120)", kind=float, metavar="S")
     steps: int | None = option(None, "optimiser steps instead of seconds", kind=int, metavar="N")
@@ -52,15 +59,15 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         raise NerfkitError("no DATA given", where="nerfkit train", fix="nerfkit train FOLDER_OF_POSED_PHOTOS")
     config = _config(options)
     # checked before the photos are read: the cheap mistakes come first
-    from nerfkit.files import prepare_output_folder
-    from nerfkit.runs import Run, default_run_folder
+    from nerfkit.files import check_output_folder, prepare_output_folder
+    from nerfkit.runs import Run, default_run_folder, link_latest
     from nerfkit.scenes.readers import read_posed_photos
 
     source = read_posed_photos(Path(options.data), skip_bad=options.skip_bad)
     device = device_for(options.device)
     folder = Path(options.out) if options.out else default_run_folder(source.name, config.method)
     if not options.dry_run:
-        prepare_output_folder(folder, overwrite=options.overwrite)
+        check_output_folder(folder, overwrite=options.overwrite, keep=source.root)
     from nerfkit.training import prepare, train
 
     use_all_cores()
@@ -69,9 +76,13 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         console.say(line)
     if options.dry_run:
         return _dry_run(prepared, console)
+    # only now, when the photos turned out to be good, does an earlier run make way
+    prepare_output_folder(folder, overwrite=options.overwrite, keep=source.root)
+    if options.out is None:
+        link_latest(folder)
     console.say(f"run: {folder}")
     with ProgressPrinter(config.seconds, config.steps, console) as progress:
-        result = train(prepared, Run(folder), progress)
+        result = train(prepared, Run(folder), progress, data=Path(options.data), skip_bad=options.skip_bad)
     return _finish(result, console)
 
 
@@ -79,22 +90,22 @@ def _resume(options: Options, console: Console) -> dict[str, Any]:
     from nerfkit.runs import Run
     from nerfkit.training import resume
 
-    given = [name for name in ("method", "out", "downscale", "background", "config") if getattr(options, name) not in (None, "hash")]
-    if given or options.set:
-        names = ", ".join(f"--{name}" for name in given + ["set"] * bool(options.set))
+    given = [f"--{name.replace('_', '-')}" for name in FIXED_BY_A_RUN if getattr(options, name) not in (None, False, [])]
+    if given:
         raise NerfkitError(
-            f"{names} cannot change a run that goes on; its own settings hold", where="--resume",
+            f"{', '.join(given)} cannot change a run that goes on; its own settings hold", where="--resume",
             fix="leave them out, or train a new run",
         )  # fmt: skip
     run = Run(Path(options.resume or ""))
-    config, _, _ = run.read_config()
+    config, _, run_device = run.read_config()
+    changes = _budget(options)
+    seconds, steps = (changes["seconds"], changes["steps"]) if changes else (config.seconds, config.steps)
+    device = device_for(run_device if options.device == "auto" else options.device)
     use_all_cores()
-    seconds, steps = (options.seconds, options.steps) if options.seconds or options.steps else (config.seconds, config.steps)
-    device = None if options.device == "auto" else device_for(options.device)
     data = Path(options.data) if options.data else None
     with ProgressPrinter(None if steps else seconds, steps, console) as progress:
         result = resume(
-            run, data=data, device=device, seconds=options.seconds, steps=options.steps, on_progress=progress
+            run, data=data, device=device, seconds=seconds, steps=steps, on_progress=progress
         )
     return _finish(result, console)
 
@@ -102,22 +113,20 @@ def _resume(options: Options, console: Console) -> dict[str, Any]:
 def _config(options: Options) -> TrainConfig:
     from nerfkit.presets import PRESETS, config_from_dict, override
 
-    config = PRESETS[options.method]
+    config = PRESETS[options.method or "hash"]
     if options.config is not None:
         config = config_from_dict(_read_settings(Path(options.config)), where=options.config)
+        if options.method not in (None, config.method):
+            raise NerfkitError(
+                f"holds settings of the method {config.method}, not of {options.method}", where=options.config,
+                fix="leave out --method or --config",
+            )  # fmt: skip
     config = override(config, options.set)
-    if options.seconds is not None and options.steps is not None:
-        raise NerfkitError("give --seconds or --steps, not both", where="nerfkit train")
-    for name, value in (("--seconds", options.seconds), ("--steps", options.steps)):
-        if value is not None and not value > 0:
-            raise NerfkitError(f"must be above 0; got {value:g}", where=name)
-    changes: dict[str, Any] = {"seed": options.seed}
-    if options.steps is not None:
-        changes |= {"steps": options.steps, "seconds": None}
-    elif options.seconds is not None:
-        changes |= {"seconds": options.seconds, "steps": None}
+    changes = _budget(options)
+    if options.seed is not None:
+        changes["seed"] = options.seed
     if options.downscale is not None:
-        if not options.downscale >= 1:
+        if not 1 <= options.downscale < math.inf:
             raise NerfkitError(f"must be 1 or more; got {options.downscale:g}", where="--downscale")
         changes["downscale"] = options.downscale
     if options.background is not None:
@@ -125,19 +134,33 @@ def _config(options: Options) -> TrainConfig:
     return replace(config, **changes)
 
 
+def _budget(options: Options) -> dict[str, Any]:
+    """What --seconds or --steps change; nothing when neither was given."""
+    if options.seconds is not None and options.steps is not None:
+        raise NerfkitError("give --seconds or --steps, not both", where="nerfkit train")
+    for name, value in (("--seconds", options.seconds), ("--steps", options.steps)):
+        if value is not None and not value > 0:
+            raise NerfkitError(f"must be above 0; got {value:g}", where=name)
+    if options.seconds is None and options.steps is None:
+        return {}
+    return {"seconds": options.seconds, "steps": options.steps}
+
+
 def _read_settings(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        values = yaml.safe_load(path.read_text())
-    except FileNotFoundError as error:
-        raise NerfkitError("there is no such file", where=path, fix="give a config.yml that a run wrote") from error
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        raise NerfkitError(what, where=path, fix="give a config.yml that a run wrote") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise NerfkitError(f"is no YAML ({error})", where=path) from error
     if not isinstance(values, dict):
         raise NerfkitError("holds no settings", where=path, fix="give a config.yml that a run wrote")
-    # where the other run found its data and computed is not a setting
-    return {name: value for name, value in values.items() if name not in ("data", "device")}
+    from nerfkit.runs import PLACES
+
+    return {name: value for name, value in values.items() if name not in PLACES}
 
 
 def _dry_run(prepared: Prepared, console: Console) -> dict[str, Any]:
