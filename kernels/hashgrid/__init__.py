@@ -29,15 +29,15 @@ class HashGridSpec:
     resolutions : tuple of int
         Resolution N >= 2 of each level, coarse to fine.
     log2_table_size : int
-        A level keeps at most ``2**log2_table_size`` entries, 1 to 30. One that needs no more than that is dense.
+        A level keeps at most ``2**log2_table_size`` entries, 1 to 30. One that needs no more is dense.
 
     Notes
     -----
-    The convention is tiny-cuda-nn's: coordinate x in [0, 1] of a level lies at ``p = x (N - 1) + 0.5``, so the levels'
-    vertices do not coincide at the borders; the cell is ``floor(p)`` and the interpolation weight ``p - floor(p)``.
-    Corners run from 0 to N, so a dense level has ``(N + 1)**n_dims`` entries, the first axis fastest (tiny-cuda-nn keeps
-    N**n_dims and wraps the last ones). A hashed level takes the exclusive or of ``corner * (1, 2654435761, 805459861)``
-    in 32 bits, modulo its size.
+    The convention is tiny-cuda-nn's: in a level, x in [0, 1] lies at ``p = x (N - 1) + 0.5``, so that the
+    vertices of different levels do not coincide at the borders; the cell is ``floor(p)``, the interpolation
+    weight ``p - floor(p)``. Corners run from 0 to N, so a dense level has ``(N + 1)**n_dims`` entries, the
+    first axis fastest (tiny-cuda-nn keeps N**n_dims and wraps the last ones). A hashed level takes the
+    exclusive or of ``corner * (1, 2654435761, 805459861)`` in 32 bits, modulo its size.
 
     Examples
     --------
@@ -135,9 +135,9 @@ def hashgrid(x: Tensor, table: Tensor, spec: HashGridSpec, *, impl: str = "auto"
 
     Notes
     -----
-    Differentiable in ``table`` (a dense gradient, equal in every bit between runs and numbers of threads) and in ``x`` (piecewise
-    constant along each axis, zero outside of the unit cube; computed only when ``x`` requires it). Second derivatives
-    need ``impl="reference"``.
+    Differentiable in ``table`` (a dense gradient, the same bits whatever the run and the number of threads)
+    and in ``x`` (zero outside of the unit cube; computed only when ``x`` requires it). Second derivatives
+    need ``impl="reference"``; the loops raise a RuntimeError.
 
     Examples
     --------
@@ -150,7 +150,8 @@ def hashgrid(x: Tensor, table: Tensor, spec: HashGridSpec, *, impl: str = "auto"
         raise ValueError(f"x must have shape (n, {spec.n_dims}); got {tuple(x.shape)}")
     if tuple(table.shape) != (spec.n_entries, spec.n_features):
         raise ValueError(
-            f"table must have shape ({spec.n_entries}, {spec.n_features}), as the spec says; got {tuple(table.shape)}"
+            f"table must have the spec's shape ({spec.n_entries}, {spec.n_features}); "
+            f"got {tuple(table.shape)}"
         )
     if x.dtype != table.dtype or x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x and table must both be float32 or both float64; got {x.dtype} and {table.dtype}")

@@ -1,5 +1,11 @@
-"""Numba loops for CPUs. Corners and weights of a block of samples are computed axis by axis in loops that become vector
-instructions, then rows of the table are gathered or scattered. See README.md for the gradients and the costs."""
+"""Numba loops for CPUs.
+
+Rows and weights of the corners round a block of samples are computed axis by axis, in loops that become
+vector code; then rows of the table are gathered or scattered. See README.md for the gradients and the costs.
+"""
+
+# numba removes the first argument of an intrinsic, which a type checker cannot know
+# pyright: reportCallIssue=false
 
 from __future__ import annotations
 
@@ -9,7 +15,6 @@ import numpy as np
 import torch
 from numba import njit, prange
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from ._reference import PRIMES
 from ._rows import dot, load_row, multiply_add, store_row, zero_row
@@ -21,15 +26,31 @@ if TYPE_CHECKING:
 BLOCK = 256
 _PRIMES = np.array(PRIMES, dtype=np.uint32)
 
+# Arguments of all loops: x and d_x [d, n], so that loops over samples read vectors; out and d_out [n, L * F];
+# levels = (resolutions, offsets, sizes, is_dense); axes and features are tuples of length d and F, which
+# numba knows when it compiles. Parallel functions are thin: numba's compile time grows with what is inside
+# of them.
+
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _corners(rows, weights, fractions, x, start, count, resolution, mask, dense):
-    """Row in its level and weight of the 2**d corners round samples start to start + count; x is [d, n] here."""
+def _scratch(x, axes):
+    """Rows, weights and fractions of a block's corners, to be filled by :func:`_corners`."""
+    n_corners = 1 << len(axes)
+    rows = np.empty((n_corners, BLOCK), np.uint32)
+    return rows, np.empty((n_corners, BLOCK), x.dtype), np.empty((len(axes), BLOCK), x.dtype)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _corners(scratch, x, start, count, levels, l):
+    """Rows in level l and weights of the 2**d corners round samples start to start + count; see README.md."""
+    rows, weights, fractions = scratch
+    resolutions, _, sizes, is_dense = levels
     real = weights.dtype.type
+    resolution, mask, dense = resolutions[l], np.uint32(sizes[l] - 1), is_dense[l]
     scale, half, zero, one = real(resolution - 1), real(0.5), real(0), real(1)
     stride = np.uint32(1)
     lower = np.empty(BLOCK, np.uint32)
-    for axis in range(x.shape[0]):
+    for axis in range(len(x)):
         step = stride if dense else _PRIMES[axis]
         stride = np.uint32(stride * np.uint32(resolution + 1))
         for i in range(count):
@@ -45,70 +66,72 @@ def _corners(rows, weights, fractions, x, start, count, resolution, mask, dense)
                 weights[0, i] = one - fractions[0, i]
                 weights[1, i] = fractions[0, i]
             continue
-        n = 1 << axis
-        for c in range(n):
+        upper = 1 << axis
+        for c in range(upper):
             if dense:
                 for i in range(count):
-                    rows[c + n, i] = rows[c, i] + lower[i] + step
+                    rows[c + upper, i] = rows[c, i] + lower[i] + step
                     rows[c, i] += lower[i]
             else:
                 for i in range(count):
-                    rows[c + n, i] = (rows[c, i] ^ (lower[i] + step)) & mask
+                    rows[c + upper, i] = (rows[c, i] ^ (lower[i] + step)) & mask
                     rows[c, i] = (rows[c, i] ^ lower[i]) & mask
             for i in range(count):
-                weights[c + n, i] = weights[c, i] * fractions[axis, i]
+                weights[c + upper, i] = weights[c, i] * fractions[axis, i]
                 weights[c, i] *= one - fractions[axis, i]
 
 
-@njit(parallel=True, cache=True, error_model="numpy", nogil=True)
-def _forward(out, x, table, resolutions, offsets, sizes, is_dense, axes, features):
-    n_corners = 1 << len(axes)
-    n_levels = len(resolutions)
-    n = x.shape[1]
-    for block in prange((n + BLOCK - 1) // BLOCK):
-        start = block * BLOCK
-        count = min(BLOCK, n - start)
-        rows = np.empty((n_corners, BLOCK), np.uint32)
-        weights = np.empty((n_corners, BLOCK), x.dtype)
-        fractions = np.empty((len(axes), BLOCK), x.dtype)
-        for l in range(n_levels):
-            mask = np.uint32(sizes[l] - 1)
-            _corners(rows, weights, fractions, x, start, count, resolutions[l], mask, is_dense[l])
-            for i in range(count):
-                total = zero_row(table, features)
-                for c in range(n_corners):
-                    row = load_row(table, offsets[l] + np.int64(rows[c, i]), features)
-                    total = multiply_add(total, weights[c, i], row)
-                store_row(out, (start + i) * n_levels + l, total)
+@njit(cache=True, error_model="numpy", nogil=True)
+def _forward_block(out, x, table, levels, start, axes, features):
+    scratch = _scratch(x, axes)
+    rows, weights, _ = scratch
+    offsets = levels[1]
+    n_levels = len(offsets)
+    count = min(BLOCK, x.shape[1] - start)
+    for l in range(n_levels):
+        _corners(scratch, x, start, count, levels, l)
+        for i in range(count):
+            total = zero_row(table, features)
+            for c in range(1 << len(axes)):
+                row = load_row(table, offsets[l] + np.int64(rows[c, i]), features)
+                total = multiply_add(total, weights[c, i], row)
+            store_row(out, (start + i) * n_levels + l, total)
 
 
 @njit(parallel=True, cache=True, error_model="numpy", nogil=True)
-def _backward_table(d_table, d_out, x, resolutions, offsets, sizes, is_dense, order, axes, features):
-    n_corners = 1 << len(axes)
-    n_levels = len(resolutions)
-    n = x.shape[1]
-    # a level is written by one thread, samples in order: no atomics, the same sum whatever the number of threads
+def _forward(out, x, table, levels, axes, features):
+    for block in prange((x.shape[1] + BLOCK - 1) // BLOCK):
+        _forward_block(out, x, table, levels, block * BLOCK, axes, features)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def _backward_level(d_table, d_out, x, levels, l, axes, features):
+    scratch = _scratch(x, axes)
+    rows, weights, _ = scratch
+    offsets, sizes = levels[1], levels[2]
+    n_levels = len(offsets)
+    d_table[offsets[l] : offsets[l] + sizes[l]] = 0
+    for start in range(0, x.shape[1], BLOCK):
+        count = min(BLOCK, x.shape[1] - start)
+        _corners(scratch, x, start, count, levels, l)
+        for i in range(count):
+            d_row = load_row(d_out, (start + i) * n_levels + l, features)
+            for c in range(1 << len(axes)):
+                index = offsets[l] + np.int64(rows[c, i])
+                total = multiply_add(load_row(d_table, index, features), weights[c, i], d_row)
+                store_row(d_table, index, total)
+
+
+@njit(parallel=True, cache=True, error_model="numpy", nogil=True)
+def _backward_table(d_table, d_out, x, levels, order, axes, features):
+    # one thread writes a level, samples in order: no atomics, and the same bits with any number of threads
     for task in prange(len(order)):
-        l = order[task]
-        rows = np.empty((n_corners, BLOCK), np.uint32)
-        weights = np.empty((n_corners, BLOCK), x.dtype)
-        fractions = np.empty((len(axes), BLOCK), x.dtype)
-        mask = np.uint32(sizes[l] - 1)
-        d_table[offsets[l] : offsets[l] + sizes[l]] = 0
-        for start in range(0, n, BLOCK):
-            count = min(BLOCK, n - start)
-            _corners(rows, weights, fractions, x, start, count, resolutions[l], mask, is_dense[l])
-            for i in range(count):
-                d_row = load_row(d_out, (start + i) * n_levels + l, features)
-                for c in range(n_corners):
-                    index = offsets[l] + np.int64(rows[c, i])
-                    total = multiply_add(load_row(d_table, index, features), weights[c, i], d_row)
-                    store_row(d_table, index, total)
+        _backward_level(d_table, d_out, x, levels, order[task], axes, features)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _add_slopes(d_x, dots, fractions, start, count, scale):
-    """Add to d_x [d, n] what a level gives, dots [2**d, BLOCK] being its corners' features times the gradient."""
+    """Add to d_x what a level gives; dots [2**d, BLOCK] are the corners' rows times the gradient."""
     one = d_x.dtype.type(1)
     slope = np.empty(BLOCK, d_x.dtype)
     for axis in range(len(fractions)):
@@ -132,72 +155,78 @@ def _add_slopes(d_x, dots, fractions, start, count, scale):
                 d_x[axis, start + i] += slope[i]
 
 
+@njit(cache=True, error_model="numpy", nogil=True)
+def _backward_x_block(d_x, d_out, x, table, levels, start, axes, features):
+    scratch = _scratch(x, axes)
+    rows, weights, fractions = scratch
+    resolutions, offsets = levels[0], levels[1]
+    n_levels = len(offsets)
+    count = min(BLOCK, x.shape[1] - start)
+    d_x[:, start : start + count] = 0
+    for l in range(n_levels):
+        _corners(scratch, x, start, count, levels, l)
+        for i in range(count):
+            d_row = load_row(d_out, (start + i) * n_levels + l, features)
+            for c in range(1 << len(axes)):
+                row = load_row(table, offsets[l] + np.int64(rows[c, i]), features)
+                weights[c, i] = dot(row, d_row)
+        _add_slopes(d_x, weights, fractions, start, count, x.dtype.type(resolutions[l] - 1))
+    for axis in range(len(axes)):
+        for i in range(start, start + count):
+            # the clamp is flat outside of the cube
+            if x[axis, i] < 0 or x[axis, i] > 1:
+                d_x[axis, i] = 0
+
+
 @njit(parallel=True, cache=True, error_model="numpy", nogil=True)
-def _backward_x(d_x, d_out, x, table, resolutions, offsets, sizes, is_dense, axes, features):
-    n_corners = 1 << len(axes)
-    n_levels = len(resolutions)
-    n = x.shape[1]
-    for block in prange((n + BLOCK - 1) // BLOCK):
-        start = block * BLOCK
-        count = min(BLOCK, n - start)
-        rows = np.empty((n_corners, BLOCK), np.uint32)
-        weights = np.empty((n_corners, BLOCK), x.dtype)
-        fractions = np.empty((len(axes), BLOCK), x.dtype)
-        for axis in range(len(axes)):
-            d_x[axis, start : start + count] = 0
-        for l in range(n_levels):
-            mask = np.uint32(sizes[l] - 1)
-            _corners(rows, weights, fractions, x, start, count, resolutions[l], mask, is_dense[l])
-            for i in range(count):
-                d_row = load_row(d_out, (start + i) * n_levels + l, features)
-                for c in range(n_corners):
-                    row = load_row(table, offsets[l] + np.int64(rows[c, i]), features)
-                    weights[c, i] = dot(row, d_row)
-            _add_slopes(d_x, weights, fractions, start, count, x.dtype.type(resolutions[l] - 1))
-        for axis in range(len(axes)):
-            for i in range(start, start + count):
-                # the clamp is flat outside of the cube
-                if x[axis, i] < 0 or x[axis, i] > 1:
-                    d_x[axis, i] = 0
+def _backward_x(d_x, d_out, x, table, levels, axes, features):
+    for block in prange((x.shape[1] + BLOCK - 1) // BLOCK):
+        _backward_x_block(d_x, d_out, x, table, levels, block * BLOCK, axes, features)
 
 
 class HashGrid(torch.autograd.Function):
-    """Forward and both gradients by the loops above."""
+    """Forward, and both gradients by :class:`_Gradients`."""
 
     @staticmethod
     def forward(ctx, x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
-        # by axis, so that loops over samples read vectors
-        x, table = x.t().contiguous(), table.contiguous()
         ctx.save_for_backward(x, table)
         ctx.spec = spec
-        out = x.new_empty(x.shape[1], spec.n_levels * spec.n_features)
-        if out.numel():
-            _forward(_array(out), _array(x), _array(table), *_levels(spec), *_constants(spec))
+        out = x.new_empty(len(x), spec.n_levels * spec.n_features)
+        _forward(_array(out), _array(x.t()), _array(table), _levels(spec), *_constants(spec))
         return out
 
     @staticmethod
-    @once_differentiable
     def backward(ctx, d_out: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, table = ctx.saved_tensors
-        spec, d_out = ctx.spec, d_out.contiguous()
+        return *_Gradients.apply(d_out, x, table, ctx.spec, ctx.needs_input_grad), None
+
+
+class _Gradients(torch.autograd.Function):
+    """The gradients as a function of their own, so that a second derivative is an error instead of zero."""
+
+    @staticmethod
+    def forward(ctx, d_out: Tensor, x: Tensor, table: Tensor, spec: HashGridSpec, needs: tuple[bool, ...]):
+        d_rows, columns = _array(d_out), _array(x.t())
+        levels, constants = _levels(spec), _constants(spec)
         d_x = d_table = None
-        if ctx.needs_input_grad[1]:
-            d_table = torch.empty_like(table)
-            # every other level: static halves then hold as many coarse as fine levels
+        if needs[0]:
+            d_columns = x.new_empty(spec.n_dims, len(x))
+            _backward_x(_array(d_columns), d_rows, columns, _array(table), levels, *constants)
+            d_x = d_columns.t()
+        if needs[1]:
+            d_table = table.new_empty(table.shape)
+            # every other level: two halves then hold as many coarse levels as fine ones
             order = np.array([*range(0, spec.n_levels, 2), *range(1, spec.n_levels, 2)])
-            _backward_table(
-                _array(d_table), _array(d_out), _array(x), *_levels(spec), order, *_constants(spec)
-            )
-        if ctx.needs_input_grad[0]:
-            d_x = torch.empty_like(x)
-            _backward_x(
-                _array(d_x), _array(d_out), _array(x), _array(table), *_levels(spec), *_constants(spec)
-            )
-        return d_x if d_x is None else d_x.t(), d_table, None
+            _backward_table(_array(d_table), d_rows, columns, levels, order, *constants)
+        return d_x, d_table
+
+    @staticmethod
+    def backward(ctx, *_):  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise RuntimeError("hashgrid: impl='cpu' has no second derivatives; impl='reference' has them")
 
 
 def _array(tensor: Tensor) -> np.ndarray:
-    return tensor.detach().numpy()
+    return tensor.detach().contiguous().numpy()
 
 
 def _levels(spec: HashGridSpec) -> tuple[np.ndarray, ...]:
@@ -210,5 +239,4 @@ def _levels(spec: HashGridSpec) -> tuple[np.ndarray, ...]:
 
 
 def _constants(spec: HashGridSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    # the length of a tuple is part of its type, so numba compiles d and F in and unrolls their loops
     return (0,) * spec.n_dims, (0,) * spec.n_features

@@ -1,6 +1,6 @@
-"""Rows of F features as one vector register, for numba: left to itself, LLVM keeps F scalars in loops this short.
+"""Rows of F features as one vector register, for numba; from loops this short LLVM makes scalar code.
 
-``features`` is a tuple whose length is F: the length is part of the tuple's type, hence known when a function is compiled.
+``features`` is a tuple of length F: the length is part of its type, hence known when a function is compiled.
 """
 
 from __future__ import annotations

@@ -43,18 +43,19 @@ def march(
     """Samples at regular intervals along rays, where an occupancy grid says that there may be something.
 
     The lattice of a ray is ``t_0 = near + jitter * dt(near)``, ``t_{k+1} = t_k + dt(t_k)`` with
-    ``dt(t) = max(step, cone_angle * t)`` (Instant-NGP, arXiv:2201.05989, appendix E.1), in the dtype of the rays. The
-    sample ``[t_k, t_{k+1}]`` exists while its middle is before ``far``, and is kept if the cell round its middle is occupied.
+    ``dt(t) = max(step, cone_angle * t)`` (Instant-NGP, arXiv:2201.05989, appendix E.1), in the dtype of the
+    rays. The sample ``[t_k, t_{k+1}]`` exists while its middle is before ``far``, and is kept if the cell
+    round its middle is occupied.
 
     Parameters
     ----------
     rays_o, rays_d : Tensor, shape (n_rays, 3)
-        Origins and directions (unit length makes t a distance), float32 or float64, in normalised coordinates: without
-        ``contract`` the scene is [-1, 1]^3 and nothing outside of it is sampled.
+        Origins and directions (unit length makes t a distance), float32 or float64, in normalised
+        coordinates: without ``contract`` the scene is [-1, 1]^3 and nothing outside of it is sampled.
     near, far : Tensor, shape (n_rays,)
-        Where to start and stop along each ray. ``near >= far`` gives no samples. Take 0 < near with ``cone_angle``.
+        Where to start and stop along each ray. ``near >= far`` gives no samples.
     occupancy : Tensor, shape (ceil(resolution**3 / 8),), uint8
-        One bit a cell as :func:`pack_bits` writes it: bit ``i & 7`` of byte ``i >> 3``, ``i = (ix G + iy) G + iz``.
+        One bit a cell as :func:`pack_bits` writes it; cell ``(ix G + iy) G + iz`` of the unit cube.
     resolution : int
         Cells G along an edge of the unit cube.
     step : float
@@ -62,10 +63,12 @@ def march(
     cone_angle : float
         Growth of the samples with t, >= 0; 0 keeps them all ``step`` long.
     contract : bool
-        Map all of space into the cube: with ``m = max|p|``, ``p -> p`` where ``m <= 1``, else ``p (2 - 1/m) / m``
-        (mip-NeRF 360, arXiv:2111.12077, eq. 10, in the maximum norm). ``xyzs = (p + 2) / 4`` then, ``(p + 1) / 2`` without.
+        Map all of space into the cube: with ``m = max|p|``, p stays where ``m <= 1`` and else becomes
+        ``p (2 - 1/m) / m`` (mip-NeRF 360, arXiv:2111.12077, eq. 10, in the maximum norm).
+        ``xyzs = (p + 2) / 4`` then, ``(p + 1) / 2`` without.
     jitter : Tensor, shape (n_rays,), optional
-        Shift of the lattice in units of ``dt(near)``, in [0, 1). None is 0.5; 0 starts the first sample at ``near`` itself.
+        Shift of the lattice in units of ``dt(near)``, in [0, 1). None is 0.5; with 0 the first sample starts
+        at ``near`` itself.
     max_samples : int
         At most so many samples are kept of a ray.
     impl : {"auto", "reference", "cpu"}
@@ -74,12 +77,13 @@ def march(
     Returns
     -------
     samples : Samples
-        ``t_next`` equals ``far`` where a ray is done. Where ``max_samples`` stopped it, ``t_next < far`` is the lattice point
-        after the last sample: ``march(..., near=t_next, jitter=zeros)`` goes on with the same lattice, bit for bit.
+        ``t_next`` equals ``far`` where a ray is done. Where ``max_samples`` stopped it, ``t_next < far`` is
+        the lattice point after the last sample: the call with ``near=t_next`` and a ``jitter`` of zeros goes
+        on along the same lattice, bit for bit.
 
     Notes
     -----
-    Not differentiable. Skipping empty cells changes no sample: the implementations agree exactly, rounding included.
+    Not differentiable. Skipping empty cells changes no sample: the implementations agree in every bit on a CPU.
 
     Examples
     --------
@@ -112,7 +116,7 @@ def march(
 
 
 def pack_bits(cells: Tensor) -> Tensor:
-    """Bitfield uint8 [ceil(G^3 / 8)] of a boolean grid [G, G, G]; cell i is bit ``i & 7`` of byte ``i >> 3``."""
+    """Bitfield uint8 [ceil(G^3 / 8)] of a bool grid [G, G, G]; cell i is bit ``i & 7`` of byte ``i >> 3``."""
     if cells.dtype != torch.bool or cells.ndim != 3 or len(set(cells.shape)) != 1:
         raise ValueError(f"cells must be bool of shape (G, G, G); got {cells.dtype} {tuple(cells.shape)}")
     bits = torch.nn.functional.pad(cells.reshape(-1), (0, -cells.numel() % 8))
@@ -143,7 +147,8 @@ def _check(rays_o: Tensor, rays_d: Tensor, near: Tensor, far: Tensor, jitter: Te
             continue
         if tuple(tensor.shape) != shape or tensor.dtype != rays_o.dtype or tensor.device != rays_o.device:
             raise ValueError(
-                f"{name} must have shape {shape}, the dtype and the device of rays_o ({rays_o.dtype}, {rays_o.device}); "
+                f"{name} must have shape {shape}, the dtype and the device of rays_o "
+                f"({rays_o.dtype}, {rays_o.device}); "
                 f"got {tuple(tensor.shape)}, {tensor.dtype}, {tensor.device}"
             )
     if rays_o.dtype not in (torch.float32, torch.float64):

@@ -1,7 +1,7 @@
-"""Numba loops for CPUs: rays walk the lattice, counting first and filling then; empty space is crossed without look-ups.
+"""Numba loops for CPUs: rays walk the lattice twice, to count and to fill, without look-ups in empty space.
 
-A jump out of an empty cell or block stops short of its faces by more than rounding can move a point, so the samples are
-those of a walk that looks every lattice point up. See README.md.
+A jump through an empty cell or block stops short of its faces by more than rounding can move a point, so the
+samples are those of a walk that looks every lattice point up. See README.md.
 """
 
 from __future__ import annotations
@@ -15,23 +15,22 @@ from torch import Tensor
 COARSE = 8
 
 
-@njit(parallel=True, cache=True, error_model="numpy", nogil=True)
+@njit(cache=True, error_model="numpy", nogil=True)
 def _coarsen(occupancy, resolution):
-    """Bytes [B, B, B], non-zero where a block of 8 x 8 x 8 cells has an occupied one; [0, 0, 0] where G % 8 != 0."""
+    """Bytes [B, B, B], non-zero where one of 8 x 8 x 8 cells is occupied; of length 0 where G % 8 != 0."""
     n = resolution // COARSE if resolution % COARSE == 0 else 0
     blocks = np.zeros((n, n, n), np.uint8)
-    for bx in prange(n):
-        for x in range(bx * COARSE, (bx + 1) * COARSE):
-            for y in range(resolution):
-                first = (x * resolution + y) * n
-                for bz in range(n):
-                    blocks[bx, y // COARSE, bz] |= occupancy[first + bz]
+    for x in range(n * COARSE):
+        for y in range(n * COARSE):
+            first = (x * resolution + y) * n
+            for bz in range(n):
+                blocks[x // COARSE, y // COARSE, bz] |= occupancy[first + bz]
     return blocks
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _unit_cube(ray_o, ray_d, t, contract):
-    """Point at t in the coordinates of the grid: the reference's operations in its order, so that rounding is the same."""
+    """Point at t in the unit cube: the reference's operations in its order, for the same rounding."""
     real = ray_o.dtype.type
     px, py, pz = ray_o[0] + t * ray_d[0], ray_o[1] + t * ray_d[1], ray_o[2] + t * ray_d[2]
     if not contract:
@@ -61,7 +60,7 @@ def _straight_exit(point, ray_d, per_t, low, edge, margin):
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _curved_exit(point, speed, low, edge, margin):
-    """The same for the contracted ray, whose speed in the maximum norm is at most 4/3 of the straight one (README.md)."""
+    """The same for a contracted ray; ``speed`` bounds it in the maximum norm, in cells per t (README.md)."""
     nearest = low[0] + edge - point[0]
     for axis in range(3):
         nearest = min(nearest, min(point[axis] - low[axis], low[axis] + edge - point[axis]))
@@ -70,7 +69,7 @@ def _curved_exit(point, speed, low, edge, margin):
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
 def _entry(point, ray_d, per_t, resolution, margin):
-    """Distance in t over which a straight ray surely stays outside of the grid; infinite where it never enters."""
+    """Distance in t over which a straight ray surely stays outside of the grid; infinite if it misses."""
     real = ray_d.dtype.type
     latest = real(0)
     for axis in range(3):
@@ -111,9 +110,12 @@ def _empty_for(point, ray_d, largest_d, resolution, occupancy, blocks, contract,
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def _walk(i, rays, lattice, grid, max_samples, first, samples):
-    """Kept samples of ray i and where it stopped; writes the samples from ``first`` on unless that is negative."""
-    rays_o, rays_d, near, far, jitter = rays
+def _walk(i, t, rays, lattice, grid, max_samples, first, samples):
+    """Walk ray i from lattice point t; write its samples from number ``first`` on unless that is negative.
+
+    Returns the number of samples kept, where the ray stopped and where its first sample starts.
+    """
+    rays_o, rays_d, far = rays
     step, cone_angle, contract = lattice
     occupancy, blocks, resolution = grid
     ray_indices, t_starts, t_ends, xyzs = samples
@@ -122,17 +124,18 @@ def _walk(i, rays, lattice, grid, max_samples, first, samples):
     ray_o, ray_d, end = rays_o[i], rays_d[i], far[i]
     largest_o = max(max(abs(ray_o[0]), abs(ray_o[1])), abs(ray_o[2]))
     largest_d = max(max(abs(ray_d[0]), abs(ray_d[1])), abs(ray_d[2]))
-    # a point in cells is off by less than this: a few roundings of numbers as large as o, t d and the sides of the scene
+    # rounding moves a point, in cells, by less than margin: a few roundings of numbers as large as o, t d
+    # and 1
     margin_per_unit = real(16) * real(np.finfo(rays_o.dtype).eps) * g
     count = 0
-    t = near[i] + jitter[i] * max(step, cone_angle * near[i])
+    t_first = t
     while True:
         dt = max(step, cone_angle * t)
         mid = t + half * dt
         if not (mid < end and t + dt > t):
-            return count, end
+            return count, end, t_first
         if count == max_samples:
-            return count, t
+            return count, t, t_first
         x, y, z = _unit_cube(ray_o, ray_d, mid, contract)
         margin = margin_per_unit * (real(1) + largest_o + abs(mid) * largest_d)
         point = (x * g, y * g, z * g)
@@ -144,12 +147,14 @@ def _walk(i, rays, lattice, grid, max_samples, first, samples):
                 xyzs[k, 0] = min(max(x, real(0)), top)
                 xyzs[k, 1] = min(max(y, real(0)), top)
                 xyzs[k, 2] = min(max(z, real(0)), top)
+            elif count == 0:
+                t_first = t
             count += 1
             t += dt
             continue
         limit = mid + empty
         if limit >= end:
-            return count, end
+            return count, end, t_first
         # at least one step, then all whose middles are in the same empty space
         while True:
             t += dt
@@ -159,19 +164,20 @@ def _walk(i, rays, lattice, grid, max_samples, first, samples):
 
 
 @njit(parallel=True, cache=True, error_model="numpy", nogil=True)
-def _count(packed_info, t_next, rays, lattice, grid, max_samples, samples):
+def _count(packed_info, t_next, t_first, near, jitter, rays, lattice, grid, max_samples, samples):
     for i in prange(len(t_next)):
-        count, stopped = _walk(i, rays, lattice, grid, max_samples, -1, samples)
-        packed_info[i, 1] = count
-        t_next[i] = stopped
+        start = near[i] + jitter[i] * max(lattice[0], lattice[1] * near[i])
+        count, stopped, first = _walk(i, start, rays, lattice, grid, max_samples, -1, samples)
+        packed_info[i, 1], t_next[i], t_first[i] = count, stopped, first
 
 
 @njit(parallel=True, cache=True, error_model="numpy", nogil=True)
-def _fill(packed_info, rays, lattice, grid, samples):
+def _fill(packed_info, t_first, rays, lattice, grid, samples):
     for i in prange(len(packed_info)):
-        if packed_info[i, 1]:
-            # the count stops the ray where its last sample ends, before the empty space behind it
-            _walk(i, rays, lattice, grid, packed_info[i, 1], packed_info[i, 0], samples)
+        first, count = packed_info[i]
+        if count:
+            # the known count ends the walk with the last sample, before the empty space behind it
+            _walk(i, t_first[i], rays, lattice, grid, count, first, samples)
 
 
 def march_cpu(
@@ -187,21 +193,20 @@ def march_cpu(
     jitter: Tensor,
     max_samples: int,
 ) -> tuple[Tensor, ...]:
-    """Same contract as :func:`nerfkit.kernels.march.march`, with all its arguments given; the fields of ``Samples``."""
-    rays = tuple(_array(part) for part in (rays_o, rays_d, near, far, jitter))
+    """Same contract as :func:`nerfkit.kernels.march.march` with all arguments; the fields of ``Samples``."""
+    rays = (_array(rays_o), _array(rays_d), _array(far))
     real = rays[0].dtype.type
     bits = _array(occupancy)
     grid = (bits, _coarsen(bits, resolution), resolution)
     lattice = (real(step), real(cone_angle), bool(contract))
     packed_info = torch.zeros(len(rays_o), 2, dtype=torch.int64)
-    t_next = torch.empty(len(rays_o), dtype=rays_o.dtype)
-    if len(rays_o):
-        nothing = _empty_samples(0, rays_o.dtype)
-        _count(packed_info.numpy(), t_next.numpy(), rays, lattice, grid, max_samples, _arrays(nothing))
-        packed_info[:, 0] = packed_info[:, 1].cumsum(0) - packed_info[:, 1]
+    t_next, t_first = (torch.empty(len(rays_o), dtype=rays_o.dtype) for _ in range(2))
+    stops = (packed_info.numpy(), t_next.numpy(), t_first.numpy())
+    nothing = _arrays(_empty_samples(0, rays_o.dtype))
+    _count(*stops, _array(near), _array(jitter), rays, lattice, grid, max_samples, nothing)
+    packed_info[:, 0] = packed_info[:, 1].cumsum(0) - packed_info[:, 1]
     samples = _empty_samples(int(packed_info[:, 1].sum()), rays_o.dtype)
-    if len(samples[0]):
-        _fill(packed_info.numpy(), rays, lattice, grid, _arrays(samples))
+    _fill(packed_info.numpy(), t_first.numpy(), rays, lattice, grid, _arrays(samples))
     return (*samples, packed_info, t_next)
 
 

@@ -1,4 +1,4 @@
-"""The definition in plain torch: every lattice point of every ray is looked up. The loops are right when they agree."""
+"""The definition in plain torch: every lattice point is looked up. The loops are right when they agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def march_reference(
     jitter: Tensor,
     max_samples: int,
 ) -> tuple[Tensor, ...]:
-    """Same contract as :func:`nerfkit.kernels.march.march`, with all its arguments given; the fields of ``Samples``."""
+    """Same contract as :func:`nerfkit.kernels.march.march` with all arguments; the fields of ``Samples``."""
     n_rays = len(rays_o)
     t = near + jitter * (cone_angle * near).clamp(min=step)
     counts = torch.zeros(n_rays, dtype=torch.int64, device=rays_o.device)
@@ -48,7 +48,7 @@ def march_reference(
 
 
 def unit_cube(points: Tensor, contract: bool) -> Tensor:
-    """Points [n, 3] of the scene in the coordinates of the grid; with ``contract`` all of space lands in the cube."""
+    """Points [n, 3] of the scene in the unit cube, into which ``contract`` brings all of space."""
     if not contract:
         return (points + 1) * 0.5
     largest = points.abs().amax(-1, keepdim=True).clamp(min=1)
