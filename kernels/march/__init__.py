@@ -83,7 +83,7 @@ def march(
 
     Notes
     -----
-    Not differentiable. Skipping empty cells changes no sample: the implementations agree in every bit on a CPU.
+    Not differentiable. Skipping empty cells changes no sample: on a CPU all implementations agree bit for bit.
 
     Examples
     --------
