@@ -83,7 +83,7 @@ def march(
 
     Notes
     -----
-    Not differentiable. Skipping empty cells changes no sample: on a CPU all implementations agree bit for bit.
+    Not differentiable. Skipping empty cells changes no sample: on a CPU the implementations are bit-equal.
 
     Examples
     --------
