@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,8 @@ class SceneBounds:
     @classmethod
     def from_dict(cls, values: dict) -> SceneBounds:
         """The inverse of :meth:`as_dict`."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        arguments: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+        return cls(**arguments)
 
     def __str__(self) -> str:
         x, y, z = self.center
@@ -94,9 +96,8 @@ def unbounded_scene(c2w: np.ndarray) -> SceneBounds:
     if scale <= 1e-6 * np.abs(eyes).max():
         # a camera that only turns, or a single photo: nothing gives a length, and any will do
         scale = 1.0
-    return SceneBounds(
-        tuple(map(float, center)), scale, True, (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0), 0.02, UNBOUNDED_FAR
-    )
+    aabb = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
+    return SceneBounds(_as_tuple(center), scale, True, aabb, 0.02, UNBOUNDED_FAR)
 
 
 def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np.ndarray]) -> SceneBounds:
@@ -139,10 +140,15 @@ def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np
         half *= 1.5
     center = (low + high) / 2
     scale = float((high - low).max() / 2)
-    sides = (high - low) / 2 / scale
-    aabb = tuple(map(float, (*-sides, *sides)))
+    x, y, z = _as_tuple((high - low) / 2 / scale)
     closest = float(np.linalg.norm(c2w[:, :3, 3] - center, axis=1).min()) / scale
-    return SceneBounds(tuple(map(float, center)), scale, False, aabb, min(0.05, closest / 10), float("inf"))  # pyright: ignore[reportArgumentType]
+    near = min(0.05, closest / 10)
+    return SceneBounds(_as_tuple(center), scale, False, (-x, -y, -z, x, y, z), near, float("inf"))
+
+
+def _as_tuple(point: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = point.tolist()
+    return x, y, z
 
 
 def _focus(c2w: np.ndarray) -> tuple[np.ndarray, float] | None:

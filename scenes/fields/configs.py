@@ -49,7 +49,7 @@ class HashFieldConfig:
 
 @dataclass(frozen=True)
 class FourierFieldConfig:
-    """Fourier features before a ReLU network (arXiv:2006.10739); dyadic ones are NeRF's (arXiv:2003.08934)."""
+    """Fourier features before a ReLU network (arXiv:2006.10739); the dyadic are NeRF's (arXiv:2003.08934)."""
 
     # "gaussian": rows of B drawn from N(0, sigma^2); "dyadic": powers of two along each axis, NeRF's encoding
     encoding: str = "dyadic"

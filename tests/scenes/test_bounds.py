@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nerfkit.scenes.bounds import CARVING_RESOLUTION, SceneBounds, bounded_scene, unbounded_scene
-from nerfkit.scenes.cameras import Camera, pixels_to_directions
+from nerfkit.scenes.cameras import Camera, pixels_to_directions, project
 from nerfkit.scenes.poses import look_at
 
 CAMERA = Camera(80, 60, 75.0, 75.0, 40.0, 30.0)
@@ -88,21 +88,33 @@ def test_an_object_that_reaches_beyond_the_first_cube_grows_it():
     assert first_half < 1.0 < bounds.scale < 1.1 + 4 * carving_cell()
 
 
+def point_masks(c2w, camera, points):
+    """The pixels that points [n, 3] fall into."""
+    masks = []
+    for pose in c2w:
+        column, row = project(camera, (points - pose[:3, 3]) @ pose[:3, :3]).astype(int).T
+        inside = (column >= 0) & (column < camera.width) & (row >= 0) & (row < camera.height)
+        mask = np.zeros((camera.height, camera.width), bool)
+        mask[row[inside], column[inside]] = True
+        masks.append(mask)
+    return masks
+
+
 def test_a_flat_object_gets_a_flat_box():
     c2w = ring_of_cameras(32)
     points = np.stack(np.meshgrid(np.linspace(-1, 1, 81), np.linspace(-1, 1, 81), [0.0]), -1).reshape(-1, 3)
-    masks = []
-    for pose in c2w:
-        x, y, z = ((points - pose[:3, 3]) @ pose[:3, :3]).T
-        column = (CAMERA.fx * x / -z + CAMERA.cx).astype(int)
-        row = (-CAMERA.fy * y / -z + CAMERA.cy).astype(int)
-        inside = (column >= 0) & (column < 80) & (row >= 0) & (row < 60)
-        mask = np.zeros((60, 80), bool)
-        mask[row[inside], column[inside]] = True
-        masks.append(mask)
-    bounds = bounded_scene(c2w, [CAMERA] * len(c2w), masks)
+    bounds = bounded_scene(c2w, [CAMERA] * len(c2w), point_masks(c2w, CAMERA, points))
     x, y, z = bounds.aabb[3:]
     assert x > 0.9 and y > 0.9 and z < 0.35
+
+
+def test_a_wire_much_thinner_than_a_carving_cell_is_not_lost():
+    # a pixel of these photos is an eighth of a cell; nothing but the wire shows, off the centres of all cells
+    camera, c2w = CAMERA.resized(400, 300), ring_of_cameras()
+    points = np.stack([np.full(2000, 0.02), np.full(2000, -0.03), np.linspace(-1, 1, 2000)], -1)
+    bounds = bounded_scene(c2w, [camera] * len(c2w), point_masks(c2w, camera, points))
+    assert 1 < bounds.scale < 1 + 3 * carving_cell()
+    assert max(bounds.aabb[3:5]) * bounds.scale < 3 * carving_cell()
 
 
 def test_one_wrong_mask_of_twenty_does_not_cut_the_object():
