@@ -63,8 +63,7 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
     try:
         options: CommonOptions = parse(command.Options, name, description, argv)
         console = Console(options.json, options.quiet)
-        _set_up_logging(options)
-        with _sigterm_as_interrupt():
+        with _logging(options), _sigterm_as_interrupt():
             result = command.main(options, console)
     except NerfkitError as error:
         return _fail(error.what, error.where, error.fix, error.exit_code, is_json, is_debug)
@@ -112,11 +111,18 @@ def unknown_command(name: str, known: list[str], argv: list[str]) -> int:
     return _fail(f"no command {name!r}", "nerfkit", fix, 2, "--json" in argv, False)
 
 
-def _set_up_logging(options: CommonOptions) -> None:
+@contextmanager
+def _logging(options: CommonOptions) -> Iterator[None]:
+    """Send our log to the terminal while a command runs; whoever calls ``main`` finds logging as it was."""
     logger = logging.getLogger("nerfkit")
-    logger.handlers[:] = [_LogHandler()]
-    logger.propagate = False
+    before = logger.handlers[:], logger.propagate, logger.level
+    logger.handlers[:], logger.propagate = [_LogHandler()], False
     logger.setLevel(logging.WARNING if options.quiet else logging.INFO)
+    try:
+        yield
+    finally:
+        logger.handlers[:], logger.propagate = before[:2]
+        logger.setLevel(before[2])
 
 
 def _fail(what: str, where: str, fix: str, code: int, is_json: bool, is_debug: bool) -> int:
