@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
 from nerfkit.training import load_scene
 from nerfkit.video import SUFFIXES, VideoWriter, to_uint8
 
-__all__ = ["CHANNELS", "PATHS", "render_path"]
+__all__ = ["CHANNELS", "PATHS", "depth_range", "render_path"]
 
 logger = logging.getLogger(__name__)
 
@@ -104,12 +105,9 @@ def _frames(
         raise NerfkitError("the photos are not there any more", where=data, fix="give their folder: --data DATA")
     photos = read_posed_photos(data)
     width, height, fov = _photo_view(photos, downscale)
-    if size is not None:
-        # keep what the photos show in view: the shorter side of the new frame decides
-        width, height = size
+    width, height = size or (width, height)
     chosen = photos.c2w[photos.splits["train"]]
-    extra = {} if path == "interpolate" else {"up": None}
-    frames = PATHS[path](chosen, n_frames or DEFAULT_FRAMES, fov_y=fov, aspect=width / height, **extra)
+    frames = PATHS[path](chosen, n_frames or DEFAULT_FRAMES, fov_y=fov, aspect=width / height)
     return frames, _camera(width, height, fov)
 
 
@@ -129,9 +127,7 @@ def _write(
     scene: RadianceScene, frames: PathFrames, camera: Camera, fps: float, outputs: dict[str, Path],
     on_frame: Callable[[int, int], None],
 ) -> None:  # fmt: skip
-    from contextlib import ExitStack
-
-    depth_range: tuple[float, float] | None = None
+    shown: tuple[float, float] | None = None
     with ExitStack() as stack:
         writers = {
             name: stack.enter_context(VideoWriter(file, (camera.width, camera.height), fps)) for name, file in outputs.items()
@@ -139,13 +135,13 @@ def _write(
         for index, (c2w, fov_y) in enumerate(zip(frames.c2w, frames.fov_y, strict=True)):
             view = scene.render(_camera(camera.width, camera.height, float(fov_y)), c2w)
             # the first frame's range holds for the whole video: colours that drift would look like motion
-            depth_range = depth_range or _depth_range(view)
+            shown = shown or depth_range(view)
             for name, writer in writers.items():
-                writer.add(_picture(view, name, depth_range))
+                writer.add(_picture(view, name, shown))
             on_frame(index + 1, len(frames))
 
 
-def _depth_range(view: View) -> tuple[float, float]:
+def depth_range(view: View) -> tuple[float, float]:
     """Distances between which nearly all of what is seen lies; a tenth of room on both sides."""
     seen = view.depths[view.opacities > 0.5]
     if not len(seen):
@@ -154,11 +150,11 @@ def _depth_range(view: View) -> tuple[float, float]:
     return 0.9 * near, 1.1 * far
 
 
-def _picture(view: View, channel: str, depth_range: tuple[float, float]) -> NDArray[np.uint8]:
+def _picture(view: View, channel: str, shown: tuple[float, float]) -> NDArray[np.uint8]:
     if channel == "rgb":
         return to_uint8(view.rgb.numpy())
     if channel == "depth":
-        return depth_colors(view.depths.numpy(), view.opacities.numpy(), *depth_range)
+        return depth_colors(view.depths.numpy(), view.opacities.numpy(), *shown)
     return to_uint8(view.opacities.numpy()[..., None].repeat(3, -1))
 
 
