@@ -55,6 +55,8 @@ def ceil_div(a: int, b: int) -> int:
 
 def launch(kernel: Any, grid: tuple[int, ...], *args: Any, **meta: Any) -> None:
     """Run ``kernel[grid](*args, **meta)`` on the device of its first tensor, or note it for a recorder."""
+    # a * b + c in one rounding, said aloud: Triton's default for it changes between versions
+    meta = {"enable_fp_fusion": True, **meta}
     if _recorded is not None:
         _recorded.append(Launch(kernel, args, meta))
         return

@@ -16,8 +16,10 @@ from nerfkit.kernels._launch import CompileCase, ceil_div, launch
 
 from ._reference import fourier_reference
 
-# elements of a tile of phases: 16 a thread of 4 warps, with a sine and a cosine each, stay in registers
-TILE = 2048
+# phases in a tile, 16 and 8 a thread (half of it in float64): with their sines and cosines they stay in
+# registers. The backward holds their gradients too: with twice as many it spilled on sm_80, in float64 on sm_120
+TILE_FWD = 2048
+TILE_BWD = 1024
 NUM_WARPS = 4
 # slices of d_freqs that are summed at the end; a constant, so that sums do not depend on the card
 MAX_PARTIALS = 256
@@ -168,7 +170,7 @@ class Fourier(torch.autograd.Function):
         n, m = x.shape[0], freqs.shape[0]
         features = x.new_empty(n, 2 * m)
         if features.numel():
-            meta = _meta(x, freqs)
+            meta = _meta(x, freqs, TILE_FWD)
             grid = (ceil_div(n, meta["BLOCK_N"]), ceil_div(m, meta["BLOCK_M"]))
             launch(_fourier_fwd_kernel, grid, features, x, freqs, n, m, **meta)
         return features
@@ -191,10 +193,10 @@ def _bwd_x(d_features: Tensor, x: Tensor, freqs: Tensor) -> Tensor:
     if not d_features.numel():
         return torch.zeros_like(x)
     d_x = torch.empty_like(x)
-    meta = _meta(x, freqs)
+    meta = _meta_bwd(x, freqs)
     grid = (ceil_div(x.shape[0], meta["BLOCK_N"]),)
     n, m = x.shape[0], freqs.shape[0]
-    launch(_fourier_bwd_x_kernel, grid, d_x, d_features, x, freqs, n, m, **_with_block_d(meta))
+    launch(_fourier_bwd_x_kernel, grid, d_x, d_features, x, freqs, n, m, **meta)
     return d_x
 
 
@@ -202,11 +204,11 @@ def _bwd_freqs(d_features: Tensor, x: Tensor, freqs: Tensor) -> Tensor:
     if not d_features.numel():
         return torch.zeros_like(freqs)
     n, m = x.shape[0], freqs.shape[0]
-    meta = _meta(x, freqs)
+    meta = _meta_bwd(x, freqs)
     n_partials = min(ceil_div(n, meta["BLOCK_N"]), MAX_PARTIALS)
     partials = freqs.new_empty(n_partials, *freqs.shape, dtype=_acc(x, freqs))
     grid = (n_partials, ceil_div(m, meta["BLOCK_M"]))
-    launch(_fourier_bwd_freqs_kernel, grid, partials, d_features, x, freqs, n, m, **_with_block_d(meta))
+    launch(_fourier_bwd_freqs_kernel, grid, partials, d_features, x, freqs, n, m, **meta)
     return partials.sum(0).to(freqs.dtype)
 
 
@@ -214,20 +216,23 @@ def _acc(x: Tensor, freqs: Tensor) -> torch.dtype:
     return torch.float64 if torch.float64 in (x.dtype, freqs.dtype) else torch.float32
 
 
-def _meta(x: Tensor, freqs: Tensor) -> dict:
+def _meta(x: Tensor, freqs: Tensor, tile: int) -> dict:
     # powers of two between bounds: at most 3 variants, whatever the number of frequencies
     block_m = min(max(16, triton.next_power_of_2(freqs.shape[0])), 64)
+    is_double = _acc(x, freqs) == torch.float64
+    if is_double:
+        tile //= 2
     return {
-        "ACC": tl.float64 if _acc(x, freqs) == torch.float64 else tl.float32,
+        "ACC": tl.float64 if is_double else tl.float32,
         "D": x.shape[1],
-        "BLOCK_N": TILE // block_m,
+        "BLOCK_N": tile // block_m,
         "BLOCK_M": block_m,
         "num_warps": NUM_WARPS,
     }
 
 
-def _with_block_d(meta: dict) -> dict:
-    return {**meta, "BLOCK_D": triton.next_power_of_2(meta["D"])}
+def _meta_bwd(x: Tensor, freqs: Tensor) -> dict:
+    return {**_meta(x, freqs, TILE_BWD), "BLOCK_D": triton.next_power_of_2(x.shape[1])}
 
 
 def compile_cases() -> list[CompileCase]:
@@ -242,5 +247,10 @@ def compile_cases() -> list[CompileCase]:
         CompileCase("fp32 3x128", lambda: run(torch.float32, 3, 128)),
         CompileCase("bf16 3x128", lambda: run(torch.bfloat16, 3, 128)),
         CompileCase("fp16 4x20", lambda: run(torch.float16, 4, 20)),
-        CompileCase("fp64 4x128", lambda: run(torch.float64, 4, 128)),
+        CompileCase(
+            "fp64 4x128",
+            lambda: run(torch.float64, 4, 128),
+            spill_budget=8,
+            spill_reason="float64 is for checks; the ptxas of Triton 3.6 stops at 72 registers and spills one value",
+        ),
     ]

@@ -40,7 +40,7 @@ def harmonics(dirs: Tensor, degree: int, *, impl: str = "auto") -> Tensor:
     --------
     >>> import torch
     >>> harmonics(torch.tensor([[0.0, 0.0, 1.0]]), degree=1)
-    tensor([[ 0.2821, -0.0000,  0.4886, -0.0000]])
+    tensor([[0.2821, -0.0000, 0.4886, -0.0000]])
     """
     if dirs.ndim != 2 or dirs.shape[1] != 3 or not dirs.is_floating_point():
         raise ValueError(
