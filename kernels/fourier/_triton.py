@@ -17,7 +17,7 @@ from nerfkit.kernels._launch import CompileCase, ceil_div, launch
 from ._reference import fourier_reference
 
 # phases in a tile, 16 and 8 a thread (half of it in float64): with their sines and cosines they stay in
-# registers. The backward holds their gradients too: with twice as many it spilled on sm_80, in float64 on sm_120
+# registers. The backward holds their gradients too: twice as many spilled on sm_80, in float64 on sm_120
 TILE_FWD = 2048
 TILE_BWD = 1024
 NUM_WARPS = 4
@@ -180,9 +180,7 @@ class Fourier(torch.autograd.Function):
         """Recompute the features; each gradient has a kernel of its own."""
         inputs = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
-            d_x, d_freqs = differentiable_gradients(
-                fourier_reference, inputs, ctx.needs_input_grad, [d_features]
-            )
+            d_x, d_freqs = differentiable_gradients(fourier_reference, inputs, ctx.needs_input_grad, [d_features])
             return d_x, d_freqs
         args = (d_features.contiguous(), *(a.contiguous() for a in inputs))
         needs_x, needs_freqs = ctx.needs_input_grad
@@ -251,6 +249,6 @@ def compile_cases() -> list[CompileCase]:
             "fp64 4x128",
             lambda: run(torch.float64, 4, 128),
             spill_budget=8,
-            spill_reason="float64 is for checks; the ptxas of Triton 3.6 stops at 72 registers and spills one value",
+            spill_reason="float64 is for checks; Triton 3.6's ptxas stops at 72 registers and spills a value",
         ),
     ]
