@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "NerfkitError": "nerfkit.scenes.errors:NerfkitError",
 }
-__all__ = ["NerfkitError", "__version__"]  # noqa: F822  resolved by __getattr__
+__all__ = ["NerfkitError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,7 +1,7 @@
 """Checkpoints: a safetensors file with the tensors and a JSON file with the rest; no pickle.
 
-Files are written under another name and moved into place, the JSON last, so a checkpoint is there entirely or not at all;
-the JSON holds the size and checksum of the tensors, so one that was cut short by the disk is found out.
+Files are written under another name and moved into place, the JSON last, so a checkpoint is there entirely or not at
+all; the JSON holds the size and checksum of the tensors, so one that was cut short by the disk is found out.
 """
 
 from __future__ import annotations

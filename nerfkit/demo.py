@@ -41,7 +41,8 @@ class DemoSizes:
 
 
 def run_demo(
-    out: Path, device: str, seed: int, sizes: DemoSizes, *, say: Callable[[str], None], on_progress: Callable[[Progress], None]
+    out: Path, device: str, seed: int, sizes: DemoSizes, *, say: Callable[[str], None],
+    on_progress: Callable[[Progress], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Make the scene, train it, evaluate it on views that it has not seen, and film it.
 

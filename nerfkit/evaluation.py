@@ -44,8 +44,8 @@ def evaluate(
     Returns
     -------
     result : dict
-        ``results`` {psnr, ssim, seconds_per_frame, n_images} and ``images`` [{file, psnr, ssim}]. PSNR is the mean of the
-        images' PSNR; the first frame's time is left out because it contains compiling. None stands for what is not
+        ``results`` {psnr, ssim, seconds_per_frame, n_images} and ``images`` [{file, psnr, ssim}]. PSNR is the mean of
+        the images' PSNR; the first frame's time is left out because it contains compiling. None stands for what is not
         a number: the PSNR of equal pictures, the SSIM of pictures smaller than its window.
     """
     scene, _, downscale = load_scene(run, device)

@@ -66,7 +66,9 @@ def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = No
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
             raise NerfkitError(
-                "is not empty", where=folder, fix="give another --out, or --overwrite to replace it, or --resume to go on"
+                "is not empty",
+                where=folder,
+                fix="give another --out, or --overwrite to replace it, or --resume to go on",
             )
         _check_replaceable(folder, keep)
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
@@ -118,9 +120,15 @@ def explain_os_error(error: OSError, path: Path, n_bytes: int = 0) -> NerfkitErr
     """What to tell a user about ``path``, to which ``n_bytes`` could not be written."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return NerfkitError(
-            f"no space left on the disk for {_megabytes(n_bytes)}", where=path, fix="free some, or give another --out"
+            f"no space left on the disk for {_megabytes(n_bytes)}",
+            where=path,
+            fix="free some, or give another --out",
         )
-    return NerfkitError(f"cannot be written ({error.strerror or error})", where=path, fix="give a folder that you may write to")
+    return NerfkitError(
+        f"cannot be written ({error.strerror or error})",
+        where=path,
+        fix="give a folder that you may write to",
+    )
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -1,7 +1,7 @@
 """The one fitting loop: change a field until its observations agree with what was measured.
 
-A task says what is drawn, predicted and compared (:class:`Task`); the loop owns the optimiser, the schedule, the budget,
-the checkpoints, the log and what happens on Ctrl-C.
+A task says what is drawn, predicted and compared (:class:`Task`); the loop owns the optimiser, the schedule, the
+budget, the checkpoints, the log and what happens on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -160,7 +160,8 @@ class _Loop:
     """State of a running fit."""
 
     def __init__(
-        self, task: Task, budget: Budget, schedule: FitSchedule, checkpoints: CheckpointFolder | None, metrics: MetricsLog | None
+        self, task: Task, budget: Budget, schedule: FitSchedule, checkpoints: CheckpointFolder | None,
+        metrics: MetricsLog | None,
     ) -> None:  # fmt: skip
         self.task, self.budget, self.schedule = task, budget, schedule
         self.checkpoints, self.metrics = checkpoints, metrics
@@ -224,7 +225,8 @@ class _Loop:
         self._finite_loss()
         loop = {"step": self.step, "share": self._share()}
         self.checkpoints.save(
-            self.step, {"task": self.task.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop}
+            self.step,
+            {"task": self.task.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop},
         )
         self.saved_at = time.monotonic()
 

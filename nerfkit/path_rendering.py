@@ -67,12 +67,16 @@ def render_path(
     """
     if out.suffix not in SUFFIXES:
         raise NerfkitError(
-            f"no video format {out.suffix!r}", where=out, fix="end it in .mp4, .webm, .gif, or nothing for a folder of PNGs"
+            f"no video format {out.suffix!r}",
+            where=out,
+            fix="end it in .mp4, .webm, .gif, or nothing for a folder of PNGs",
         )
     scene, listed, downscale = load_scene(run, device)
     frames, camera = _frames(path, data or listed, downscale, n_frames, size, scene)
     fps = fps or frames.fps or DEFAULT_FPS
-    outputs = {name: out if len(channels) == 1 else out.with_name(f"{out.stem}_{name}{out.suffix}") for name in channels}
+    outputs = {
+        name: out if len(channels) == 1 else out.with_name(f"{out.stem}_{name}{out.suffix}") for name in channels
+    }
     path_file = write_camera_path(_path_file(out), frames, (camera.width, camera.height), fps)
     started = time.perf_counter()
     _write(scene, frames, camera, fps, outputs, on_frame)
@@ -88,7 +92,12 @@ def render_path(
 
 
 def _frames(
-    path: str, data: Path, downscale: float, n_frames: int | None, size: tuple[int, int] | None, scene: RadianceScene
+    path: str,
+    data: Path,
+    downscale: float,
+    n_frames: int | None,
+    size: tuple[int, int] | None,
+    scene: RadianceScene,
 ) -> tuple[PathFrames, Camera]:
     """The path's cameras and the first one's intrinsics at the size of the video."""
     if path not in PATHS:
@@ -130,7 +139,8 @@ def _write(
     shown: tuple[float, float] | None = None
     with ExitStack() as stack:
         writers = {
-            name: stack.enter_context(VideoWriter(file, (camera.width, camera.height), fps)) for name, file in outputs.items()
+            name: stack.enter_context(VideoWriter(file, (camera.width, camera.height), fps))
+            for name, file in outputs.items()
         }
         for index, (c2w, fov_y) in enumerate(zip(frames.c2w, frames.fov_y, strict=True)):
             view = scene.render(_camera(camera.width, camera.height, float(fov_y)), c2w)

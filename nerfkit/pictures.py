@@ -21,7 +21,9 @@ def png_bytes(image: NDArray) -> bytes:
     return buffer.getvalue()
 
 
-def depth_colors(depths: NDArray[np.floating], opacities: NDArray[np.floating], near: float, far: float) -> NDArray[np.uint8]:
+def depth_colors(
+    depths: NDArray[np.floating], opacities: NDArray[np.floating], near: float, far: float
+) -> NDArray[np.uint8]:
     """Depth as colour [h, w, 3]: red is near, blue is far (the map Turbo, Mikhailov 2019), black where nothing is.
 
     Parameters

@@ -27,7 +27,9 @@ class TrainConfig:
     # sizes of the field
     field: HashFieldConfig | FourierFieldConfig = dataclasses.field(default_factory=HashFieldConfig)
     # where along the rays the field is asked
-    sampling: OccupancySamplingConfig | StratifiedSamplingConfig = dataclasses.field(default_factory=OccupancySamplingConfig)
+    sampling: OccupancySamplingConfig | StratifiedSamplingConfig = dataclasses.field(
+        default_factory=OccupancySamplingConfig
+    )
     # peak learning rate of Adam
     learning_rate: float = 1e-2
     # learning rate at the end, as a share of its peak
@@ -109,7 +111,9 @@ def override(config: TrainConfig, assignments: list[str]) -> TrainConfig:
             )
         if path == "method":
             # another method has other settings below field and sampling
-            raise NerfkitError("the method is chosen first, its settings follow", where="--set", fix=f"use --method {text}")
+            raise NerfkitError(
+                "the method is chosen first, its settings follow", where="--set", fix=f"use --method {text}"
+            )
         target[names[-1]] = _parse(text)
     return config_from_dict(values, where="--set")
 

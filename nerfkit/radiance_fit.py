@@ -128,7 +128,9 @@ class RadianceFit:
     def _watch(self, rgb: Tensor, opacities: Tensor, truth: Tensor, background: Tensor | None) -> dict[str, float]:
         """Running means of opacity and error; on the host, so they cost a synchronisation on a GPU."""
         mse = float((rgb - truth).square().mean())
-        self.mean_squared_error = mse if math.isnan(self.mean_squared_error) else 0.95 * self.mean_squared_error + 0.05 * mse
+        self.mean_squared_error = (
+            mse if math.isnan(self.mean_squared_error) else 0.95 * self.mean_squared_error + 0.05 * mse
+        )
         self.opacity = 0.9 * self.opacity + 0.1 * float(opacities.mean())
         behind = torch.zeros(3, device=rgb.device) if background is None else background
         shown = float(((truth - behind).abs().amax(-1) > 0.02).float().mean())

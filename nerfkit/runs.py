@@ -67,7 +67,11 @@ class Run:
 
     def write_scene(self, bounds: SceneBounds, background: Background, downscale: float) -> None:
         """Write scene.json: what was found from the photos, so that it need not be found again."""
-        values = {"bounds": bounds.as_dict(), "background": dataclasses.asdict(background), "downscale": downscale}
+        values = {
+            "bounds": bounds.as_dict(),
+            "background": dataclasses.asdict(background),
+            "downscale": downscale,
+        }
         write_atomically(self.folder / "scene.json", json.dumps(values, indent=1).encode())
 
     def write_json(self, name: str, values: Any) -> Path:
@@ -87,11 +91,17 @@ class Run:
         path = self.folder / "config.yml"
         if not path.is_file():
             raise NerfkitError(
-                "is no run folder: it has no config.yml", where=self.folder, fix="give the folder that train made"
+                "is no run folder: it has no config.yml",
+                where=self.folder,
+                fix="give the folder that train made",
             )
         values = self._config_values(path)
         config = {name: value for name, value in values.items() if name not in PLACES}
-        return config_from_dict(config, where=str(path)), (self.folder / values["data"]).resolve(), values["device"]
+        return (
+            config_from_dict(config, where=str(path)),
+            (self.folder / values["data"]).resolve(),
+            values["device"],
+        )
 
     def _config_values(self, path: Path) -> dict[str, Any]:
         try:

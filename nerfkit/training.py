@@ -50,7 +50,8 @@ class Prepared:
         shown = "" if color is None else " ({:.2f}, {:.2f}, {:.2f})".format(*color)
         return [
             f"{source.name}: {source.format}, {counts} views",
-            f"photos at {camera.width} x {camera.height} (downscale {data.downscale:.3g}), {data.n_bytes / 1e6:.0f} MB in memory",
+            f"photos at {camera.width} x {camera.height} (downscale {data.downscale:.3g}), "
+            f"{data.n_bytes / 1e6:.0f} MB in memory",
             f"background: {self.background.name}{shown}",
             f"scene: {self.bounds}",
         ]
@@ -76,7 +77,8 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
 
 
 def train(
-    prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, data: Path | None = None, skip_bad: bool = False
+    prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, data: Path | None = None,
+    skip_bad: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a new run.
 
@@ -145,7 +147,9 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
         )  # fmt: skip
     except FloatingPointError as error:
         raise NerfkitError(
-            str(error), where=run.folder, fix=f"train with less: --set learning_rate={config.learning_rate / 4:g}"
+            str(error),
+            where=run.folder,
+            fix=f"train with less: --set learning_rate={config.learning_rate / 4:g}",
         ) from error
     finally:
         metrics.close()
@@ -166,7 +170,9 @@ def load_scene(run: Run, device: str) -> tuple[RadianceScene, Path, float]:
         scene.load_state_dict(state["task"]["scene"])
     except (RuntimeError, KeyError) as error:
         raise NerfkitError(
-            "its weights do not fit the settings in its config.yml", where=run.folder, fix="put the config.yml back, or train again"
+            "its weights do not fit the settings in its config.yml",
+            where=run.folder,
+            fix="put the config.yml back, or train again",
         ) from error
     return scene, data, downscale
 

@@ -32,9 +32,7 @@ __all__ = ["SUFFIXES", "VideoWriter", "to_uint8"]
 logger = logging.getLogger(__name__)
 
 # full_chroma_int and accurate_rnd: without them swscale shifts flat colours by a level or two
-_TO_YUV = (
-    "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+full_chroma_int+accurate_rnd,format=yuv420p"
-)
+_TO_YUV = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+full_chroma_int+accurate_rnd,format=yuv420p"
 _TAGS = {"color_range": "tv", "color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709"}
 _SET_TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
 _BT709 = {"vf": f"{_TO_YUV},{_SET_TAGS}", **_TAGS}
@@ -106,9 +104,7 @@ class VideoWriter:
     ['turn.mp4']
     """
 
-    def __init__(
-        self, path: str | Path, size: tuple[int, int], fps: float, *, overwrite: bool = False
-    ) -> None:
+    def __init__(self, path: str | Path, size: tuple[int, int], fps: float, *, overwrite: bool = False) -> None:
         self.path = Path(path) if Path(path).name else Path(path).resolve()  # '.' has no name of its own
         self.size, self.fps = (int(size[0]), int(size[1])), float(fps)
         suffix = self.path.suffix.lower()
@@ -121,9 +117,7 @@ class VideoWriter:
         if min(self.size) < 1:
             raise ValueError(f"size must be a width and a height of at least 1 pixel; got {size}")
         if not 0 < self.fps <= 1000:
-            raise NerfkitError(
-                f"frames per second must be above 0 and at most 1000; got {fps}", where="--fps"
-            )
+            raise NerfkitError(f"frames per second must be above 0 and at most 1000; got {fps}", where="--fps")
         self.n_frames, self._is_open = 0, False
         self._sink: _Ffmpeg | _PngFolder
         self._sink = _Ffmpeg(self.path, self.size, self.fps) if suffix else _PngFolder(self.path, overwrite)
@@ -145,9 +139,7 @@ class VideoWriter:
             raise RuntimeError("frames are added inside `with VideoWriter(...) as video:`")
         width, height = self.size
         if frame.shape != (height, width, 3):
-            raise ValueError(
-                f"frame {self.n_frames} has shape {frame.shape}; {(height, width, 3)} was announced"
-            )
+            raise ValueError(f"frame {self.n_frames} has shape {frame.shape}; {(height, width, 3)} was announced")
         if frame.dtype != np.uint8:
             nan = " and holds NaN" if frame.dtype.kind == "f" and np.isnan(frame).any() else ""
             raise ValueError(f"frame {self.n_frames} is {frame.dtype}{nan}; uint8 is wanted (see to_uint8)")
@@ -298,9 +290,7 @@ class _PngFolder:
                 fix="add .mp4, .webm or .gif, or give another --out",
             )
         if not self.overwrite and self.path.is_dir() and any(self.path.iterdir()):
-            raise NerfkitError(
-                "this folder is not empty", where=self.path, fix="give another --out, or --overwrite"
-            )
+            raise NerfkitError("this folder is not empty", where=self.path, fix="give another --out, or --overwrite")
         self.abort()  # what a killed run of the same number left
         self.temporary.mkdir()
 
@@ -338,9 +328,7 @@ def _find_ffmpeg(encoder: str) -> str:
         ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
         encoders = _encoders(ffmpeg)
     except (ImportError, RuntimeError, OSError, subprocess.SubprocessError) as error:
-        raise MissingCapabilityError(
-            f"no ffmpeg runs here ({error})", where=own or "ffmpeg", fix=fix
-        ) from error
+        raise MissingCapabilityError(f"no ffmpeg runs here ({error})", where=own or "ffmpeg", fix=fix) from error
     if encoder not in encoders:
         raise MissingCapabilityError(f"this ffmpeg has no encoder {encoder}", where=ffmpeg, fix=fix)
     return ffmpeg

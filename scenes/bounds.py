@@ -26,6 +26,8 @@ MAX_CARVING_VIEWS = 48
 MAX_FOCUS_DISTANCE = 20
 # far end of the rays of an unbounded scene, normalised: contracted, 1 / 256 from infinity
 UNBOUNDED_FAR = 256.0
+# far end of the rays of a bounded scene: beyond any camera; finite, because JSON has no infinity
+FAR_BOUNDED = 1e6
 
 
 @dataclass(frozen=True)
@@ -128,9 +130,7 @@ def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np
     views = np.unique(np.linspace(0, len(c2w) - 1, MAX_CARVING_VIEWS).round().astype(int))
     low, high = center - half, center + half
     for _ in range(3):
-        cells, inside = _carve(
-            center, half, c2w[views], [cameras[i] for i in views], [masks[i] for i in views]
-        )
+        cells, inside = _carve(center, half, c2w[views], [cameras[i] for i in views], [masks[i] for i in views])
         if not inside.any():
             break
         cell = 2 * half / CARVING_RESOLUTION
@@ -143,7 +143,7 @@ def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np
     x, y, z = _as_tuple((high - low) / 2 / scale)
     closest = float(np.linalg.norm(c2w[:, :3, 3] - center, axis=1).min()) / scale
     near = min(0.05, closest / 10)
-    return SceneBounds(_as_tuple(center), scale, False, (-x, -y, -z, x, y, z), near, float("inf"))
+    return SceneBounds(_as_tuple(center), scale, False, (-x, -y, -z, x, y, z), near, FAR_BOUNDED)
 
 
 def _as_tuple(point: np.ndarray) -> tuple[float, float, float]:
@@ -179,9 +179,7 @@ def _carve(
         in_camera = (cells - pose[:3, 3]) @ pose[:3, :3]
         pixels = project(camera, in_camera)
         with np.errstate(invalid="ignore"):
-            visible = (
-                (in_camera[:, 2] < 0) & (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1)
-            )
+            visible = (in_camera[:, 2] < 0) & (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1)
         seen += visible
         column, row = np.where(visible[:, None], pixels, 0).astype(int).T
         missed += visible & ~_grow(mask)[row, column]

@@ -151,9 +151,7 @@ def read_camera_path(path: str | Path) -> PathFrames:
         raise _error(path, "its list 'camera_path' is empty", "add cameras to the path and save it again")
     kind = data.get("camera_type", "perspective")
     if not isinstance(kind, str) or kind.lower() != "perspective":
-        raise _error(
-            path, f"camera_type is {kind!r}; only 'perspective' is rendered", "save it as perspective"
-        )
+        raise _error(path, f"camera_type is {kind!r}; only 'perspective' is rendered", "save it as perspective")
     size, fps = _size(path, data), _positive(path, data, "fps")
     parsed = [_frame(path, i, entry) for i, entry in enumerate(entries)]
     aspect = parsed[0][2] or (size[0] / size[1] if size else 1.0)
@@ -175,13 +173,9 @@ def _load(path: Path) -> dict[str, Any]:
         raise _error(path, f"this is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         what = f"the camera path cannot be read: {error.strerror or error}"
-        raise _error(
-            path, what, "give the file that `nerfkit render` or nerfstudio's viewer saved"
-        ) from error
+        raise _error(path, what, "give the file that `nerfkit render` or nerfstudio's viewer saved") from error
     if not isinstance(data, dict):
-        raise _error(
-            path, f"an object with the key 'camera_path' was wanted; this is a {type(data).__name__}"
-        )
+        raise _error(path, f"an object with the key 'camera_path' was wanted; this is a {type(data).__name__}")
     return data
 
 

@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-if (
-    TYPE_CHECKING
-):  # the readers need Camera without waiting for torch; CameraBatch imports it when it is built
+if TYPE_CHECKING:  # the readers need Camera without waiting for torch; CameraBatch imports it when it is built
     import torch
     from torch import Tensor
 
@@ -153,9 +151,7 @@ def pixels_to_directions(camera: Camera, pixels: np.ndarray) -> np.ndarray:
     >>> pixels_to_directions(Camera(100, 80, 50.0, 50.0, 50.0, 40.0), np.array([[75.0, 15.0]]))
     array([[ 0.5,  0.5, -1. ]])
     """
-    return _directions(
-        camera, np.asarray(pixels, dtype=np.float64), MAX_STEPS if camera.has_distortion else 0
-    )
+    return _directions(camera, np.asarray(pixels, dtype=np.float64), MAX_STEPS if camera.has_distortion else 0)
 
 
 def _directions(camera: Camera, pixels: np.ndarray, n_steps: int) -> np.ndarray:
@@ -199,9 +195,7 @@ class CameraBatch:
         n_radial = max((i + 1 for camera in unique for i in range(4) if camera.k[i]), default=0)
         self._has_tangential = any(any(camera.p) for camera in unique)
         self._lenses = {camera.lens for camera in unique}
-        columns = [
-            (c.fx, c.fy, c.cx, c.cy, float(c.lens == "fisheye"), *c.p, *c.k[:n_radial]) for c in unique
-        ]
+        columns = [(c.fx, c.fy, c.cx, c.cy, float(c.lens == "fisheye"), *c.p, *c.k[:n_radial]) for c in unique]
         # one row per quantity: a gathered row is contiguous, which the arithmetic after it needs to be fast
         self._table = torch.tensor(columns, dtype=torch.float64).T.contiguous().to(dtype or torch.float32)
         # a single camera, the common case, needs no gather: plain numbers broadcast

@@ -70,7 +70,12 @@ class OccupancyGrid(nn.Module):
         cells = self._choose_cells()
         jitter = torch.rand(len(cells), 3, generator=self.generator).to(cells.device)
         corner = torch.stack(
-            [cells // self.resolution**2, cells // self.resolution % self.resolution, cells % self.resolution], -1
+            [
+                cells // self.resolution**2,
+                cells // self.resolution % self.resolution,
+                cells % self.resolution,
+            ],
+            -1,
         )
         found = torch.cat([density(xyzs) for xyzs in ((corner + jitter) / self.resolution).split(2**16)])
         self.densities *= DECAY

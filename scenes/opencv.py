@@ -22,6 +22,7 @@ def load_cv2() -> Any:
     except ImportError as error:
         raise MissingCapabilityError(
             f"OpenCV cannot be loaded ({error})",
-            fix="apt-get install libgl1 libglib2.0-0, or pip uninstall opencv-python && pip install opencv-python-headless",
+            fix="apt-get install libgl1 libglib2.0-0, "
+            "or pip uninstall opencv-python && pip install opencv-python-headless",
         ) from error
     return cv2

@@ -167,9 +167,7 @@ def spiral(
     c2w, n_frames = _as_photos(c2w), _at_least_one(n_frames)
     up = mean_up(c2w) if up is None else normalize(up)
     base, is_mean = _mean_pose(c2w, up)
-    reach = np.percentile(
-        np.abs((c2w[:, :3, 3] - base[:3, 3]) @ base[:3, :3]), 90, axis=0
-    )  # [3] right, up, back
+    reach = np.percentile(np.abs((c2w[:, :3, 3] - base[:3, 3]) @ base[:3, :3]), 90, axis=0)  # [3] right, up, back
     focus = _focus_in_front(c2w) if centre is None else np.asarray(centre, dtype=np.float64)
     distance = None if focus is None else float((base[:3, 3] - focus) @ base[:3, 2])
     if distance is not None and distance > 0:

@@ -95,9 +95,7 @@ def short_order(positions: Array, quats: Array, unit: float) -> NDArray[np.int64
     before, after = (step_lengths(positions[o], quats[o], unit).sum() for o in (listed, tour))
     if not after < WORTH_REORDERING * before:
         return listed
-    logger.info(
-        "the listed order of the photos jumps: the path visits them in an order %.1fx shorter", before / after
-    )
+    logger.info("the listed order of the photos jumps: the path visits them in an order %.1fx shorter", before / after)
     return tour
 
 

@@ -10,9 +10,7 @@ from nerfkit.scenes.cameras import CameraBatch
 __all__ = ["rays_from_pixels"]
 
 
-def rays_from_pixels(
-    cameras: CameraBatch, c2w: Tensor, photo_ids: Tensor, pixels: Tensor
-) -> tuple[Tensor, Tensor]:
+def rays_from_pixels(cameras: CameraBatch, c2w: Tensor, photo_ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:
     """Rays, in world coordinates, through pixels of several photos.
 
     Parameters

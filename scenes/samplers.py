@@ -61,8 +61,8 @@ class OccupancySampler(nn.Module):
         self.cone_angle = config.cone_angle if bounds.contract else 0.0
 
     def sample(
-        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ALL_SAMPLES,
-        near: Tensor | None = None,
+        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None,
+        max_samples: int = ALL_SAMPLES, near: Tensor | None = None,
     ) -> Samples:  # fmt: skip
         """Samples of rays [n_rays, 3]; ``jitter`` [n_rays] in [0, 1) shifts them by a share of a step.
 
@@ -101,8 +101,8 @@ class StratifiedSampler(nn.Module):
         self.generator = torch.Generator().manual_seed(seed)
 
     def sample(
-        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ALL_SAMPLES,
-        near: Tensor | None = None,
+        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None,
+        max_samples: int = ALL_SAMPLES, near: Tensor | None = None,
     ) -> Samples:  # fmt: skip
         """Samples of rays [n_rays, 3]; with ``jitter`` each lies at random in its interval, else in its middle."""
         start, far = clip_rays(rays_o, rays_d, self.bounds)
@@ -134,7 +134,9 @@ class StratifiedSampler(nn.Module):
         return torch.where(s < 0.5, 2 * s, 0.5 / (1 - s).clamp(min=1e-6))
 
     @torch.no_grad()
-    def _refine(self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, edges: Tensor, *, is_random: bool) -> Tensor:
+    def _refine(
+        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, edges: Tensor, *, is_random: bool
+    ) -> Tensor:
         """Edges of the first pass merged with ``n_importance`` more, drawn from its weights (NeRF, section 5.2)."""
         n_rays, n_samples = edges.shape[0], edges.shape[1] - 1
         mids = (edges[:, 1:] + edges[:, :-1]) / 2

@@ -1,8 +1,8 @@
-"""Figures of the first light: what a minute or three of training on this machine's CPU give, on made and on real photos.
+"""Figures of the first light: what a minute or three of training on a CPU give, on made and on real photos.
 
     python scripts/bench_first_light.py [--data FOLDER] [--rows tiny_lego,fox] [--json docs/benchmarks/first_light.json]
 
-Real captures are read from --data or the folder named by NERFKIT_TEST_DATA; rows without their data are left out, aloud.
+Real captures are read from --data or the folder named by NERFKIT_TEST_DATA; rows without data are left out, aloud.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def tiny_lego_folder(npz: Path, folder: Path) -> Path:
         Image.fromarray((image * 255 + 0.5).astype(np.uint8)).save(folder / name)
     height, width = images.shape[1:3]
     frames = [
-        {"file_path": name, "transform_matrix": pose.tolist()} for name, pose in zip(names, poses.astype(float), strict=True)
+        {"file_path": name, "transform_matrix": pose.tolist()}
+        for name, pose in zip(names, poses.astype(float), strict=True)
     ]
     values = {
         "fl_x": focal, "fl_y": focal, "cx": width / 2, "cy": height / 2, "w": width, "h": height, "frames": frames,

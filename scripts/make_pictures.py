@@ -1,6 +1,6 @@
 """The README's pictures, from what `nerfkit demo` made.
 
-    nerfkit demo --out outputs/demo && python scripts/make_pictures.py outputs/demo docs/images
+nerfkit demo --out outputs/demo && python scripts/make_pictures.py outputs/demo docs/images
 """
 
 from __future__ import annotations

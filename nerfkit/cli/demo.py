@@ -50,12 +50,13 @@ def main(options: Options, console: Console) -> dict[str, Any]:
 def _summarise(result: dict[str, Any], console: Console) -> None:
     scores, train = result["eval"]["results"], result["train"]
     run, video = train["run"], result["render"]["output"]
+    quality = f"PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.3f}"
     console.say(
         f"""
 what was made
   photos    {result["out"]}/photos  (a posed photo folder like yours would be)
   scene     {run}  ({train["steps"]} steps in {train["seconds"]:.0f} s)
-  pictures  {run}/eval/test  (PSNR {scores["psnr"]:.2f} dB, SSIM {scores["ssim"]:.3f} on {scores["n_images"]} views kept out)
+  pictures  {run}/eval/test  ({quality} on {scores["n_images"]} views kept out)
   video     {video}
 
 with photos of your own, posed by COLMAP, nerfstudio, instant-ngp or Blender

@@ -37,7 +37,8 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     mean = result["results"]
     console.say(
         f"mean of {mean['n_images']} {options.split} views: PSNR {_text(mean['psnr'], 2)} dB, "
-        f"SSIM {_text(mean['ssim'], 4)}, {mean['seconds_per_frame']:.2f} s a frame; pictures in {run.folder / 'eval' / options.split}"
+        f"SSIM {_text(mean['ssim'], 4)}, {mean['seconds_per_frame']:.2f} s a frame; "
+        f"pictures in {run.folder / 'eval' / options.split}"
     )
     return result
 

@@ -25,7 +25,14 @@ def option(
     flag: str | None = None, metavar: str | None = None, many: bool = False,
 ) -> Any:  # fmt: skip
     """An option ``--name``; a bool default makes it a switch, ``many`` lets it be given more than once."""
-    metadata = {"help": help, "kind": kind, "choices": choices, "flag": flag, "metavar": metavar, "many": many}
+    metadata = {
+        "help": help,
+        "kind": kind,
+        "choices": choices,
+        "flag": flag,
+        "metavar": metavar,
+        "many": many,
+    }
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

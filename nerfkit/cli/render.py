@@ -22,7 +22,9 @@ class Options(CommonOptions):
 
     run: str = argument("run folder")
     path: str = option("orbit", "orbit, spiral, interpolate (through the photos), or a camera_path.json")
-    out: str | None = option(None, "mp4, webm or gif file, or a folder for PNGs (default: RUN/<path>.mp4)", metavar="FILE")
+    out: str | None = option(
+        None, "mp4, webm or gif file, or a folder for PNGs (default: RUN/<path>.mp4)", metavar="FILE"
+    )
     frames: int | None = option(None, "number of frames (default: 120)", kind=int, metavar="N")
     fps: float | None = option(None, "frames a second (default: 30)", kind=float, metavar="F")
     size: str | None = option(None, "width and height in pixels (default: the training size)", metavar="WxH")
@@ -60,7 +62,11 @@ def _size(text: str | None) -> tuple[int, int] | None:
         return None
     match = re.fullmatch(r"(\d+)[xX](\d+)", text)
     if match is None or not (1 <= int(match[1]) <= 16384 and 1 <= int(match[2]) <= 16384):
-        raise NerfkitError(f"must be WIDTHxHEIGHT in pixels, 1 to 16384; got {text!r}", where="--size", fix="for example 640x360")
+        raise NerfkitError(
+            f"must be WIDTHxHEIGHT in pixels, 1 to 16384; got {text!r}",
+            where="--size",
+            fix="for example 640x360",
+        )
     return int(match[1]), int(match[2])
 
 
@@ -68,7 +74,11 @@ def _channels(text: str) -> tuple[str, ...]:
     names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
     unknown = [name for name in names if name not in ("rgb", "depth", "opacity")]
     if unknown:
-        raise NerfkitError(f"no channel {', '.join(map(repr, unknown))}", where="--channels", fix="choose of rgb, depth, opacity")
+        raise NerfkitError(
+            f"no channel {', '.join(map(repr, unknown))}",
+            where="--channels",
+            fix="choose of rgb, depth, opacity",
+        )
     return names
 
 

@@ -165,4 +165,3 @@ def use_all_cores() -> None:
     from nerfkit.presets import usable_cores
 
     torch.set_num_threads(usable_cores())
-

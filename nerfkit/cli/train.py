@@ -48,7 +48,8 @@ class Options(CommonOptions):
     resume: str | None = option(None, "go on with this run", metavar="RUN")
     dry_run: bool = option(False, "check the data, print memory and expected time, train nothing")
     config: str | None = option(None, "settings to start from: a config.yml of another run", metavar="FILE")
-    set: list[str] = option([], "change a setting: NAME=VALUE, may be given again", many=True, metavar="NAME=VALUE")
+    # option() returns a dataclass field that makes a new list each time
+    set: list[str] = option([], "change a setting, may be given again", many=True, metavar="NAME=VALUE")  # noqa: RUF009
 
 
 def main(options: Options, console: Console) -> dict[str, Any]:
@@ -90,7 +91,9 @@ def _resume(options: Options, console: Console) -> dict[str, Any]:
     from nerfkit.runs import Run
     from nerfkit.training import resume
 
-    given = [f"--{name.replace('_', '-')}" for name in FIXED_BY_A_RUN if getattr(options, name) not in (None, False, [])]
+    given = [
+        f"--{name.replace('_', '-')}" for name in FIXED_BY_A_RUN if getattr(options, name) not in (None, False, [])
+    ]
     if given:
         raise NerfkitError(
             f"{', '.join(given)} cannot change a run that goes on; its own settings hold", where="--resume",
@@ -104,9 +107,7 @@ def _resume(options: Options, console: Console) -> dict[str, Any]:
     use_all_cores()
     data = Path(options.data) if options.data else None
     with ProgressPrinter(None if steps else seconds, steps, console) as progress:
-        result = resume(
-            run, data=data, device=device, seconds=seconds, steps=steps, on_progress=progress
-        )
+        result = resume(run, data=data, device=device, seconds=seconds, steps=steps, on_progress=progress)
     return _finish(result, console)
 
 
@@ -229,6 +230,5 @@ class ProgressPrinter:
             left = max(self.seconds - progress.seconds, 0)
         else:
             left = progress.seconds / max(progress.share, 1e-9) * (1 - progress.share)
-        return (
-            f"step {progress.step}  PSNR {progress.figures.get('psnr', 0):.2f} dB  {rate / 1e3:.0f} k rays/s  {left:.0f} s left"
-        )
+        quality = f"PSNR {progress.figures.get('psnr', 0):.2f} dB"
+        return f"step {progress.step}  {quality}  {rate / 1e3:.0f} k rays/s  {left:.0f} s left"

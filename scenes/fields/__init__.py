@@ -1,4 +1,4 @@
-"""Fields: networks that turn a coordinate into a value. One file per field; ``FIELDS`` names them for the command line."""
+"""Fields: networks that turn a coordinate into a value. One file each; ``FIELDS`` names them for the command line."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -54,7 +55,7 @@ class FourierField(nn.Module):
         self.freqs: Tensor
         width, n_harmonics = config.width, (config.harmonics_degree + 1) ** 2
         sizes = [3 + 2 * len(freqs)] + [width] * config.n_layers
-        self.hidden = nn.ParameterList([linear(a, b, generator) for a, b in zip(sizes, sizes[1:], strict=False)])
+        self.hidden = nn.ParameterList([linear(a, b, generator) for a, b in pairwise(sizes)])
         self.biases = nn.ParameterList([nn.Parameter(torch.zeros(width)) for _ in range(config.n_layers)])
         self.density_out = linear(width, 1, generator, gain=0.1)
         self.color_features = linear(width, width, generator)

@@ -25,7 +25,9 @@ class RaySampler(Protocol):
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ...,
         near: Tensor | None = None,
-    ) -> Samples: ...  # noqa: D102  # fmt: skip
+    ) -> Samples:  # fmt: skip
+        """Samples of rays [n_rays, 3]; ``t_next`` is infinite where a ray is done."""
+        ...
 
 
 class Rendered(NamedTuple):
@@ -54,7 +56,12 @@ class VolumeRendering:
         self.sampler = sampler
 
     def predict(
-        self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, bkgd_rgb: Tensor | None, jitter: Tensor | None
+        self,
+        field: RadianceField,
+        rays_o: Tensor,
+        rays_d: Tensor,
+        bkgd_rgb: Tensor | None,
+        jitter: Tensor | None,
     ) -> Rendered:
         """Differentiable prediction of pixels, for fitting.
 
