@@ -1,0 +1,254 @@
+"""The fitting loop alone, on a task of three parameters whose optimum is known."""
+
+import json
+import os
+import signal
+import threading
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.fitting import Budget, FitSchedule, fit
+from nerfkit.metrics import MetricsLog
+
+TARGET = torch.tensor([0.5, -2.0, 3.0])
+CALM = FitSchedule(warmup_steps=1, final_share=1e-2)
+
+
+class Parabola:
+    """y = a + b x + c x^2 at random x; the loss is zero at TARGET."""
+
+    def __init__(self, *, on_loss=lambda step: None):
+        self.weights = torch.zeros(3, requires_grad=True)
+        self.generator = torch.Generator().manual_seed(0)
+        self.on_loss = on_loss
+        self.after = []
+
+    def parameter_groups(self):
+        return [{"params": [self.weights], "lr": 0.1}]
+
+    def loss(self, step):
+        self.on_loss(step)
+        x = torch.rand(64, generator=self.generator) * 2 - 1
+        powers = torch.stack([torch.ones_like(x), x, x * x], dim=-1)
+        return (powers @ (self.weights - TARGET)).square().mean(), {"psnr": 1.0}
+
+    def after_step(self, step):
+        self.after.append(step)
+
+    def validate(self):
+        return {}
+
+    def state_dict(self):
+        return {"weights": self.weights.detach(), "generator": self.generator.get_state()}
+
+    def load_state_dict(self, state):
+        with torch.no_grad():
+            self.weights.copy_(state["weights"])
+        self.generator.set_state(state["generator"])
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only the test moves, in place of the loop's."""
+    state = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("nerfkit.fitting.time", SimpleNamespace(monotonic=lambda: state.now))
+    return state
+
+
+def send(number, at):
+    def on_loss(step):
+        if step == at:
+            os.kill(os.getpid(), number)
+
+    return on_loss
+
+
+def test_reaches_the_known_optimum():
+    task = Parabola()
+    done = fit(task, Budget(steps=600), schedule=CALM)
+    torch.testing.assert_close(task.weights.detach(), TARGET, rtol=0, atol=1e-3)
+    assert not done.is_interrupted
+
+
+def test_takes_exactly_the_steps_of_the_budget():
+    task, seen = Parabola(), []
+    done = fit(task, Budget(steps=7), schedule=CALM, on_progress=seen.append)
+    assert done.steps == 7
+    assert task.after == [1, 2, 3, 4, 5, 6, 7]
+    assert [progress.step for progress in seen] == task.after
+    assert [progress.share for progress in seen] == pytest.approx([i / 7 for i in range(1, 8)])
+
+
+def test_ends_when_the_seconds_are_spent(clock):
+    def wait(step):
+        clock.now += 1.0
+
+    done = fit(Parabola(on_loss=wait), Budget(seconds=5.0), schedule=CALM)
+    assert (done.steps, done.seconds) == (5, 5.0)
+
+
+def test_seconds_count_from_the_first_step(clock):
+    class Slow(Parabola):
+        def parameter_groups(self):
+            clock.now += 1000.0
+            return super().parameter_groups()
+
+    def wait(step):
+        clock.now += 1.0
+
+    assert fit(Slow(on_loss=wait), Budget(seconds=3.0), schedule=CALM).steps == 3
+
+
+def test_a_budget_shorter_than_a_step_still_takes_one(clock):
+    def wait(step):
+        clock.now += 60.0
+
+    assert fit(Parabola(on_loss=wait), Budget(seconds=1e-3), schedule=CALM).steps == 1
+
+
+@pytest.mark.parametrize("given", [{}, {"seconds": 1.0, "steps": 1}])
+def test_a_budget_is_either_seconds_or_steps(given):
+    with pytest.raises(ValueError, match="either seconds or steps"):
+        Budget(**given)
+
+
+def test_the_rate_warms_up_and_decays_exponentially():
+    schedule = FitSchedule(warmup_steps=10, final_share=0.01)
+    assert schedule.factor(0, 0.0) == pytest.approx(0.1)
+    assert schedule.factor(4, 0.0) == pytest.approx(0.5)
+    assert schedule.factor(10**6, 0.5) == pytest.approx(0.1)
+    assert schedule.factor(10**6, 1.0) == pytest.approx(0.01)
+
+
+def test_the_rate_reaches_the_optimiser():
+    # Adam's first step is its learning rate, whatever the gradient
+    task = Parabola()
+    fit(task, Budget(steps=1), schedule=FitSchedule(warmup_steps=4))
+    assert task.weights.detach().abs().tolist() == pytest.approx([0.1 / 4] * 3, rel=1e-4)
+
+
+def test_saves_at_intervals_and_at_the_end(clock, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(CheckpointFolder, "save", lambda self, step, state: saved.append(step))
+
+    def wait(step):
+        clock.now += 1.0
+
+    schedule = FitSchedule(checkpoint_seconds=2.5)
+    task = Parabola(on_loss=wait)
+    fit(task, Budget(seconds=8.0), schedule=schedule, checkpoints=CheckpointFolder(tmp_path))
+    assert saved == [3, 6, 8]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_between_two_steps_and_saves(tmp_path, number):
+    before = signal.getsignal(number)
+    folder = CheckpointFolder(tmp_path)
+    done = fit(Parabola(on_loss=send(number, 4)), Budget(steps=10), schedule=CALM, checkpoints=folder)
+    assert done.is_interrupted
+    assert done.steps == 5
+    assert folder.steps() == [5]
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_in_the_last_step_interrupts_nothing(tmp_path):
+    task = Parabola(on_loss=send(signal.SIGINT, 9))
+    done = fit(task, Budget(steps=10), schedule=CALM, checkpoints=CheckpointFolder(tmp_path))
+    assert (done.steps, done.is_interrupted) == (10, False)
+
+
+def test_a_second_signal_is_immediate():
+    def twice(step):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        fit(Parabola(on_loss=twice), Budget(steps=10), schedule=CALM)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_runs_outside_the_main_thread():
+    # signals belong to the main thread; elsewhere the loop does without
+    done = []
+    thread = threading.Thread(target=lambda: done.append(fit(Parabola(), Budget(steps=3), schedule=CALM).steps))
+    thread.start()
+    thread.join()
+    assert done == [3]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
+    whole = Parabola()
+    log = MetricsLog(tmp_path / "whole.jsonl")
+    fit(whole, Budget(steps=40), schedule=CALM, metrics=log)
+    log.close()
+    folder, path = CheckpointFolder(tmp_path / "checkpoints"), tmp_path / "parts.jsonl"
+    for task, is_resumed in ((Parabola(on_loss=send(signal.SIGINT, 19)), False), (Parabola(), True)):
+        log = MetricsLog(path)
+        fit(
+            task, Budget(steps=40), schedule=CALM, checkpoints=folder, metrics=log, resume=is_resumed
+        )  # fmt: skip
+        log.close()
+    assert torch.equal(task.weights, whole.weights)
+    assert losses(path) == losses(tmp_path / "whole.jsonl")
+    assert len(losses(path)) == 4
+
+
+def losses(path):
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [(line["step"], line["loss"]) for line in lines]
+
+
+def test_lines_of_steps_that_were_lost_are_written_anew(tmp_path):
+    folder, path = CheckpointFolder(tmp_path), tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    fit(Parabola(), Budget(steps=10), schedule=CALM, checkpoints=folder, metrics=log)
+    log.write({"step": 20, "loss": 123.0})
+    log.close()
+    with path.open("a") as file:
+        file.write('{"step": 30, "lo')  # a process that was killed while it wrote
+    log = MetricsLog(path)
+    fit(Parabola(), Budget(steps=20), schedule=CALM, checkpoints=folder, metrics=log, resume=True)
+    log.close()
+    assert [step for step, _ in losses(path)] == [10, 20]
+    assert losses(path)[1][1] != 123.0
+
+
+def test_seconds_count_anew_after_a_resume_and_the_rate_stays_low(clock, tmp_path):
+    def wait(step):
+        clock.now += 1.0
+
+    folder = CheckpointFolder(tmp_path)
+    fit(Parabola(on_loss=wait), Budget(seconds=4.0), schedule=CALM, checkpoints=folder)
+    seen = []
+    done = fit(
+        Parabola(on_loss=wait), Budget(seconds=4.0), schedule=CALM, checkpoints=folder, resume=True,
+        on_progress=seen.append,
+    )  # fmt: skip
+    assert (done.steps, done.seconds) == (8, 4.0)
+    # the second half of the decay again
+    assert [progress.share for progress in seen] == pytest.approx([0.625, 0.75, 0.875, 1.0])
+
+
+def test_resume_needs_a_folder():
+    with pytest.raises(ValueError, match="checkpoint folder"):
+        fit(Parabola(), Budget(steps=1), schedule=CALM, resume=True)
+
+
+@pytest.mark.parametrize("n_steps", [20, 17])
+def test_a_diverged_fit_says_so_and_keeps_the_last_good_state(tmp_path, n_steps):
+    # 17: the end comes between two lines of the log, and must not save what is broken
+    folder = CheckpointFolder(tmp_path)
+    fit(Parabola(), Budget(steps=8), schedule=CALM, checkpoints=folder)
+
+    class Diverging(Parabola):
+        def loss(self, step):
+            value, figures = super().loss(step)
+            return value * (float("nan") if step >= 12 else 1.0), figures
+
+    with pytest.raises(FloatingPointError, match="the loss is nan at step"):
+        fit(Diverging(), Budget(steps=n_steps), schedule=CALM, checkpoints=folder, resume=True)
+    assert folder.steps() == [8]
