@@ -1,0 +1,143 @@
+"""The run folder: what is written comes back, damage is named, links are made with care."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nerfkit.presets import PRESETS, override
+from nerfkit.runs import Run, default_run_folder, link_latest
+from nerfkit.scenes.backgrounds import Background
+from nerfkit.scenes.bounds import SceneBounds
+from nerfkit.scenes.errors import NerfkitError
+
+BOUNDS = SceneBounds((0.1, -2.0, 1 / 3), 1.7, False, (-1.0, -0.5, -1.0, 1.0, 0.5, 1.0), 0.02, 8.0)
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "runs" / "one"
+    folder.mkdir(parents=True)
+    return Run(folder)
+
+
+def written(run, tmp_path, **changes):
+    config = dataclasses.replace(PRESETS["hash"], **changes)
+    run.write_config(config, data=tmp_path / "photos", device="cpu")
+    return config
+
+
+@pytest.mark.parametrize("method", PRESETS)
+def test_config_round_trip(run, tmp_path, method):
+    config = override(PRESETS[method], ["learning_rate=1e-5", "max_side=123", "background=black", "seed=3"])
+    run.write_config(config, data=tmp_path / "photos", device="cuda")
+    assert run.read_config() == (config, tmp_path / "photos", "cuda")
+
+
+def test_the_config_holds_no_absolute_path(run, tmp_path):
+    written(run, tmp_path)
+    assert yaml.safe_load((run.folder / "config.yml").read_text())["data"] == "../../photos"
+
+
+def test_the_way_to_the_data_passes_links(tmp_path, monkeypatch):
+    # outputs/ is a link to another disk: '..' from there is not where we came from
+    (tmp_path / "disk" / "far" / "away").mkdir(parents=True)
+    (tmp_path / "work" / "photos").mkdir(parents=True)
+    (tmp_path / "work" / "outputs").symlink_to(tmp_path / "disk" / "far" / "away")
+    monkeypatch.chdir(tmp_path / "work")
+    run = Run(Path("outputs/run"))
+    run.folder.mkdir()
+    run.write_config(PRESETS["hash"], data=Path("photos"), device="cpu")
+    assert run.read_config()[1] == tmp_path / "work" / "photos"
+
+
+def test_scene_round_trip(run):
+    for background in (Background("plain", (0.1, 0.2, 1 / 3)), Background("none", None)):
+        run.write_scene(BOUNDS, background, 4.8)
+        assert run.read_scene() == (BOUNDS, background, 4.8)
+
+
+def test_versions_name_what_decides_a_result(run, tmp_path):
+    written(run, tmp_path)
+    versions = json.loads((run.folder / "versions.json").read_text())
+    assert {"nerfkit", "python", "torch", "numpy", "numba", "commit", "machine"} <= set(versions)
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    for folder in (tmp_path, tmp_path / "absent"):
+        with pytest.raises(NerfkitError, match=r"is no run folder: it has no config\.yml") as caught:
+            Run(folder).read_config()
+        assert caught.value.where == str(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is damaged"),
+        ("- a list", "is damaged"),
+        ("data: [", "is damaged"),
+        ("data: 3\ndevice: cpu", "is damaged"),
+        ("method: hash", "is damaged"),
+        ("data: x\ndevice: cpu\ntypo: 1", "unknown settings typo"),
+        ("data: x\ndevice: cpu\nsteps: many", "steps must be int or null"),
+        ("data: x\ndevice: cpu\nmethod: voxels", "method must be one of"),
+    ],
+)
+def test_a_bad_config(run, text, message):
+    path = run.folder / "config.yml"
+    path.write_text(text)
+    with pytest.raises(NerfkitError, match=message) as caught:
+        run.read_config()
+    assert caught.value.where == str(path)
+
+
+def test_a_config_that_is_no_text(run):
+    (run.folder / "config.yml").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(NerfkitError, match="is damaged"):
+        run.read_config()
+
+
+def test_a_run_that_never_started(run):
+    with pytest.raises(NerfkitError, match="this run never started"):
+        run.read_scene()
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"background": 3}', '{"bounds": {}, "background": {}}'])
+def test_a_bad_scene(run, text):
+    (run.folder / "scene.json").write_text(text)
+    with pytest.raises(NerfkitError, match="is damaged") as caught:
+        run.read_scene()
+    assert caught.value.where.endswith("scene.json")
+
+
+def test_photos_that_went_away(run, tmp_path):
+    written(run, tmp_path)
+    with pytest.raises(NerfkitError, match="the photos are not there any more") as caught:
+        run.read_photos(None)
+    assert caught.value.where == str(tmp_path / "photos")
+    assert "--data" in caught.value.fix
+
+
+def test_the_default_folder_names_scene_and_method():
+    folder = default_run_folder("fox", "hash")
+    assert folder.parts[:3] == ("outputs", "fox", "hash")
+    assert len(folder.name) == len("2026-01-31_235959")
+
+
+def test_latest_follows_the_newest(tmp_path):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        link_latest(tmp_path / name)
+    assert (tmp_path / "latest").readlink() == Path("second")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "latest", "second"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, lambda path: path.write_text("mine")])
+def test_latest_replaces_nothing_but_a_link(tmp_path, make):
+    (tmp_path / "run").mkdir()
+    make(tmp_path / "latest")
+    link_latest(tmp_path / "run")
+    assert not (tmp_path / "latest").is_symlink()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "run"]
