@@ -1,4 +1,4 @@
-"""The command line: one thin file a command, a dataclass of options and a ``main`` that returns what ``--json`` prints."""
+"""The command line: a thin file for each command, with a dataclass of options and a ``main`` that returns JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _help() -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns its exit code: 0 done, 1 our fault, 2 the input, 3 not on this machine, 130 interrupted."""
+    """Run a command; returns 0 when done, 1 for our fault, 2 the input, 3 not on this machine, 130 interrupted."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(_help())

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nerfkit.scenes.bounds import CARVING_RESOLUTION, SceneBounds, bounded_scene, unbounded_scene
+from nerfkit.scenes.bounds import FAR_BOUNDED, CARVING_RESOLUTION, SceneBounds, bounded_scene, unbounded_scene
 from nerfkit.scenes.cameras import Camera, pixels_to_directions, project
 from nerfkit.scenes.poses import look_at
 
@@ -67,7 +67,7 @@ def test_the_box_is_round_a_sphere_to_two_carving_cells(rotation, shift, scale):
     center = scale * rotation @ local + shift
     bounds = carve(transformed(ring_of_cameras(), rotation, shift, scale), center, 0.8 * scale)
     cell = carving_cell(scale)
-    assert not bounds.contract and bounds.far == np.inf
+    assert not bounds.contract and bounds.far == FAR_BOUNDED
     np.testing.assert_allclose(bounds.center, center, atol=cell)
     # the hull of 16 views, a mask grown by a pixel and the margin of a cell and a half: larger, never smaller
     halves = np.array(bounds.aabb[3:]) * bounds.scale
