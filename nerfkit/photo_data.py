@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,8 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import PosedPhotos, load_photos
 
 __all__ = ["PhotoData", "find_bounds", "load_photo_data"]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,8 @@ def load_photo_data(
             f"has no photos in the split {' or '.join(splits)} (it has {have})", where=source.root,
             fix="choose another split, or list some in the dataset",
         )  # fmt: skip
+    if source.masks is not None:
+        logger.warning("%s lists masks; they are not used, all pixels count", source.name)
     loaded = load_photos(source, indices, downscale, max_side)
     images = dict(zip(indices, loaded.images, strict=True))
     cameras = dict(zip(indices, loaded.cameras, strict=True))
@@ -103,4 +108,7 @@ def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
             where=data.source.root,
             fix="look at the photos, or give another --background",
         )
-    return bounded_scene(data.c2w[train], [data.cameras[i] for i in train], masks)
+    bounds = bounded_scene(data.c2w[train], [data.cameras[i] for i in train], masks)
+    if bounds.contract:
+        logger.warning("the cameras look at no common point, so no box can be carved; the scene is taken as unbounded")
+    return bounds

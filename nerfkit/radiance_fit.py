@@ -110,7 +110,7 @@ class RadianceFit:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         self.scene.load_state_dict(state["scene"])
-        self.generator.set_state(state["generator"])
+        self.generator.set_state(state["generator"].cpu())
         self.n_rays = int(state["n_rays"])
         self.opacity, self.object_share, self.n_revivals, self.mean_squared_error = state["watch"]
 

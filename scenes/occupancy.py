@@ -118,4 +118,5 @@ class OccupancyGrid(nn.Module):
     def set_extra_state(self, state: dict) -> None:
         """The inverse of :meth:`get_extra_state`."""
         self.n_updates = int(state["n_updates"])
-        self.generator.set_state(state["generator"])
+        # a generator of the CPU takes its state from there, wherever the checkpoint was loaded to
+        self.generator.set_state(state["generator"].cpu())

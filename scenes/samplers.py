@@ -176,4 +176,5 @@ class StratifiedSampler(nn.Module):
 
     def set_extra_state(self, state: dict) -> None:
         """The inverse of :meth:`get_extra_state`."""
-        self.generator.set_state(state["generator"])
+        # a generator of the CPU takes its state from there, wherever the checkpoint was loaded to
+        self.generator.set_state(state["generator"].cpu())

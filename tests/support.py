@@ -1,6 +1,7 @@
 """Shared helpers of the tests: where they run, and what a dtype can hold."""
 
 import os
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,10 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 # on a machine without a GPU the kernels still run, slowly, in Triton's interpreter
 needs_triton = pytest.mark.skipif(DEVICE == "cpu" and not INTERPRET, reason="needs a GPU or TRITON_INTERPRET=1")
-needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
+needs_gpu = pytest.mark.gpu
 
 # what the output's dtype can hold, not what happens to pass
-TOLERANCE = {
+TOLERANCE: dict[torch.dtype, dict[str, Any]] = {
     torch.float64: {"rtol": 1e-10, "atol": 1e-12},
     torch.float32: {"rtol": 1e-5, "atol": 1e-6},
     torch.float16: {"rtol": 2e-3, "atol": 1e-3},

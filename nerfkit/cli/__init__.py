@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
@@ -44,6 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     if arguments[0] == "--version":
         print(f"nerfkit {__version__}")
         return 0
+    # read when torch and numba load OpenMP: threads that spin while they wait take the cores from those that work
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from nerfkit.cli.running import run_command, unknown_command
 
     name = arguments[0]
