@@ -1,0 +1,175 @@
+"""One image file into pixels of its full depth: 16-bit and float colour, which Pillow reduces or refuses."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.opencv import load_cv2
+
+__all__ = ["Decoded", "decode_image", "without_alpha"]
+
+EXIF_ORIENTATION = 0x0112
+TIFF_BITS_PER_SAMPLE = 258
+# EXIF orientation -> (transpose first, then flip these axes); Exif 2.32, tag 274
+TURNS = {
+    2: (False, (1,)),
+    3: (False, (0, 1)),
+    4: (False, (0,)),
+    5: (True, ()),
+    6: (True, (1,)),
+    7: (True, (0, 1)),
+    8: (True, (0,)),
+}
+_BAD_FRAME = "replace it, or take it out of the folder"
+
+
+@dataclass
+class Decoded:
+    """Pixels of one image: uint8, uint16 or float32, [h, w] or [h, w, 3]; and what else the file says.
+
+    Parameters
+    ----------
+    pixels : ndarray
+    has_alpha : bool
+        Whether an alpha that was not opaque was dropped.
+    icc_profile : bytes or None
+        Colour profile.
+    n_pages : int
+        Images in the file; the first is taken.
+    """
+
+    pixels: np.ndarray
+    has_alpha: bool
+    icc_profile: bytes | None
+    n_pages: int = 1
+
+
+def decode_image(path: Path) -> Decoded:
+    """Pixels of one image, upright as EXIF says, without alpha.
+
+    Parameters
+    ----------
+    path : Path
+        PNG, JPEG, TIFF, BMP or what else Pillow reads.
+
+    Returns
+    -------
+    decoded : Decoded
+
+    Raises
+    ------
+    NerfkitError
+        Empty, cut short, damaged, no image, or of a depth that is not 8 or 16 bits or float.
+    """
+
+    def bad(what: object) -> NerfkitError:
+        return NerfkitError(f"this frame cannot be read ({what})", where=path, fix=_BAD_FRAME)
+
+    try:
+        if path.stat().st_size == 0:
+            raise bad("it is empty, 0 bytes")
+        with Image.open(path) as image:
+            needs_cv2, n_pages = _is_wide(image, path) or _is_lying(image), getattr(image, "n_frames", 1)
+            image.load()  # finds damage, which OpenCV may pass over
+            return _unpack(image, path, needs_cv2, n_pages)
+    except Image.UnidentifiedImageError:
+        # Pillow knows no TIFF of colour in floats, or of float64
+        pixels = _decode_cv2(path) if path.suffix.lower() in (".tif", ".tiff") else None
+        if pixels is None:
+            raise bad("it is no image, a damaged one, or of an unusual kind") from None
+        return Decoded(*without_alpha(pixels), None)
+    except Image.DecompressionBombError as error:
+        raise bad(error) from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:  # what Pillow raises on broken data
+        raise bad(error) from error
+
+
+def without_alpha(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Grey or RGB of an [h, w], [h, w, 2], [h, w, 3] or [h, w, 4], and whether any alpha was not opaque."""
+    if pixels.ndim == 2 or pixels.shape[2] == 3:
+        return pixels, False
+    opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    colour = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
+    return colour, bool((pixels[..., -1] < opaque).any())
+
+
+def _unpack(image: Image.Image, path: Path, needs_cv2: bool, n_pages: int) -> Decoded:
+    has_alpha = False
+    if needs_cv2:
+        stored = _decode_cv2(path)
+        if stored is None:
+            raise NerfkitError("this frame cannot be decoded by OpenCV", where=path, fix=_BAD_FRAME)
+        pixels, has_alpha = without_alpha(stored)
+        pixels = pixels[..., 0] if image.mode == "LA" and pixels.ndim == 3 else pixels
+    elif image.mode[0] in "IF":
+        pixels = _grey_of_many_bits(image, path)
+    else:
+        is_grey = image.mode in ("1", "L", "LA", "La")
+        mode = ("L" if is_grey else "RGB") + "A" * image.has_transparency_data
+        pixels, has_alpha = without_alpha(np.asarray(image.convert(mode)))
+    # asked after load: a TIFF is turned by then, and Pillow has forgotten its tag
+    pixels = _turn(pixels, _orientation(image))
+    return Decoded(pixels, has_alpha, image.info.get("icc_profile"), n_pages)
+
+
+def _grey_of_many_bits(image: Image.Image, path: Path) -> np.ndarray:
+    pixels = np.asarray(image)
+    if image.mode == "I" and (pixels.min() < 0 or pixels.max() > 65535):
+        raise NerfkitError(
+            f"this frame has 32-bit pixels, {pixels.min()} to {pixels.max()}; 8 or 16 bits or floats can be read",
+            where=path,
+            fix="save it with 16 bits",
+        )
+    return pixels.astype(np.float32 if image.mode == "F" else np.uint16)
+
+
+def _is_wide(image: Image.Image, path: Path) -> bool:
+    """Whether colour has 16 bits a channel, which Pillow reads as 8 without a word."""
+    if image.mode[0] in "IF":
+        return False
+    if image.format == "PNG":
+        # the IHDR chunk comes first; its bit depth is the 25th byte (PNG specification, 11.2.1)
+        with path.open("rb") as file:
+            return file.read(25)[24] == 16
+    tags: Any = getattr(image, "tag_v2", {})
+    bits = tags.get(TIFF_BITS_PER_SAMPLE, 8)
+    return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+
+
+def _is_lying(image: Image.Image) -> bool:
+    """Whether a TIFF is to be turned by 90 degrees: Pillow 13 scrambles those that are not compressed."""
+    return image.format == "TIFF" and _orientation(image) in (5, 6, 7, 8)
+
+
+def _decode_cv2(path: Path) -> np.ndarray | None:
+    """RGB(A) or grey as stored, uint8, uint16 or float32; None where OpenCV cannot."""
+    cv2 = load_cv2()
+    try:
+        # bytes, not a name: cv2.imread knows no Unicode names on Windows
+        pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    if pixels is None or str(pixels.dtype) not in ("uint8", "uint16", "float32", "float64"):
+        return None
+    if pixels.ndim == 3 and pixels.shape[2] > 2:
+        pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # from BGR(A)
+    return pixels.astype(np.float32) if pixels.dtype.kind == "f" else pixels
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except (OSError, SyntaxError, TypeError, ValueError, struct.error):
+        return 1  # a damaged EXIF block is no reason to lose the frame
+
+
+def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    is_transposed, flips = TURNS.get(orientation, (False, ()))
+    return np.flip(pixels.swapaxes(0, 1) if is_transposed else pixels, flips)
