@@ -1,0 +1,249 @@
+"""Numba loops for CPUs: every inner loop runs along a row and becomes vector code.
+
+Sums may be reordered and square roots contracted (fastmath): the result is an image on its way down, not a proof.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from ._reference import ADAM_EPSILON, BETA1, BETA2
+
+if TYPE_CHECKING:
+    from . import Descent, NormalEquations
+
+# samples that one thread takes at a time
+BLOCK = 8192
+_DIAGONAL = np.float32(1 / math.sqrt(2))
+
+# Parallel functions are thin: numba's compile time grows with what is inside of them.
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _filter_row(out, x, i, taps):
+    """Row i of the correlation along rows."""
+    n = out.shape[1]
+    row, source = out[i], x[i]
+    for j in range(n):
+        row[j] = taps[0] * source[j]
+    for k in range(1, len(taps)):
+        for j in range(n):
+            row[j] += taps[k] * source[j + k]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _filter_col(out, x, i, taps):
+    """Row i of the correlation along columns."""
+    n = out.shape[1]
+    row = out[i]
+    for j in range(n):
+        row[j] = taps[0] * x[i, j]
+    for k in range(1, len(taps)):
+        source = x[i + k]
+        for j in range(n):
+            row[j] += taps[k] * source[j]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _filter(out, half, x, taps):
+    for i in prange(x.shape[0]):
+        _filter_row(half, x, i, taps)
+    for i in prange(out.shape[0]):
+        _filter_col(out, half, i, taps)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _residual_row(out, stencil, rhs, c, i, margin):
+    """Row i of N c - rhs, written ``margin`` cells from the borders of ``out``."""
+    h, w = c.shape
+    row = out[i + margin, margin : margin + w]
+    here = c[i]
+    centre, right, down, corner, cross = stencil
+    for j in range(w):
+        row[j] = centre[i, j] * here[j] - rhs[i, j]
+    for j in range(w - 1):
+        row[j] += right[i, j] * here[j + 1]
+        row[j + 1] += right[i, j] * here[j]
+    if i + 1 < h:
+        below = c[i + 1]
+        for j in range(w):
+            row[j] += down[i, j] * below[j]
+        for j in range(w - 1):
+            row[j] += corner[i, j] * below[j + 1]
+            row[j + 1] += cross[i, j + 1] * below[j]
+    if i > 0:
+        above = c[i - 1]
+        for j in range(w):
+            row[j] += down[i - 1, j] * above[j]
+        for j in range(w - 1):
+            row[j + 1] += corner[i - 1, j] * above[j]
+            row[j] += cross[i - 1, j + 1] * above[j + 1]
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _residual(out, stencil, rhs, c, margin):
+    for i in prange(c.shape[0]):
+        _residual_row(out, stencil, rhs, c, i, margin)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _slopes(gradient, here, other, offset, weight, epsilon2):
+    """Add the slope of sqrt(d^2 + epsilon^2) to a row of pixels for their neighbours in row ``other``."""
+    first, last = max(0, -offset), len(here) - max(0, offset)
+    for j in range(first, last):
+        d = here[j] - other[j + offset]
+        gradient[j] += weight * d / np.sqrt(d * d + epsilon2)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _adam_row(out, x, gradient, mean, square, i, rates, data_weight, tv_weight, epsilon2, bounds):
+    """Row i of the new image; ``gradient`` holds that of the samples and is used up."""
+    h, w = x.shape
+    rate, correction = rates
+    slope, here = gradient[i], x[i]
+    for j in range(w):
+        slope[j] *= data_weight
+    _slopes(slope, here, here, 1, tv_weight, epsilon2)
+    _slopes(slope, here, here, -1, tv_weight, epsilon2)
+    diagonal = tv_weight * _DIAGONAL
+    if i + 1 < h:
+        _slopes(slope, here, x[i + 1], 0, tv_weight, epsilon2)
+        _slopes(slope, here, x[i + 1], 1, diagonal, epsilon2)
+        _slopes(slope, here, x[i + 1], -1, diagonal, epsilon2)
+    if i > 0:
+        _slopes(slope, here, x[i - 1], 0, tv_weight, epsilon2)
+        _slopes(slope, here, x[i - 1], 1, diagonal, epsilon2)
+        _slopes(slope, here, x[i - 1], -1, diagonal, epsilon2)
+    low, high = bounds
+    b1, b2, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(ADAM_EPSILON)
+    one = np.float32(1)
+    m, v, row = mean[i], square[i], out[i]
+    for j in range(w):
+        m[j] = b1 * m[j] + (one - b1) * slope[j]
+        v[j] = b2 * v[j] + (one - b2) * slope[j] * slope[j]
+        row[j] = min(max(here[j] - rate * m[j] / (np.sqrt(v[j] * correction) + tiny), low), high)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _adam(out, x, gradient, mean, square, rates, data_weight, tv_weight, epsilon2, bounds):
+    for i in prange(x.shape[0]):
+        _adam_row(out, x, gradient, mean, square, i, rates, data_weight, tv_weight, epsilon2, bounds)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _sample_block(values, d_rows, d_cols, image, rows, cols, first):
+    h, w = image.shape
+    for n in range(first, min(first + BLOCK, len(rows))):
+        r, c = rows[n], cols[n]
+        if not (r >= 0 and c >= 0 and r <= h - 1 and c <= w - 1):
+            values[n] = d_rows[n] = d_cols[n] = 0
+            continue
+        i, j = min(int(r), h - 2), min(int(c), w - 2)
+        t, u = r - np.float32(i), c - np.float32(j)
+        upper_slope, lower_slope = image[i, j + 1] - image[i, j], image[i + 1, j + 1] - image[i + 1, j]
+        upper, lower = image[i, j] + u * upper_slope, image[i + 1, j] + u * lower_slope
+        values[n], d_rows[n] = upper + t * (lower - upper), lower - upper
+        d_cols[n] = upper_slope + t * (lower_slope - upper_slope)
+
+
+@njit(parallel=True, cache=True, nogil=True)
+def _sample(values, d_rows, d_cols, image, rows, cols):
+    for block in prange((len(rows) + BLOCK - 1) // BLOCK):
+        _sample_block(values, d_rows, d_cols, image, rows, cols, block * BLOCK)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _accumulate(stencil, rhs, rows, cols, values, weights):
+    """One thread: samples of neighbouring frames fall on the same cells."""
+    h, w = rhs.shape
+    one = np.float32(1)
+    for n in range(len(rows)):
+        r, c, weight = rows[n], cols[n], weights[n]
+        if weight == 0 or not (r >= 0 and c >= 0 and r <= h - 1 and c <= w - 1):
+            continue
+        i, j = min(int(r), h - 2), min(int(c), w - 2)
+        t, u = r - np.float32(i), c - np.float32(j)
+        a, b, d, e = (one - t) * (one - u), (one - t) * u, t * (one - u), t * u
+        y = weight * values[n]
+        rhs[i, j] += a * y
+        rhs[i, j + 1] += b * y
+        rhs[i + 1, j] += d * y
+        rhs[i + 1, j + 1] += e * y
+        stencil[0, i, j] += weight * a * a
+        stencil[0, i, j + 1] += weight * b * b
+        stencil[0, i + 1, j] += weight * d * d
+        stencil[0, i + 1, j + 1] += weight * e * e
+        stencil[1, i, j] += weight * a * b
+        stencil[1, i + 1, j] += weight * d * e
+        stencil[2, i, j] += weight * a * d
+        stencil[2, i, j + 1] += weight * b * e
+        stencil[3, i, j] += weight * a * e
+        stencil[4, i, j + 1] += weight * b * d
+
+
+def filter_cpu(image: Tensor, taps: Tensor) -> Tensor:
+    """See :func:`nerfkit.kernels.lowres.filter_valid`."""
+    cut = len(taps) - 1
+    half = np.empty((image.shape[0], image.shape[1] - cut), np.float32)
+    out = torch.empty(image.shape[0] - cut, image.shape[1] - cut)
+    _filter(out.numpy(), half, image.contiguous().numpy(), taps.contiguous().numpy())
+    return out
+
+
+def sample_cpu(image: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """See :func:`nerfkit.kernels.lowres.sample`."""
+    out = torch.empty(3, rows.numel())
+    flat = (rows.reshape(-1).contiguous().numpy(), cols.reshape(-1).contiguous().numpy())
+    _sample(*out.numpy(), image.contiguous().numpy(), *flat)
+    values, d_rows, d_cols = out.view(3, *rows.shape)
+    return values, d_rows, d_cols
+
+
+def normal_equations_cpu(
+    rows: Tensor, cols: Tensor, values: Tensor, weights: Tensor, shape: tuple[int, int]
+) -> tuple[Tensor, Tensor]:
+    """See :func:`nerfkit.kernels.lowres.normal_equations`."""
+    stencil, rhs = torch.zeros(5, *shape), torch.zeros(shape)
+    flat = [tensor.contiguous().numpy() for tensor in (rows, cols, values, weights)]
+    _accumulate(stencil.numpy(), rhs.numpy(), *flat)
+    return stencil, rhs
+
+
+def descend_cpu(
+    descent: Descent, equations: NormalEquations, taps: Tensor, learning_rate: float, data_weight: float,
+    tv_weight: float, epsilon: float, bounds: tuple[float, float] | None,
+) -> None:  # fmt: skip
+    """See :func:`nerfkit.kernels.lowres.descend`."""
+    cut = len(taps) - 1
+    scratch = descent.scratch
+    if not scratch:
+        h, w = descent.image.shape
+        scratch["half"] = torch.empty(h, w - cut)
+        scratch["filtered"] = torch.empty(h - cut, w - cut)
+        # its margin stays zero: the adjoint filter reads beyond the borders
+        scratch["residual"] = torch.zeros(h + cut, w + cut)
+        scratch["half_back"] = torch.empty(h + cut, w)
+        scratch["gradient"], scratch["next"] = torch.empty(h, w), torch.empty(h, w)
+    arrays = {name: tensor.numpy() for name, tensor in scratch.items()}
+    forward = taps.contiguous().numpy()
+    _filter(arrays["filtered"], arrays["half"], descent.image.numpy(), forward)
+    stencil = equations.stencil.contiguous().numpy()
+    _residual(arrays["residual"], stencil, equations.rhs.contiguous().numpy(), arrays["filtered"], cut)
+    _filter(arrays["gradient"], arrays["half_back"], arrays["residual"], np.ascontiguousarray(forward[::-1]))
+    rates = (
+        np.float32(learning_rate / (1 - BETA1**descent.n_steps)),
+        np.float32(1 / (1 - BETA2**descent.n_steps)),
+    )
+    low, high = bounds if bounds is not None else (-math.inf, math.inf)
+    mean, square = (moment.numpy() for moment in descent.moments)
+    _adam(
+        arrays["next"], descent.image.numpy(), arrays["gradient"], mean, square, rates, np.float32(data_weight),
+        np.float32(tv_weight), np.float32(epsilon * epsilon), (np.float32(low), np.float32(high)),
+    )  # fmt: skip
+    descent.image, scratch["next"] = scratch["next"], descent.image
