@@ -76,7 +76,9 @@ def decode_image(path: Path) -> Decoded:
         if path.stat().st_size == 0:
             raise bad("it is empty, 0 bytes")
         with Image.open(path) as image:
-            needs_cv2, n_pages = _is_wide(image, path) or _is_lying(image), getattr(image, "n_frames", 1)
+            needs_cv2 = _is_wide(image, path) or _is_lying(image)
+            # a phone's JPEG may hold a second, smaller one, which is no frame
+            n_pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
             image.load()  # finds damage, which OpenCV may pass over
             return _unpack(image, path, needs_cv2, n_pages)
     except Image.UnidentifiedImageError:
