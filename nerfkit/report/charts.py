@@ -1,0 +1,165 @@
+"""Curves as inline SVG: axes with round ticks, a faint line of what was measured and a smooth one to read."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.report.blocks import Chart, Series
+
+__all__ = ["chart_svg", "log_ticks", "round_ticks"]
+
+# size of the drawing; small, so that its text stays readable when a phone shrinks it
+WIDTH, HEIGHT = 460, 270
+LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 40
+# points of a drawn line: more than one for each of its pixels shows nothing
+MAX_POINTS = 400
+# a running mean over this share of a curve is drawn on top of it when it has so many points
+SMOOTH_SHARE, SMOOTH_FROM = 1 / 25, 50
+
+
+def round_ticks(low: float, high: float, n: int = 5) -> list[float]:
+    """About ``n`` multiples of 1, 2 or 5 times a power of ten within [low, high].
+
+    Examples
+    --------
+    >>> round_ticks(0, 19.7)
+    [0.0, 5.0, 10.0, 15.0]
+    """
+    rough = (high - low) / n
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    return [float(f"{index * step:.12g}") for index in range(first, last + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Powers of ten within [low, high]; with 2 and 5 times them where these are few.
+
+    Examples
+    --------
+    >>> log_ticks(0.004, 0.3)
+    [0.005, 0.01, 0.02, 0.05, 0.1, 0.2]
+    """
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    factors = (1,) if math.log10(high / low) > 3 else (1, 2, 5)
+    if len(decades) > 8:
+        decades = decades[:: math.ceil(len(decades) / 6)]
+    # rounded: 5 * 10**-3 has more digits than it should
+    ticks = [float(f"{factor * 10.0**decade:.6g}") for decade in decades for factor in factors]
+    return [tick for tick in ticks if low <= tick <= high]
+
+
+def chart_svg(chart: Chart) -> str:
+    """The chart as an SVG element with its data for the read-out; empty when no series has two points to show."""
+    lines = [(series.name, *_usable(series, chart.is_log)) for series in chart.series]
+    lines = [line for line in lines if len(line[1]) > 1]
+    if not lines:
+        return ""
+    x_range = (min(x.min() for _, x, _ in lines), max(x.max() for _, x, _ in lines))
+    if x_range[0] > 0 and x_range[0] < 0.1 * x_range[1]:
+        x_range = (0.0, x_range[1])
+    axes = _Axes(x_range, _padded(lines, chart.is_log), chart.is_log)
+    drawn, read = [], []
+    for index, (name, x, y) in enumerate(lines):
+        smooth = _smoothed(y)
+        if smooth is not y:
+            drawn.append(f'<polyline class="raw s{index}" points="{axes.points(*_thinned(x, y))}"/>')
+        x, smooth = _thinned(x, smooth)
+        drawn.append(f'<polyline class="line s{index}" points="{axes.points(x, smooth)}"/>')
+        read.append({"name": name, "x": _rounded(x), "y": _rounded(smooth)})
+    data = {"box": axes.box, "x": axes.x_range, "y": axes.y_range, "log": chart.is_log, "series": read}
+    data |= {"xLabel": chart.x_label, "yLabel": chart.y_label}
+    last = ", ".join(f"{name} ends at {y[-1]:.4g}" for name, _, y in lines)
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
+        f'aria-label="{escape(f"{chart.title}: {last} {chart.y_label}")}" data-chart="{escape(json.dumps(data))}">'
+        f"{axes.svg(chart)}{''.join(drawn)}"
+        f'<g class="cursor" visibility="hidden"><line y1="{TOP}" y2="{HEIGHT - BOTTOM}"/></g></svg>'
+    )
+
+
+class _Axes:
+    """Where values go on the drawing."""
+
+    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], is_log: bool) -> None:
+        # two equal ends leave nothing to divide by
+        self.x_range = [float(x_range[0]), float(max(x_range[1], x_range[0] + 1e-9))]
+        self.y_range = [float(value) for value in y_range]
+        self.is_log = is_log
+        self.box = [LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM]
+
+    def x(self, value: NDArray | float) -> NDArray | float:
+        low, high = self.x_range
+        return LEFT + self.box[2] * (value - low) / (high - low)
+
+    def y(self, value: NDArray | float) -> NDArray | float:
+        low, high = (math.log(end) for end in self.y_range) if self.is_log else self.y_range
+        return TOP + self.box[3] * (high - (np.log(value) if self.is_log else value)) / (high - low)
+
+    def points(self, x: NDArray, y: NDArray) -> str:
+        pairs = zip(np.atleast_1d(self.x(x)), np.atleast_1d(self.y(y)), strict=True)
+        return " ".join(f"{px:.1f},{py:.1f}" for px, py in pairs)
+
+    def svg(self, chart: Chart) -> str:
+        bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
+        parts = [f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>']
+        for tick in log_ticks(*self.y_range) if self.is_log else round_ticks(*self.y_range):
+            at = f"{self.y(tick):.1f}"
+            parts.append(f'<path class="rule" d="M{LEFT} {at}H{right}"/>')
+            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{at}" dy=".35em" text-anchor="end">{tick:g}</text>')
+        for tick in round_ticks(*self.x_range):
+            at = f"{self.x(tick):.1f}"
+            parts.append(f'<path class="axis" d="M{at} {bottom}v4"/>')
+            parts.append(f'<text class="tick" x="{at}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>')
+        parts.append(
+            f'<text class="label" x="{right}" y="{HEIGHT - 5}" text-anchor="end">{escape(chart.x_label)}</text>'
+        )
+        return "".join(parts)
+
+
+def _usable(series: Series, is_log: bool) -> tuple[NDArray, NDArray]:
+    x, y = np.asarray(series.x, float), np.asarray(series.y, float)
+    keep = np.isfinite(x) & np.isfinite(y)
+    if is_log:
+        keep &= y > 0
+    return x[keep], y[keep]
+
+
+def _padded(lines: Sequence[tuple[str, NDArray, NDArray]], is_log: bool) -> tuple[float, float]:
+    """Range of the values with a little room; never of no height."""
+    low, high = min(y.min() for *_, y in lines), max(y.max() for *_, y in lines)
+    if is_log:
+        room = max((high / low) ** 0.05, 1.1)
+        return low / room, high * room
+    room = 0.05 * (high - low) or max(abs(high), 1.0) * 0.05
+    return low - room, high + room
+
+
+def _smoothed(y: NDArray) -> NDArray:
+    """Running mean; ``y`` itself where it is short."""
+    if len(y) < SMOOTH_FROM:
+        return y
+    half = max(1, round(len(y) * SMOOTH_SHARE / 2))
+    sums = np.concatenate([[0.0], np.cumsum(y)])
+    index = np.arange(len(y))
+    # the window shrinks at both ends, equally on both sides, so that nothing is bent there
+    reach = np.minimum(half, np.minimum(index, len(y) - 1 - index))
+    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+
+
+def _thinned(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
+    """At most MAX_POINTS of the points, both ends among them."""
+    if len(x) <= MAX_POINTS:
+        return x, y
+    chosen = np.linspace(0, len(x) - 1, MAX_POINTS).round().astype(int)
+    return x[chosen], y[chosen]
+
+
+def _rounded(values: NDArray) -> list[float]:
+    return [float(f"{value:.5g}") for value in values]

@@ -1,0 +1,154 @@
+"""The page of a super-resolved image."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from nerfkit.report.blocks import Block, Curves, Picture, Slider, Steps, Strip, Table, Tile, Tiles
+from nerfkit.report.findings import charts, number, read_dict, read_lines, read_registered, settings_and_versions
+from nerfkit.report.media import load_picture, natural
+from nerfkit.report.page import write_report
+from nerfkit.report.train_page import describe_run
+
+__all__ = ["superres_blocks", "superres_report"]
+
+# figures of metrics.json that become tiles: key, name, format, what it says
+FIGURES = (
+    ("scale", "Scale", "{:g}×", "a side"),  # noqa: RUF001
+    ("psnr_interior", "PSNR against the truth", "{:.2f} dB", "without 2 low-res pixels each side"),
+    ("psnr", "PSNR, whole image", "{:.2f} dB", "against the truth"),
+    ("ssim", "SSIM", "{:.3f}", "against the truth"),
+    ("holdout_psnr", "Pixels kept out", "{:.2f} dB", "PSNR of their prediction"),
+    ("seconds", "Time", "{:.0f} s", "registration included"),
+)
+
+
+def superres_report(run_folder: Path) -> Path:
+    """Write RUN/report.html from what is in the run folder of a super-resolution.
+
+    Parameters
+    ----------
+    run_folder : Path
+        Looked for in it, each left out when absent:
+
+        - ``metrics.json``: {"superres": {...}}, or the object itself, with any of ``scale``, ``seconds``,
+          ``holdout_psnr``, ``psnr``, ``psnr_interior``, ``ssim``, ``output`` (path of the result, relative to the run
+          folder), and ``bicubic`` {the same figures of the bicubic enlargement}.
+        - ``metrics.jsonl``: lines with ``seconds`` and any of ``loss``, ``psnr``, ``holdout_psnr``, ``shift_change``.
+        - the result: metrics' ``output``, else ``../<name of the folder>.png``, else ``result.png``.
+        - ``bicubic.png``: the reference frame enlarged to the result's size, edge on edge.
+        - ``truth.png``: the truth at the result's size.
+        - ``strip/*.png``: results from fewer frames, in natural order; the number in the name is the number of
+          frames (``frames_08.png``); ``strip/captions.json`` {"frames_08.png": "8 frames, 21.9 dB"} goes before that.
+        - ``registered.csv``: a header, then a line for each frame: ``file,dx,dy`` and any of ``used`` (true or false,
+          1 or 0), ``residual``; affine and homography columns are shown likewise.
+        - ``config.yml`` (``frames``, ``device``, ``seed`` are named below the title) and ``versions.json``.
+
+    Returns
+    -------
+    path : Path
+
+    Raises
+    ------
+    NerfkitError
+        It cannot be written.
+    """
+    run_folder = Path(run_folder)
+    blocks = [
+        *superres_blocks(run_folder),
+        Steps("Next steps", _next_steps(run_folder)),
+        *settings_and_versions(run_folder),
+    ]
+    title = f"{run_folder.resolve().name}: one sharp image from many frames"
+    return write_report(run_folder / "report.html", title, blocks, subtitle=describe_run(run_folder))
+
+
+def superres_blocks(folder: Path) -> list[Block]:
+    """What a page shows of a super-resolved image."""
+    metrics = _metrics(folder)
+    columns, rows = read_registered(folder / "registered.csv")
+    result = load_picture(_result_path(folder, metrics), "The super-resolved image", "nerfkit")
+    bicubic = load_picture(folder / "bicubic.png", "The reference frame, enlarged bicubically", "bicubic")
+    truth = load_picture(folder / "truth.png", "The truth", "truth")
+    blocks: list[Block] = [Tiles(_headline(metrics, columns, rows, result))]
+    how = "Drag the bar, or move it with the arrow keys."
+    if result is not None and bicubic is not None and result.size == bicubic.size:
+        blocks.append(Slider("One frame, and all of them", bicubic, result, ("bicubic", "nerfkit"), how))
+    elif result is not None:
+        blocks.append(Strip("Result", [result]))
+    if result is not None and truth is not None and result.size == truth.size:
+        blocks.append(Slider("Against the truth", result, truth, ("nerfkit", "truth"), how))
+    blocks.append(Strip("What more frames bring", _strip(folder / "strip")))
+    blocks.append(Curves("Fit", charts(read_lines(folder / "metrics.jsonl"))))
+    blocks.append(Table("Frames", [_column_name(name) for name in columns], rows, _frames_note(columns, rows)))
+    return blocks
+
+
+def _metrics(folder: Path) -> dict[str, Any]:
+    values = read_dict(folder / "metrics.json")
+    inner = values.get("superres")
+    return inner if isinstance(inner, dict) else values
+
+
+def _result_path(folder: Path, metrics: dict[str, Any]) -> Path:
+    places = [folder.with_name(f"{folder.resolve().name}.png"), folder / "result.png"]
+    if isinstance(metrics.get("output"), str):
+        places.insert(0, folder / metrics["output"])
+    return next((place for place in places if place.is_file()), places[-1])
+
+
+def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], result: Picture | None) -> list[Tile]:
+    tiles = []
+    if rows:
+        used = [row[columns.index("used")] for row in rows] if "used" in columns else []
+        left_out = sum(value is False for value in used)
+        tiles.append(Tile("Frames", str(len(rows)), f"{left_out} left out" if left_out else ""))
+    if result is not None:
+        tiles.append(Tile("Result", "{} × {}".format(*result.size), "pixels"))  # noqa: RUF001
+    bicubic = metrics.get("bicubic") if isinstance(metrics.get("bicubic"), dict) else {}
+    for key, name, form, note in FIGURES:
+        value, before = number(metrics, key), number(bicubic or {}, key)
+        if value is not None:
+            against = f"; bicubic {form.format(before)}" if before is not None else ""
+            tiles.append(Tile(name, form.format(value), note + against))
+    return tiles
+
+
+def _strip(folder: Path) -> list[Picture]:
+    captions = read_dict(folder / "captions.json")
+    pictures = []
+    for path in sorted(folder.glob("*.png"), key=natural) if folder.is_dir() else []:
+        numbers = [part for part, is_text in natural(path) if not is_text and part]
+        counted = f"{numbers[-1]} frame{'s' * (numbers[-1] > 1)}" if numbers else path.stem
+        caption = str(captions.get(path.name, counted))
+        picture = load_picture(path, f"Result from {caption}", caption)
+        if picture is not None:
+            pictures.append(picture)
+    return pictures
+
+
+def _column_name(name: str) -> str:
+    return {"dx": "dx (px)", "dy": "dy (px)"}.get(name, name)
+
+
+def _frames_note(columns: list[str], rows: Sequence[Any]) -> str:
+    """How far the frames are apart, in words."""
+    if not {"dx", "dy"} <= set(columns) or not rows:
+        return ""
+    x, y = columns.index("dx"), columns.index("dy")
+    lengths = [math.hypot(row[x], row[y]) for row in rows if isinstance(row[x], float) and isinstance(row[y], float)]
+    reach = f" The largest shift is {max(lengths):.2f}." if lengths else ""
+    return f"Shifts against the reference in low-res pixels.{reach} A click on a column's name sorts."
+
+
+def _next_steps(folder: Path) -> list[tuple[str, str]]:
+    run, larger = shlex.quote(str(folder)), shlex.quote(f"{folder.name or 'result'}_larger.png")
+    shifts = shlex.quote(str(folder / "registered.csv"))
+    return [
+        ("Sample the network at another size", f"nerfkit render {run} --size 1024x1024 --out {larger}"),
+        ("Go on from these shifts", f"nerfkit superres FRAMES -o OUT.png --shifts {shifts}"),
+    ]

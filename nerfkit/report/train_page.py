@@ -1,0 +1,226 @@
+"""The page of a trained scene."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.report.blocks import Block, ContactRow, ContactSheet, Curves, Picture, Steps, Table, Tile, Tiles, Video
+from nerfkit.report.findings import (
+    charts,
+    find_videos,
+    number,
+    read_dict,
+    read_lines,
+    read_text,
+    settings_and_versions,
+)  # fmt: skip
+from nerfkit.report.media import ERROR_GAIN, error_picture, load_picture
+from nerfkit.report.page import write_report
+from nerfkit.scenes.errors import NerfkitError
+
+if TYPE_CHECKING:
+    from nerfkit.runs import Run
+
+__all__ = ["train_blocks", "train_report"]
+
+logger = logging.getLogger(__name__)
+
+SPLITS = {"test": "Test views", "val": "Validation views", "train": "Training views"}
+# views on a contact sheet; of more, some are chosen from the worst to the best
+MAX_VIEWS = 12
+
+
+def train_report(run: Run) -> Path:
+    """Write RUN/report.html from what is in the run folder.
+
+    Parameters
+    ----------
+    run : Run
+        Looked for in its folder, each left out when absent: ``metrics.json`` ({"train": {steps, seconds, psnr}}),
+        ``metrics.jsonl`` (seconds, psnr, loss), ``eval_test.json``, ``eval_val.json`` and ``eval_train.json`` with the
+        pictures ``eval/<split>/*.png`` and, from the dataset when it is still there, the photos that these are compared
+        with; ``*.mp4`` and ``*.webm``; ``config.yml``, ``scene.json``, ``versions.json``.
+
+    Returns
+    -------
+    path : Path
+
+    Raises
+    ------
+    NerfkitError
+        It cannot be written.
+    """
+    blocks = [*train_blocks(run), Steps("Next steps", _next_steps(run.folder)), *settings_and_versions(run.folder)]
+    title = f"{run.folder.resolve().name}: a scene from posed photos"
+    return write_report(run.folder / "report.html", title, blocks, subtitle=describe_run(run.folder))
+
+
+def train_blocks(run: Run, videos: Sequence[Path] = ()) -> list[Block]:
+    """What a page shows of a trained scene, with ``videos`` besides those in its folder."""
+    evals = {name: read_dict(run.folder / f"eval_{name}.json") for name in SPLITS}
+    blocks: list[Block] = [Tiles(_headline(run.folder, evals))]
+    for path in [*videos, *find_videos(run.folder)]:
+        blocks.append(Video(f"Video: {path.stem.replace('_', ' ')}", path))
+    lines = read_lines(run.folder / "metrics.jsonl")
+    note = "Thin: each batch as it was measured. Thick: its running mean."
+    blocks.append(Curves("Training", charts(lines), note))
+    for name, title in SPLITS.items():
+        images = _images(evals[name])
+        blocks.append(_sheet(run, name, title, images))
+        if len(images) > MAX_VIEWS:
+            rows = [[image["file"], number(image, "psnr"), number(image, "ssim")] for image in images]
+            blocks.append(Table(f"{title}: figures of all {len(rows)}", ["file", "PSNR (dB)", "SSIM"], rows))
+    return blocks
+
+
+def describe_run(folder: Path) -> str:
+    """Method, data, device and time of a run, as far as its files tell."""
+    import yaml
+
+    try:
+        config = yaml.safe_load(read_text(folder / "config.yml"))
+    except yaml.YAMLError:
+        config = None
+    if not isinstance(config, dict):
+        return ""
+    named = [
+        ("method", "method {}"),
+        ("data", "photos {}"),
+        ("frames", "frames {}"),
+        ("device", "on {}"),
+        ("seed", "seed {}"),
+    ]
+    return ", ".join(text.format(config[key]) for key, text in named if config.get(key) is not None)
+
+
+def _headline(folder: Path, evals: dict[str, dict[str, Any]]) -> list[Tile]:
+    tiles = []
+    for name, title in SPLITS.items():
+        results = _dict(evals[name].get("results"))
+        psnr, ssim = number(results, "psnr"), number(results, "ssim")
+        what = f"mean of {results.get('n_images', '?')} {title.lower()}"
+        if psnr is not None:
+            tiles.append(Tile(f"PSNR, {name}", f"{psnr:.2f} dB", what))
+        if ssim is not None:
+            tiles.append(Tile(f"SSIM, {name}", f"{ssim:.3f}", what))
+    train = _dict(read_dict(folder / "metrics.json").get("train"))
+    psnr, seconds, steps = (number(train, key) for key in ("psnr", "seconds", "steps"))
+    if psnr is not None and not evals["val"]:
+        tiles.append(Tile("PSNR, validation", f"{psnr:.2f} dB", "at the end of training"))
+    if seconds is not None:
+        tiles.append(Tile("Training", _duration(seconds), f"{steps:,.0f} steps" if steps is not None else ""))
+    frame = next((found for found in map(_frame_seconds, evals.values()) if found is not None), None)
+    if frame is not None:
+        tiles.append(Tile("Rendering", f"{frame:.2g} s", "a frame"))
+    return tiles
+
+
+def _frame_seconds(evaluated: dict[str, Any]) -> float | None:
+    return number(_dict(evaluated.get("results")), "seconds_per_frame")
+
+
+def _duration(seconds: float) -> str:
+    """Seconds below two minutes, minutes and hours above.
+
+    Examples
+    --------
+    >>> _duration(60), _duration(754), _duration(7300)
+    ('60 s', '13 min', '2.0 h')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _dict(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _images(evaluated: dict[str, Any]) -> list[dict[str, Any]]:
+    images = evaluated.get("images")
+    found = images if isinstance(images, list) else []
+    return [image for image in found if isinstance(image, dict) and isinstance(image.get("file"), str)]
+
+
+def _sheet(run: Run, split: str, title: str, images: list[dict[str, Any]]) -> ContactSheet:
+    names = _picture_names([image["file"] for image in images])
+    renders: list[tuple[dict[str, Any], Picture]] = []
+    for image in _chosen(images):
+        render = load_picture(run.folder / "eval" / split / names[image["file"]], f"{image['file']}, rendered")
+        if render is not None:
+            renders.append((image, render))
+    truths = _truths(run, split, [image["file"] for image, _ in renders])
+    rows = [_row(image, render, truths.get(image["file"])) for image, render in renders]
+    # every row has the same columns: one photo of another size must not unsettle the sheet
+    columns = ("photo", "rendered", f"error ×{ERROR_GAIN}")  # noqa: RUF001
+    if rows and not all(len(row.pictures) == 3 for row in rows):
+        rows = [ContactRow(row.caption, row.figures, row.pictures[-2:-1] or row.pictures) for row in rows]
+        columns = columns[1:2]
+    note = f"{len(rows)} of {len(images)}, from the worst to the best." if len(rows) < len(images) else ""
+    return ContactSheet(title, columns, rows, note)
+
+
+def _chosen(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All images, or MAX_VIEWS of them, spread evenly from the worst PSNR to the best."""
+    if len(images) <= MAX_VIEWS:
+        return images
+    ranked = sorted(images, key=lambda image: number(image, "psnr") or 0.0)
+    return [ranked[index] for index in np.linspace(0, len(ranked) - 1, MAX_VIEWS).round().astype(int)]
+
+
+def _row(image: dict[str, Any], render: Picture, truth: NDArray[np.uint8] | None) -> ContactRow:
+    psnr, ssim = number(image, "psnr"), number(image, "ssim")
+    figures = [f"{psnr:.2f} dB" if psnr is not None else "", f"SSIM {ssim:.3f}" if ssim is not None else ""]
+    pictures = [render]
+    if truth is not None and truth.shape == render.pixels.shape:
+        error = error_picture(render.pixels / 255, truth / 255)
+        pictures = [
+            Picture(truth, f"{image['file']}, photo"),
+            render,
+            Picture(error, f"{image['file']}, {ERROR_GAIN} times the absolute difference"),
+        ]
+    return ContactRow(image["file"], ", ".join(filter(None, figures)), pictures)
+
+
+def _truths(run: Run, split: str, files: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+    """The photos of ``files`` as they were compared, in size and background; none when they are gone."""
+    if not files:
+        return {}
+    # imported here: these load torch, which importing the report must not
+    from nerfkit.photo_data import PhotoData
+    from nerfkit.scenes.readers import load_photos
+    from nerfkit.video import to_uint8
+
+    try:
+        source = run.read_photos(None)
+        _, background, downscale = run.read_scene()
+        indices = [i for i in source.splits.get(split, []) if source.files[i] in files]
+        loaded = load_photos(source, indices, downscale)
+    except (NerfkitError, OSError) as error:
+        logger.info("the report shows no photos beside the renderings: %s", error)
+        return {}
+    data = PhotoData(source, dict(zip(indices, loaded.images, strict=True)), {}, loaded.downscale)
+    return {source.files[i]: to_uint8(data.truth(i, background).numpy()) for i in indices}
+
+
+def _picture_names(files: list[str]) -> dict[str, str]:
+    # imported here: it loads torch
+    from nerfkit.evaluation import _picture_names
+
+    return _picture_names(files)
+
+
+def _next_steps(folder: Path) -> list[tuple[str, str]]:
+    run = shlex.quote(str(folder))
+    return [
+        ("Compare with photos that were kept out", f"nerfkit eval {run} --split test"),
+        ("Film it", f"nerfkit render {run} --path orbit --out orbit.mp4"),
+        ("Train longer; everything goes on from where it is", f"nerfkit train --resume {run} --seconds 300"),
+    ]
