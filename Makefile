@@ -27,16 +27,18 @@ demo: $(STAMP)  ## make a small scene, train it, render a video, write a report 
 	@$(PY) -m nerfkit demo $(ARGS)
 
 test: $(STAMP)  ## run the tests, the Triton kernels in the interpreter, and compile them for two GPUs
-	@echo "== test 1/3: pytest"
+	@echo "== test 1/4: pytest"
 	@$(TEST_ENV) $(PY) -m pytest -q $(ARGS)
+	@echo "== test 2/4: examples in docstrings"
+	@$(TEST_ENV) $(PY) -m pytest -q --doctest-modules nerfkit
 	@if $(PY) -c 'import triton' 2>/dev/null; then $(MAKE) --no-print-directory test-triton; \
-	else echo "== test 2/3, 3/3: left out, there is no Triton for this machine"; fi
+	else echo "== test 3/4, 4/4: left out, there is no Triton for this machine"; fi
 
 .PHONY: test-triton
 test-triton:
-	@echo "== test 2/3: kernels in Triton's interpreter"
+	@echo "== test 3/4: kernels in Triton's interpreter"
 	@$(INTERPRETER_ENV) $(PY) -m pytest -q --no-skips tests/kernels
-	@echo "== test 3/3: kernels compiled for cuda:90 and hip:gfx942"
+	@echo "== test 4/4: kernels compiled for cuda:90 and hip:gfx942"
 	@$(PY) scripts/compile_kernels.py --targets cuda:90 hip:gfx942
 	@echo "== all tests passed"
 

@@ -20,6 +20,7 @@ def to_unit_cube(xyzs: Tensor, contract: bool) -> Tensor:
 
     Examples
     --------
+    >>> import torch
     >>> to_unit_cube(torch.tensor([[1.0, 0.0, -1.0], [4.0, 0.0, 0.0]]), contract=True)[:, 0]
     tensor([0.7500, 0.9375])
     """
