@@ -174,10 +174,11 @@ def _match(pattern: Path) -> tuple[Path, list[str]]:
     found = [file for file in root.glob(str(Path(*parts[fixed:]))) if file.is_file() and file.name[0] != "."]
     images = [file for file in found if file.suffix.lower() in IMAGE_SUFFIXES]
     files = [file.relative_to(root).as_posix() for file in (images or found)]
+    files.sort(key=natural_key)
     if not images and len(files) != 1:
         seen = f"{len(files)} files match and none is an image: {some(files)}" if files else "nothing matches"
         raise NerfkitError(f"{seen}", where=pattern, fix="give a pattern of PNG, JPEG, TIFF or BMP files, in quotes")
-    return root, sorted(files, key=natural_key)
+    return root, files
 
 
 def _list_images(folder: Path) -> list[str]:
@@ -308,6 +309,7 @@ def _read_array(path: Path) -> np.ndarray:
         raise NerfkitError(
             f"this array cannot be read ({error})", where=path, fix="save it with numpy.savez"
         ) from error
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
         raise NerfkitError(
             f"the frames are {array.dtype}; uint8, uint16 or a float from 0 to 1 is wanted",

@@ -41,7 +41,7 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
 SHAPES: dict[Kind, tuple[int, ...]] = {"shift": (2,), "affine": (2, 3), "homography": (3, 3)}
 # what registered.csv says besides; read over
 EXTRA_COLUMNS = ("used", "residual", "weight")
-# a frame of a burst is not 10 times smaller or larger than the reference
+# a frame that shows more than 10 times fewer of the reference's pixels a side is no frame of its burst
 MIN_DETERMINANT = 1e-2
 _HEADERS = " or ".join(",".join(("file", *columns)) for columns in COLUMNS.values())
 _UNIT = "the unit is the low-res pixel: divide shifts of the high-res grid by the scale"
@@ -242,26 +242,30 @@ class _Finder:
 
     def __call__(self, name: str, line: int) -> str | None:
         frames = self.frames
-        file = PurePosixPath(name.replace("\\", "/")).as_posix()  # as_posix drops a leading ./
-        if frames.is_indexed and file.isdecimal():
-            file = str(int(file))
+        file = self._normalise(name)
         if file in self.files:
             return file
         if frames.is_indexed:
             if frames.is_cut and file.isdecimal():
                 return None
         else:
-            if name and (frames.root / file).is_file():
+            pure = PurePosixPath(file)
+            if not pure.is_absolute() and (frames.root / file).is_file():
                 return None
-            same = self.by_name.get(PurePosixPath(file).name, [])
-            if len(same) == 1:
+            if len(same := self.by_name.get(pure.name, [])) == 1:
                 return same[0]
+            if pure.name and (frames.root / pure.name).is_file():
+                return None
         ordered = sorted(self.files, key=natural_key)
         raise NerfkitError(
             f"line {line} names {name!r}, which is not among the {len(frames)} frames ({some(ordered)})",
             where=self.path,
             fix="names are relative to the frames' folder; of a video or an array, the frame's index from 0",
         )
+
+    def _normalise(self, name: str) -> str:
+        plain = PurePosixPath(name.replace("\\", "/")).as_posix()  # drops a leading ./
+        return str(int(plain)) if self.frames.is_indexed and plain.isdecimal() else plain
 
 
 def _parse_number(cell: str, name: str, line: int, path: Path) -> float:

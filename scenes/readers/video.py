@@ -55,9 +55,7 @@ def read_video(path: str | Path, n_frames: int | None = None) -> np.ndarray:
     if not path.stat().st_size:
         raise NerfkitError("the video is empty (0 bytes)", where=path, fix="copy or record it again")
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            _command(path, n_frames), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
-        )
+        process = _start(path, n_frames, log)
         try:
             assert process.stdout
             frames = _collect(process.stdout, path)
@@ -85,9 +83,23 @@ def read_video(path: str | Path, n_frames: int | None = None) -> np.ndarray:
     return _grey_if_all(np.stack(frames))
 
 
-def _command(path: Path, n_frames: int | None) -> list[str]:
+def _start(path: Path, n_frames: int | None, log: IO[bytes]) -> subprocess.Popen[bytes]:
+    try:
+        import imageio_ffmpeg
+
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), *_options(path, n_frames)]
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
+    except (ImportError, RuntimeError, OSError) as error:
+        raise MissingCapabilityError(
+            f"a video needs ffmpeg, and none runs here ({error})",
+            where="ffmpeg",
+            fix="pip install 'imageio[ffmpeg]', or give a folder of PNGs",
+        ) from error
+
+
+def _options(path: Path, n_frames: int | None) -> list[str]:
     return [
-        *(_find_ffmpeg(), "-hide_banner", "-loglevel", "error", "-nostdin"),
+        *("-hide_banner", "-loglevel", "error", "-nostdin"),
         # a colon in the name would be read as a protocol; V leaves out cover pictures
         *("-i", f"file:{path}", "-map", "0:V:0", "-fps_mode", "passthrough"),
         *(("-frames:v", str(n_frames)) if n_frames is not None else ()),
@@ -138,16 +150,3 @@ def _shorten(log: str) -> str:
     """The first lines that ffmpeg said, which name the cause, without the addresses of its objects."""
     lines = [line.split("] ", 1)[-1] if line.startswith("[") else line for line in log.strip().splitlines()]
     return " / ".join(dict.fromkeys(lines[:3]))[:MAX_MESSAGE]
-
-
-def _find_ffmpeg() -> str:
-    try:
-        import imageio_ffmpeg
-
-        return imageio_ffmpeg.get_ffmpeg_exe()
-    except (ImportError, RuntimeError) as error:
-        raise MissingCapabilityError(
-            f"a video needs ffmpeg, and none is here ({error})",
-            where="ffmpeg",
-            fix="pip install 'imageio[ffmpeg]', or give a folder of PNGs",
-        ) from error

@@ -1,0 +1,231 @@
+"""Frames out of videos: what was written comes back, and what ffmpeg cannot read is said."""
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
+from nerfkit.scenes.readers import frames as frames_module
+from nerfkit.scenes.readers.frames import read_frames
+from nerfkit.scenes.readers.video import read_video
+
+DATA = Path(os.environ.get("NERFKIT_TEST_DATA", "absent"))
+
+
+def burst(n=5, shape=(24, 32, 3), seed=0):
+    """Smooth frames, which codecs keep; each is brighter than the one before."""
+    coarse = np.random.default_rng(seed).integers(30, 180, (n, 3, 4, 3), dtype=np.uint8)
+    big = [np.asarray(Image.fromarray(c).resize(shape[1::-1], Image.Resampling.BICUBIC)) for c in coarse]
+    return np.stack([b // 2 + np.uint8(20 * (i % 6)) for i, b in enumerate(big)])
+
+
+def write(path, pixels, *options, fps=8):
+    """Encode frames with ffmpeg's own choice for the suffix, plus options."""
+    h, w = pixels.shape[1:3]
+    layout = {1: "gray", 3: "rgb24"}[pixels.shape[3] if pixels.ndim == 4 else 1]
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", layout),
+        *("-s", f"{w}x{h}", "-r", str(fps), "-i", "pipe:0", *options, str(path)),
+    ]
+    subprocess.run(command, input=pixels.tobytes(), check=True)
+    return path
+
+
+def error_of(path, n_frames=None):
+    with pytest.raises(NerfkitError) as caught:
+        read_frames(path, n_frames)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("pix_fmt", ["bgr24", "bgra", "gbrp", "yuv444p"])
+def test_lossless_video_comes_back(tmp_path, pix_fmt):
+    pixels = burst()
+    codec = "ffv1" if pix_fmt in ("gbrp", "yuv444p") else "rawvideo"
+    path = write(tmp_path / "f.avi", pixels, "-c:v", codec, "-pix_fmt", pix_fmt)
+    read = read_video(path)
+    assert read.dtype == np.uint8 and read.shape == pixels.shape
+    # a round trip through 8-bit YUV 4:4:4 costs two levels
+    assert np.abs(read.astype(int) - pixels).max() <= (2 if pix_fmt == "yuv444p" else 0)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "webm", "y4m", "gif"])
+def test_every_container(tmp_path, suffix):
+    pixels = burst()
+    options = () if suffix == "gif" else ("-pix_fmt", "yuv420p")
+    frames = read_frames(write(tmp_path / f"clip.{suffix}", pixels, *options))
+    assert (len(frames), frames.size, frames.bit_depth, frames.name) == (5, (32, 24), 8, "clip")
+    assert frames.files == ["0", "1", "2", "3", "4"] and frames.is_indexed and not frames.is_cut
+    # in order, and nearly as written: the frames differ by 20 levels
+    assert np.abs(frames.images - pixels / 255).mean(axis=(1, 2, 3)).max() < 10 / 255
+
+
+def test_more_than_8_bits_are_kept(tmp_path):
+    ramp = np.linspace(0, 65535, 32 * 24).astype("<u2").reshape(1, 24, 32)
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray16le"),
+        *("-s", "32x24", "-i", "pipe:0", "-c:v", "ffv1", str(tmp_path / "f.mkv")),
+    ]
+    subprocess.run(command, input=ramp.tobytes(), check=True)
+    read = read_video(tmp_path / "f.mkv")
+    assert read.dtype == np.uint16
+    np.testing.assert_array_equal(read, ramp)
+    assert read_frames(tmp_path / "f.mkv").bit_depth == 16
+
+
+def test_grey_stored_as_colour_is_grey(tmp_path):
+    grey = burst()[..., 0]
+    for options in (("-c:v", "rawvideo", "-pix_fmt", "bgr24"), ("-c:v", "ffv1", "-pix_fmt", "gray")):
+        read = read_video(write(tmp_path / "f.avi", grey, *options))
+        np.testing.assert_array_equal(read, grey)
+
+
+def test_one_coloured_pixel_makes_colour(tmp_path):
+    pixels = np.repeat(burst()[..., :1], 3, axis=-1)
+    pixels[-1, -1, -1, 2] += 1
+    path = write(tmp_path / "f.avi", pixels, "-c:v", "rawvideo", "-pix_fmt", "bgr24")
+    np.testing.assert_array_equal(read_video(path), pixels)
+
+
+def test_frames_are_neither_repeated_nor_dropped(tmp_path):
+    # 5 frames of very unequal duration: a player's clock would make many of them
+    pixels = burst()
+    path = write(tmp_path / "f.mkv", pixels, "-c:v", "ffv1", "-pix_fmt", "bgra", "-vf", "setpts='N*N/TB/8'")
+    np.testing.assert_array_equal(read_video(path), pixels)
+
+
+def test_odd_sizes(tmp_path):
+    pixels = burst(shape=(25, 33, 3))
+    path = write(tmp_path / "f.avi", pixels, "-c:v", "rawvideo", "-pix_fmt", "bgr24")
+    np.testing.assert_array_equal(read_video(path), pixels)
+
+
+def test_black_and_white_video(tmp_path):
+    bits = (burst(shape=(24, 32, 3))[..., 0] > 90).astype(np.uint8) * 255
+    path = write(tmp_path / "f.mkv", bits, "-c:v", "rawvideo", "-pix_fmt", "monob")
+    assert set(np.unique(read_video(path))) == {0, 255}
+
+
+def test_rotated_video_is_turned(tmp_path):
+    pixels = burst()
+    write(tmp_path / "plain.mp4", pixels, "-pix_fmt", "yuv420p")
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90"),
+        *("-i", str(tmp_path / "plain.mp4"), "-c", "copy", str(tmp_path / "f.mp4")),
+    ]
+    subprocess.run(command, check=True)
+    assert read_video(tmp_path / "f.mp4").shape == (5, 32, 24, 3)
+
+
+def test_first_frames_only(tmp_path):
+    path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
+    frames = read_frames(path, 2)
+    assert frames.files == ["0", "1"] and frames.is_cut
+    message = f"{path}: 6 frames are wanted, the video has 5; give --frames 5 or less, or leave it out"
+    assert error_of(path, 6) == message
+
+
+def test_name_that_ffmpeg_could_mistake(tmp_path):
+    for name in ("http:a %d.avi", "-i.avi"):
+        path = write(tmp_path / "plain.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
+        assert len(read_video(path.rename(tmp_path / name))) == 5
+
+
+def test_name_that_begins_with_a_dash_in_the_working_folder(tmp_path, monkeypatch):
+    write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24").rename(tmp_path / "-y.avi")
+    monkeypatch.chdir(tmp_path)
+    assert len(read_video("-y.avi")) == 5
+
+
+# --- errors ---
+
+
+def test_absent_or_empty_video(tmp_path):
+    with pytest.raises(NerfkitError, match="no such video"):
+        read_video(tmp_path / "f.mp4")
+    (tmp_path / "f.mp4").touch()
+    assert error_of(tmp_path / "f.mp4").startswith(f"{tmp_path / 'f.mp4'}: the video is empty (0 bytes)")
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "avi", "gif", "mkv", "y4m"])
+def test_what_is_no_video(tmp_path, suffix):
+    path = tmp_path / f"f.{suffix}"
+    path.write_bytes(b"this is no video" * 100)
+    message = error_of(path)
+    assert "no frame can be read from this video; ffmpeg says: " in message
+    assert "Invalid data" in message and len(message) < 700 and " @ 0x" not in message
+
+
+def test_file_with_sound_alone(tmp_path):
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "lavfi", "-i", "sine=duration=1"]
+    subprocess.run([*command, str(tmp_path / "f.mp4")], check=True)
+    assert "this file holds no video; give one that shows frames" in error_of(tmp_path / "f.mp4")
+
+
+def test_video_of_no_frames(tmp_path):
+    path = tmp_path / "f.y4m"
+    path.write_bytes(b"YUV4MPEG2 W32 H24 F8:1 Ip A1:1 C420jpeg\n")
+    assert "no frame can be read from this video" in error_of(path)
+
+
+def test_video_cut_short_gives_what_it_has_and_warns(tmp_path, caplog):
+    path = write(tmp_path / "f.mkv", burst(20, (96, 128, 3)), "-c:v", "ffv1", "-pix_fmt", "bgra")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames = read_frames(path)
+    assert 5 <= len(frames) < 20
+    assert f"ffmpeg read {len(frames)} frames and complains: " in caplog.text
+
+
+def test_ffmpeg_that_dies_in_a_frame(tmp_path, monkeypatch):
+    path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
+    fake = tmp_path / "ffmpeg"
+    fake.write_text(
+        "#!/bin/sh\nprintf 'P7\\nWIDTH 4\\nHEIGHT 2\\nDEPTH 1\\nMAXVAL 255\\nENDHDR\\nabc'\necho '[x] ouch' >&2\n"
+    )
+    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(fake))
+    assert "no frame can be read from this video; ffmpeg says: ouch;" in error_of(path)
+    fake.write_text("#!/bin/sh\nprintf 'P7\\nWIDTH 4\\nHEI'\n")
+    assert "no frame can be read from this video; ffmpeg says: nothing;" in error_of(path)
+
+
+def test_no_ffmpeg(tmp_path, monkeypatch):
+    path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
+
+    def absent():
+        raise RuntimeError("No ffmpeg exe could be found")
+
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", absent)
+    with pytest.raises(MissingCapabilityError, match=r"a video needs ffmpeg, and none runs here .* folder of PNGs"):
+        read_video(path)
+
+
+def test_ffmpeg_that_cannot_be_run(tmp_path, monkeypatch):
+    path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
+    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(tmp_path / "absent"))
+    with pytest.raises(MissingCapabilityError, match=r"ffmpeg: a video needs ffmpeg.*No such file"):
+        read_video(path)
+
+
+def test_video_that_does_not_fit_in_memory(tmp_path, monkeypatch):
+    path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
+    monkeypatch.setattr(frames_module, "_physical_memory", lambda: 2 * 4 * 5 * 24 * 32 * 3 - 1)
+    assert "half of this machine's memory" in error_of(path)
+    assert len(read_frames(path, 4)) == 4
+
+
+# --- real sequences ---
+
+
+@pytest.mark.parametrize("file", ["eia/eia_lr.avi", "text/text.avi", "bookcase_color/Book_case1_small.avi"])
+def test_real_avi_equals_its_pngs(file):
+    path = DATA / "sr" / file
+    if not path.is_file():
+        pytest.skip(f"NERFKIT_TEST_DATA has no sr/{file}")
+    video, folder = read_frames(path), read_frames(path.parent / "frames")
+    np.testing.assert_array_equal(video.images, folder.images)
