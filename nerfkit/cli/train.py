@@ -91,9 +91,7 @@ def _resume(options: Options, console: Console) -> dict[str, Any]:
     from nerfkit.runs import Run
     from nerfkit.training import resume
 
-    given = [
-        f"--{name.replace('_', '-')}" for name in FIXED_BY_A_RUN if getattr(options, name) not in (None, False, [])
-    ]
+    given = [f"--{name.replace('_', '-')}" for name in FIXED_BY_A_RUN if _is_given(getattr(options, name))]
     if given:
         raise NerfkitError(
             f"{', '.join(given)} cannot change a run that goes on; its own settings hold", where="--resume",
@@ -109,6 +107,11 @@ def _resume(options: Options, console: Console) -> dict[str, Any]:
     with ProgressPrinter(None if steps else seconds, steps, console) as progress:
         result = resume(run, data=data, device=device, seconds=seconds, steps=steps, on_progress=progress)
     return _finish(result, console)
+
+
+def _is_given(value: Any) -> bool:
+    # a seed of 0 was given, although it equals False
+    return value is not None and value is not False and value != []
 
 
 def _config(options: Options) -> TrainConfig:
