@@ -12,7 +12,13 @@ from nerfkit.cli import main
 # sizes that train in a blink; the presets are tuned for real photos
 SMALL = {
     "hash": ["field.log2_table_size=12", "samples_per_step=8192", "sampling.resolution=32"],
-    "fourier": ["field.width=32", "field.n_layers=3", "samples_per_step=8192", "sampling.n_samples=32"],
+    "fourier": [
+        "field.width=32",
+        "field.n_layers=3",
+        "samples_per_step=8192",
+        "sampling.n_samples=32",
+        "learning_rate=1e-2",
+    ],
 }
 
 
@@ -55,6 +61,11 @@ def small(method: str) -> list[str]:
 @pytest.fixture(scope="session")
 def small_hash() -> list[str]:
     return small("hash")
+
+
+@pytest.fixture(scope="session")
+def small_fourier() -> list[str]:
+    return small("fourier")
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,8 @@ def test_every_command_explains_its_options(nerfkit, name):
 
 
 def test_help_loads_no_torch():
-    code = "import sys; from nerfkit.cli import main; codes = [main([*c, '--help']) for c in ([], ['train'], ['render'])]; "
+    code = "import sys; from nerfkit.cli import main\n"
+    code += "codes = [main([*command, '--help']) for command in ([], ['train'], ['render'])]\n"
     code += "print(codes, sorted({'torch', 'numba', 'cv2'} & set(sys.modules)), file=sys.stderr)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr == "[0, 0, 0] []\n"
