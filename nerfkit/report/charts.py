@@ -15,23 +15,23 @@ from nerfkit.report.blocks import Chart, Series
 __all__ = ["chart_svg", "log_ticks", "round_ticks"]
 
 # size of the drawing; small, so that its text stays readable when a phone shrinks it
-WIDTH, HEIGHT = 460, 270
-LEFT, RIGHT, TOP, BOTTOM = 50, 12, 12, 40
+WIDTH, HEIGHT = 420, 260
+LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
 # points of a drawn line: more than one for each of its pixels shows nothing
 MAX_POINTS = 400
 # a running mean over this share of a curve is drawn on top of it when it has so many points
 SMOOTH_SHARE, SMOOTH_FROM = 1 / 25, 50
 
 
-def round_ticks(low: float, high: float, n: int = 5) -> list[float]:
-    """About ``n`` multiples of 1, 2 or 5 times a power of ten within [low, high].
+def round_ticks(low: float, high: float) -> list[float]:
+    """About five multiples of 1, 2 or 5 times a power of ten within [low, high].
 
     Examples
     --------
     >>> round_ticks(0, 19.7)
     [0.0, 5.0, 10.0, 15.0]
     """
-    rough = (high - low) / n
+    rough = (high - low) / 5
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
@@ -109,14 +109,18 @@ class _Axes:
     def svg(self, chart: Chart) -> str:
         bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
         parts = [f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>']
-        for tick in log_ticks(*self.y_range) if self.is_log else round_ticks(*self.y_range):
+        for tick in (
+            log_ticks(self.y_range[0], self.y_range[1])
+            if self.is_log
+            else round_ticks(self.y_range[0], self.y_range[1])
+        ):
             at = f"{self.y(tick):.1f}"
             parts.append(f'<path class="rule" d="M{LEFT} {at}H{right}"/>')
             parts.append(f'<text class="tick" x="{LEFT - 8}" y="{at}" dy=".35em" text-anchor="end">{tick:g}</text>')
-        for tick in round_ticks(*self.x_range):
+        for tick in round_ticks(self.x_range[0], self.x_range[1]):
             at = f"{self.x(tick):.1f}"
             parts.append(f'<path class="axis" d="M{at} {bottom}v4"/>')
-            parts.append(f'<text class="tick" x="{at}" y="{bottom + 18}" text-anchor="middle">{tick:g}</text>')
+            parts.append(f'<text class="tick" x="{at}" y="{bottom + 19}" text-anchor="middle">{tick:g}</text>')
         parts.append(
             f'<text class="label" x="{right}" y="{HEIGHT - 5}" text-anchor="end">{escape(chart.x_label)}</text>'
         )
@@ -148,9 +152,10 @@ def _smoothed(y: NDArray) -> NDArray:
     half = max(1, round(len(y) * SMOOTH_SHARE / 2))
     sums = np.concatenate([[0.0], np.cumsum(y)])
     index = np.arange(len(y))
-    # the window shrinks at both ends, equally on both sides, so that nothing is bent there
-    reach = np.minimum(half, np.minimum(index, len(y) - 1 - index))
-    return (sums[index + reach + 1] - sums[index - reach]) / (2 * reach + 1)
+    # shrinks on both sides at the steep start, which it would bend; on one side at the end, which is read as the result
+    first = index - np.minimum(half, index)
+    after = np.minimum(index + np.minimum(half, index), len(y) - 1) + 1
+    return (sums[after] - sums[first]) / (after - first)
 
 
 def _thinned(x: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:

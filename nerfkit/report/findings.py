@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 # curves that are drawn when metrics.jsonl has them: key, name, unit, whether the axis is logarithmic
 CURVES = (
-    ("psnr", "PSNR of the training batches", "dB", False),
+    ("psnr", "PSNR while fitting", "dB", False),
     ("holdout_psnr", "PSNR of pixels kept out", "dB", False),
     ("loss", "Loss", "", True),
     ("shift_change", "Change of the shifts", "px", True),
@@ -63,8 +63,9 @@ def read_registered(path: Path) -> tuple[list[str], list[list[str | float | bool
 def number(values: dict[str, Any], key: str) -> float | None:
     """``values[key]`` where that is a finite number."""
     value = values.get(key)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None
 
 
 def charts(lines: Sequence[dict[str, Any]]) -> list[Chart]:

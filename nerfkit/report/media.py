@@ -63,8 +63,8 @@ def load_picture(path: Path, alt: str, caption: str = "") -> Picture | None:
 
 
 def error_picture(image: NDArray, truth: NDArray) -> NDArray[np.uint8]:
-    """ERROR_GAIN times the absolute difference of two images in [0, 1] [h, w, 3]; black where they agree."""
-    return to_uint8(ERROR_GAIN * np.abs(np.asarray(image, float) - np.asarray(truth, float)))
+    """ERROR_GAIN times the absolute difference of images [h, w, 3] in [0, 1], mean over channels; black where equal."""
+    return to_uint8(ERROR_GAIN * np.abs(np.asarray(image, float) - np.asarray(truth, float)).mean(axis=-1))
 
 
 def picture_uri(pixels: NDArray) -> str:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from html import escape
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def write_report(path: Path, title: str, blocks: Sequence[Block], *, subtitle: s
         "subtitle": f'<p class="subtitle">{escape(subtitle)}</p>' if subtitle else "",
         "style": _asset("style.css"),
         "script": _asset("script.js"),
-        "body": "\n".join(filter(None, (_block(block, videos) for block in blocks))),
+        "body": _body(blocks, videos),
         "written": f'<time datetime="{written.isoformat(timespec="seconds")}">{written:%Y-%m-%d %H:%M}</time>',
         "version": __version__,
     }
@@ -87,10 +88,15 @@ def _asset(name: str) -> str:
     return Path(__file__).with_name(name).read_text(encoding="utf-8")
 
 
-def _block(block: Block, videos: VideoSources) -> str:
-    if isinstance(block, Video):
-        return _video(block, videos)
-    return _RENDERERS[type(block)](block)
+def _body(blocks: Sequence[Block], sources: VideoSources) -> str:
+    parts = []
+    for is_video, group in groupby(blocks, lambda block: isinstance(block, Video)):
+        if is_video:
+            videos = "".join(_video(block, sources) for block in group if isinstance(block, Video))
+            parts.append(f'<div class="videos">{videos}</div>' if videos else "")
+        else:
+            parts += [_RENDERERS[type(block)](block) for block in group]
+    return "\n".join(filter(None, parts))
 
 
 def _section(title: str, content: str, note: str = "", kind: str = "") -> str:
@@ -136,7 +142,10 @@ def _curves(block: Curves) -> str:
         if svg:
             caption = f"<figcaption><b>{escape(chart.title)}</b> <output></output></figcaption>"
             figures.append(f'<figure class="card">{caption}{svg}</figure>')
-    return _section(block.title, f'<div class="charts">{"".join(figures)}</div>' if figures else "", block.note)
+    drawn = "".join(figures)
+    if 'class="raw' in drawn:
+        drawn += '<p class="note">Thin: as measured. Thick: the running mean.</p>'
+    return _section(block.title, f'<div class="charts">{drawn}</div>' if figures else "", block.note)
 
 
 def _contact_sheet(block: ContactSheet) -> str:

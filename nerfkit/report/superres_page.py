@@ -18,12 +18,11 @@ __all__ = ["superres_blocks", "superres_report"]
 
 # figures of metrics.json that become tiles: key, name, format, what it says
 FIGURES = (
-    ("scale", "Scale", "{:g}×", "a side"),  # noqa: RUF001
-    ("psnr_interior", "PSNR against the truth", "{:.2f} dB", "without 2 low-res pixels each side"),
-    ("psnr", "PSNR, whole image", "{:.2f} dB", "against the truth"),
+    ("psnr_interior", "PSNR, interior", "{:.2f} dB", "against the truth"),
+    ("psnr", "PSNR", "{:.2f} dB", "against the truth"),
     ("ssim", "SSIM", "{:.3f}", "against the truth"),
-    ("holdout_psnr", "Pixels kept out", "{:.2f} dB", "PSNR of their prediction"),
-    ("seconds", "Time", "{:.0f} s", "registration included"),
+    ("holdout_psnr", "PSNR, kept out", "{:.2f} dB", "pixels of the frames"),
+    ("seconds", "Time", "{:.0f} s", "with registration"),
 )
 
 
@@ -108,11 +107,13 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
         left_out = sum(value is False for value in used)
         tiles.append(Tile("Frames", str(len(rows)), f"{left_out} left out" if left_out else ""))
     if result is not None:
-        tiles.append(Tile("Result", "{} × {}".format(*result.size), "pixels"))  # noqa: RUF001
+        scale = number(metrics, "scale")
+        enlarged = f"pixels, {scale:g}× a side" if scale is not None else "pixels"  # noqa: RUF001
+        tiles.append(Tile("Result", "{}×{}".format(*result.size), enlarged))  # noqa: RUF001
     bicubic = metrics.get("bicubic") if isinstance(metrics.get("bicubic"), dict) else {}
     for key, name, form, note in FIGURES:
         value, before = number(metrics, key), number(bicubic or {}, key)
-        if value is not None:
+        if value is not None and not (key == "psnr" and "psnr_interior" in metrics):
             against = f"; bicubic {form.format(before)}" if before is not None else ""
             tiles.append(Tile(name, form.format(value), note + against))
     return tiles

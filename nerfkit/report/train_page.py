@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,7 +59,7 @@ def train_report(run: Run) -> Path:
         It cannot be written.
     """
     blocks = [*train_blocks(run), Steps("Next steps", _next_steps(run.folder)), *settings_and_versions(run.folder)]
-    title = f"{run.folder.resolve().name}: a scene from posed photos"
+    title = f"{_scene_name(run.folder)}: a scene from posed photos"
     return write_report(run.folder / "report.html", title, blocks, subtitle=describe_run(run.folder))
 
 
@@ -69,8 +70,7 @@ def train_blocks(run: Run, videos: Sequence[Path] = ()) -> list[Block]:
     for path in [*videos, *find_videos(run.folder)]:
         blocks.append(Video(f"Video: {path.stem.replace('_', ' ')}", path))
     lines = read_lines(run.folder / "metrics.jsonl")
-    note = "Thin: each batch as it was measured. Thick: its running mean."
-    blocks.append(Curves("Training", charts(lines), note))
+    blocks.append(Curves("Training", charts(lines)))
     for name, title in SPLITS.items():
         images = _images(evals[name])
         blocks.append(_sheet(run, name, title, images))
@@ -82,14 +82,7 @@ def train_blocks(run: Run, videos: Sequence[Path] = ()) -> list[Block]:
 
 def describe_run(folder: Path) -> str:
     """Method, data, device and time of a run, as far as its files tell."""
-    import yaml
-
-    try:
-        config = yaml.safe_load(read_text(folder / "config.yml"))
-    except yaml.YAMLError:
-        config = None
-    if not isinstance(config, dict):
-        return ""
+    config = _read_config(folder)
     named = [
         ("method", "method {}"),
         ("data", "photos {}"),
@@ -98,6 +91,24 @@ def describe_run(folder: Path) -> str:
         ("seed", "seed {}"),
     ]
     return ", ".join(text.format(config[key]) for key, text in named if config.get(key) is not None)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        return _dict(yaml.safe_load(read_text(folder / "config.yml")))
+    except yaml.YAMLError:
+        return {}
+
+
+def _scene_name(folder: Path) -> str:
+    """The name of the photos' folder, or else the run's."""
+    data = _read_config(folder).get("data")
+    if not isinstance(data, str):
+        return folder.resolve().name
+    place = Path(os.path.normpath(folder.resolve() / data))
+    return place.parent.name if place.suffix == ".json" else place.name
 
 
 def _headline(folder: Path, evals: dict[str, dict[str, Any]]) -> list[Tile]:
