@@ -130,7 +130,7 @@ def write_shifts(
     files: Sequence[str],
     values: ArrayLike,
     kind: Kind = "shift",
-    extra: Mapping[str, Sequence[Any]] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write shifts in the form that :func:`read_shifts` reads, whole or not at all.
 
@@ -143,8 +143,8 @@ def write_shifts(
     values : array_like, shape (n, 2), (n, 2, 3) or (n, 3, 3)
         By kind, finite.
     kind : {"shift", "affine", "homography"}
-    extra : mapping of str to sequence, optional
-        Further columns, of :data:`EXTRA_COLUMNS`; booleans are written as 1 and 0.
+    extra : mapping of str to array_like, optional
+        Further columns of n values, of :data:`EXTRA_COLUMNS`; booleans are written as 1 and 0.
 
     Examples
     --------
