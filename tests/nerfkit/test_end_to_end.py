@@ -64,7 +64,7 @@ def test_an_orbit_with_depth(nerfkit, trained_run, tmp_path):
     )  # fmt: skip
     assert answer.code == 0
     for name in ("rgb", "depth"):
-        with av.open(answer.json["outputs"][name]) as file:
+        with av.open(str(answer.json["outputs"][name]), mode="r") as file:
             frames = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
         assert [frame.shape for frame in frames] == [(32, 48, 3)] * 4
         assert all(frame.std() > 10 for frame in frames)
