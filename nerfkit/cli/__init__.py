@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("nerfkit.cli.train", "train a scene from a folder of posed photos"),
     "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were kept out"),
     "render": ("nerfkit.cli.render", "a video or pictures along a camera path"),
+    "doctor": ("nerfkit.cli.doctor", "what is wrong with this machine, or with a dataset, and what mends it"),
 }
 
 

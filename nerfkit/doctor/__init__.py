@@ -1,0 +1,70 @@
+"""Check-ups: what is wrong with this machine, or with a dataset, and the command that mends it."""
+
+from __future__ import annotations
+
+import importlib
+import shlex
+from pathlib import Path
+
+from nerfkit.doctor.findings import Problem, Report
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers import READERS, PosedPhotos
+
+__all__ = ["Problem", "Report", "examine_data", "examine_machine"]
+
+
+def examine_machine(folder: str | Path = ".") -> Report:
+    """Check this machine; ``folder`` is where results would go."""
+    from nerfkit.doctor.machine import check_machine
+
+    return check_machine(Path(folder))
+
+
+def examine_data(path: str | Path, device: str = "cpu", *, is_timed: bool = False) -> Report:
+    """Check a dataset: posed photos, or else frames of one view.
+
+    Parameters
+    ----------
+    path : str or Path
+        What ``nerfkit train`` or ``nerfkit superres`` would be given.
+    device : {"cpu", "cuda"}
+        Where it would be computed.
+    is_timed : bool
+        Run a few training steps to tell how fast they are; without, memory is estimated from the sizes.
+
+    Returns
+    -------
+    report : Report
+        All problems found, of which those of level error stop the next command.
+    """
+    from nerfkit.doctor.posed import check_photos, collect
+
+    path = Path(path).expanduser()
+    report = Report("dataset")
+    photos: PosedPhotos | None = None
+    n_before = len(report.problems)
+    with collect(report, path):
+        photos = read_if_posed(path)
+    if photos is not None:
+        check_photos(photos, path, report)
+        from nerfkit.doctor.cost import check_cost
+
+        check_cost(photos, device, report, is_timed=is_timed)
+    elif len(report.problems) == n_before:
+        from nerfkit.doctor.frames import check_frames
+
+        check_frames(path, report)
+    report.next_command = report.next_command or f"nerfkit doctor {shlex.quote(str(path))}"
+    return report
+
+
+def read_if_posed(path: Path) -> PosedPhotos | None:
+    """What the readers of posed photos make of a path, without its bad frames; None where no format is present."""
+    if not path.exists():
+        return None
+    for target in READERS.values():
+        module, _, function = target.partition(":")
+        photos = getattr(importlib.import_module(module), function)(path, True)
+        if photos is not None:
+            return photos
+    return None

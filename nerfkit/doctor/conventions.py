@@ -1,0 +1,221 @@
+"""Whether poses follow the convention (camera to world, OpenGL axes), and which other one they follow if not.
+
+Photos decide: points matched between two of them lie on one another's epipolar lines under the right convention
+only. Where too few points match, the optical axes decide: most captures look at something from around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nerfkit.scenes.cameras import Camera, pixels_to_directions
+from nerfkit.scenes.errors import MissingCapabilityError
+from nerfkit.scenes.opencv import load_cv2
+from nerfkit.scenes.poses import focus_point
+from nerfkit.scenes.readers import PosedPhotos, load_photos
+
+__all__ = ["CONVENTIONS", "Agreement", "Convergence", "guess_from_axes", "match_photos", "measure_convergence"]
+
+FLIP_YZ = np.diag([1.0, -1.0, -1.0, 1.0])
+# what a matrix may be -> how it becomes camera to world with OpenGL axes
+CONVENTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "camera to world, OpenGL axes": lambda m: m,
+    "camera to world, OpenCV axes": lambda m: m @ FLIP_YZ,
+    "world to camera, OpenGL axes": np.linalg.inv,
+    "world to camera, OpenCV axes": lambda m: np.linalg.inv(m) @ FLIP_YZ,
+}
+EXPECTED = next(iter(CONVENTIONS))
+
+# pairs of photos that are matched; each costs about 0.3 s
+N_PAIRS = 6
+# degrees between the views of a pair: enough parallax, and not too much for the matcher
+BEST_ANGLE, ANGLES = 10.0, (2.0, 35.0)
+MATCH_SIDE, N_FEATURES = 640, 2000
+# Lowe's ratio (IJCV 2004, 7.1), a little stricter
+RATIO = 0.75
+# distance from an epipolar line, at depth 1, below which a match agrees: 3 pixels at a focal length of 750
+EPIPOLAR_TOLERANCE = 0.004
+# fewer matches than this in all pairs together prove nothing; random ones agree by 5 to 25 %
+MIN_MATCHES, MIN_SHARE = 60, 0.5
+# translations within this share of the largest are one place
+SAME_PLACE = 1e-5
+# rms distance of the axes to their focus, in units of the cameras' distance: above it they meet nowhere
+MEETING = 0.5
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How well each convention explains the photos.
+
+    Parameters
+    ----------
+    n_matches : int
+        Matched points of all pairs.
+    shares : dict of str to float
+        Convention -> share of the matches that agree with it.
+    """
+
+    n_matches: int
+    shares: dict[str, float]
+
+    @property
+    def is_decisive(self) -> bool:
+        """Whether there are enough matches to say anything."""
+        return self.n_matches >= MIN_MATCHES
+
+    @property
+    def best(self) -> str | None:
+        """The convention that explains the photos; None where none does."""
+        # the expected one wins a tie: cameras that only slide along their axis, for instance
+        name = max(self.shares, key=lambda key: self.shares[key])
+        name = EXPECTED if self.shares[EXPECTED] >= 0.9 * self.shares[name] else name
+        return name if self.shares[name] >= MIN_SHARE else None
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Where the optical axes meet.
+
+    Parameters
+    ----------
+    rms : float
+        RMS distance of the axes to the point closest to all of them, in units of the cameras' median distance.
+    front : float
+        Share of the cameras that have this point in front.
+    """
+
+    rms: float
+    front: float
+
+
+def measure_convergence(c2w: np.ndarray) -> Convergence | None:
+    """Where cameras [n, 4, 4] look; None where the axes are parallel or the cameras in one place.
+
+    Examples
+    --------
+    >>> from nerfkit.scenes.poses import look_at
+    >>> cameras = look_at([[3, 0, 0], [0, 3, 0]], [0, 0, 0], [0, 0, 1])
+    >>> measure_convergence(cameras).front, measure_convergence(cameras @ FLIP_YZ).front
+    (1.0, 0.0)
+    """
+    eyes, axes = c2w[:, :3, 3], -c2w[:, :3, 2]
+    if is_one_place(c2w):
+        return None
+    try:
+        to_focus = focus_point(c2w) - eyes
+    except ValueError:
+        return None
+    along = (to_focus * axes).sum(1)
+    across = np.linalg.norm(to_focus - along[:, None] * axes, axis=1)
+    distance = np.median(np.linalg.norm(to_focus, axis=1))
+    if not distance > 0:
+        return None
+    return Convergence(float(np.sqrt(np.mean(across**2)) / distance), float(np.mean(along > 0)))
+
+
+def is_one_place(c2w: np.ndarray) -> bool:
+    """Whether all cameras stand in one place, within what the text of a file can hold."""
+    eyes = c2w[:, :3, 3]
+    # the matrices' own translations give the scale: inverted ones may be large although all eyes are at 0
+    size = max(np.abs(eyes).max(), np.abs(np.linalg.inv(c2w)[:, :3, 3]).max())
+    return bool(np.linalg.norm(eyes - eyes.mean(0), axis=1).max() <= SAME_PLACE * size)
+
+
+def guess_from_axes(c2w: np.ndarray) -> str | None:
+    """The convention under which the cameras look at one point in front of them; None where that is not clear.
+
+    Notes
+    -----
+    A capture outwards from the middle of a room looks just like a flipped one of an object.
+    """
+    listed = measure_convergence(c2w)
+    if listed is not None and listed.rms < MEETING:
+        if listed.front >= 0.5:
+            return EXPECTED
+        return "camera to world, OpenCV axes" if listed.front <= 0.1 else None
+    for name in list(CONVENTIONS)[2:]:
+        other = measure_convergence(CONVENTIONS[name](c2w))
+        if other is not None and other.rms < MEETING and other.front >= 0.9:
+            return name
+    return None
+
+
+def match_photos(photos: PosedPhotos) -> Agreement | None:
+    """Match points between views that differ by a small turn; None where OpenCV cannot be loaded."""
+    try:
+        cv2 = load_cv2()
+    except MissingCapabilityError:
+        return None
+    pairs = choose_pairs(photos.c2w)
+    indices = sorted({index for pair in pairs for index in pair})
+    features: dict[int, tuple[np.ndarray, Any, Camera]] = {}
+    if indices:
+        loaded = load_photos(photos, indices, None, MATCH_SIDE)
+        sift = cv2.SIFT_create(N_FEATURES)
+        for index, image, camera in zip(indices, loaded.images, loaded.cameras, strict=True):
+            grey = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)
+            points, descriptors = sift.detectAndCompute(grey, None)
+            # OpenCV has the centre of the first pixel at 0
+            pixels = np.array([point.pt for point in points]).reshape(-1, 2) + 0.5
+            features[index] = (pixels, descriptors, camera)
+    distances: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in CONVENTIONS}
+    for a, b in pairs:
+        directions = _matched_directions(cv2, features[a], features[b])
+        for name, convert in CONVENTIONS.items():
+            relative = np.linalg.inv(convert(photos.c2w[b])) @ convert(photos.c2w[a])
+            distances[name].append(_epipolar_distance(relative, *directions))
+    joined = {name: np.concatenate(parts) for name, parts in distances.items()}
+    n_matches = len(joined[EXPECTED])
+    shares = {name: float((d < EPIPOLAR_TOLERANCE).sum() / max(n_matches, 1)) for name, d in joined.items()}
+    return Agreement(n_matches, shares)
+
+
+def choose_pairs(c2w: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs of views about ten degrees apart, each view in one pair; the angle is the same in every convention."""
+    rotations = c2w[:, :3, :3]
+    trace = np.einsum("iab,jab->ij", rotations, rotations)
+    first, second = np.triu_indices(len(c2w), 1)
+    angles = np.degrees(np.arccos(np.clip((trace[first, second] - 1) / 2, -1, 1)))
+    pairs: list[tuple[int, int]] = []
+    used: set[int] = set()
+    for k in np.argsort(np.abs(angles - BEST_ANGLE), kind="stable"):
+        a, b = int(first[k]), int(second[k])
+        if len(pairs) == N_PAIRS or not ANGLES[0] < angles[k] < ANGLES[1]:
+            break
+        if not {a, b} & used:
+            pairs.append((a, b))
+            used |= {a, b}
+    return pairs
+
+
+def _matched_directions(cv2: Any, a: Sequence[Any], b: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Directions [n, 3] in either camera's frame of points that two photos share."""
+    (pixels_a, found_a, camera_a), (pixels_b, found_b, camera_b) = a, b
+    if found_a is None or found_b is None or min(len(found_a), len(found_b)) < 2:
+        return np.zeros((0, 3)), np.zeros((0, 3))
+    candidates = cv2.BFMatcher().knnMatch(found_a, found_b, k=2)
+    matches = [near for near, far in candidates if near.distance < RATIO * far.distance]
+    of_a, of_b = [match.queryIdx for match in matches], [match.trainIdx for match in matches]
+    return pixels_to_directions(camera_a, pixels_a[of_a]), pixels_to_directions(camera_b, pixels_b[of_b])
+
+
+def _epipolar_distance(relative: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Sampson's distance [n] of directions a, b [n, 3] at depth 1 (Hartley and Zisserman, 2nd ed., eq. 11.9).
+
+    ``relative`` takes camera a's frame to camera b's.
+    """
+    turn, shift = relative[:3, :3], relative[:3, 3]
+    length = np.linalg.norm(shift)
+    if length <= SAME_PLACE * max(np.abs(relative).max(), 1e-12):
+        # no baseline: the turn alone takes one direction into the other
+        turned = a @ turn.T
+        return np.linalg.norm(np.cross(turned, b), axis=1) / np.maximum(np.linalg.norm(a, axis=1), 1e-12)
+    x, y, z = shift / length
+    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ turn
+    line_b, line_a = a @ essential.T, b @ essential
+    gradient = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
+    return np.abs((b * line_b).sum(1)) / np.sqrt(np.maximum(gradient, 1e-300))

@@ -1,0 +1,358 @@
+"""The check-up of a posed dataset: all that is wrong with it at once, where the readers stop at the first."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from nerfkit.doctor import conventions
+from nerfkit.doctor.findings import Problem, Report
+from nerfkit.scenes.backgrounds import choose_background, object_mask
+from nerfkit.scenes.bounds import bounded_scene, unbounded_scene
+from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers import PosedPhotos, load_photos
+from nerfkit.scenes.readers.photos import read_header, some
+
+__all__ = ["check_photos", "collect"]
+
+# a scene from fewer views than this has holes; 30 or more make a good one
+FEW_VIEWS = 10
+# degrees
+FOV_RANGE = (5.0, 170.0)
+# fx / fy of real lenses is 1 within a percent; a factor beyond comes from a photo that was stretched or cropped
+MAX_FOCAL_RATIO = 1.2
+# poses nearer than this, in units of the scene and of a rotation's entries, are one
+SAME_POSE = 1e-6
+# photos that are looked at for alpha, background and bounds, and their longest side
+N_LOOKED_AT, LOOK_SIDE = 48, 200
+
+
+@contextmanager
+def collect(report: Report, subject: str | Path) -> Iterator[None]:
+    """Turn what the readers log and raise about ``subject`` into problems of the report."""
+    listener = _Listener()
+    logger = logging.getLogger("nerfkit.scenes.readers")
+    before = logger.level, logger.propagate
+    logger.addHandler(listener)
+    logger.propagate = False
+    logger.setLevel(logging.INFO)
+    error: NerfkitError | None = None
+    try:
+        yield
+    except NerfkitError as raised:
+        error = raised
+    finally:
+        logger.removeHandler(listener)
+        logger.level, logger.propagate = before
+    report.problems += _grouped(listener.bad)
+    for level, text in listener.said:
+        report.add(level, text.removeprefix(f"{subject}: "), where=subject)
+    if error is not None:
+        report.add_error(error)
+
+
+class _Listener(logging.Handler):
+    """Keeps the errors of frames that a reader skips, and what else it says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bad: list[NerfkitError] = []
+        self.said: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        errors = [value for value in (record.args or ()) if isinstance(value, NerfkitError)]
+        if errors:
+            self.bad += errors
+        # absent photos are counted from the result; loading is our own doing
+        elif record.funcName != "load_photos" and "are absent" not in str(record.msg):
+            self.said.append(("warning" if record.levelno >= logging.WARNING else "info", record.getMessage()))
+
+
+def _grouped(errors: list[NerfkitError]) -> list[Problem]:
+    """One problem for all frames that have the same fault."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for error in errors:
+        groups[error.what, _fix_of(error)].append(error.where)
+    return [
+        Problem("error", what if len(places) == 1 else f"{len(places)} photos: {what}", some(places), fix)
+        for (what, fix), places in groups.items()
+    ]
+
+
+def _fix_of(error: NerfkitError) -> str:
+    path = Path(error.where)
+    if "its intrinsics are for" in error.what and path.is_file():
+        width, height = read_header(path).size
+        if f"its intrinsics are for {height}x{width}" in error.what:
+            return (
+                "the photo is turned by 90 degrees: turn it back, or swap w and h (and cx and cy, fl_x and fl_y) "
+                "if the poses were made for it as it is"
+            )
+    return error.fix
+
+
+def check_photos(photos: PosedPhotos, path: Path, report: Report) -> None:
+    """Check photos that a reader could read, and note what they are."""
+    report.fact("kind", "posed photos", f"posed photos ({photos.format})")
+    report.fact("root", str(photos.root), "")
+    _check_files(photos, report)
+    _check_splits(photos, report)
+    _check_sizes(photos, report)
+    _check_intrinsics(photos, report)
+    _check_duplicates(photos, report)
+    with collect(report, photos.root):
+        _check_convention(photos, path, report)
+    with collect(report, photos.root):
+        _check_pixels(photos, report)
+    if photos.masks and any(photos.masks):
+        n_masks = sum(mask is not None for mask in photos.masks)
+        report.add(
+            "warning", f"{n_masks} photos have masks, which training does not use yet",
+            where=photos.root, fix="cut the masked parts out as transparent pixels (PNG with alpha)",
+        )  # fmt: skip
+    report.next_command = f"nerfkit train {shlex.quote(str(path))}"
+
+
+def _check_files(photos: PosedPhotos, report: Report) -> None:
+    absent = [file for file in photos.skipped if not _is_there(photos.root, file)]
+    n_bad = len(photos.skipped) - len(absent)
+    text = f"{len(photos)} usable" + f", {n_bad} bad" * bool(n_bad) + f", {len(absent)} absent" * bool(absent)
+    report.fact("views", len(photos), text)
+    report.fact("absent", len(absent), "")
+    if absent:
+        report.add(
+            "warning", f"{len(absent)} of {len(photos) + len(photos.skipped)} listed photos are absent: {some(absent)}",
+            where=photos.root, fix="put them there; training goes on without them",
+        )  # fmt: skip
+    twice = [file for file, count in Counter(photos.files).items() if count > 1]
+    if twice:
+        report.add("warning", f"listed more than once: {some(twice)}", where=photos.root, fix="list each photo once")
+
+
+def _is_there(root: Path, file: str) -> bool:
+    from nerfkit.scenes.readers.posed import find_photo
+
+    return find_photo(root, file) is not None
+
+
+def _check_splits(photos: PosedPhotos, report: Report) -> None:
+    counts = {name: len(views) for name, views in photos.splits.items()}
+    report.fact("splits", counts, ", ".join(f"{count} {name}" for name, count in counts.items()))
+    if counts["train"] < FEW_VIEWS:
+        report.add(
+            "warning", f"only {counts['train']} views to train on; 30 or more make a good scene",
+            where=photos.root, fix="add photos from other places, each part of the scene seen in three or more",
+        )  # fmt: skip
+    for name, use in (("val", "training reports no PSNR"), ("test", "`nerfkit eval` has nothing to compare")):
+        if not counts[name]:
+            report.add(
+                "warning", f"no view is held out as {name}: {use}",
+                where=photos.root, fix=f"list some as {name}, or no splits at all (then every 8th is held out)",
+            )  # fmt: skip
+
+
+def _check_sizes(photos: PosedPhotos, report: Report) -> None:
+    sizes = Counter(f"{camera.width}x{camera.height}" for camera in photos.cameras)
+    report.fact("sizes", dict(sizes), ", ".join(f"{n} of {size}" for size, n in sizes.most_common(4)))
+    if len(sizes) > 1:
+        usual = sizes.most_common(1)[0][0]
+        others = [f for f, c in zip(photos.files, photos.cameras, strict=True) if f"{c.width}x{c.height}" != usual]
+        report.add(
+            "warning", f"photos have {len(sizes)} sizes; {len(others)} are not {usual}: {some(others)}",
+            where=photos.root, fix="right if several cameras took them; else give all of them from one source",
+        )  # fmt: skip
+
+
+def fields_of_view(camera: Camera) -> tuple[float, float]:
+    """Horizontal and vertical angle of view in degrees, distortion left aside.
+
+    Examples
+    --------
+    >>> fields_of_view(Camera(100, 200, 50.0, 50.0, 50.0, 100.0))[0]
+    90.0
+    """
+    if camera.lens == "fisheye":
+        return math.degrees(camera.width / camera.fx), math.degrees(camera.height / camera.fy)
+    return (
+        math.degrees(2 * math.atan(camera.width / 2 / camera.fx)),
+        math.degrees(2 * math.atan(camera.height / 2 / camera.fy)),
+    )
+
+
+def _check_intrinsics(photos: PosedPhotos, report: Report) -> None:
+    first = photos.cameras[0]
+    wide, high = fields_of_view(first)
+    n_cameras = len(set(photos.cameras))
+    text = f"{wide:.1f} x {high:.1f} degrees" + f" (the first of {n_cameras} cameras)" * (n_cameras > 1)
+    report.fact("field_of_view", [round(wide, 2), round(high, 2)], text)
+    faults: dict[str, list[str]] = defaultdict(list)
+    for file, camera in zip(photos.files, photos.cameras, strict=True):
+        for fault in _intrinsic_faults(camera):
+            faults[fault].append(file)
+    fixes = {
+        "angle": "fl_x is in pixels of a photo of w x h, camera_angle_x in radians: correct them",
+        "principal": "cx and cy are in pixels of a photo of w x h: correct them, or leave them out for the middle",
+        "fl_x": "unless the photos were stretched, correct fl_y",
+    }
+    for fault, files in faults.items():
+        level = "warning" if fault.startswith("fl_x") else "error"
+        report.add(level, f"{fault} ({len(files)} photos)", where=some(files), fix=fixes[fault.split()[0]])
+
+
+def _intrinsic_faults(camera: Camera) -> list[str]:
+    faults = []
+    widest, narrowest = max(fields_of_view(camera)), min(fields_of_view(camera))
+    if (widest > FOV_RANGE[1] and camera.lens == "perspective") or narrowest < FOV_RANGE[0]:
+        wrong = widest if widest > FOV_RANGE[1] else narrowest
+        faults.append(f"angle of view of {wrong:.3g} degrees; {FOV_RANGE[0]:g} to {FOV_RANGE[1]:g} is plausible")
+    if not (0 <= camera.cx <= camera.width and 0 <= camera.cy <= camera.height):
+        faults.append(
+            f"principal point ({camera.cx:g}, {camera.cy:g}) outside the photo of {camera.width}x{camera.height}"
+        )
+    ratio = camera.fx / camera.fy
+    if max(ratio, 1 / ratio) > MAX_FOCAL_RATIO:
+        faults.append(f"fl_x is {ratio:.3g} times fl_y; pixels are square in nearly all cameras")
+    return faults
+
+
+def _check_duplicates(photos: PosedPhotos, report: Report) -> None:
+    c2w = photos.c2w.copy()
+    spread = float(np.linalg.norm(c2w[:, :3, 3] - c2w[:, :3, 3].mean(0), axis=1).max())
+    c2w[:, :3, 3] /= spread or 1.0
+    seen: dict[tuple, str] = {}
+    pairs = []
+    for file, pose in zip(photos.files, np.rint(c2w[:, :3] / SAME_POSE), strict=True):
+        twin = seen.setdefault(tuple(pose.ravel().tolist()), file)
+        if twin != file:
+            pairs.append(f"{twin} = {file}")
+    if len(pairs) == len(photos) - 1:
+        report.add(
+            "error", f"all {len(photos)} poses are the same", where=photos.root,
+            fix="the poses were not exported: make them again",
+        )  # fmt: skip
+    elif pairs:
+        report.add(
+            "warning", f"{len(pairs)} photos have the pose of another: {some(pairs)}", where=photos.root,
+            fix="right for a camera that stood still before a scene that did; else correct the poses",
+        )  # fmt: skip
+
+
+def _check_convention(photos: PosedPhotos, path: Path, report: Report) -> None:
+    """Compare the poses with the photos, or else with where cameras usually look."""
+    axes = conventions.measure_convergence(photos.c2w)
+    if axes is not None:
+        report.fact(
+            "cameras", {"front": round(axes.front, 3), "rms": round(axes.rms, 4)},
+            f"{axes.front:.0%} look towards the point where their axes meet, which they miss by {axes.rms:.1%} of its "
+            "distance",
+        )  # fmt: skip
+    agreement = conventions.match_photos(photos)
+    if agreement is not None and agreement.is_decisive:
+        shares = {name: round(share, 3) for name, share in agreement.shares.items()}
+        report.fact(
+            "photos_agree", {"matches": agreement.n_matches, "shares": shares},
+            f"{shares[conventions.EXPECTED]:.0%} of {agreement.n_matches} points matched between photos fit the poses",
+        )  # fmt: skip
+        _judge_photos(agreement, photos, path, report)
+    else:
+        _judge_axes(axes, photos, path, report)
+
+
+def _judge_photos(agreement: conventions.Agreement, photos: PosedPhotos, path: Path, report: Report) -> None:
+    best = agreement.best
+    if best is None:
+        share = max(agreement.shares.values())
+        report.add(
+            "warning",
+            f"the poses do not fit the photos: of {agreement.n_matches} points matched between photos "
+            f"at most {share:.0%} lie where any convention puts them",
+            where=photos.root,
+            fix="are photos, file names and intrinsics those that the poses were made with? If so, make the poses again",
+        )
+    elif best != conventions.EXPECTED:
+        report.add(
+            "error",
+            f"the poses follow another convention: as listed {agreement.shares[conventions.EXPECTED]:.0%} of "
+            f"{agreement.n_matches} points matched between photos fit, read as {best} {agreement.shares[best]:.0%} do",
+            where=photos.root, fix=_convention_fix(best, photos, path),
+        )  # fmt: skip
+
+
+def _judge_axes(axes: conventions.Convergence | None, photos: PosedPhotos, path: Path, report: Report) -> None:
+    guess = conventions.guess_from_axes(photos.c2w)
+    if guess not in (None, conventions.EXPECTED):
+        found = "the cameras stand in one place" if axes is None else "the cameras look away from where their axes meet"
+        report.add(
+            "error", f"{found}, and towards it when the poses are read as {guess}: the convention is probably flipped",
+            where=photos.root,
+            fix=f"{_convention_fix(guess, photos, path)}\nor train as it is if the photos were taken outwards",
+        )  # fmt: skip
+    elif axes is not None and axes.front < 0.5:
+        report.add(
+            "warning", f"{1 - axes.front:.0%} of the cameras look away from where their axes meet", where=photos.root,
+            fix="right if the photos were taken outwards, as in a room; else make the poses again",
+        )  # fmt: skip
+
+
+def _convention_fix(convention: str, photos: PosedPhotos, path: Path) -> str:
+    """A command that rewrites the json files in place."""
+    if photos.format == "colmap":
+        return "export the model again with COLMAP: its images file holds world to camera, OpenCV axes"
+    if path.is_file():
+        files = [path]
+    else:
+        names = (
+            ["transforms.json"] if photos.format == "transforms" else [f"transforms_{s}.json" for s in photos.splits]
+        )
+        files = [path / name for name in names if (path / name).is_file()]
+    matrix = "np.array(f['transform_matrix'])"
+    if convention.startswith("world to camera"):
+        matrix = f"np.linalg.inv(np.vstack(({matrix}[:3], [[0, 0, 0, 1]])))"
+    if convention.endswith("OpenCV axes"):
+        matrix += " @ np.diag([1, -1, -1, 1])"
+    code = (
+        "import json, pathlib, numpy as np; "
+        f"[(d := json.loads(p.read_text()), [f.update(transform_matrix=({matrix}).tolist()) for f in d['frames']], "
+        f"p.write_text(json.dumps(d))) for p in map(pathlib.Path, {json.dumps([str(f) for f in files])})]"
+    )
+    return "python -c " + shlex.quote(code.replace("'", '"'))
+
+
+def _check_pixels(photos: PosedPhotos, report: Report) -> None:
+    """Alpha, background and bounds, from a number of training photos at a small size."""
+    train = photos.splits["train"]
+    views = [train[i] for i in np.unique(np.linspace(0, len(train) - 1, N_LOOKED_AT).round().astype(int))]
+    loaded = load_photos(photos, views, max_side=LOOK_SIDE)
+    n_alpha = sum(image.shape[2] == 4 for image in loaded.images)
+    background = choose_background("auto", loaded.images)
+    color = "" if background.color is None else " ({:.2f}, {:.2f}, {:.2f})".format(*background.color)
+    shown = "none, the scene fills the photos" if background.color is None else background.name + color
+    report.fact("alpha", f"{n_alpha} of {len(views)}", f"{n_alpha} of {len(views)} photos looked at")
+    report.fact("background", background.name, shown)
+    if 0 < n_alpha < len(views):
+        opaque = [photos.files[i] for i, image in zip(views, loaded.images, strict=True) if image.shape[2] == 3]
+        report.add(
+            "warning", f"{n_alpha} of {len(views)} photos looked at are partly transparent, the others opaque: "
+            f"{some(opaque)}",
+            where=photos.root, fix="cut the object out of all of them or of none",
+        )  # fmt: skip
+    bounds = unbounded_scene(photos.c2w[train])
+    if background.color is not None:
+        masks = [object_mask(image, background) for image in loaded.images]
+        if not any(mask.any() for mask in masks):
+            report.add(
+                "error", "every photo shows only the background: alpha is 0, or one colour, everywhere",
+                where=photos.root, fix="look at the photos; --background black or white takes them as they are",
+            )  # fmt: skip
+        else:
+            bounds = bounded_scene(photos.c2w[views], loaded.cameras, masks)
+    report.fact("bounds", bounds.as_dict(), str(bounds))
