@@ -128,7 +128,8 @@ def read_frames(path: str | Path, n_frames: int | None = None) -> Frames:
     frames.name = path.stem if len(files) == 1 and not path.is_dir() else root.resolve().name
     frames.is_cut = len(frames) < len(files)
     shifts_file = root / SHIFTS_FILE
-    frames.shifts_file = shifts_file if len(files) > 1 and shifts_file.is_file() else None
+    is_sequence = path.is_dir() or len(files) > 1
+    frames.shifts_file = shifts_file if is_sequence and shifts_file.is_file() else None
     return frames
 
 

@@ -221,7 +221,7 @@ def _parse_header(row: tuple[int, list[str]], path: Path) -> tuple[Kind, list[st
     header = [cell.lower() for cell in row[1]]
     known = [name for name in header if name not in EXTRA_COLUMNS]
     for kind, columns in COLUMNS.items():
-        if sorted(known) == sorted(("file", *columns)) and len(set(header)) == len(header):
+        if sorted(known) == sorted(("file", *columns)):
             return kind, header
     raise NerfkitError(
         f"the header must be {_HEADERS}; found {','.join(row[1])[:200] or 'an empty file'}",

@@ -77,6 +77,7 @@ def test_shifts_csv_in_the_folder_is_reported(tmp_path):
     (tmp_path / "shifts.csv").write_text("file,dx,dy\n")
     assert read_frames(tmp_path).shifts_file == tmp_path / "shifts.csv"
     assert read_frames(tmp_path / "frame*.png").shifts_file == tmp_path / "shifts.csv"
+    assert read_frames(tmp_path / "frame1.png").shifts_file is None
 
 
 def test_natural_order_of_awkward_names():

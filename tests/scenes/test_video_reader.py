@@ -131,16 +131,18 @@ def test_first_frames_only(tmp_path):
     assert error_of(path, 6) == message
 
 
-def test_name_that_ffmpeg_could_mistake(tmp_path):
-    for name in ("http:a %d.avi", "-i.avi"):
-        path = write(tmp_path / "plain.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
-        assert len(read_video(path.rename(tmp_path / name))) == 5
+def test_chroma_is_interpolated(tmp_path):
+    pixels = burst(shape=(96, 128, 3))
+    flags = ("-sws_flags", "bicubic+full_chroma_int+accurate_rnd")
+    path = write(tmp_path / "f.mkv", pixels, "-c:v", "ffv1", "-pix_fmt", "yuv420p", *flags)
+    assert np.sqrt(np.mean((read_video(path) - pixels.astype(float)) ** 2)) < 1  # the nearest chroma: 1.5
 
 
-def test_name_that_begins_with_a_dash_in_the_working_folder(tmp_path, monkeypatch):
-    write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24").rename(tmp_path / "-y.avi")
+@pytest.mark.parametrize("name", ["http:a %d.avi", "-y.avi"])
+def test_name_that_ffmpeg_could_mistake(tmp_path, monkeypatch, name):
+    write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24").rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
-    assert len(read_video("-y.avi")) == 5
+    assert len(read_video(name)) == 5
 
 
 # --- errors ---
