@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-from photo_folders import write_transforms
+from photo_folders import save_photo, write_transforms
 from PIL import Image
 
 from nerfkit.video import VideoWriter
@@ -18,12 +18,14 @@ def write_train_run(out: Path) -> Path:
         test_filenames=["images/00.png", "images/01.png"],
         train_filenames=["images/02.png", "images/03.png"],
     )
+    for index, level in enumerate((10, 200)):
+        save_photo(out / "photos" / "images" / f"{index:02d}.png", colour=(level, level, level))
     run = out / "run"
     pictures = run / "eval" / "test"
     pictures.mkdir(parents=True)
     images = [{"file": f"images/{i:02d}.png", "psnr": 25.0 + i, "ssim": 0.9} for i in range(2)]
     for image in images:
-        Image.new("RGB", (8, 6), (180, 100, 50)).save(pictures / Path(image["file"]).name)
+        Image.new("RGB", (8, 6), (20, 20, 20)).save(pictures / Path(image["file"]).name)
     _write_json(run / "eval_test.json", {"results": {"psnr": 25.5, "ssim": 0.9, "n_images": 2}, "images": images})
     _write_json(run / "metrics.json", {"train": {"steps": 90, "seconds": 9.0, "psnr": 24.5}})
     _write_lines(run / "metrics.jsonl")

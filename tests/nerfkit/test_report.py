@@ -1,3 +1,5 @@
+import base64
+import io
 import json
 import logging
 import re
@@ -227,6 +229,12 @@ def test_large_pictures_are_scaled_down_and_compressed():
     assert nerfkit.report.media.picture_uri(noise[:50]).startswith("data:image/png;base64,")
 
 
+def level_of(image):
+    """The grey level of an image's first pixel."""
+    payload = base64.b64decode(image["src"].partition(",")[2])
+    return int(np.asarray(Image.open(io.BytesIO(payload)).convert("L"))[0, 0])
+
+
 def test_train_report_shows_the_run(tmp_path):
     run = Run(write_train_run(tmp_path))
     page = page_of(report.train_report(run))
@@ -236,6 +244,8 @@ def test_train_report_shows_the_run(tmp_path):
     assert [image["alt"].rpartition(", ")[2] for image in page.all("img")[:3]] == [
         "photo", "rendered", "5 times the absolute difference",
     ]  # fmt: skip
+    levels = [level_of(image) for image in page.all("img")]
+    assert levels == [10, 20, 50, 200, 20, 255]  # photo, rendered, five times their difference
     assert len(page.all("video")) == 1
     assert f"nerfkit render {run.folder} --path orbit --out orbit.mp4" in page.text
 
