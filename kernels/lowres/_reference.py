@@ -102,7 +102,9 @@ def descend_reference(
     # the adjoint of the valid filter: pad by what it cut off, then the mirrored taps
     padding = len(taps) - 1
     padded = torch.nn.functional.pad(residual, (padding,) * 4)
-    gradient = data_weight * filter_reference(padded, taps.flip(0)) + tv_weight * total_variation_gradient(image, epsilon)
+    gradient = data_weight * filter_reference(padded, taps.flip(0)) + tv_weight * total_variation_gradient(
+        image, epsilon
+    )
     mean.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
     square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
     step = descent.n_steps

@@ -16,6 +16,7 @@ COMMANDS = {
     "demo": ("nerfkit.cli.demo", "make a scene of our own, train it, render a video of it"),
     "train": ("nerfkit.cli.train", "train a scene from a folder of posed photos"),
     "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were kept out"),
+    "superres": ("nerfkit.cli.superres", "shifted low-resolution frames to one sharp image"),
     "render": ("nerfkit.cli.render", "a video or pictures along a camera path"),
     "doctor": ("nerfkit.cli.doctor", "what is wrong with this machine, or with a dataset, and what mends it"),
 }

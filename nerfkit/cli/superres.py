@@ -1,0 +1,243 @@
+"""``nerfkit superres``: shifted low-resolution frames to one sharp image."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.cli.options import CommonOptions, argument, option
+from nerfkit.cli.running import Console, Interrupted, device_for, use_all_cores
+from nerfkit.scenes.errors import NerfkitError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nerfkit.scenes.readers.frames import Frames
+    from nerfkit.superres.running import Source
+    from nerfkit.superres.settings import SuperresSettings
+
+__all__ = ["Options", "main"]
+
+# shortest budget that goes through all stages
+MIN_SECONDS = 1.0
+
+
+@dataclass(kw_only=True)
+class Options(CommonOptions):
+    """Options of ``nerfkit superres``."""
+
+    source: str = argument("low-res frames: a folder, a glob, a video, an npz", metavar="FRAMES")
+    out: str | None = option(
+        None, "picture to write, a PNG; its run folder is OUT without .png", flag="-o", metavar="OUT.png"
+    )
+    scale: float | None = option(None, "output pixels along a low-res pixel (default: 4)", kind=float, metavar="S")
+    output_size: str | None = option(None, "width and height of the output instead of a scale", metavar="WxH")
+    shifts: str | None = option(
+        None, "where each frame looks: file,dx,dy in low-res pixels (default: register)", metavar="FILE.csv"
+    )
+    exact_shifts: bool = option(False, "take the shifts as they are instead of refining them")
+    register: str = option("shift", "what is registered", choices=("shift",))
+    reference: str | None = option(None, "frame that the output covers (default: the first)", metavar="FILE")
+    psf: str = option("box", "how a low-res pixel weighs its surroundings", choices=("box", "gaussian"))
+    psf_width: float = option(
+        1.0, "side of the box or sigma of the Gaussian, in low-res pixels", kind=float, metavar="W"
+    )
+    frames: int | None = option(None, "use the first N frames only", kind=int, metavar="N")
+    truth: str | None = option(None, "picture of the output's size to compare with", metavar="FILE")
+    seconds: float = option(
+        60.0, "wall seconds from the end of reading, registration included", kind=float, metavar="S"
+    )
+    network: str = option("tiled", "many small networks, or a single one", choices=("tiled", "single"))
+    overwrite: bool = option(False, "replace an earlier picture and run folder")
+
+
+def main(options: Options, console: Console) -> dict[str, Any]:
+    """Run the command; returns what ``--json`` prints."""
+    output = _output(options)
+    _check_numbers(options)
+    from nerfkit.files import check_output_folder, prepare_output_folder
+    from nerfkit.scenes.readers.frames import read_frames
+
+    folder = output.with_suffix("")
+    frames = read_frames(options.source, options.frames)
+    check_output_folder(folder, overwrite=options.overwrite, keep=frames.root)
+    settings = _settings(options, frames)
+    truth = _truth(options, settings)
+    source = _source(options, frames, settings)
+    device = device_for(options.device)
+    from nerfkit.runs import Run
+    from nerfkit.superres.running import run_superres
+
+    use_all_cores()
+    for line in _describe(frames, settings, source):
+        console.say(line)
+    prepare_output_folder(folder, overwrite=options.overwrite, keep=frames.root)
+    result = run_superres(source, settings, Run(folder), output, device, truth=truth, say=console.say)
+    return _finish(result, console)
+
+
+def _output(options: Options) -> Path:
+    if options.out is None:
+        raise NerfkitError("no output given", where="nerfkit superres", fix="nerfkit superres FRAMES -o OUT.png")
+    output = Path(options.out)
+    if output.suffix.lower() != ".png":
+        raise NerfkitError("the picture is written as PNG", where=output, fix="end its name in .png")
+    if output.is_dir():
+        raise NerfkitError("is a folder; the name of a picture is wanted", where=output, fix="give another -o")
+    if output.exists() and not options.overwrite:
+        raise NerfkitError("is there already", where=output, fix="give another -o, or --overwrite to replace it")
+    return output
+
+
+def _check_numbers(options: Options) -> None:
+    from nerfkit.superres.settings import MAX_SCALE
+
+    if options.scale is not None and options.output_size is not None:
+        raise NerfkitError("give --scale or --output-size, not both", where="nerfkit superres")
+    if options.scale is not None and not 1 < options.scale <= MAX_SCALE:
+        raise NerfkitError(
+            f"must be above 1 and at most {MAX_SCALE:g}; got {options.scale:g}",
+            where="--scale",
+            fix="for example --scale 4",
+        )
+    if not 0 < options.psf_width <= 8:
+        raise NerfkitError(
+            f"must be above 0 and at most 8 low-res pixels; got {options.psf_width:g}", where="--psf-width",
+            fix="1 is the side of a pixel's own square",
+        )  # fmt: skip
+    if not MIN_SECONDS <= options.seconds < math.inf:
+        raise NerfkitError(f"must be {MIN_SECONDS:g} or more; got {options.seconds:g}", where="--seconds")
+    if options.exact_shifts and options.shifts is None:
+        raise NerfkitError(
+            "there are no shifts to take as they are", where="--exact-shifts", fix="give them: --shifts FILE.csv"
+        )
+
+
+def _settings(options: Options, frames: Frames) -> SuperresSettings:
+    from nerfkit.superres.settings import MAX_SCALE, SuperresSettings, plan_grids
+
+    width, height = frames.size
+    scale = options.scale if options.scale is not None else 4.0
+    size = round(scale * width), round(scale * height)
+    if options.output_size is not None:
+        size = _parse_size(options.output_size)
+        scale = size[0] / width
+        if not 1 < scale <= MAX_SCALE or abs(size[1] - scale * height) > max(1.0, scale / 2):
+            raise NerfkitError(
+                f"{size[0]}x{size[1]} is not the {width}x{height} pixels of the frames enlarged 1 to {MAX_SCALE:g} times "
+                "with equal sides", where="--output-size", fix=f"for example {4 * width}x{4 * height}",
+            )  # fmt: skip
+    plan_grids(scale, frames.size)
+    return SuperresSettings(
+        scale=scale, output_size=size, frame_size=frames.size, n_channels=1 if frames.images.ndim == 3 else 3,
+        bit_depth=8 if frames.bit_depth == 8 else 16, psf=options.psf, psf_width=options.psf_width,
+        exact_shifts=options.exact_shifts, network=options.network, seconds=options.seconds, seed=options.seed,
+    )  # fmt: skip
+
+
+def _parse_size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None or int(match[1]) == 0 or int(match[2]) == 0:
+        raise NerfkitError(
+            f"must be WIDTHxHEIGHT in pixels; got {text!r}", where="--output-size", fix="for example 336x336"
+        )
+    return int(match[1]), int(match[2])
+
+
+def _truth(options: Options, settings: SuperresSettings) -> NDArray[np.float32] | None:
+    if options.truth is None:
+        return None
+    from nerfkit.scenes.readers.frames import read_frames
+
+    truth = read_frames(options.truth)
+    if len(truth) != 1 or truth.size != settings.output_size:
+        seen = f"{len(truth)} pictures" if len(truth) != 1 else "{}x{} pixels".format(*truth.size)
+        wanted = "{}x{}".format(*settings.output_size)
+        raise NerfkitError(
+            f"the truth has {seen}, the output {wanted}; they must have the same size", where=options.truth,
+            fix="give a picture of that size, or another --scale",
+        )  # fmt: skip
+    return truth.images[0]
+
+
+def _source(options: Options, frames: Frames, settings: SuperresSettings) -> Source:
+    import numpy as np
+
+    from nerfkit.superres.running import Source
+
+    reference = 0 if options.reference is None else _reference(options.reference, frames)
+    source = Source(
+        frames.images, frames.files, Path(options.source), reference=reference, icc_profile=frames.icc_profile
+    )
+    if options.shifts is None:
+        return source
+    from dataclasses import replace
+
+    from nerfkit.scenes.readers.shifts import read_shifts
+    from nerfkit.superres.registration import check_given_shifts
+
+    given = read_shifts(options.shifts, frames)
+    if given.kind == "shift":
+        values = given.values - given.values[reference] if options.reference is not None else given.values
+        if len(frames) > 1 and not options.exact_shifts:
+            grey = frames.images if frames.images.ndim == 3 else frames.images.mean(-1)
+            check_given_shifts(values, grey, settings.scale, options.shifts)
+        return replace(source, shifts=values)
+    matrices = np.tile(np.eye(3), (len(frames), 1, 1))
+    matrices[:, : given.values.shape[1]] = given.values
+    if options.reference is not None:
+        matrices = np.linalg.inv(matrices[reference]) @ matrices
+    return replace(source, transforms=matrices)
+
+
+def _reference(name: str, frames: Frames) -> int:
+    names = [name, Path(name).name]
+    found = [index for index, file in enumerate(frames.files) if file in names or Path(file).name == Path(name).name]
+    if len(found) != 1:
+        some = ", ".join(frames.files[:3])
+        raise NerfkitError(
+            f"{name!r} is {'none' if not found else 'more than one'} of the {len(frames)} frames ({some}, ...)",
+            where="--reference", fix="give a frame's name relative to the frames' folder",
+        )  # fmt: skip
+    return found[0]
+
+
+def _describe(frames: Frames, settings: SuperresSettings, source: Source) -> list[str]:
+    """What was found, and what the frames cannot give."""
+    kind = "grey" if settings.n_channels == 1 else "colour"
+    width, height = settings.output_size
+    lines = [
+        f"{frames.name}: {len(frames)} {kind} frames of {frames.size[0]} x {frames.size[1]}, {frames.bit_depth} bits",
+        f"output: {width} x {height} ({settings.scale:.3g}x), {settings.psf} footprint of {settings.psf_width:g} low-res pixels",
+    ]
+    if len(frames) == 1:
+        lines.append(
+            "one frame: it is sharpened and enlarged; detail finer than its pixels is not in it and is not recovered"
+        )
+    elif source.shifts is None and source.transforms is None and frames.shifts_file is not None:
+        lines.append(f"{frames.shifts_file} is not used; give it with --shifts, or let the frames be registered as now")
+    return lines
+
+
+def _finish(result: dict[str, Any], console: Console) -> dict[str, Any]:
+    is_interrupted = result.pop("interrupted")
+    dropped = [row["file"] for row in result["registered"] if not row["used"]]
+    if dropped:
+        shown = ", ".join(dropped[:8]) + (", ..." if len(dropped) > 8 else "")
+        console.say(f"left out {len(dropped)} of {len(result['registered'])} frames that show something else: {shown}")
+    if is_interrupted:
+        console.say(f"stopped; what there was is in {result['output']}")
+        raise Interrupted(result)
+    figures = {
+        "kept-out pixels": result["holdout_psnr"],
+        "PSNR": result.get("psnr"),
+        "interior": result.get("psnr_interior"),
+    }
+    text = ", ".join(f"{name} {value:.2f} dB" for name, value in figures.items() if value is not None)
+    console.say(f"{result['output']}: {text} ({result['seconds']:.0f} s)")
+    console.say(f"next: nerfkit render {result['run']} --size WxH --out FILE.png")
+    return result

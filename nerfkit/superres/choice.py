@@ -1,0 +1,211 @@
+"""How smooth the image is and which values it takes, chosen by how well pixels that were kept out are predicted."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
+
+from .grid_solve import COLD_RATE, Deadline, Prior, solve
+
+__all__ = ["HOLDOUT_SHARE", "Choice", "RangePercentiles", "Trials", "choose_prior"]
+
+logger = logging.getLogger(__name__)
+
+# share of the low-res pixels that are kept out of a fit and predicted
+HOLDOUT_SHARE = 0.1
+# steps of the first solution, of the one that the error is estimated from, and of each candidate
+FIRST_STEPS, NOISE_STEPS, TRIAL_STEPS = 100, 150, 100
+# the prior that everything starts from, and the weights that are tried
+START = Prior(tv_weight=0.5, sigma=0.02)
+WEIGHTS = (0.01, 40.0)
+# median absolute deviation to standard deviation of a normal distribution
+MAD_TO_SIGMA = 1.4826
+# 8-bit frames without noise still have the error of rounding
+MIN_SIGMA = 5e-4
+# percentiles of the low-res values at which the upper end of the range is tried, from above
+UPPER_PERCENTILES = (99.9, 99.0, 97.0, 94.0, 90.0, 80.0, 70.0)
+LOWER_PERCENTILE, LOWER_STEP, N_LOWER_STEPS = 0.5, 0.03, 3
+
+
+@dataclass(frozen=True)
+class RangePercentiles:
+    """Where the chosen range lies among the values of the image (low) and of its low-res pixels (high)."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The prior that predicts best what was kept out, the image that it gave, and its error there."""
+
+    prior: Prior
+    image: Tensor
+    mse: float
+
+
+class Trials:
+    """Solutions without the kept-out pixels, each judged by them.
+
+    Parameters
+    ----------
+    frames : LowresFrames
+        What was measured.
+    grid : Grid
+        Where it is solved.
+    weights : Tensor, shape (n_frames, h, w)
+        Weight of each pixel; those of weight 0 neither fit nor judge.
+    generator : torch.Generator
+        Draws the pixels that are kept out.
+    """
+
+    def __init__(self, frames: LowresFrames, grid: Grid, weights: Tensor, generator: torch.Generator) -> None:
+        self.frames, self.grid = frames, grid
+        is_out = (torch.rand(weights.shape, generator=generator) < HOLDOUT_SHARE).to(weights.device)
+        self.is_out = is_out & (weights > 0)
+        self.weights = weights * ~self.is_out
+        self.equations = frames.equations(grid, self.weights)
+        self.n_trials = 0
+
+    def errors(self, image: Tensor, chosen: Tensor) -> Tensor:
+        """Errors of the pixels where ``chosen`` [n_frames, h, w] holds and that the grid covers."""
+        samples, is_known = self.frames.predict(self.grid, image)
+        return (samples.values - self.frames.frames)[chosen & is_known]
+
+    def image(self, start: Tensor, prior: Prior, n_steps: int, learning_rate: float = 0.02) -> Tensor:
+        """A solution from ``start``."""
+        return solve(self.equations, start, self.frames.psf, self.grid, prior, n_steps, learning_rate=learning_rate)
+
+    def judge(self, image: Tensor) -> float:
+        """Mean squared error of the kept-out pixels."""
+        return float(self.errors(image, self.is_out).square().mean())
+
+    def seen(self, image: Tensor) -> Tensor:
+        """What the used low-res pixels would be of ``image``."""
+        samples, is_known = self.frames.predict(self.grid, image)
+        return samples.values[is_known & (self.weights > 0)]
+
+    def range_at(self, image: Tensor, percentiles: RangePercentiles) -> tuple[float, float]:
+        """The range at percentiles of ``image`` and of its low-res pixels."""
+        low, high = _percentile(image, percentiles.low), _percentile(self.seen(image), percentiles.high)
+        return low, max(high, low + LOWER_STEP)
+
+    def attempt(self, prior: Prior, start: Tensor) -> Choice:
+        """Solve with ``prior`` from ``start`` and judge."""
+        image = self.image(start, prior, TRIAL_STEPS)
+        self.n_trials += 1
+        return Choice(prior, image, self.judge(image))
+
+
+def choose_prior(trials: Trials, start: Tensor, deadline: Deadline) -> tuple[Choice, RangePercentiles | None]:
+    """Noise, weight of the total variation and range of values, in this order.
+
+    Parameters
+    ----------
+    trials : Trials
+        The judge.
+    start : Tensor, shape grid.shape
+        A first image.
+    deadline : Deadline
+        No candidate is begun after it.
+
+    Returns
+    -------
+    choice : Choice
+        The best.
+    percentiles : RangePercentiles or None
+        Where its range lies, for other channels; None when no range predicts better than all values.
+    """
+    image = trials.image(start, START, FIRST_STEPS, COLD_RATE)
+    errors = trials.errors(image, trials.weights > 0)
+    sigma = max(float(errors.square().mean().sqrt()), MIN_SIGMA)
+    image = trials.image(image, replace(START, sigma=sigma), NOISE_STEPS)
+    errors = trials.errors(image, trials.weights > 0)
+    prior = replace(START, sigma=max(MAD_TO_SIGMA * float(errors.abs().median()), MIN_SIGMA))
+    choice = _search_weight(trials, trials.attempt(prior, image), deadline)
+    choice, percentiles = _search_range(trials, choice, deadline)
+    if percentiles is not None and deadline.left > 0:
+        found = _search_weight(trials, choice, deadline)
+        choice = found if found.mse <= choice.mse else choice
+    logger.info(
+        "error of a pixel %.4f, weight of the total variation %.3g, range %s (%d trials)", choice.prior.sigma,
+        choice.prior.tv_weight, choice.prior.bounds and "{:.3f} to {:.3f}".format(*choice.prior.bounds), trials.n_trials,
+    )  # fmt: skip
+    return choice, percentiles
+
+
+def _search_weight(trials: Trials, first: Choice, deadline: Deadline) -> Choice:
+    """Halve and double the weight while that helps, then the lowest point of a parabola through the best three."""
+    found = {0: first}
+
+    def best() -> int:
+        return min(found, key=lambda octave: found[octave].mse)
+
+    for direction in (-1, 1):
+        while deadline.left > 0:
+            octave = best() + direction
+            prior = replace(first.prior, tv_weight=first.prior.tv_weight * 2.0**octave)
+            if octave in found or not WEIGHTS[0] < prior.tv_weight < WEIGHTS[1]:
+                break
+            found[octave] = trials.attempt(prior, found[best()].image)
+            if best() != octave:
+                break
+        if best() != 0:
+            break
+    octave = best()
+    if octave - 1 in found and octave + 1 in found:
+        below, here, above = (found[octave + offset].mse for offset in (-1, 0, 1))
+        offset = 0.5 * (below - above) / (below - 2 * here + above + 1e-30)
+        prior = found[octave].prior.scaled(2 ** max(-0.5, min(0.5, offset)))
+        return replace(found[octave], prior=prior)
+    return found[octave]
+
+
+def _search_range(trials: Trials, free: Choice, deadline: Deadline) -> tuple[Choice, RangePercentiles | None]:
+    """Lower the upper end of the range from the greatest low-res value, then raise the lower end, while that helps."""
+    # an image of few values reaches the brightest one over whole low-res pixels, so those say what it may be
+    seen = trials.seen(free.image)
+    low = _percentile(free.image.flatten(), LOWER_PERCENTILE)
+    best, high_percentile = free, math.nan
+    for percentile in UPPER_PERCENTILES:
+        high = _percentile(seen, percentile)
+        if deadline.left <= 0 or not low < high:
+            break
+        factors = (1.0, 0.6) if best is free else (1.0,)
+        bounds = (low, high)
+        tried = [trials.attempt(replace(best.prior.scaled(factor), bounds=bounds), best.image) for factor in factors]
+        nearest = min(tried, key=lambda choice: choice.mse)
+        if nearest.mse >= best.mse:
+            break
+        best, high_percentile = nearest, percentile
+    if best is free:
+        return free, None
+    for direction in (1, -1):
+        is_moved = False
+        for _ in range(N_LOWER_STEPS):
+            assert best.prior.bounds is not None
+            low, high = best.prior.bounds
+            if deadline.left <= 0 or not low + direction * LOWER_STEP < high:
+                break
+            prior = replace(best.prior, bounds=(low + direction * LOWER_STEP, high))
+            tried = trials.attempt(prior, best.image)
+            if tried.mse >= best.mse:
+                break
+            best, is_moved = tried, True
+        if is_moved:
+            break
+    assert best.prior.bounds is not None
+    low_percentile = float((free.image < best.prior.bounds[0]).float().mean()) * 100
+    return best, RangePercentiles(low_percentile, high_percentile)
+
+
+def _percentile(values: Tensor, percent: float) -> float:
+    """Percentile of any number of values (torch.quantile stops at 16 million)."""
+    ordered = values.flatten().sort().values
+    return float(ordered[min(int(percent / 100 * len(ordered)), len(ordered) - 1)])

@@ -1,0 +1,302 @@
+"""From frames to an image in a network, within a budget of wall seconds: register, choose, solve, fit."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate
+
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+
+from .choice import Choice, RangePercentiles, Trials, choose_prior
+from .grid_solve import COLD_RATE, Deadline, Prior, solve
+from .registration import Registered, find_outliers, phase_correlation, refine, spread
+from .settings import Plan, SuperresSettings, plan_grids
+
+__all__ = ["Reconstruction", "reconstruct"]
+
+logger = logging.getLogger(__name__)
+
+# shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
+REGISTERED_AT, CHOSEN_AT, REFINED_AT, SOLVED_AT = 0.25, 0.42, 0.5, 0.58
+# low-res pixels of a side of the window that registration and choice look at in large frames
+WINDOW = 128
+# cells along a low-res pixel on which registration begins: coarse, quick, and with a wide reach
+COARSE_CELLS = 4
+# rounds and steps of a registration from phase correlation, and of shifts that are nearly right
+FROM_SCRATCH, FROM_GIVEN = ((40, 30), (15, 40)), ((12, 30), (6, 40))
+LAST_ROUNDS, FINAL_STEPS, REFINED_STEPS = (12, 40), 400, 120
+# refined shifts must predict the kept-out pixels this much better than given ones to take their place
+BETTER = 0.98
+# weights of red, green and blue in luminance (ITU-R BT.709)
+LUMINANCE = (0.2126, 0.7152, 0.0722)
+
+
+@dataclass
+class Reconstruction:
+    """What is known so far; complete when ``is_complete``."""
+
+    # [n_frames, 2] (dx, dy) in low-res pixels
+    shifts: Tensor
+    # [n_frames] 1 for frames that were used, 0 for outliers; root mean squared error of each
+    weights: Tensor
+    residuals: Tensor
+    # [n_channels, rows, cols] on ``cells`` cells a low-res pixel, the reference frame alone
+    image: Tensor | None = None
+    cells: int = 0
+    # [n_channels, 2] range of the values
+    bounds: Tensor | None = None
+    # mean squared error of the low-res pixels that were kept out
+    holdout_mse: float | None = None
+    is_complete: bool = False
+
+
+def luminance(images: Tensor) -> Tensor:
+    """Grey frames [n, h, w] of frames [n, h, w] or [n, h, w, 3]."""
+    return images if images.ndim == 3 else (images * images.new_tensor(LUMINANCE)).sum(-1)
+
+
+def reconstruct(
+    images: NDArray[np.float32], settings: SuperresSettings, deadline: Deadline, *,
+    shifts: NDArray[np.float64] | None = None, transforms: NDArray[np.float64] | None = None, reference: int = 0,
+    device: str = "cpu", say: Callable[[str], None] = lambda text: None,
+    found: Callable[[Reconstruction], None] = lambda state: None,
+) -> Reconstruction:  # fmt: skip
+    """Solve for the image on a grid.
+
+    Parameters
+    ----------
+    images : ndarray, shape (n_frames, h, w) or (n_frames, h, w, 3)
+        Frames in [0, 1].
+    settings : SuperresSettings
+        Scale, footprint, seed, and whether the shifts are exact.
+    deadline : Deadline
+        End of the whole budget; the networks' share of it is left over.
+    shifts : ndarray, shape (n_frames, 2), optional
+        Known (dx, dy) in low-res pixels; None: the frames are registered.
+    transforms : ndarray, shape (n_frames, 3, 3), optional
+        Homographies from frame to reference pixels instead; the shifts are refined on top.
+    reference : int
+        Frame that stands still.
+    device : str
+        Where to compute.
+    say : callable
+        Called with a line for a person at each stage.
+    found : callable
+        Called with the state whenever it holds a better image, so that a caller who is interrupted has the last one.
+    """
+    work = _Work(images, settings, deadline, shifts, transforms, reference, device, say, found)
+    work.register(is_given=shifts is not None or transforms is not None)
+    work.choose()
+    work.finish()
+    return work.state
+
+
+class _Work:
+    """The steps of a reconstruction, which share the frames, the plan and the clock."""
+
+    def __init__(
+        self, images: NDArray[np.float32], settings: SuperresSettings, deadline: Deadline,
+        shifts: NDArray[np.float64] | None, transforms: NDArray[np.float64] | None, reference: int, device: str,
+        say: Callable[[str], None], found: Callable[[Reconstruction], None],
+    ) -> None:  # fmt: skip
+        self.settings, self.deadline, self.reference = settings, deadline, reference
+        self.say, self.found = say, found
+        self.budget = max(deadline.left, 1e-3)
+        everything = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).to(device)
+        self.channels = [everything] if everything.ndim == 3 else [part.contiguous() for part in everything.unbind(-1)]
+        n = len(everything)
+        start = (
+            torch.zeros(n, 2, dtype=torch.float64) if shifts is None else torch.as_tensor(shifts, dtype=torch.float64)
+        )
+        matrices = None if transforms is None else torch.as_tensor(transforms, dtype=torch.float64)
+        psf = Psf(settings.psf, settings.psf_width)
+        self.frames = LowresFrames(luminance(everything), start, psf, matrices)
+        self.plan: Plan = plan_grids(settings.scale, (everything.shape[2], everything.shape[1]))
+        self.window, self.corner = _busiest_window(self.frames, reference)
+        ones = torch.ones(n, device=device)
+        self.state = Reconstruction(start, ones, torch.zeros_like(ones))
+        self.choice: Choice | None = None
+        self.percentiles: RangePercentiles | None = None
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.is_estimated = False
+
+    def until(self, share: float) -> Deadline:
+        """The moment at which ``share`` of the budget is used up."""
+        return Deadline(self.deadline.at - self.budget * (1 - share))
+
+    def register(self, *, is_given: bool) -> None:
+        """Find or improve the shifts, and which frames belong to the scene."""
+        if len(self.frames) == 1:
+            return
+        if not is_given:
+            self.say("registering: phase correlation")
+            start = phase_correlation(self.frames.frames.cpu().numpy(), self.reference)
+            self._move(torch.from_numpy(start))
+        first = find_outliers(self.window, self.window.grid(COARSE_CELLS))
+        self._keep(first)
+        if is_given and self.settings.exact_shifts:
+            return
+        refined = self._refine_from(first, FROM_GIVEN if is_given else FROM_SCRATCH)
+        if is_given and not self._is_better(refined, first):
+            self.say("registering: refined shifts predict no better than the given ones, which are kept")
+            return
+        self.is_estimated = True
+        self._move(refined.shifts)
+        self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
+
+    def _refine_from(self, start: Registered, rounds: tuple[tuple[int, int], tuple[int, int]]) -> Registered:
+        middle, end = self.until(REGISTERED_AT / 2), self.until(REGISTERED_AT)
+        self.say(f"registering: {len(self.frames)} frames against the image, coarse")
+        coarse = refine(
+            self.window.moved(start.shifts), self.window.grid(COARSE_CELLS), n_rounds=rounds[0][0], n_steps=rounds[0][1],
+            tv_weights=(8, 1), deadline=middle, reference=self.reference,
+        )  # fmt: skip
+        self.say("registering: fine")
+        frames = self.window.moved(coarse.shifts)
+        grid = frames.grid(self.plan.trial)
+        assert coarse.image is not None
+        image = interpolate(coarse.image[None, None], grid.shape, mode="bilinear")[0, 0]
+        begin = Registered(coarse.shifts, coarse.weights, coarse.residuals, image)
+        return refine(
+            frames, grid, n_rounds=rounds[1][0], n_steps=rounds[1][1], tv_weights=(4, 1), deadline=end,
+            reference=self.reference, start=begin,
+        )  # fmt: skip
+
+    def _is_better(self, refined: Registered, given: Registered) -> bool:
+        """Whether refined shifts predict kept-out pixels better than the given ones, the prior and the pixels alike."""
+        errors = []
+        for found in (refined, given):
+            frames = self.window.moved(found.shifts)
+            grid = frames.grid(self.plan.trial)
+            generator = torch.Generator().manual_seed(self.settings.seed)
+            trials = Trials(frames, grid, spread(given.weights * refined.weights, frames), generator)
+            image = trials.image(grid.enlarge(frames.frames[self.reference]), Prior(0.5, 0.015), 120, COLD_RATE)
+            errors.append(trials.judge(image))
+        logger.debug("kept-out error with refined and with given shifts: %.3g, %.3g", *errors)
+        return errors[0] < BETTER * errors[1]
+
+    def _move(self, shifts: Tensor) -> None:
+        self.frames, self.window = self.frames.moved(shifts), self.window.moved(shifts)
+        self.state.shifts = shifts
+
+    def _keep(self, registered: Registered) -> None:
+        self.state.weights, self.state.residuals = registered.weights, registered.residuals
+
+    def choose(self) -> None:
+        """Choose the prior, and move the frames once more under it when their shifts were estimated."""
+        self.say("choosing the weight of the prior and the range of values from kept-out pixels")
+        grid = self.window.grid(self.plan.trial)
+        trials = Trials(self.window, grid, spread(self.state.weights, self.window), self.generator)
+        start = grid.enlarge(self.window.frames[self.reference])
+        self.choice, self.percentiles = choose_prior(trials, start, self.until(CHOSEN_AT))
+        self.state.holdout_mse = self.choice.mse
+        self._show([self.choice.image], grid)
+        if not self.is_estimated:
+            return
+        self.say("registering: with the chosen prior")
+        prior = self.choice.prior
+        begin = Registered(self.window.shifts, self.state.weights, self.state.residuals, self.choice.image)
+        last = refine(
+            self.window, grid, n_rounds=LAST_ROUNDS[0], n_steps=LAST_ROUNDS[1],
+            tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(REFINED_AT), reference=self.reference,
+            start=begin, bounds=prior.bounds,
+        )  # fmt: skip
+        self._move(last.shifts)
+        self._keep(last)
+
+    def finish(self) -> None:
+        """Solve with all pixels, channel by channel, on the grid of the output."""
+        self.say(f"solving {self.plan.final} x {self.plan.final} cells a low-res pixel")
+        images, bounds = [], []
+        for index, values in enumerate(self.channels):
+            part = 1 / (len(self.channels) - index)
+            image, prior = self._solve_channel(values, self.until(SOLVED_AT).share(part))
+            images.append(image)
+            bounds.append(prior.bounds or _spanned(image))
+        grid = self.frames.grid(self.plan.final)
+        self._show(images, grid)
+        self.state.bounds = torch.tensor(bounds)
+        self.state.is_complete = True
+
+    def _solve_channel(self, values: Tensor, deadline: Deadline) -> tuple[Tensor, Prior]:
+        assert self.choice is not None
+        frames, prior = self.frames.with_values(values), self.choice.prior
+        if len(self.channels) > 1:
+            prior = self._channel_prior(values)
+        weights = spread(self.state.weights, frames)
+        grid = frames.grid(self.plan.trial)
+        is_known = len(self.channels) == 1 and self.choice.image.shape == grid.shape
+        start = self.choice.image if is_known else grid.enlarge(values[self.reference])
+        needs_more = self.plan.final != self.plan.trial
+        image = solve(
+            frames.equations(grid, weights), start, frames.psf, grid, prior, FINAL_STEPS, learning_rate=COLD_RATE,
+            deadline=deadline.share(0.4) if needs_more else deadline,
+        )  # fmt: skip
+        if not needs_more:
+            return image, prior
+        fine = frames.grid(self.plan.final)
+        start = interpolate(image[None, None], fine.shape, mode="bilinear")[0, 0]
+        image = solve(
+            frames.equations(fine, weights), start, frames.psf, fine, prior.scaled(grid.cells / fine.cells), REFINED_STEPS,
+            learning_rate=0.01, deadline=deadline,
+        )  # fmt: skip
+        return image, prior
+
+    def _channel_prior(self, values: Tensor) -> Prior:
+        """The prior for a channel: the weight of luminance, the range at the same percentiles if it predicts better."""
+        assert self.choice is not None
+        free = replace(self.choice.prior, bounds=None)
+        if self.percentiles is None:
+            return free
+        top, left = self.corner
+        height, width = self.window.frames.shape[1:]
+        frames = self.window.with_values(values[:, top : top + height, left : left + width].contiguous())
+        grid = frames.grid(self.plan.trial)
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        trials = Trials(frames, grid, spread(self.state.weights, frames), generator)
+        first = trials.attempt(free, grid.enlarge(frames.frames[self.reference]))
+        bounds = trials.range_at(first.image, self.percentiles)
+        bounded = trials.attempt(replace(free, bounds=bounds), first.image)
+        again = trials.attempt(free, first.image)
+        return bounded.prior if bounded.mse < again.mse else free
+
+    def _show(self, images: list[Tensor], grid: Grid) -> None:
+        """Hand a better image to the caller, where it covers the whole frame."""
+        if (grid.height, grid.width) != self.frames.frames.shape[1:]:
+            return
+        image = torch.stack([grid.crop(image) for image in images])
+        cells = grid.cells
+        if cells % self.plan.fit == 0 and cells > self.plan.fit:
+            image, cells = avg_pool2d(image, cells // self.plan.fit), self.plan.fit
+        self.state.image, self.state.cells = image, cells
+        self.found(self.state)
+
+
+def _spanned(image: Tensor) -> tuple[float, float]:
+    """A range that holds all values of an image with some room, so that a logistic function can reach them."""
+    low, high = float(image.min()), float(image.max())
+    room = 0.02 * (high - low) + 1e-3
+    return low - room, high + room
+
+
+def _busiest_window(frames: LowresFrames, reference: int) -> tuple[LowresFrames, tuple[int, int]]:
+    """The part of at most 128 x 128 pixels whose values vary most in the reference frame, and its corner."""
+    height, width = frames.frames.shape[1:]
+    size = min(height, WINDOW), min(width, WINDOW)
+    if size == (height, width):
+        return frames, (0, 0)
+    frame = frames.frames[reference]
+    energy = torch.zeros_like(frame)
+    energy[1:] += frame.diff(dim=0).square()
+    energy[:, 1:] += frame.diff(dim=1).square()
+    step = max(1, WINDOW // 8)
+    sums = avg_pool2d(energy[None, None], size, stride=step)[0, 0]
+    top, left = (int(part) * step for part in divmod(int(sums.argmax()), sums.shape[1]))
+    return frames.window(top, left, *size), (top, left)

@@ -1,0 +1,307 @@
+"""Where each frame looks: phase correlation first, then Gauss-Newton steps together with the image."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
+
+from .grid_solve import COLD_RATE, Deadline, Prior, solve
+
+__all__ = [
+    "Registered",
+    "check_given_shifts",
+    "find_outliers",
+    "phase_correlation",
+    "refine",
+    "spread",
+    "supported_scale",
+]
+
+logger = logging.getLogger(__name__)
+
+# positions that the sub-pixel peak of a phase correlation is looked for at, per low-res pixel
+UPSAMPLING = 100
+# an outlier's residual is this many times the median of all frames
+OUTLIER_FACTOR = 1.5
+# low-res pixels at a frame's border that Gauss-Newton leaves out: what they see is known worst
+BORDER = 2
+# most low-res pixels that one Gauss-Newton step may move a frame
+MAX_MOVE = 0.25
+# shifts that are this far off, rms in low-res pixels, are not what the frames show
+WRONG_RMS = 0.35
+
+
+@dataclass(frozen=True)
+class Registered:
+    """Shifts [n_frames, 2] (dx, dy) in low-res pixels, the weight 0 or 1 of each frame, and each one's residual."""
+
+    shifts: Tensor
+    weights: Tensor
+    residuals: Tensor
+    image: Tensor | None = None
+
+
+def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArray[np.float64]:
+    """Shift of each frame against a reference from the peak of their cross-correlation.
+
+    Parameters
+    ----------
+    frames : ndarray, shape (n_frames, h, w)
+        Grey frames.
+    reference : int
+        Which one stands still.
+
+    Returns
+    -------
+    shifts : ndarray, shape (n_frames, 2)
+        (dx, dy) in low-res pixels: pixel (i, j) of the frame looks at (j + dx, i + dy) of the reference.
+
+    Notes
+    -----
+    The peak is found on whole pixels by FFT, then to 1/100 pixel by an upsampled discrete Fourier transform round it
+    (Guizar-Sicairos et al., Optics Letters 33, 2008). Shifts are below half of the frame's sides.
+    """
+    frames = np.asarray(frames, dtype=np.float64)
+    frames = frames - frames.mean(axis=(1, 2), keepdims=True)
+    h, w = frames.shape[1:]
+    spectra = np.fft.fft2(frames)
+    shifts = np.zeros((len(frames), 2))
+    for index, spectrum in enumerate(spectra):
+        if index == reference:
+            continue
+        # the peak lies at s where frame(x) = reference(x + s)
+        product = spectra[reference] * spectrum.conj()
+        peak = np.unravel_index(np.argmax(np.fft.ifft2(product).real), (h, w))
+        row, col = (p - n if p > n // 2 else p for p, n in zip(peak, (h, w), strict=True))
+        # coarse to fine: to a tenth within a pixel and a half, then to a hundredth within a tenth
+        for step, reach in ((0.1, 1.5), (1 / UPSAMPLING, 0.12)):
+            row, col = _peak_near(product, float(row), float(col), step, reach)
+        shifts[index] = col, row
+    return shifts
+
+
+def _peak_near(product: NDArray, row: float, col: float, step: float, reach: float) -> tuple[float, float]:
+    """Position of the greatest correlation within ``reach`` of (row, col), on a lattice of ``step``."""
+    h, w = product.shape
+    offsets = np.arange(-round(reach / step), round(reach / step) + 1) * step
+    rows, cols = row + offsets, col + offsets
+    down = np.exp(2j * np.pi * rows[:, None] * np.fft.fftfreq(h)[None])
+    across = np.exp(2j * np.pi * np.fft.fftfreq(w)[:, None] * cols[None])
+    i, j = np.unravel_index(np.argmax((down @ product @ across).real), (len(rows), len(cols)))
+    return float(rows[i]), float(cols[j])
+
+
+def check_given_shifts(given: NDArray[np.float64], frames: NDArray[np.floating], scale: float, where: str) -> None:
+    """Compare shifts with what the frames show, and name the mistake if another sign, order or unit fits far better.
+
+    Raises
+    ------
+    NerfkitError
+        The shifts contradict the frames in one of the usual ways.
+    """
+    seen = phase_correlation(frames)
+    seen = seen - np.median(seen, axis=0)
+
+    def distance(shifts: NDArray[np.float64]) -> float:
+        # the median withstands frames of something else
+        shifts = shifts - np.median(shifts, axis=0)
+        return float(np.sqrt(np.median(np.square(shifts - seen).sum(axis=1))))
+
+    as_given = distance(given)
+    if as_given < WRONG_RMS:
+        return
+    dx, dy = given[:, 0], given[:, 1]
+    orders = {"dx and dy as they are": (dx, dy), "dx and dy exchanged": (dy, dx)}
+    signs = {
+        "": (1, 1),
+        "both signs changed": (-1, -1),
+        "the sign of dx changed": (-1, 1),
+        "the sign of dy changed": (1, -1),
+    }
+    units = {"": 1.0, f"divided by {scale:g} (they seem to be in pixels of the output)": 1 / scale}
+    found: dict[str, float] = {}
+    for (order, pair), (sign, factors), (unit, factor) in itertools.product(
+        orders.items(), signs.items(), units.items()
+    ):
+        name = ", ".join(part for part in (order, sign, unit) if part)
+        found[name] = distance(np.stack([pair[0] * factors[0], pair[1] * factors[1]], axis=1) * factor)
+    best = min(found, key=lambda name: found[name])
+    if found[best] < min(WRONG_RMS, as_given / 3):
+        raise NerfkitError(
+            f"the shifts are {as_given:.2f} low-res pixels away from what the frames show; with {best} it is {found[best]:.2f}",
+            where=where,
+            fix="correct the file (pixel (i, j) of a frame looks at (j + 0.5 + dx, i + 0.5 + dy) of the reference), "
+            "or leave --shifts out",
+        )
+    logger.warning(
+        "%s: the shifts are %.2f low-res pixels away from what the frames seem to show; if the result has ghosts, "
+        "leave --shifts out", where, as_given,
+    )  # fmt: skip
+
+
+def frame_residuals(frames: LowresFrames, grid: Grid, image: Tensor) -> Tensor:
+    """Root mean squared error of each frame [n_frames], over the pixels that the grid covers."""
+    samples, is_known = frames.predict(grid, image)
+    squares = (samples.values - frames.frames).square() * is_known
+    return (squares.sum((1, 2)) / is_known.sum((1, 2)).clamp(min=1)).sqrt()
+
+
+def inlier_weights(residuals: Tensor) -> Tensor:
+    """1 for frames whose residual is like the others', 0 for the rest."""
+    return (residuals < OUTLIER_FACTOR * residuals.median().clamp(min=1e-4)).float()
+
+
+def find_outliers(
+    frames: LowresFrames, grid: Grid, n_steps: tuple[int, int] = (100, 80), n_rounds: int = 3
+) -> Registered:
+    """Solve, leave out frames that stay unlike the image, and solve again.
+
+    Parameters
+    ----------
+    frames : LowresFrames
+        With shifts that are trusted.
+    grid : Grid
+        A coarse grid is enough.
+    n_steps : (int, int)
+        Steps of the first solution and of each round.
+    n_rounds : int
+        Times that frames are judged.
+    """
+    prior = Prior(tv_weight=0.5, sigma=0.02)
+    weights = torch.ones(len(frames), device=frames.frames.device)
+    image = solve(
+        frames.equations(grid),
+        grid.enlarge(typical_frame(frames)),
+        frames.psf,
+        grid,
+        prior,
+        n_steps[0],
+        learning_rate=COLD_RATE,
+    )
+    for _ in range(n_rounds if len(frames) > 2 else 0):
+        weights = inlier_weights(frame_residuals(frames, grid, image))
+        equations = frames.equations(grid, spread(weights, frames))
+        image = solve(equations, image, frames.psf, grid, prior, n_steps[1])
+    return Registered(frames.shifts, weights, frame_residuals(frames, grid, image), image)
+
+
+def typical_frame(frames: LowresFrames) -> Tensor:
+    """The frame to start from: the first."""
+    return frames.frames[0]
+
+
+def spread(weights: Tensor, frames: LowresFrames) -> Tensor:
+    """A weight for each pixel [n_frames, h, w] from one for each frame."""
+    return weights[:, None, None].expand_as(frames.frames).contiguous()
+
+
+def refine(
+    frames: LowresFrames, grid: Grid, *, n_rounds: int, n_steps: int, tv_weights: tuple[float, float], deadline: Deadline,
+    reference: int = 0, start: Registered | None = None, bounds: tuple[float, float] | None = None,
+) -> Registered:  # fmt: skip
+    """Improve image and shifts in turn, with a prior that is strong at first and relaxes.
+
+    A weak prior would let the image explain wrong shifts by detail that is not there, and the shifts stay where they are.
+
+    Parameters
+    ----------
+    frames : LowresFrames
+        With the shifts to start from.
+    grid : Grid
+        Where the image is solved.
+    n_rounds, n_steps : int
+        Rounds, and steps of the image in each.
+    tv_weights : (float, float)
+        Weight of the total variation at the first and at the last round, falling geometrically.
+    deadline : Deadline
+        When to stop; the weights fall the faster the nearer it is.
+    reference : int
+        Frame that stands still.
+    start : Registered, optional
+        Image and weights to start from.
+    bounds : (float, float), optional
+        Range of the image's values.
+    """
+    image = grid.enlarge(frames.frames[reference]) if start is None or start.image is None else start.image
+    weights = torch.ones(len(frames), device=frames.frames.device) if start is None else start.weights
+    residuals, sigma = torch.zeros_like(weights), 0.015
+    round_seconds, share, done = math.inf, 0.0, 0
+    began = Deadline.after(0)
+    while share <= 1:
+        tv_weight = tv_weights[0] * (tv_weights[1] / tv_weights[0]) ** min(share, 1.0)
+        equations = frames.equations(grid, spread(weights, frames))
+        is_first = done == 0 and start is None
+        image = solve(
+            equations, image, frames.psf, grid, Prior(tv_weight, sigma, bounds), 80 if is_first else n_steps,
+            learning_rate=COLD_RATE if done < 3 else 0.02,
+        )  # fmt: skip
+        for _ in range(3):
+            frames = frames.moved(frames.shifts + _gauss_newton(frames, grid, image, reference))
+        residuals = frame_residuals(frames, grid, image)
+        done += 1
+        if done >= min(5, n_rounds) and len(frames) > 2:
+            weights = inlier_weights(residuals)
+        sigma = max(float(residuals[weights > 0].median()), 1e-3)
+        round_seconds = -began.left / done
+        left = max(deadline.left, 0.0) / max(round_seconds, 1e-6)
+        # the step that brings the share to 1 in the rounds that are left of the plan or of the time
+        remaining = min(n_rounds - done, left)
+        share = share + (1 - share) / remaining if remaining >= 1 and share < 1 else 2.0
+    return Registered(frames.shifts, weights, residuals, image)
+
+
+def _gauss_newton(frames: LowresFrames, grid: Grid, image: Tensor, reference: int) -> Tensor:
+    """Step of each frame's shift [n_frames, 2] that reduces its squared error; the reference stands still."""
+    samples, is_known = frames.predict(grid, image)
+    is_used = is_known.clone()
+    if min(is_used.shape[1:]) > 4 * BORDER:
+        is_used[:, :BORDER] = is_used[:, -BORDER:] = False
+        is_used[:, :, :BORDER] = is_used[:, :, -BORDER:] = False
+    errors = (frames.frames - samples.values) * is_used
+    slope_x, slope_y = (slope * is_used * grid.cells for slope in (samples.d_cols, samples.d_rows))
+
+    def total(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum((1, 2)).double()
+
+    xx, yy, xy = total(slope_x, slope_x), total(slope_y, slope_y), total(slope_x, slope_y)
+    # a frame without structure along an axis must not move along it
+    damping = 1e-3 * (xx + yy) + 1e-9
+    xx, yy = xx + damping, yy + damping
+    ex, ey = total(slope_x, errors), total(slope_y, errors)
+    determinant = xx * yy - xy * xy
+    step = torch.stack([(yy * ex - xy * ey) / determinant, (xx * ey - xy * ex) / determinant], dim=1)
+    step = step.clamp(-MAX_MOVE, MAX_MOVE).cpu()
+    step[reference] = 0
+    return step
+
+
+def supported_scale(shifts: NDArray[np.float64]) -> float:
+    """The largest scale at which the frames' sub-pixel positions cover the plane, at most 8.
+
+    A scale S needs a sample in nearly each of the S x S parts of a low-res pixel.
+
+    Examples
+    --------
+    >>> supported_scale(np.array([[0.0, 0.0], [1.0, 0.0]]))
+    1.0
+    >>> supported_scale(np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5], [0.5, 0.5]]))
+    2.0
+    """
+    fractions = np.mod(np.asarray(shifts, dtype=np.float64), 1.0)
+    best = 1.0
+    for scale in np.arange(1.5, 8.01, 0.5):
+        cells = np.floor(fractions * scale).astype(int)
+        share = len(np.unique(cells, axis=0)) / math.ceil(scale) ** 2
+        if share >= 0.6:
+            best = float(scale)
+    return best

@@ -1,0 +1,300 @@
+"""A super-resolution from frames to a run folder, and back from a run folder to pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+import yaml
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from nerfkit.files import write_atomically
+from nerfkit.fitting import Budget, FitSchedule, Progress, fit
+from nerfkit.metrics import SSIM_WINDOW, MetricsLog, psnr, ssim
+from nerfkit.runs import Run
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.fields.siren import IMAGE_FIELDS, Siren, SirenConfig, TiledSiren
+from nerfkit.scenes.readers.shifts import write_shifts
+
+from .grid_solve import Deadline
+from .reconstruct import Reconstruction, reconstruct
+from .rendering import png_bytes_of_depth, render_image
+from .settings import SuperresSettings, plan_grids
+from .siren_fit import SirenFit
+
+__all__ = ["Source", "is_superres_run", "load_superres", "render_superres", "run_superres", "score"]
+
+logger = logging.getLogger(__name__)
+
+# Adam's peak rate for each kind of network, and its share at the end
+LEARNING_RATES, FINAL_SHARE = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
+# seconds that are kept for the last picture
+RENDER_SECONDS = 0.5
+# low-res pixels at each side that psnr_interior leaves out
+INTERIOR = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Frames that were read, and what is known of where they look."""
+
+    # [n, h, w] or [n, h, w, 3] in [0, 1]
+    images: NDArray[np.float32]
+    files: list[str]
+    path: Path
+    # [n, 2] or None; [n, 3, 3] or None
+    shifts: NDArray[np.float64] | None = None
+    transforms: NDArray[np.float64] | None = None
+    reference: int = 0
+    icc_profile: bytes | None = None
+
+
+def run_superres(
+    source: Source, settings: SuperresSettings, run: Run, output: Path, device: str, *,
+    truth: NDArray[np.float32] | None = None, say: Callable[[str], None] = lambda text: None,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Super-resolve, and write the picture and the run folder.
+
+    Parameters
+    ----------
+    source : Source
+        Frames and known shifts.
+    settings : SuperresSettings
+        Everything else that decides the result.
+    run : Run
+        The run folder, which exists.
+    output : Path
+        The picture, a PNG.
+    device : str
+        Where to compute.
+    truth : ndarray, shape (h, w) or (h, w, 3), optional
+        To compare with, of the output's size.
+    say : callable
+        Called with a line for a person at each stage.
+    on_progress : callable
+        Called after every step of the networks' fit.
+
+    Returns
+    -------
+    result : dict
+        ``output``, ``run``, ``size``, ``scale``, ``registered``, ``holdout_psnr``, ``seconds`` and ``interrupted``; with a
+        truth ``psnr``, ``ssim``, ``psnr_interior``.
+    """
+    clock = Deadline.after(0)
+    deadline = Deadline.after(settings.seconds)
+    run.write_config(cast(Any, settings), data=source.path, device=device)
+    latest: list[Reconstruction] = []
+    try:
+        state = reconstruct(
+            source.images, settings, deadline, shifts=source.shifts, transforms=source.transforms,
+            reference=source.reference, device=device, say=say, found=latest.append,
+        )  # fmt: skip
+        is_interrupted = False
+    except KeyboardInterrupt:
+        if not latest:
+            raise
+        state, is_interrupted = latest[-1], True
+    if is_interrupted:
+        image, fitted = _picture_of_grid(state, settings), {}
+    else:
+        image, fitted, is_interrupted = _fit(state, settings, run, deadline, device, say, on_progress)
+    write_atomically(output, png_bytes_of_depth(image, settings.bit_depth, source.icc_profile))
+    result = {
+        "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
+        "registered": _registered(source, state), "holdout_psnr": _decibels(state.holdout_mse),
+        **fitted, "seconds": round(-clock.left, 2),
+    }  # fmt: skip
+    if truth is not None:
+        result.update(score(image, truth, settings.scale))
+    _write_registered(run, source, state)
+    run.write_json("metrics.json", {"superres": result})
+    return {**result, "interrupted": is_interrupted}
+
+
+def _fit(
+    state: Reconstruction, settings: SuperresSettings, run: Run, deadline: Deadline, device: str,
+    say: Callable[[str], None], on_progress: Callable[[Progress], None],
+) -> tuple[NDArray[np.float32], dict[str, Any], bool]:  # fmt: skip
+    assert state.image is not None and state.bounds is not None
+    network = make_field(settings, state.bounds).to(device)
+    n_weights = sum(weight.numel() for weight in network.parameters())
+    say(
+        f"fitting {'local networks' if settings.network == 'tiled' else 'a network'} of {n_weights:,} weights to the image"
+    )
+    task = SirenFit(network, state.image, LEARNING_RATES[settings.network])
+    metrics = MetricsLog(run.metrics_log)
+    try:
+        done = fit(
+            task, Budget(seconds=max(deadline.left - RENDER_SECONDS, 1.0)),
+            schedule=FitSchedule(final_share=FINAL_SHARE, epsilon=1e-8), checkpoints=run.checkpoints, metrics=metrics,
+            on_progress=on_progress,
+        )  # fmt: skip
+    finally:
+        metrics.close()
+    image = render_image(network, settings.output_size, state.cells)
+    figures = {"steps": done.steps, "fit_psnr": round(task.validate()["fit_psnr"], 3)}
+    return image, figures, done.is_interrupted
+
+
+def make_field(settings: SuperresSettings, bounds: Tensor) -> Siren | TiledSiren:
+    """The networks of a run before they are fitted; ``bounds`` [n_channels, 2]."""
+    plan = plan_grids(settings.scale, settings.frame_size)
+    config = SirenConfig(settings.width, settings.n_layers, settings.omega, plan.tile, plan.stride)
+    generator = torch.Generator().manual_seed(settings.seed)
+    size = (float(settings.frame_size[0]), float(settings.frame_size[1]))
+    return IMAGE_FIELDS[settings.network](config, size, bounds, generator)
+
+
+def _picture_of_grid(state: Reconstruction, settings: SuperresSettings) -> NDArray[np.float32]:
+    """The picture when there was no time for networks: the grid itself, resampled. Channels that were not solved are grey."""
+    assert state.image is not None
+    width, height = settings.output_size
+    image = (
+        interpolate(state.image[None].cpu(), (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1).numpy()
+    )
+    image = np.broadcast_to(image, (settings.n_channels, height, width))
+    return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def _registered(source: Source, state: Reconstruction) -> list[dict[str, Any]]:
+    rows = zip(source.files, state.shifts.tolist(), state.weights.tolist(), strict=True)
+    return [
+        {"file": file, "dx": round(dx, 5), "dy": round(dy, 5), "used": weight > 0} for file, (dx, dy), weight in rows
+    ]
+
+
+def _write_registered(run: Run, source: Source, state: Reconstruction) -> None:
+    """registered.csv, which --shifts takes back: the shifts, or the given matrices with the shifts added."""
+    extra = {
+        "used": [weight > 0 for weight in state.weights.tolist()],
+        "residual": [round(r, 6) for r in state.residuals.tolist()],
+    }
+    shifts = state.shifts.numpy()
+    path = run.folder / "registered.csv"
+    if source.transforms is None:
+        write_shifts(path, source.files, shifts, "shift", extra)
+        return
+    moves = np.tile(np.eye(3), (len(shifts), 1, 1))
+    moves[:, :2, 2] = shifts
+    write_shifts(path, source.files, moves @ source.transforms, "homography", extra)
+
+
+def score(image: NDArray[np.float32], truth: NDArray[np.float32], scale: float) -> dict[str, float | None]:
+    """PSNR, SSIM, and PSNR without two low-res pixels at each side; of grey against colour, the channels are equal."""
+    a, b = (torch.from_numpy(np.clip(part, 0, 1)) for part in (image, truth))
+    a, b = (part[..., None] if part.ndim == 2 else part for part in (a, b))
+    a, b = torch.broadcast_tensors(a, b)
+    border = round(INTERIOR * scale)
+    inner = (slice(border, -border), slice(border, -border))
+    is_large = min(a.shape[:2]) > 2 * border
+    return {
+        "psnr": _finite(psnr(a, b), 4),
+        "ssim": _finite(ssim(a, b), 5) if min(a.shape[:2]) >= SSIM_WINDOW else None,
+        "psnr_interior": _finite(psnr(a[inner], b[inner]), 4) if is_large else None,
+    }
+
+
+def _decibels(mse: float | None) -> float | None:
+    return None if mse is None or mse <= 0 else _finite(-10 * math.log10(mse), 4)
+
+
+def _finite(value: float, digits: int) -> float | None:
+    """JSON has no infinity and no NaN."""
+    return round(value, digits) if math.isfinite(value) else None
+
+
+def is_superres_run(folder: Path) -> bool:
+    """Whether ``folder`` is the run folder of a super-resolution."""
+    try:
+        values = yaml.safe_load((folder / "config.yml").read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        return False
+    return isinstance(values, dict) and values.get("kind") == "superres"
+
+
+def load_superres(run: Run) -> tuple[Siren | TiledSiren, SuperresSettings]:
+    """The networks of a run and its settings.
+
+    Raises
+    ------
+    NerfkitError
+        The folder is damaged, or the run was interrupted before it had networks.
+    """
+    path = run.folder / "config.yml"
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        names = {field.name for field in dataclasses.fields(SuperresSettings)}
+        known = {name: value for name, value in values.items() if name in names}
+        sizes = {name: tuple(known[name]) for name in ("output_size", "frame_size")}
+        settings = SuperresSettings(**{**known, **sizes})
+        network = make_field(settings, torch.zeros(settings.n_channels, 2))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+        raise NerfkitError(f"is damaged ({error})", where=path, fix="run nerfkit superres again") from error
+    if not run.checkpoints.steps():
+        raise NerfkitError(
+            "this run was interrupted before it had a network, its picture is all there is", where=run.folder,
+            fix="run nerfkit superres again",
+        )  # fmt: skip
+    state = run.checkpoints.load_newest()
+    try:
+        network.load_state_dict(state["task"]["field"])
+    except (RuntimeError, KeyError) as error:
+        raise NerfkitError(
+            "its weights do not fit the settings in its config.yml", where=run.folder,
+            fix="put the config.yml back, or run nerfkit superres again",
+        ) from error  # fmt: skip
+    return network, settings
+
+
+def render_superres(
+    run: Run, size: tuple[int, int] | None, crop: tuple[int, int, int, int] | None, output: Path
+) -> dict[str, Any]:
+    """Write a picture of a run at any size.
+
+    Parameters
+    ----------
+    run : Run
+        The run folder.
+    size : (int, int), optional
+        Width and height of the whole image in pixels; None: the run's own.
+    crop : (x, y, width, height), optional
+        A part of it, in its pixels.
+    output : Path
+        A PNG.
+
+    Returns
+    -------
+    result : dict
+        ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
+    """
+    clock = Deadline.after(0)
+    if output.suffix.lower() != ".png":
+        raise NerfkitError("a super-resolved image is written as PNG", where=output, fix="end it in .png")
+    network, settings = load_superres(run)
+    width, height = size or settings.output_size
+    if crop is not None:
+        x, y, w, h = crop
+        if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
+            raise NerfkitError(
+                f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
+                fix="x,y,w,h in pixels of the whole image at its --size",
+            )  # fmt: skip
+    image = render_image(network, (width, height), plan_grids(settings.scale, settings.frame_size).fit, crop)
+    write_atomically(output, png_bytes_of_depth(image, settings.bit_depth))
+    shown = crop[2:] if crop else (width, height)
+    return {
+        "output": str(output),
+        "frames": 1,
+        "size": list(shown),
+        "crop": crop and list(crop),
+        "seconds": round(-clock.left, 3),
+    }

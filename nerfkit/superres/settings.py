@@ -1,0 +1,100 @@
+"""What decides a super-resolution, checked; free of torch, so that the command line can use it at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nerfkit.scenes.errors import NerfkitError
+
+__all__ = ["MAX_SCALE", "Plan", "SuperresSettings", "plan_grids"]
+
+# beyond it a low-res pixel has no more to say, whatever the number of frames
+MAX_SCALE = 16.0
+# cells of the finest grid: a solution keeps about 64 bytes for each
+MAX_CELLS = 2**25
+# cells of a low-res pixel's side at which candidates are compared: where a box PSF is exact to a third of 1 % noise
+TRIAL_CELLS = 8
+# side of a network's square and distance of two, in cells of a 4x output
+TILE, STRIDE = 26.0, 22.0
+
+
+@dataclass(frozen=True)
+class SuperresSettings:
+    """Everything that decides a result besides the frames; written to config.yml."""
+
+    # what this run folder holds, for commands that read several kinds
+    kind: str = "superres"
+    # output pixels along the side of a low-res pixel
+    scale: float = 4.0
+    # width and height of the output in pixels
+    output_size: tuple[int, int] = (0, 0)
+    # width and height of a frame in low-res pixels
+    frame_size: tuple[int, int] = (0, 0)
+    # 1 for grey, 3 for RGB
+    n_channels: int = 1
+    # bits of a value of the output
+    bit_depth: int = 8
+    # footprint of a low-res pixel: box (its side) or gaussian (its sigma), in low-res pixels
+    psf: str = "box"
+    psf_width: float = 1.0
+    # whether given shifts are taken as they are
+    exact_shifts: bool = False
+    # what holds the image: tiled or single
+    network: str = "tiled"
+    # width, hidden layers and omega_0 of the networks
+    width: int = 32
+    n_layers: int = 2
+    omega: float = 15.0
+    # wall seconds from the end of reading
+    seconds: float = 60.0
+    # seed of every random draw
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells along the side of a low-res pixel, for each part of the work."""
+
+    # where candidates are compared
+    trial: int
+    # where the image is solved at the end
+    final: int
+    # where the networks are fitted to it
+    fit: int
+    # side of a network's square and distance of two, in low-res pixels
+    tile: float
+    stride: float
+
+
+def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
+    """Grids for a scale.
+
+    Examples
+    --------
+    >>> plan_grids(4, (84, 84))
+    Plan(trial=8, final=8, fit=8, tile=6.5, stride=5.5)
+    >>> plan_grids(8, (84, 84)).final, plan_grids(2, (84, 84)).final, plan_grids(3, (84, 84)).final
+    (16, 8, 9)
+
+    Raises
+    ------
+    NerfkitError
+        The output would not fit in memory.
+    """
+    whole = math.ceil(scale - 1e-9)
+    # at least as fine as the comparison, a whole number of cells an output pixel; up to 8x twice the output's pixels
+    final = whole * max(math.ceil(TRIAL_CELLS / whole), 2 if whole <= 8 else 1)
+    area = frame_size[0] * frame_size[1]
+    while final > whole and area * final**2 > MAX_CELLS:
+        final -= whole
+    if area * final**2 > MAX_CELLS:
+        largest = max(1, math.isqrt(MAX_CELLS // area))
+        raise NerfkitError(
+            f"an output of {frame_size[0] * whole} x {frame_size[1] * whole} pixels needs more memory than is planned for "
+            f"({MAX_CELLS / 1e6:.0f} megapixels)",
+            where="--scale", fix=f"give --scale {largest} or less, or crop the frames",
+        )  # fmt: skip
+    fit = final if final <= TRIAL_CELLS + 1 else whole
+    unit = max(whole, 4)
+    return Plan(final if fit == final else min(TRIAL_CELLS, final), final, fit, TILE / unit, STRIDE / unit)

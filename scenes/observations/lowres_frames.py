@@ -1,0 +1,203 @@
+"""What a camera of large pixels sees of an image: averaged over a footprint, sampled where each frame looks.
+
+Lengths are low-res pixels, axes x (columns, right) and y (rows, down). Pixel (row i, column j) of a frame has its centre at
+(j + 0.5, i + 0.5) of that frame and looks at the point ``transform(j + 0.5, i + 0.5) + shift`` of the reference frame.
+The image lives on a grid of ``cells`` x ``cells`` per low-res pixel that covers the reference frame and a margin.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nerfkit.kernels.lowres import NormalEquations, Samples, filter_valid, normal_equations, sample
+
+__all__ = ["Grid", "LowresFrames", "Psf"]
+
+# a Gaussian footprint is cut here, in standard deviations: 6e-5 of it is beyond
+GAUSSIAN_RADIUS = 4.0
+# margin of the grid beyond what the shifts need, and the most that it follows them, in low-res pixels
+SPARE_MARGIN, MAX_MARGIN = 1, 5
+
+
+@dataclass(frozen=True)
+class Psf:
+    """How a low-res pixel weighs what lies round it.
+
+    Parameters
+    ----------
+    kind : {"box", "gaussian"}
+        Uniform over a square, or a Gaussian bell.
+    width : float
+        Side of the square, or standard deviation of the Gaussian, in low-res pixels.
+    """
+
+    kind: str = "box"
+    width: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("box", "gaussian"):
+            raise ValueError(f"kind must be 'box' or 'gaussian'; got {self.kind!r}")
+        if not 0 < self.width < math.inf:
+            raise ValueError(f"width must be positive and finite; got {self.width}")
+
+    @property
+    def radius(self) -> float:
+        """How far it reaches, in low-res pixels."""
+        return self.width / 2 if self.kind == "box" else self.width * GAUSSIAN_RADIUS
+
+    def taps(self, cells: int) -> Tensor:
+        """Weights [n_taps] of the grid cells along an axis, summing to 1; the footprint's centre is their middle.
+
+        Each weight is the footprint's integral over the cell: exact for an image that is constant on each cell,
+        wherever the footprint's edges fall.
+
+        Examples
+        --------
+        >>> Psf("box", 1.0).taps(4)
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+        >>> Psf("box", 0.5).taps(3)
+        tensor([0.1667, 0.6667, 0.1667])
+        """
+        reach = self.radius * cells
+        # box: a whole number of cells is met edge on edge; anything else is centred on a cell
+        n_taps = round(2 * reach) if abs(2 * reach - round(2 * reach)) < 1e-6 else 2 * math.ceil(reach - 0.5) + 1
+        n_taps = max(n_taps, 1)
+        edges = torch.arange(n_taps + 1, dtype=torch.float64) - n_taps / 2
+        if self.kind == "box":
+            integral = edges.clamp(-reach, reach)
+        else:
+            integral = torch.special.ndtr(edges / (self.width * cells))
+        weights = integral.diff()
+        return (weights / weights.sum()).float()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A grid of square cells over the reference frame and a margin.
+
+    Parameters
+    ----------
+    height, width : int
+        Size of the reference frame in low-res pixels.
+    cells : int
+        Cells along the side of a low-res pixel.
+    margin : int
+        Low-res pixels of the grid beyond each side of the reference frame.
+    """
+
+    height: int
+    width: int
+    cells: int
+    margin: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of cells."""
+        return (self.height + 2 * self.margin) * self.cells, (self.width + 2 * self.margin) * self.cells
+
+    def crop(self, image: Tensor) -> Tensor:
+        """The cells [.., height * cells, width * cells] of the reference frame alone."""
+        first = self.margin * self.cells
+        return image[..., first : first + self.height * self.cells, first : first + self.width * self.cells]
+
+    def enlarge(self, frame: Tensor) -> Tensor:
+        """A smooth image on the grid to start from: ``frame`` [height, width] interpolated, its border continued."""
+        size = (self.height * self.cells, self.width * self.cells)
+        fine = torch.nn.functional.interpolate(frame[None, None], size, mode="bicubic", align_corners=False)
+        return torch.nn.functional.pad(fine, (self.margin * self.cells,) * 4, mode="replicate")[0, 0]
+
+
+class LowresFrames:
+    """Frames as samples of one image on a grid.
+
+    Parameters
+    ----------
+    frames : Tensor, shape (n_frames, h, w), float32
+        What was measured, one channel.
+    shifts : Tensor, shape (n_frames, 2), float64
+        Where each frame looks: (dx, dy) in low-res pixels.
+    psf : Psf
+        Footprint of a pixel; the same direction and size everywhere on the grid.
+    transforms : Tensor, shape (n_frames, 3, 3), float64, optional
+        Homographies from frame pixels to reference pixels, before the shifts; None: the identity.
+    """
+
+    def __init__(self, frames: Tensor, shifts: Tensor, psf: Psf, transforms: Tensor | None = None) -> None:
+        if frames.ndim != 3 or shifts.shape != (len(frames), 2):
+            raise ValueError(
+                f"frames [n, h, w] need shifts [n, 2]; got {tuple(frames.shape)} and {tuple(shifts.shape)}"
+            )
+        self.frames, self.shifts, self.psf, self.transforms = frames, shifts, psf, transforms
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def grid(self, cells: int) -> Grid:
+        """A grid that holds what the frames see of the reference frame and of a few pixels round it."""
+        height, width = self.frames.shape[1:]
+        reach = math.ceil(float(self.shifts.abs().max())) if len(self) > 1 else 0
+        return Grid(height, width, cells, min(reach, MAX_MARGIN) + SPARE_MARGIN + math.ceil(self.psf.radius - 0.5))
+
+    def moved(self, shifts: Tensor) -> LowresFrames:
+        """The same frames looking elsewhere."""
+        return LowresFrames(self.frames, shifts, self.psf, self.transforms)
+
+    def with_values(self, frames: Tensor) -> LowresFrames:
+        """Frames of another channel that look where these do."""
+        return LowresFrames(frames, self.shifts, self.psf, self.transforms)
+
+    def window(self, top: int, left: int, height: int, width: int) -> LowresFrames:
+        """The frames' pixels in a rectangle, as frames of their own."""
+        frames = self.frames[:, top : top + height, left : left + width].contiguous()
+        if self.transforms is None:
+            return LowresFrames(frames, self.shifts, self.psf)
+        offset = torch.eye(3, dtype=torch.float64)
+        offset[0, 2], offset[1, 2] = left, top
+        return LowresFrames(frames, self.shifts, self.psf, torch.linalg.inv(offset) @ self.transforms @ offset)
+
+    def positions(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Rows and columns [n_frames, h, w] in the filtered grid at which the pixels are samples of it."""
+        n, h, w = self.frames.shape
+        y, x = torch.arange(h, dtype=torch.float64) + 0.5, torch.arange(w, dtype=torch.float64) + 0.5
+        # the filtered cell (i, j) is centred on row i + n_taps / 2 of the cells' edges
+        offset = grid.margin - len(self.psf.taps(grid.cells)) / (2 * grid.cells)
+        dx, dy = (self.shifts[:, axis, None, None] + offset for axis in (0, 1))
+        if self.transforms is None:
+            rows = ((y[None, :, None] + dy) * grid.cells).float().expand(n, h, w)
+            cols = ((x[None, None, :] + dx) * grid.cells).float().expand(n, h, w)
+        else:
+            points = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(h, w, dtype=torch.float64)])
+            seen = (self.transforms @ points.view(3, -1)).view(n, 3, h, w)
+            rows = ((seen[:, 1] / seen[:, 2] + dy) * grid.cells).float()
+            cols = ((seen[:, 0] / seen[:, 2] + dx) * grid.cells).float()
+        device = self.frames.device
+        return rows.contiguous().to(device), cols.contiguous().to(device)
+
+    def equations(self, grid: Grid, weights: Tensor | None = None) -> NormalEquations:
+        """Normal equations of all pixels in the filtered grid; ``weights`` [n_frames, h, w] default to 1."""
+        weights = torch.ones_like(self.frames) if weights is None else weights
+        cut = len(self.psf.taps(grid.cells)) - 1
+        shape = (grid.shape[0] - cut, grid.shape[1] - cut)
+        rows, cols = self.positions(grid)
+        parts = (rows, cols, self.frames, weights)
+        return normal_equations(*(part.reshape(-1) for part in parts), shape)
+
+    def predict(self, grid: Grid, image: Tensor) -> tuple[Samples, Tensor]:
+        """What the frames would have measured of ``image`` [grid.shape], with slopes per cell, and where it is known.
+
+        Returns
+        -------
+        samples : Samples
+            Each [n_frames, h, w].
+        is_known : Tensor, shape (n_frames, h, w), bool
+            Whether a pixel's footprint lies within the grid.
+        """
+        taps = self.psf.taps(grid.cells).to(image.device)
+        filtered = filter_valid(image, taps)
+        rows, cols = self.positions(grid)
+        is_known = (rows >= 0) & (cols >= 0) & (rows <= filtered.shape[0] - 1) & (cols <= filtered.shape[1] - 1)
+        return sample(filtered, rows, cols), is_known
