@@ -147,9 +147,11 @@ def _frames_note(columns: list[str], rows: Sequence[Any]) -> str:
 
 
 def _next_steps(folder: Path) -> list[tuple[str, str]]:
+    result = load_picture(_result_path(folder, _metrics(folder)), "")
+    width, height = result.size if result is not None else (512, 512)
     run, larger = shlex.quote(str(folder)), shlex.quote(f"{folder.name or 'result'}_larger.png")
     shifts = shlex.quote(str(folder / "registered.csv"))
     return [
-        ("Sample the network at another size", f"nerfkit render {run} --size 1024x1024 --out {larger}"),
+        ("Sample the network at another size", f"nerfkit render {run} --size {2 * width}x{2 * height} --out {larger}"),
         ("Go on from these shifts", f"nerfkit superres FRAMES -o OUT.png --shifts {shifts}"),
     ]

@@ -308,6 +308,7 @@ def test_superres_report_shows_the_run(tmp_path):
     page = page_of(report.superres_report(folder))
     for words in ("30.10 dB", "bicubic 13.20 dB", "12×8", "4× a side", "1 left out", "8 frames", "best of all"):  # noqa: RUF001
         assert words in page.text, words
+    assert "--size 24x16 --out text_larger.png" in page.text  # twice the result
     assert len(page.all("input")) == 2  # bicubic | nerfkit and nerfkit | truth
     assert page.text.index("1 frame ") < page.text.index("8 frames") < page.text.index("best of all")
     assert len(page.all("tr")) == 4
