@@ -58,8 +58,6 @@ class _LogHandler(logging.Handler):
 def run_command(name: str, description: str, command: Any, argv: list[str]) -> int:
     """Parse ``argv``, run ``command.main(options, console)`` and turn what happens into an exit code."""
     is_json, is_debug = "--json" in argv, "--debug" in argv
-    # read when torch is loaded: threads that spin while they wait cost several times the work on a busy machine
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         options: CommonOptions = parse(command.Options, name, description, argv)
         console = Console(options.json, options.quiet)
