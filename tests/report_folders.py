@@ -47,7 +47,7 @@ def write_superres_run(run: Path) -> Path:
     figures = {"scale": 4, "seconds": 58.0, "psnr_interior": 30.1, "ssim": 0.986, "bicubic": {"psnr_interior": 13.2}}
     _write_json(run / "metrics.json", {"superres": figures})
     _write_lines(run / "metrics.jsonl")
-    (run / "config.yml").write_text("frames: ../frames\nscale: 4\n")
+    (run / "config.yml").write_text("kind: superres\ndata: ../frames\nscale: 4\n")
     _write_json(run / "versions.json", {"nerfkit": "0"})
     ramp = np.linspace(0, 65535, 96).reshape(8, 12).astype(np.uint16)
     Image.fromarray(ramp).save(run.with_name(f"{run.name}.png"))

@@ -45,7 +45,7 @@ def superres_report(run_folder: Path) -> Path:
           frames (``frames_08.png``); ``strip/captions.json`` {"frames_08.png": "8 frames, 21.9 dB"} goes before that.
         - ``registered.csv``: a header, then a line for each frame: ``file,dx,dy`` and any of ``used`` (true or false,
           1 or 0), ``residual``; affine and homography columns are shown likewise.
-        - ``config.yml`` (``frames``, ``device``, ``seed`` are named below the title) and ``versions.json``.
+        - ``config.yml`` (``data``, ``device``, ``seed`` are named below the title) and ``versions.json``.
 
     Returns
     -------

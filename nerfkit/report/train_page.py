@@ -83,14 +83,9 @@ def train_blocks(run: Run, videos: Sequence[Path] = ()) -> list[Block]:
 def describe_run(folder: Path) -> str:
     """Method, data, device and time of a run, as far as its files tell."""
     config = _read_config(folder)
-    named = [
-        ("method", "method {}"),
-        ("data", "photos {}"),
-        ("frames", "frames {}"),
-        ("device", "on {}"),
-        ("seed", "seed {}"),
-    ]
-    return ", ".join(text.format(config[key]) for key, text in named if config.get(key) is not None)
+    what = "frames" if config.get("kind") == "superres" else "photos"
+    named = {"method": "method {}", "data": f"{what} {{}}", "device": "on {}", "seed": "seed {}"}
+    return ", ".join(text.format(config[key]) for key, text in named.items() if config.get(key) is not None)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -306,7 +306,8 @@ def test_seconds_go_on_where_a_resumed_run_counts_anew(tmp_path):
 def test_superres_report_shows_the_run(tmp_path):
     folder = write_superres_run(tmp_path / "text")
     page = page_of(report.superres_report(folder))
-    for words in ("30.10 dB", "bicubic 13.20 dB", "12×8", "4× a side", "1 left out", "8 frames", "best of all"):  # noqa: RUF001
+    expected = ["30.10 dB", "bicubic 13.20 dB", "1 left out", "8 frames", "best of all", "frames ../frames"]
+    for words in [*expected, "12\N{MULTIPLICATION SIGN}8", "4\N{MULTIPLICATION SIGN} a side"]:
         assert words in page.text, words
     assert "--size 24x16 --out text_larger.png" in page.text  # twice the result
     assert len(page.all("input")) == 2  # bicubic | nerfkit and nerfkit | truth
