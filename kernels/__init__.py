@@ -5,4 +5,6 @@ Triton kernels for GPUs (``_triton.py``) and numba loops for CPUs (``_cpu.py``) 
 """
 
 if __name__ == "kernels":
-    raise ImportError("this folder is nerfkit's: import nerfkit.kernels (or take its parent off sys.path)")
+    raise ImportError(
+        "this folder is nerfkit's: use `from nerfkit.kernels import ...`, or take its parent off sys.path"
+    )

@@ -14,6 +14,7 @@ from nerfkit.files import write_atomically
 from nerfkit.fitting import Progress
 from nerfkit.path_rendering import render_path
 from nerfkit.presets import PRESETS
+from nerfkit.report import refresh, refresh_demo
 from nerfkit.runs import Run
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.scenes.synthetic import write_posed_scene
@@ -79,4 +80,13 @@ def run_demo(
     scores = evaluate(run, "test", device)
     say(f"4/4  filming an orbit: nerfkit render {run.folder} --path orbit --out {out / 'orbit.mp4'}")
     video = render_path(run, "orbit", out / "orbit.mp4", device, n_frames=sizes.n_frames, channels=("rgb",))
-    return {"out": str(out), "train": trained, "eval": scores, "render": video, "interrupted": False}
+    refresh(run)
+    report = refresh_demo(out)
+    return {
+        "out": str(out),
+        "report": None if report is None else str(report),
+        "train": trained,
+        "eval": scores,
+        "render": video,
+        "interrupted": False,
+    }

@@ -17,7 +17,7 @@ from nerfkit.pictures import png_bytes
 from nerfkit.runs import Run
 from nerfkit.training import load_scene
 
-__all__ = ["SPLITS", "evaluate"]
+__all__ = ["SPLITS", "evaluate", "picture_names"]
 
 SPLITS = ("test", "val", "train")
 
@@ -50,7 +50,7 @@ def evaluate(
     """
     scene, _, downscale = load_scene(run, device)
     photos = load_photo_data(run.read_photos(data), (split,), downscale=downscale, max_side=None)
-    names = _picture_names([photos.source.files[index] for index in photos.split(split)])
+    names = picture_names([photos.source.files[index] for index in photos.split(split)])
     images, seconds = [], []
     for index in photos.split(split):
         started = time.perf_counter()
@@ -89,7 +89,7 @@ def _finite(value: float, digits: int) -> float | None:
     return round(value, digits) if math.isfinite(value) else None
 
 
-def _picture_names(files: list[str]) -> dict[str, str]:
+def picture_names(files: list[str]) -> dict[str, str]:
     """Names of the pictures of ``files``: their own, or with their folders where two would be the same."""
     stems = [Path(file).stem for file in files]
     if len(set(stems)) < len(stems):

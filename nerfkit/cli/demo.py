@@ -58,6 +58,7 @@ what was made
   scene     {run}  ({train["steps"]} steps in {train["seconds"]:.0f} s)
   pictures  {run}/eval/test  ({quality} on {scores["n_images"]} views kept out)
   video     {video}
+  report    {result["report"]}  (open it in a browser)
 
 with photos of your own, posed by COLMAP, nerfstudio, instant-ngp or Blender
   nerfkit train FOLDER --seconds 300

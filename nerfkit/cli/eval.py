@@ -28,12 +28,14 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     run = Run(Path(options.run))
     run.read_config()
     from nerfkit.evaluation import evaluate
+    from nerfkit.report import refresh
 
     use_all_cores()
     result = evaluate(
         run, options.split, device_for(options.device), data=Path(options.data) if options.data else None,
         on_image=lambda file, psnr, ssim: console.say(f"{file}  PSNR {_text(psnr, 2)} dB  SSIM {_text(ssim, 4)}"),
     )  # fmt: skip
+    refresh(run)
     mean = result["results"]
     console.say(
         f"mean of {mean['n_images']} {options.split} views: PSNR {_text(mean['psnr'], 2)} dB, "

@@ -44,6 +44,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
             raise NerfkitError(f"must be above 0; got {value:g}", where=name)
     device = device_for(options.device)
     from nerfkit.path_rendering import render_path
+    from nerfkit.report import refresh
 
     use_all_cores()
     stem = options.path if options.path in ("orbit", "spiral", "interpolate") else Path(options.path).stem
@@ -52,6 +53,9 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         run, options.path, out, device, n_frames=options.frames, fps=options.fps, size=size, channels=channels,
         data=Path(options.data) if options.data else None, on_frame=_bar(console),
     )  # fmt: skip
+    if out.resolve().is_relative_to(run.folder.resolve()):
+        # the run's page shows the videos that lie in its folder
+        refresh(run)
     files = ", ".join(result.get("outputs", {"": result["output"]}).values())
     console.say(f"{files}: {result['frames']} frames in {result['seconds']:.1f} s; path: {result['camera_path']}")
     return result

@@ -179,6 +179,9 @@ def _dry_run(prepared: Prepared, console: Console) -> dict[str, Any]:
 
 
 def _finish(result: dict[str, Any], console: Console) -> dict[str, Any]:
+    from nerfkit.report import refresh
+    from nerfkit.runs import Run
+
     is_interrupted = result.pop("interrupted")
     run = result["run"]
     if is_interrupted:
@@ -186,6 +189,8 @@ def _finish(result: dict[str, Any], console: Console) -> dict[str, Any]:
         raise Interrupted(result)
     quality = "" if result["psnr"] is None else f", validation PSNR {result['psnr']:.2f} dB"
     console.say(f"trained {result['steps']} steps in {result['seconds']:.0f} s{quality}")
+    refresh(Run(Path(run)))
+    console.say(f"report: {Path(run) / 'report.html'}")
     console.say(f"next: nerfkit eval {run}\n      nerfkit render {run} --path orbit --out orbit.mp4")
     return result
 

@@ -156,7 +156,10 @@ def _images(evaluated: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _sheet(run: Run, split: str, title: str, images: list[dict[str, Any]]) -> ContactSheet:
-    names = _picture_names([image["file"] for image in images])
+    # imported here: it loads torch
+    from nerfkit.evaluation import picture_names
+
+    names = picture_names([image["file"] for image in images])
     renders: list[tuple[dict[str, Any], Picture]] = []
     for image in _chosen(images):
         render = load_picture(run.folder / "eval" / split / names[image["file"]], f"{image['file']}, rendered")
@@ -214,13 +217,6 @@ def _truths(run: Run, split: str, files: Sequence[str]) -> dict[str, NDArray[np.
         return {}
     data = PhotoData(source, dict(zip(indices, loaded.images, strict=True)), {}, loaded.downscale)
     return {source.files[i]: to_uint8(data.truth(i, background).numpy()) for i in indices}
-
-
-def _picture_names(files: list[str]) -> dict[str, str]:
-    # imported here: it loads torch
-    from nerfkit.evaluation import _picture_names
-
-    return _picture_names(files)
 
 
 def _next_steps(folder: Path) -> list[tuple[str, str]]:
