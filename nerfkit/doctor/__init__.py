@@ -7,7 +7,6 @@ import shlex
 from pathlib import Path
 
 from nerfkit.doctor.findings import Problem, Report
-from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import READERS, PosedPhotos
 
 __all__ = ["Problem", "Report", "examine_data", "examine_machine"]

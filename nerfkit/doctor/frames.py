@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import shlex
 from collections import Counter
 from pathlib import Path
@@ -18,31 +16,18 @@ from nerfkit.scenes.readers.frames import IMAGE_SUFFIXES, Frames, natural_key, r
 from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.shifts import read_shifts
 
-__all__ = ["check_frames", "coverage", "find_shift", "noise_level", "supported_scale"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["check_frames", "coverage", "noise_level"]
 
 # frames are registered on a middle part of at most this many pixels a side
-REGISTERED_SIDE = 256
-# registration to a fortieth of a pixel, finer than it is right
-UPSAMPLING = 40
-MAX_SCALE = 8
-# n frames at random places fill 1 - 1/e = 63 % of n cells, so this asks for about scale^2 frames
-MIN_COVERAGE = 0.6
+REGISTERED_SIDE = 512
+# a csv in pixels of the output is recognised at this scale
+USUAL_SCALE = 4.0
 # share of the frame's side: beyond it little is left that all frames see
 LARGE_MOTION = 0.1
 # of full scale, and of the median frame: changes that cannot be content moving in and out
 MIN_DRIFT, MIN_RELATIVE_DRIFT = 0.02, 0.05
 # standard deviation of a frame, full scale, below which there is nothing to register
 FLAT = 0.002
-# rms in pixels between a csv and the registration: right ones lie below 0.2, and another reading of the csv must be
-# several times better to be believed
-CSV_TOLERANCE, CSV_GAIN = 0.35, 3.0
-# how a csv may have meant its columns -> (dx, dy) as read
-READINGS = {
-    f"{'-' * (sx < 0)}{'xy'[first]}, {'-' * (sy < 0)}{'xy'[1 - first]}": (first, sx, sy)
-    for first, sx, sy in itertools.product((0, 1), (1, -1), (1, -1))
-}
 
 
 def check_frames(path: Path, report: Report) -> None:
@@ -71,7 +56,7 @@ def check_frames(path: Path, report: Report) -> None:
     _check_duplicates(frames, path, report)
     _check_brightness(frames, grey, path, report)
     scale = _check_scale(frames, shifts, path, report)
-    report.next_command = f"nerfkit superres {shlex.quote(str(path))} -o out.png --scale {max(scale, 2)}"
+    report.next_command = f"nerfkit superres {shlex.quote(str(path))} -o out.png --scale {max(scale, 2.0):g}"
 
 
 def _explain(path: Path, error: NerfkitError, report: Report) -> None:
@@ -127,55 +112,16 @@ def noise_level(frame: np.ndarray) -> float:
     return float(np.median(np.abs(twice)) / 6 / 0.6745)
 
 
-def find_shift(reference: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """The shift (dx, dy) in pixels between two grey frames [h, w], to about a tenth of a pixel.
-
-    Pixel (j, i) of the frame looks at (j + dx, i + dy) of the reference: the peak of the cross-correlation, then its
-    neighbourhood resampled through the Fourier sum (Guizar-Sicairos et al. 2008, doi:10.1364/OL.33.000156).
-
-    Examples
-    --------
-    >>> scene = np.random.default_rng(0).random((40, 60))
-    >>> find_shift(scene[10:30, 10:40], scene[12:32, 9:39]).round().tolist()
-    [-1.0, 2.0]
-    """
-    window = np.hanning(reference.shape[0] + 2)[1:-1, None] * np.hanning(reference.shape[1] + 2)[1:-1]
-    spectra = [np.fft.fft2((image - image.mean()) * window) for image in (reference, frame)]
-    product = spectra[0] * spectra[1].conj()
-    correlation = np.fft.ifft2(product).real
-    peak = np.unravel_index(correlation.argmax(), correlation.shape)
-    frequencies = [np.fft.fftfreq(n) for n in correlation.shape]
-    coarse = [int(p) - n * (int(p) > n // 2) for p, n in zip(peak, correlation.shape, strict=True)]
-    fine = np.arange(-UPSAMPLING, UPSAMPLING + 1) / UPSAMPLING
-    ramps = [np.exp(2j * np.pi * np.outer(c + fine, f)) for c, f in zip(coarse, frequencies, strict=True)]
-    near = (ramps[0] @ product @ ramps[1].T).real
-    row, column = np.unravel_index(near.argmax(), near.shape)
-    return np.array([coarse[1] + fine[column], coarse[0] + fine[row]])
-
-
 def coverage(shifts: np.ndarray, scale: int) -> float:
     """Share of the scale x scale cells of a pixel that a frame's shift [n, 2] falls into.
 
     Examples
     --------
-    >>> coverage(np.array([[0.0, 0.0], [0.5, 0.0], [3.6, -0.4]]), 2)
+    >>> coverage(np.array([[0.1, 0.1], [0.6, 0.1], [3.6, -0.4]]), 2)
     0.75
     """
-    # half a cell on, so that a regular raster sits in the middle of its cells
-    cells = np.floor(((shifts + 0.5 / scale) % 1) * scale).astype(int) % scale
+    cells = np.floor(np.mod(shifts, 1.0) * scale).astype(int)
     return len(set(map(tuple, cells.tolist()))) / scale**2
-
-
-def supported_scale(shifts: np.ndarray) -> int:
-    """The largest factor at which the frames' places cover the pixel: about the root of their number, at most 8.
-
-    Examples
-    --------
-    >>> supported_scale(np.random.default_rng(0).uniform(-1, 1, (64, 2))), supported_scale(np.zeros((64, 2)))
-    (8, 1)
-    """
-    scales = [scale for scale in range(2, MAX_SCALE + 1) if coverage(shifts, scale) >= MIN_COVERAGE]
-    return max(scales, default=1)
 
 
 def _middle(grey: np.ndarray) -> np.ndarray:
@@ -185,6 +131,8 @@ def _middle(grey: np.ndarray) -> np.ndarray:
 
 def _find_shifts(frames: Frames, grey: np.ndarray, path: Path, report: Report) -> np.ndarray | None:
     """Shifts [n, 2] in pixels: those of a shifts.csv that the frames agree with, else registered; None if neither."""
+    from nerfkit.superres.registration import phase_correlation
+
     middle = _middle(grey)
     is_flat = float(np.median(middle.std((1, 2)))) < FLAT
     if is_flat:
@@ -192,11 +140,11 @@ def _find_shifts(frames: Frames, grey: np.ndarray, path: Path, report: Report) -
             "error", "the frames show nothing: every pixel has nearly the same value", where=path,
             fix="look at them; frames of floats must range from 0 to 1",
         )  # fmt: skip
-    found = None if is_flat or len(frames) < 2 else np.stack([find_shift(middle[0], frame) for frame in middle])
-    listed = _read_listed(frames, found, report)
-    shifts = found if listed is None else listed
-    if shifts is None or len(frames) < 2:
-        return shifts
+    can_register = len(frames) > 1 and not is_flat
+    listed = _read_listed(frames, middle if can_register else None, report)
+    if len(frames) < 2 or (listed is None and not can_register):
+        return listed
+    shifts = phase_correlation(middle) if listed is None else listed
     source = "registered" if listed is None else f"from {frames.shifts_file and frames.shifts_file.name}"
     largest = np.abs(shifts - shifts[0]).max(0)
     report.fact(
@@ -213,38 +161,21 @@ def _find_shifts(frames: Frames, grey: np.ndarray, path: Path, report: Report) -
     return shifts
 
 
-def _read_listed(frames: Frames, found: np.ndarray | None, report: Report) -> np.ndarray | None:
-    if frames.shifts_file is None:
+def _read_listed(frames: Frames, middle: np.ndarray | None, report: Report) -> np.ndarray | None:
+    """Shifts of the shifts.csv beside the frames; None where there is none, it is wrong, or it holds matrices."""
+    from nerfkit.superres.registration import check_given_shifts
+
+    file = frames.shifts_file
+    if file is None:
         return None
     listed: np.ndarray | None = None
-    with collect(report, frames.shifts_file):
-        shifts = read_shifts(frames.shifts_file, frames)
-        if shifts.kind == "shift":
-            listed = shifts.values
-    if listed is None or found is None:
-        return listed
-    target = found - found[0]
-    relative = listed - listed[0]
-    misfits = {
-        name: float(np.sqrt(np.mean((relative[:, [first, 1 - first]] * [sx, sy] - target) ** 2)))
-        for name, (first, sx, sy) in READINGS.items()
-    }
-    as_listed, best = misfits["x, y"], min(misfits, key=lambda name: misfits[name])
-    report.fact(
-        "shifts_misfit", round(as_listed, 3), f"{as_listed:.2f} pixels rms between the csv and the registration"
-    )
-    if as_listed > CSV_TOLERANCE and misfits[best] < as_listed / CSV_GAIN:
-        report.add(
-            "error", f"the shifts do not fit the frames ({as_listed:.2f} pixels rms); with dx, dy read as {best} they do "
-            f"({misfits[best]:.2f})", where=frames.shifts_file,
-            fix="a pixel (j, i) of a frame looks at (j + dx, i + dy) of the first: correct signs and columns",
-        )  # fmt: skip
-        return found
-    if as_listed > CSV_TOLERANCE and as_listed > 0.5 * float(np.sqrt(np.mean(target**2))):
-        report.add(
-            "warning", f"the shifts do not fit the frames: {as_listed:.2f} pixels rms from where they register",
-            where=frames.shifts_file, fix="is the unit the low-res pixel? Take the file away to have frames registered",
-        )  # fmt: skip
+    with collect(report, file):
+        shifts = read_shifts(file, frames)
+        if shifts.kind != "shift":
+            return None
+        if middle is not None:
+            check_given_shifts(shifts.values, middle, USUAL_SCALE, str(file))
+        listed = shifts.values
     return listed
 
 
@@ -276,13 +207,15 @@ def _check_brightness(frames: Frames, grey: np.ndarray, path: Path, report: Repo
         )  # fmt: skip
 
 
-def _check_scale(frames: Frames, shifts: np.ndarray | None, path: Path, report: Report) -> int:
-    scale = 1 if shifts is None or len(frames) < 2 else supported_scale(shifts)
-    text = f"up to {scale}x" if scale > 1 else "none beyond interpolation"
+def _check_scale(frames: Frames, shifts: np.ndarray | None, path: Path, report: Report) -> float:
+    from nerfkit.superres.registration import supported_scale
+
+    scale = 1.0
     if shifts is not None and len(frames) > 1:
+        scale = supported_scale(shifts)
         covered = {s: round(coverage(shifts, s), 3) for s in (2, 3, 4, 8)}
         report.fact("coverage", covered, ", ".join(f"{share:.0%} at {s}x" for s, share in covered.items()))
-    report.fact("scale", scale, text)
+    report.fact("scale", scale, f"up to {scale:g}x" if scale > 1 else "no detail beyond the frames' pixels")
     if len(frames) == 1:
         report.add(
             "warning", "one frame holds no detail beyond its pixels: the result is smoother, not sharper", where=path,
@@ -290,8 +223,8 @@ def _check_scale(frames: Frames, shifts: np.ndarray | None, path: Path, report: 
         )  # fmt: skip
     elif scale == 1 and shifts is not None:
         report.add(
-            "warning", f"the {len(frames)} frames sample nearly the same points (their shifts are whole pixels, or too "
-            "few), so they only average out noise", where=path,
+            "warning", f"the {len(frames)} frames sample nearly the same points (too few, or moved by whole pixels), "
+            "so together they have less noise but no more detail", where=path,
             fix="move the camera a little between frames; s x s of them for a scale of s",
         )  # fmt: skip
     return scale

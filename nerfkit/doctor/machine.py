@@ -234,7 +234,7 @@ def _check_resources(report: Report, folder: Path) -> None:
     report.fact("disk_free_gb", round(disk / 1e9, 2))
     if memory is not None and memory < LOW_MEMORY:
         report.add(
-            "error" if memory < MIN_MEMORY else "warning", f"{memory / 1e9:.1f} GB of memory free; 4 GB are comfortable",
+            "error" if memory < MIN_MEMORY else "warning", f"{memory / 1e9:.1f} GB of memory free; 4 GB are enough",
             where="memory", fix="close programs, or train with --downscale",
         )  # fmt: skip
     if disk < LOW_DISK:

@@ -38,12 +38,11 @@ N_LOOKED_AT, LOOK_SIDE = 48, 200
 
 @contextmanager
 def collect(report: Report, subject: str | Path) -> Iterator[None]:
-    """Turn what the readers log and raise about ``subject`` into problems of the report."""
+    """Turn what is logged and raised about ``subject`` into problems of the report."""
     listener = _Listener()
-    logger = logging.getLogger("nerfkit.scenes.readers")
-    before = logger.level, logger.propagate
-    logger.addHandler(listener)
-    logger.propagate = False
+    logger = logging.getLogger("nerfkit")
+    before = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers[:], logger.propagate = [listener], False
     logger.setLevel(logging.INFO)
     error: NerfkitError | None = None
     try:
@@ -51,8 +50,8 @@ def collect(report: Report, subject: str | Path) -> Iterator[None]:
     except NerfkitError as raised:
         error = raised
     finally:
-        logger.removeHandler(listener)
-        logger.level, logger.propagate = before
+        logger.handlers[:], level, logger.propagate = before
+        logger.setLevel(level)
     report.problems += _grouped(listener.bad)
     for level, text in listener.said:
         report.add(level, text.removeprefix(f"{subject}: "), where=subject)
@@ -276,7 +275,7 @@ def _judge_photos(agreement: conventions.Agreement, photos: PosedPhotos, path: P
             f"the poses do not fit the photos: of {agreement.n_matches} points matched between photos "
             f"at most {share:.0%} lie where any convention puts them",
             where=photos.root,
-            fix="are photos, file names and intrinsics those that the poses were made with? If so, make the poses again",
+            fix="check that photos, file names and intrinsics belong to these poses; else make the poses again",
         )
     elif best != conventions.EXPECTED:
         report.add(
