@@ -19,7 +19,7 @@ from nerfkit.scenes.camera_path import PathFrames, read_camera_path, write_camer
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.paths import interpolate, orbit, spiral
-from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
+from nerfkit.scenes.readers import PosedPhotos
 from nerfkit.training import load_scene
 from nerfkit.video import SUFFIXES, VideoWriter, to_uint8
 
@@ -71,8 +71,8 @@ def render_path(
             where=out,
             fix="end it in .mp4, .webm, .gif, or nothing for a folder of PNGs",
         )
-    scene, listed, downscale = load_scene(run, device)
-    frames, camera = _frames(path, data or listed, downscale, n_frames, size, scene)
+    scene, _, downscale = load_scene(run, device)
+    frames, camera = _frames(run, path, data, downscale, n_frames, size)
     fps = fps or frames.fps or DEFAULT_FPS
     outputs = {
         name: out if len(channels) == 1 else out.with_name(f"{out.stem}_{name}{out.suffix}") for name in channels
@@ -92,12 +92,7 @@ def render_path(
 
 
 def _frames(
-    path: str,
-    data: Path,
-    downscale: float,
-    n_frames: int | None,
-    size: tuple[int, int] | None,
-    scene: RadianceScene,
+    run: Run, path: str, data: Path | None, downscale: float, n_frames: int | None, size: tuple[int, int] | None
 ) -> tuple[PathFrames, Camera]:
     """The path's cameras and the first one's intrinsics at the size of the video."""
     if path not in PATHS:
@@ -110,9 +105,7 @@ def _frames(
         frames = read_camera_path(file)
         width, height = size or frames.size or (800, round(800 / frames.aspect))
         return frames, _camera(width, height, float(frames.fov_y[0]))
-    if not data.exists():
-        raise NerfkitError("the photos are not there any more", where=data, fix="give their folder: --data DATA")
-    photos = read_posed_photos(data)
+    photos = run.read_photos(data)
     width, height, fov = _photo_view(photos, downscale)
     width, height = size or (width, height)
     chosen = photos.c2w[photos.splits["train"]]

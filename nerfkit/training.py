@@ -72,6 +72,10 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
             "photos are scaled down %.3g times to at most %d pixels a side on this %s; --downscale 1 keeps them whole",
             photos.downscale, max_side, "GPU" if device == "cuda" else "CPU",
         )  # fmt: skip
+    if not photos.split("train"):
+        raise NerfkitError(
+            "has no photos to train on", where=source.root, fix="list some in train_filenames, or remove the lists"
+        )
     background = choose_background(config.background, [photos.images[i] for i in photos.split("train")])
     return Prepared(config, photos, background, find_bounds(photos, background), device)
 

@@ -1,6 +1,11 @@
 """What holds for the whole suite: `gpu` tests run where there is a GPU; `--no-skips` lets none slip by."""
 
+import os
+
 import pytest
+
+# read when a test first loads torch or numba: threads that spin while they wait slow a busy machine several times
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

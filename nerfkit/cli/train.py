@@ -28,6 +28,8 @@ FIXED_BY_A_RUN = (
 )  # fmt: skip
 # seconds between two lines of progress where there is no terminal to draw a bar on
 LINE_SECONDS = 10.0
+# the first steps compile, and their rate says nothing
+FIRST_LINE_STEP = 10
 
 
 @dataclass(kw_only=True)
@@ -201,7 +203,7 @@ class ProgressPrinter:
     def __init__(self, seconds: float | None, steps: int | None, console: Console) -> None:
         self.seconds, self.steps, self.console = seconds, steps, console
         self.bar: Any = None
-        self.printed_at = 0.0
+        self.printed_at = time.monotonic()
         self.n_rays = 0
         self.rays_since = time.monotonic()
 
@@ -227,7 +229,7 @@ class ProgressPrinter:
                 self.bar.set_postfix_str(self._text(progress, now), refresh=False)
                 self.bar.refresh()
                 self.printed_at = now
-        elif not self.console.is_quiet and (now - self.printed_at > LINE_SECONDS or progress.step == 1):
+        elif not self.console.is_quiet and (now - self.printed_at > LINE_SECONDS or progress.step == FIRST_LINE_STEP):
             self.console.say(f"{progress.seconds:6.1f} s  {self._text(progress, now)}")
             self.printed_at = now
 
@@ -239,4 +241,4 @@ class ProgressPrinter:
         else:
             left = progress.seconds / max(progress.share, 1e-9) * (1 - progress.share)
         quality = f"PSNR {progress.figures.get('psnr', 0):.2f} dB"
-        return f"step {progress.step}  {quality}  {rate / 1e3:.0f} k rays/s  {left:.0f} s left"
+        return f"step {progress.step}  {quality}  {rate / 1e3:.1f} k rays/s  {left:.0f} s left"

@@ -1,7 +1,6 @@
 """What the tests of the application share: one tiny scene, one run trained on it, and the command line in-process."""
 
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,6 @@ from typing import Any
 import pytest
 
 from nerfkit.cli import main
-
-# as the command does, and before a test loads torch: threads that spin slow a busy machine down several times
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # sizes that train in a blink; the presets are tuned for real photos
 SMALL = {

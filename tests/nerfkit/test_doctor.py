@@ -121,7 +121,9 @@ def test_another_convention_is_seen_in_the_photos_and_mended(tmp_path, photos_of
 
 @pytest.mark.parametrize("way", WAYS)
 def test_another_convention_is_seen_in_the_axes_where_photos_show_nothing(tmp_path, way):
-    entries = [{"file_path": f"images/{i}.png", "transform_matrix": m.tolist()} for i, m in enumerate(WAYS[way](ring()))]
+    entries = [
+        {"file_path": f"images/{i}.png", "transform_matrix": m.tolist()} for i, m in enumerate(WAYS[way](ring()))
+    ]
     report = examine_data(write_scene(tmp_path / "scene", entries=entries))
     text = the_one(report, "error")
     assert "the convention is probably flipped" in text

@@ -72,12 +72,12 @@ def test_json_and_the_default_folder(nerfkit, scene_folder, small_hash, tmp_path
 
 
 def test_for_a_person(nerfkit, scene_folder, small_hash, tmp_path):
-    answer = nerfkit("train", scene_folder, *small_hash, "--steps", 2, "--out", tmp_path / "run")
+    answer = nerfkit("train", scene_folder, *small_hash, "--steps", 10, "--out", tmp_path / "run")
     assert answer.code == 0
-    assert "trained 2 steps" in answer.out
+    assert "trained 10 steps" in answer.out
     assert "validation PSNR" in answer.out
-    assert "step 1  PSNR" in answer.out
-    quiet = nerfkit("train", "--resume", tmp_path / "run", "--steps", 3, "--quiet")
+    assert "step 10  PSNR" in answer.out
+    quiet = nerfkit("train", "--resume", tmp_path / "run", "--steps", 11, "--quiet")
     assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
 
 
