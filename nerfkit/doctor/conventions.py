@@ -32,6 +32,8 @@ EXPECTED = next(iter(CONVENTIONS))
 
 # pairs of photos that are matched; each costs about 0.3 s
 N_PAIRS = 6
+# views among which the pairs are chosen: every pair of them is looked at
+MAX_VIEWS = 500
 # degrees between the views of a pair: enough parallax, and not too much for the matcher
 BEST_ANGLE, ANGLES = 10.0, (2.0, 35.0)
 MATCH_SIDE, N_FEATURES = 640, 2000
@@ -176,14 +178,15 @@ def match_photos(photos: PosedPhotos) -> Agreement | None:
 
 def choose_pairs(c2w: np.ndarray) -> list[tuple[int, int]]:
     """Pairs of views about ten degrees apart, each view in one pair; the angle is the same in every convention."""
-    rotations = c2w[:, :3, :3]
+    views = np.unique(np.linspace(0, len(c2w) - 1, MAX_VIEWS).round().astype(int))
+    rotations = c2w[views, :3, :3]
     trace = np.einsum("iab,jab->ij", rotations, rotations)
-    first, second = np.triu_indices(len(c2w), 1)
+    first, second = np.triu_indices(len(views), 1)
     angles = np.degrees(np.arccos(np.clip((trace[first, second] - 1) / 2, -1, 1)))
     pairs: list[tuple[int, int]] = []
     used: set[int] = set()
     for k in np.argsort(np.abs(angles - BEST_ANGLE), kind="stable"):
-        a, b = int(first[k]), int(second[k])
+        a, b = int(views[first[k]]), int(views[second[k]])
         if len(pairs) == N_PAIRS or not ANGLES[0] < angles[k] < ANGLES[1]:
             break
         if not {a, b} & used:

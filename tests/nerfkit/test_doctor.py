@@ -314,6 +314,12 @@ def test_views_that_say_nothing_of_where_the_scene_is():
     assert conventions.choose_pairs(parallel) == []
 
 
+def test_pairs_are_ten_degrees_apart_and_share_no_view():
+    pairs = conventions.choose_pairs(ring(1000))
+    assert len(pairs) == conventions.N_PAIRS
+    assert len({view for pair in pairs for view in pair}) == 2 * conventions.N_PAIRS
+
+
 # frames
 
 
@@ -327,7 +333,7 @@ def shifts_on_a_raster(n_side=4):
 
 
 def write_frames(folder, shifts, *, side=40, factor=8, noise=0.005, csv=None, light=None):
-    """Frames of a blotchy scene, each pixel the mean of factor x factor fine ones; a shifts.csv where ``csv`` is given."""
+    """Frames of a blotchy scene, each pixel the mean of factor x factor fine ones; ``csv`` are the shifts to write."""
     margin = factor * (4 + int(np.abs(shifts).max()))
     scene = 0.2 + 0.6 * smooth_texture(side * factor + 2 * margin, 2 * factor)
     rng = np.random.default_rng(1)
