@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from nerfkit.kernels.fourier import fourier
 from nerfkit.kernels.harmonics import harmonics
+from nerfkit.kernels.mlp import mlp
 from nerfkit.scenes.fields.configs import FourierFieldConfig
 from nerfkit.scenes.fields.radiance import linear, truncated_exp
 
@@ -54,33 +55,35 @@ class FourierField(nn.Module):
         self.register_buffer("freqs", freqs)
         self.freqs: Tensor
         width, n_harmonics = config.width, (config.harmonics_degree + 1) ** 2
-        sizes = [3 + 2 * len(freqs)] + [width] * config.n_layers
-        self.hidden = nn.ParameterList([linear(a, b, generator) for a, b in pairwise(sizes)])
-        self.biases = nn.ParameterList([nn.Parameter(torch.zeros(width)) for _ in range(config.n_layers)])
-        self.density_out = linear(width, 1, generator, gain=0.1)
-        self.color_features = linear(width, width, generator)
-        self.color_harmonics = linear(n_harmonics, width, generator)
-        self.color_out = linear(width, 3, generator, gain=1.0)
-        self.color_bias = nn.Parameter(torch.zeros(3))
+        sizes = [3 + 2 * len(freqs), *[width] * config.n_layers]
+        hidden = [linear(n_in, n_out, generator) for n_in, n_out in pairwise(sizes)]
+        self.trunk_weights = nn.ParameterList([*hidden, linear(width, 1 + width, generator, gain=0.1)])
+        self.trunk_biases = nn.ParameterList([nn.Parameter(torch.zeros(len(w.T))) for w in self.trunk_weights])
+        self.color_weights = nn.ParameterList(
+            [linear(width + n_harmonics, width, generator), linear(width, 3, generator, gain=1.0)]
+        )
+        self.color_biases = nn.ParameterList([nn.Parameter(torch.zeros(len(w.T))) for w in self.color_weights])
         self.log_density_offset: Tensor
         self.register_buffer("log_density_offset", torch.tensor(math.log(config.initial_density)))
 
-    def _trunk(self, xyzs: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = torch.cat([xyzs * 2 - 1, fourier(xyzs, self.freqs)], dim=-1)
-        for weight, bias in zip(self.hidden, self.biases, strict=True):
-            hidden = torch.addmm(bias, hidden, weight).relu_()
-        return truncated_exp((hidden @ self.density_out)[:, 0] + self.log_density_offset), hidden
+    def _trunk(self, xyzs: Tensor) -> Tensor:
+        """Log density and features [n_samples, 1 + width]."""
+        encoding = torch.cat([xyzs * 2 - 1, fourier(xyzs, self.freqs)], dim=-1)
+        return mlp(encoding, list(self.trunk_weights), list(self.trunk_biases))
+
+    def _sigmas(self, trunk: Tensor) -> Tensor:
+        return truncated_exp(trunk[:, 0] + self.log_density_offset)
 
     def density(self, xyzs: Tensor) -> Tensor:
         """Density [n_samples] at ``xyzs`` [n_samples, 3] in [0, 1]."""
-        return self._trunk(xyzs)[0]
+        return self._sigmas(self._trunk(xyzs))
 
     def forward(self, xyzs: Tensor, viewdirs: Tensor, ray_indices: Tensor) -> tuple[Tensor, Tensor]:
         """Density and colour of samples; see :class:`nerfkit.scenes.fields.radiance.RadianceField`."""
-        sigmas, hidden = self._trunk(xyzs)
+        trunk = self._trunk(xyzs)
         directions = harmonics(viewdirs, self.config.harmonics_degree)[ray_indices]
-        hidden = torch.addmm(hidden @ self.color_features, directions, self.color_harmonics).relu_()
-        return sigmas, torch.addmm(self.color_bias, hidden, self.color_out).sigmoid()
+        inputs = torch.cat([trunk[:, 1:], directions], dim=-1)
+        return self._sigmas(trunk), mlp(inputs, list(self.color_weights), list(self.color_biases), output="sigmoid")
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """All weights at ``learning_rate``."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from nerfkit.kernels.harmonics import harmonics
 from nerfkit.kernels.hashgrid import HashGridSpec, hashgrid
+from nerfkit.kernels.mlp import mlp
 from nerfkit.scenes.fields.configs import HashFieldConfig
 from nerfkit.scenes.fields.radiance import linear, truncated_exp
 
@@ -46,35 +48,32 @@ class HashField(nn.Module):
         self.table = nn.Parameter(table)
         width, n_encoding = config.width, config.n_levels * config.n_features
         n_harmonics = (config.harmonics_degree + 1) ** 2
-        self.density_in = linear(n_encoding, width, generator)
-        self.density_out = linear(width, 1 + config.n_geometry, generator, gain=1.0)
-        # one matrix for geometry and one for harmonics: their sum is the product with the concatenation
-        self.color_geometry = linear(config.n_geometry, width, generator)
-        self.color_harmonics = linear(n_harmonics, width, generator)
-        hidden = [linear(width, width, generator) for _ in range(config.n_color_layers - 1)]
-        self.color_hidden = nn.ParameterList(hidden)
-        self.color_out = linear(width, 3, generator, gain=1.0)
+        self.density_weights = nn.ParameterList(
+            [linear(n_encoding, width, generator), linear(width, 1 + config.n_geometry, generator, gain=1.0)]
+        )
+        sizes = [1 + config.n_geometry + n_harmonics, *[width] * config.n_color_layers]
+        hidden = [linear(n_in, n_out, generator) for n_in, n_out in pairwise(sizes)]
+        self.color_weights = nn.ParameterList([*hidden, linear(width, 3, generator, gain=1.0)])
         self.log_density_offset: Tensor
         self.register_buffer("log_density_offset", torch.tensor(math.log(config.initial_density)))
 
-    def _trunk(self, xyzs: Tensor) -> tuple[Tensor, Tensor]:
-        encoding = hashgrid(xyzs, self.table, self.spec)  # [n_samples, n_levels * n_features]
-        hidden = (encoding @ self.density_in).relu_()
-        out = hidden @ self.density_out  # [n_samples, 1 + n_geometry]
-        return truncated_exp(out[:, 0] + self.log_density_offset), out[:, 1:]
+    def _trunk(self, xyzs: Tensor) -> Tensor:
+        """Log density and geometry [n_samples, 1 + n_geometry]."""
+        return mlp(hashgrid(xyzs, self.table, self.spec), list(self.density_weights))
+
+    def _sigmas(self, trunk: Tensor) -> Tensor:
+        return truncated_exp(trunk[:, 0] + self.log_density_offset)
 
     def density(self, xyzs: Tensor) -> Tensor:
         """Density [n_samples] at ``xyzs`` [n_samples, 3] in [0, 1]."""
-        return self._trunk(xyzs)[0]
+        return self._sigmas(self._trunk(xyzs))
 
     def forward(self, xyzs: Tensor, viewdirs: Tensor, ray_indices: Tensor) -> tuple[Tensor, Tensor]:
         """Density and colour of samples; see :class:`nerfkit.scenes.fields.radiance.RadianceField`."""
-        sigmas, geometry = self._trunk(xyzs)
+        trunk = self._trunk(xyzs)
         directions = harmonics(viewdirs, self.config.harmonics_degree)[ray_indices]
-        hidden = torch.addmm(geometry @ self.color_geometry, directions, self.color_harmonics).relu_()
-        for weight in self.color_hidden:
-            hidden = (hidden @ weight).relu_()
-        return sigmas, (hidden @ self.color_out).sigmoid()
+        rgbs = mlp(torch.cat([trunk, directions], dim=-1), list(self.color_weights), output="sigmoid")
+        return self._sigmas(trunk), rgbs
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """The table and the networks, both at ``learning_rate``."""
