@@ -1,6 +1,6 @@
 """Images that low-resolution pixels agree with: the filter, the samples, the normal equations and one step of descent.
 
-A low-res pixel is a fine grid filtered by a PSF (:func:`filter_valid`), then sampled between its cells (:func:`sample`).
+A low-res pixel is a fine grid filtered by a footprint (:func:`filter_valid`), then sampled (:func:`sample`).
 The squared error of any number of such pixels is one small stencil on the filtered image
 (:func:`normal_equations`), so a step (:func:`descend`) costs the same for one frame and for a hundred. See README.md.
 
@@ -209,5 +209,6 @@ def _check_filter(shape: torch.Size, taps: Tensor) -> tuple[int, int]:
 def _check_positions(rows: Tensor, cols: Tensor) -> None:
     if rows.shape != cols.shape or rows.dtype != torch.float32 or cols.dtype != torch.float32:
         raise ValueError(
-            f"rows and cols must be float32 of one shape; got {rows.dtype} {tuple(rows.shape)}, {cols.dtype} {tuple(cols.shape)}"
+            f"rows and cols must be float32 of one shape; got {rows.dtype} {tuple(rows.shape)}, "
+            f"{cols.dtype} {tuple(cols.shape)}"
         )

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # samples that one thread takes at a time
 BLOCK = 8192
+# rows of the image that one thread takes at a time
+ROWS = 16
 _DIAGONAL = np.float32(1 / math.sqrt(2))
 
 # Parallel functions are thin: numba's compile time grows with what is inside of them.
@@ -93,47 +95,74 @@ def _residual(out, stencil, rhs, c, margin):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _slopes(gradient, here, other, offset, weight, epsilon2):
-    """Add the slope of sqrt(d^2 + epsilon^2) to a row of pixels for their neighbours in row ``other``."""
+def _flow(out, here, other, offset, weight, epsilon2):
+    """Slope of weight sqrt(d^2 + epsilon^2) for the pairs here[j], other[j + offset]; 0 where there is no pair."""
     first, last = max(0, -offset), len(here) - max(0, offset)
+    out[:first] = 0
+    out[last:] = 0
     for j in range(first, last):
         d = here[j] - other[j + offset]
-        gradient[j] += weight * d / np.sqrt(d * d + epsilon2)
+        out[j] = weight * d / np.sqrt(d * d + epsilon2)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _adam_row(out, x, gradient, mean, square, i, rates, data_weight, tv_weight, epsilon2, bounds):
-    """Row i of the new image; ``gradient`` holds that of the samples and is used up."""
-    h, w = x.shape
-    rate, correction = rates
-    slope, here = gradient[i], x[i]
-    for j in range(w):
-        slope[j] *= data_weight
-    _slopes(slope, here, here, 1, tv_weight, epsilon2)
-    _slopes(slope, here, here, -1, tv_weight, epsilon2)
+def _flows_down(flows, x, i, tv_weight, epsilon2):
+    """Slopes between row i and the row below it: straight, to the right, to the left; 0 below the last row."""
+    if i < 0 or i + 1 >= len(x):
+        flows[:] = 0
+        return
     diagonal = tv_weight * _DIAGONAL
-    if i + 1 < h:
-        _slopes(slope, here, x[i + 1], 0, tv_weight, epsilon2)
-        _slopes(slope, here, x[i + 1], 1, diagonal, epsilon2)
-        _slopes(slope, here, x[i + 1], -1, diagonal, epsilon2)
-    if i > 0:
-        _slopes(slope, here, x[i - 1], 0, tv_weight, epsilon2)
-        _slopes(slope, here, x[i - 1], 1, diagonal, epsilon2)
-        _slopes(slope, here, x[i - 1], -1, diagonal, epsilon2)
+    _flow(flows[0], x[i], x[i + 1], 0, tv_weight, epsilon2)
+    _flow(flows[1], x[i], x[i + 1], 1, diagonal, epsilon2)
+    _flow(flows[2], x[i], x[i + 1], -1, diagonal, epsilon2)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _add_flows(slope, above, right, below):
+    """What a row gains at one end of each pair and loses at the other."""
+    n = len(slope)
+    for j in range(n):
+        slope[j] += right[j] + below[0, j] + below[1, j] + below[2, j] - above[0, j]
+    for j in range(n - 1):
+        slope[j + 1] -= right[j] + above[1, j]
+    for j in range(n - 1):
+        slope[j] -= above[2, j + 1]
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _adam_row(out, here, slope, mean, square, rates, bounds):
+    rate, correction = rates
     low, high = bounds
     b1, b2, tiny = np.float32(BETA1), np.float32(BETA2), np.float32(ADAM_EPSILON)
     one = np.float32(1)
-    m, v, row = mean[i], square[i], out[i]
-    for j in range(w):
-        m[j] = b1 * m[j] + (one - b1) * slope[j]
-        v[j] = b2 * v[j] + (one - b2) * slope[j] * slope[j]
-        row[j] = min(max(here[j] - rate * m[j] / (np.sqrt(v[j] * correction) + tiny), low), high)
+    for j in range(len(here)):
+        mean[j] = b1 * mean[j] + (one - b1) * slope[j]
+        square[j] = b2 * square[j] + (one - b2) * slope[j] * slope[j]
+        out[j] = min(max(here[j] - rate * mean[j] / (np.sqrt(square[j] * correction) + tiny), low), high)
+
+
+@njit(cache=True, fastmath=True, nogil=True)
+def _adam_block(out, x, gradient, mean, square, first, rates, data_weight, tv_weight, epsilon2, bounds):
+    """Some rows of the new image; ``gradient`` holds that of the samples and is used up."""
+    above, below = np.empty((3, x.shape[1]), np.float32), np.empty((3, x.shape[1]), np.float32)
+    right = np.empty(x.shape[1], np.float32)
+    # each pair's slope is computed once, and again only between two blocks
+    _flows_down(above, x, first - 1, tv_weight, epsilon2)
+    for i in range(first, min(first + ROWS, len(x))):
+        slope = gradient[i]
+        for j in range(len(slope)):
+            slope[j] *= data_weight
+        _flow(right, x[i], x[i], 1, tv_weight, epsilon2)
+        _flows_down(below, x, i, tv_weight, epsilon2)
+        _add_flows(slope, above, right, below)
+        _adam_row(out[i], x[i], slope, mean[i], square[i], rates, bounds)
+        above, below = below, above
 
 
 @njit(parallel=True, cache=True, nogil=True)
 def _adam(out, x, gradient, mean, square, rates, data_weight, tv_weight, epsilon2, bounds):
-    for i in prange(x.shape[0]):
-        _adam_row(out, x, gradient, mean, square, i, rates, data_weight, tv_weight, epsilon2, bounds)
+    for block in prange((len(x) + ROWS - 1) // ROWS):
+        _adam_block(out, x, gradient, mean, square, block * ROWS, rates, data_weight, tv_weight, epsilon2, bounds)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -200,9 +229,9 @@ def sample_cpu(image: Tensor, rows: Tensor, cols: Tensor) -> tuple[Tensor, Tenso
     """See :func:`nerfkit.kernels.lowres.sample`."""
     out = torch.empty(3, rows.numel())
     flat = (rows.reshape(-1).contiguous().numpy(), cols.reshape(-1).contiguous().numpy())
-    _sample(*out.numpy(), image.contiguous().numpy(), *flat)
-    values, d_rows, d_cols = out.view(3, *rows.shape)
-    return values, d_rows, d_cols
+    values, d_rows, d_cols = out.unbind()
+    _sample(values.numpy(), d_rows.numpy(), d_cols.numpy(), image.contiguous().numpy(), flat[0], flat[1])
+    return values.view(rows.shape), d_rows.view(rows.shape), d_cols.view(rows.shape)
 
 
 def normal_equations_cpu(
@@ -210,8 +239,10 @@ def normal_equations_cpu(
 ) -> tuple[Tensor, Tensor]:
     """See :func:`nerfkit.kernels.lowres.normal_equations`."""
     stencil, rhs = torch.zeros(5, *shape), torch.zeros(shape)
-    flat = [tensor.contiguous().numpy() for tensor in (rows, cols, values, weights)]
-    _accumulate(stencil.numpy(), rhs.numpy(), *flat)
+    where = rows.contiguous().numpy(), cols.contiguous().numpy()
+    _accumulate(
+        stencil.numpy(), rhs.numpy(), where[0], where[1], values.contiguous().numpy(), weights.contiguous().numpy()
+    )
     return stencil, rhs
 
 

@@ -1,4 +1,4 @@
-"""``nerfkit render``: a video or pictures of a run along a camera path."""
+"""``nerfkit render``: a video or pictures of a run along a camera path; a super-resolved image at any size."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
 from nerfkit.cli.running import Console, device_for, use_all_cores
 from nerfkit.scenes.errors import NerfkitError
+
+if TYPE_CHECKING:
+    from nerfkit.runs import Run
 
 __all__ = ["Options", "main"]
 
@@ -28,6 +31,7 @@ class Options(CommonOptions):
     frames: int | None = option(None, "number of frames (default: 120)", kind=int, metavar="N")
     fps: float | None = option(None, "frames a second (default: 30)", kind=float, metavar="F")
     size: str | None = option(None, "width and height in pixels (default: the training size)", metavar="WxH")
+    crop: str | None = option(None, "part of a super-resolved image, in pixels of its --size", metavar="X,Y,W,H")
     channels: str = option("rgb", "of rgb, depth, opacity, separated by commas; each gets its own file")
     data: str | None = option(None, "the dataset, when it was moved", metavar="DATA")
 
@@ -37,6 +41,12 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     from nerfkit.runs import Run
 
     run = Run(Path(options.run))
+    from nerfkit.superres.runs import is_superres_run
+
+    if is_superres_run(run.folder):
+        return _render_superres(options, run, console)
+    if options.crop is not None:
+        raise NerfkitError("is for super-resolved images; this run is a scene", where="--crop", fix="leave it out")
     run.read_config()
     size, channels = _size(options.size), _channels(options.channels)
     for name, value in (("--frames", options.frames), ("--fps", options.fps)):
@@ -59,6 +69,37 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     files = ", ".join(result.get("outputs", {"": result["output"]}).values())
     console.say(f"{files}: {result['frames']} frames in {result['seconds']:.1f} s; path: {result['camera_path']}")
     return result
+
+
+def _render_superres(options: Options, run: Run, console: Console) -> dict[str, Any]:
+    from nerfkit.superres.runs import render_superres
+
+    given = {"--frames": options.frames, "--fps": options.fps, "--data": options.data}
+    given["--path"] = None if options.path == "orbit" else options.path
+    given["--channels"] = None if options.channels == "rgb" else options.channels
+    wrong = [name for name, value in given.items() if value is not None]
+    if wrong:
+        raise NerfkitError(
+            f"{', '.join(wrong)} are for scenes; this run is a super-resolved image", where=run.folder,
+            fix="nerfkit render RUN --size WxH [--crop X,Y,W,H] --out FILE.png",
+        )  # fmt: skip
+    use_all_cores()
+    out = Path(options.out) if options.out else run.folder / "render.png"
+    result = render_superres(run, _size(options.size), _crop(options.crop), out)
+    console.say("{}: {} x {} pixels in {:.1f} s".format(out, *result["size"], result["seconds"]))
+    return result
+
+
+def _crop(text: str | None) -> tuple[int, int, int, int] | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text.replace(" ", ""))
+    if match is None:
+        raise NerfkitError(
+            f"must be X,Y,WIDTH,HEIGHT in pixels; got {text!r}", where="--crop", fix="for example 0,0,200,100"
+        )
+    x, y, width, height = (int(part) for part in match.groups())
+    return x, y, width, height
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

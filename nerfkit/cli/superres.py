@@ -128,8 +128,8 @@ def _settings(options: Options, frames: Frames) -> SuperresSettings:
         scale = size[0] / width
         if not 1 < scale <= MAX_SCALE or abs(size[1] - scale * height) > max(1.0, scale / 2):
             raise NerfkitError(
-                f"{size[0]}x{size[1]} is not the {width}x{height} pixels of the frames enlarged 1 to {MAX_SCALE:g} times "
-                "with equal sides", where="--output-size", fix=f"for example {4 * width}x{4 * height}",
+                f"{size[0]}x{size[1]} is not the {width}x{height} pixels of the frames enlarged 1 to {MAX_SCALE:g} "
+                "times with equal sides", where="--output-size", fix=f"for example {4 * width}x{4 * height}",
             )  # fmt: skip
     plan_grids(scale, frames.size)
     return SuperresSettings(
@@ -212,7 +212,7 @@ def _describe(frames: Frames, settings: SuperresSettings, source: Source) -> lis
     width, height = settings.output_size
     lines = [
         f"{frames.name}: {len(frames)} {kind} frames of {frames.size[0]} x {frames.size[1]}, {frames.bit_depth} bits",
-        f"output: {width} x {height} ({settings.scale:.3g}x), {settings.psf} footprint of {settings.psf_width:g} low-res pixels",
+        f"output: {width} x {height} ({settings.scale:.3g}x), footprint: {settings.psf} {settings.psf_width:g} px",
     ]
     if len(frames) == 1:
         lines.append(

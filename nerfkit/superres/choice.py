@@ -134,8 +134,9 @@ def choose_prior(trials: Trials, start: Tensor, deadline: Deadline) -> tuple[Cho
         found = _search_weight(trials, choice, deadline)
         choice = found if found.mse <= choice.mse else choice
     logger.info(
-        "error of a pixel %.4f, weight of the total variation %.3g, range %s (%d trials)", choice.prior.sigma,
-        choice.prior.tv_weight, choice.prior.bounds and "{:.3f} to {:.3f}".format(*choice.prior.bounds), trials.n_trials,
+        "error of a pixel %.4f, weight of the total variation %.3g, range %s (%d trials)",
+        choice.prior.sigma, choice.prior.tv_weight,
+        choice.prior.bounds and "{:.3f} to {:.3f}".format(*choice.prior.bounds), trials.n_trials,
     )  # fmt: skip
     return choice, percentiles
 

@@ -1,4 +1,4 @@
-"""The image on a grid that agrees best with the frames: squared error plus total variation, within a range of values."""
+"""The image on a grid that agrees best with the frames: squared error plus total variation, within a range."""
 
 from __future__ import annotations
 

@@ -155,8 +155,8 @@ class _Work:
         middle, end = self.until(REGISTERED_AT / 2), self.until(REGISTERED_AT)
         self.say(f"registering: {len(self.frames)} frames against the image, coarse")
         coarse = refine(
-            self.window.moved(start.shifts), self.window.grid(COARSE_CELLS), n_rounds=rounds[0][0], n_steps=rounds[0][1],
-            tv_weights=(8, 1), deadline=middle, reference=self.reference,
+            self.window.moved(start.shifts), self.window.grid(COARSE_CELLS),
+            n_rounds=rounds[0][0], n_steps=rounds[0][1], tv_weights=(8, 1), deadline=middle, reference=self.reference,
         )  # fmt: skip
         self.say("registering: fine")
         frames = self.window.moved(coarse.shifts)
@@ -205,8 +205,8 @@ class _Work:
         begin = Registered(self.window.shifts, self.state.weights, self.state.residuals, self.choice.image)
         last = refine(
             self.window, grid, n_rounds=LAST_ROUNDS[0], n_steps=LAST_ROUNDS[1],
-            tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(REFINED_AT), reference=self.reference,
-            start=begin, bounds=prior.bounds,
+            tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(REFINED_AT),
+            reference=self.reference, start=begin, bounds=prior.bounds,
         )  # fmt: skip
         self._move(last.shifts)
         self._keep(last)
@@ -244,8 +244,8 @@ class _Work:
         fine = frames.grid(self.plan.final)
         start = interpolate(image[None, None], fine.shape, mode="bilinear")[0, 0]
         image = solve(
-            frames.equations(fine, weights), start, frames.psf, fine, prior.scaled(grid.cells / fine.cells), REFINED_STEPS,
-            learning_rate=0.01, deadline=deadline,
+            frames.equations(fine, weights), start, frames.psf, fine, prior.scaled(grid.cells / fine.cells),
+            REFINED_STEPS, learning_rate=0.01, deadline=deadline,
         )  # fmt: skip
         return image, prior
 

@@ -81,7 +81,7 @@ def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArr
             continue
         # the peak lies at s where frame(x) = reference(x + s)
         product = spectra[reference] * spectrum.conj()
-        peak = np.unravel_index(np.argmax(np.fft.ifft2(product).real), (h, w))
+        peak = np.unravel_index(np.argmax(np.real(np.fft.ifft2(product))), (h, w))
         row, col = (p - n if p > n // 2 else p for p, n in zip(peak, (h, w), strict=True))
         # coarse to fine: to a tenth within a pixel and a half, then to a hundredth within a tenth
         for step, reach in ((0.1, 1.5), (1 / UPSAMPLING, 0.12)):
@@ -97,7 +97,7 @@ def _peak_near(product: NDArray, row: float, col: float, step: float, reach: flo
     rows, cols = row + offsets, col + offsets
     down = np.exp(2j * np.pi * rows[:, None] * np.fft.fftfreq(h)[None])
     across = np.exp(2j * np.pi * np.fft.fftfreq(w)[:, None] * cols[None])
-    i, j = np.unravel_index(np.argmax((down @ product @ across).real), (len(rows), len(cols)))
+    i, j = np.unravel_index(np.argmax(np.real(down @ product @ across)), (len(rows), len(cols)))
     return float(rows[i]), float(cols[j])
 
 
@@ -138,7 +138,8 @@ def check_given_shifts(given: NDArray[np.float64], frames: NDArray[np.floating],
     best = min(found, key=lambda name: found[name])
     if found[best] < min(WRONG_RMS, as_given / 3):
         raise NerfkitError(
-            f"the shifts are {as_given:.2f} low-res pixels away from what the frames show; with {best} it is {found[best]:.2f}",
+            f"the shifts are {as_given:.2f} low-res pixels away from what the frames show; "
+            f"with {best} it is {found[best]:.2f}",
             where=where,
             fix="correct the file (pixel (i, j) of a frame looks at (j + 0.5 + dx, i + 0.5 + dy) of the reference), "
             "or leave --shifts out",
@@ -206,12 +207,12 @@ def spread(weights: Tensor, frames: LowresFrames) -> Tensor:
 
 
 def refine(
-    frames: LowresFrames, grid: Grid, *, n_rounds: int, n_steps: int, tv_weights: tuple[float, float], deadline: Deadline,
-    reference: int = 0, start: Registered | None = None, bounds: tuple[float, float] | None = None,
+    frames: LowresFrames, grid: Grid, *, n_rounds: int, n_steps: int, tv_weights: tuple[float, float],
+    deadline: Deadline, reference: int = 0, start: Registered | None = None, bounds: tuple[float, float] | None = None,
 ) -> Registered:  # fmt: skip
     """Improve image and shifts in turn, with a prior that is strong at first and relaxes.
 
-    A weak prior would let the image explain wrong shifts by detail that is not there, and the shifts stay where they are.
+    A weak prior lets the image explain wrong shifts by detail that is not there, and the shifts stay where they are.
 
     Parameters
     ----------

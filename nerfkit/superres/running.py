@@ -1,4 +1,4 @@
-"""A super-resolution from frames to a run folder, and back from a run folder to pictures."""
+"""A super-resolution from frames to a picture and its run folder."""
 
 from __future__ import annotations
 
@@ -11,26 +11,23 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-import yaml
 from numpy.typing import NDArray
-from torch import Tensor
 from torch.nn.functional import interpolate
 
 from nerfkit.files import write_atomically
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import SSIM_WINDOW, MetricsLog, psnr, ssim
 from nerfkit.runs import Run
-from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.fields.siren import IMAGE_FIELDS, Siren, SirenConfig, TiledSiren
 from nerfkit.scenes.readers.shifts import write_shifts
 
 from .grid_solve import Deadline
 from .reconstruct import Reconstruction, reconstruct
 from .rendering import png_bytes_of_depth, render_image
-from .settings import SuperresSettings, plan_grids
+from .runs import make_field
+from .settings import SuperresSettings
 from .siren_fit import SirenFit
 
-__all__ = ["Source", "is_superres_run", "load_superres", "render_superres", "run_superres", "score"]
+__all__ = ["Source", "run_superres", "score"]
 
 logger = logging.getLogger(__name__)
 
@@ -86,8 +83,8 @@ def run_superres(
     Returns
     -------
     result : dict
-        ``output``, ``run``, ``size``, ``scale``, ``registered``, ``holdout_psnr``, ``seconds`` and ``interrupted``; with a
-        truth ``psnr``, ``ssim``, ``psnr_interior``.
+        ``output``, ``run``, ``size``, ``scale``, ``registered``, ``holdout_psnr``, ``seconds`` and ``interrupted``;
+        with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     clock = Deadline.after(0)
     deadline = Deadline.after(settings.seconds)
@@ -127,9 +124,8 @@ def _fit(
     assert state.image is not None and state.bounds is not None
     network = make_field(settings, state.bounds).to(device)
     n_weights = sum(weight.numel() for weight in network.parameters())
-    say(
-        f"fitting {'local networks' if settings.network == 'tiled' else 'a network'} of {n_weights:,} weights to the image"
-    )
+    kind = "local networks" if settings.network == "tiled" else "a network"
+    say(f"fitting {kind} of {n_weights:,} weights to the image")
     task = SirenFit(network, state.image, LEARNING_RATES[settings.network])
     metrics = MetricsLog(run.metrics_log)
     try:
@@ -145,17 +141,8 @@ def _fit(
     return image, figures, done.is_interrupted
 
 
-def make_field(settings: SuperresSettings, bounds: Tensor) -> Siren | TiledSiren:
-    """The networks of a run before they are fitted; ``bounds`` [n_channels, 2]."""
-    plan = plan_grids(settings.scale, settings.frame_size)
-    config = SirenConfig(settings.width, settings.n_layers, settings.omega, plan.tile, plan.stride)
-    generator = torch.Generator().manual_seed(settings.seed)
-    size = (float(settings.frame_size[0]), float(settings.frame_size[1]))
-    return IMAGE_FIELDS[settings.network](config, size, bounds, generator)
-
-
 def _picture_of_grid(state: Reconstruction, settings: SuperresSettings) -> NDArray[np.float32]:
-    """The picture when there was no time for networks: the grid itself, resampled. Channels that were not solved are grey."""
+    """The picture when there was no time for networks: the grid resampled; before channels are solved it is grey."""
     assert state.image is not None
     width, height = settings.output_size
     image = (
@@ -210,91 +197,3 @@ def _decibels(mse: float | None) -> float | None:
 def _finite(value: float, digits: int) -> float | None:
     """JSON has no infinity and no NaN."""
     return round(value, digits) if math.isfinite(value) else None
-
-
-def is_superres_run(folder: Path) -> bool:
-    """Whether ``folder`` is the run folder of a super-resolution."""
-    try:
-        values = yaml.safe_load((folder / "config.yml").read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        return False
-    return isinstance(values, dict) and values.get("kind") == "superres"
-
-
-def load_superres(run: Run) -> tuple[Siren | TiledSiren, SuperresSettings]:
-    """The networks of a run and its settings.
-
-    Raises
-    ------
-    NerfkitError
-        The folder is damaged, or the run was interrupted before it had networks.
-    """
-    path = run.folder / "config.yml"
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        names = {field.name for field in dataclasses.fields(SuperresSettings)}
-        known = {name: value for name, value in values.items() if name in names}
-        sizes = {name: tuple(known[name]) for name in ("output_size", "frame_size")}
-        settings = SuperresSettings(**{**known, **sizes})
-        network = make_field(settings, torch.zeros(settings.n_channels, 2))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
-        raise NerfkitError(f"is damaged ({error})", where=path, fix="run nerfkit superres again") from error
-    if not run.checkpoints.steps():
-        raise NerfkitError(
-            "this run was interrupted before it had a network, its picture is all there is", where=run.folder,
-            fix="run nerfkit superres again",
-        )  # fmt: skip
-    state = run.checkpoints.load_newest()
-    try:
-        network.load_state_dict(state["task"]["field"])
-    except (RuntimeError, KeyError) as error:
-        raise NerfkitError(
-            "its weights do not fit the settings in its config.yml", where=run.folder,
-            fix="put the config.yml back, or run nerfkit superres again",
-        ) from error  # fmt: skip
-    return network, settings
-
-
-def render_superres(
-    run: Run, size: tuple[int, int] | None, crop: tuple[int, int, int, int] | None, output: Path
-) -> dict[str, Any]:
-    """Write a picture of a run at any size.
-
-    Parameters
-    ----------
-    run : Run
-        The run folder.
-    size : (int, int), optional
-        Width and height of the whole image in pixels; None: the run's own.
-    crop : (x, y, width, height), optional
-        A part of it, in its pixels.
-    output : Path
-        A PNG.
-
-    Returns
-    -------
-    result : dict
-        ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
-    """
-    clock = Deadline.after(0)
-    if output.suffix.lower() != ".png":
-        raise NerfkitError("a super-resolved image is written as PNG", where=output, fix="end it in .png")
-    network, settings = load_superres(run)
-    width, height = size or settings.output_size
-    if crop is not None:
-        x, y, w, h = crop
-        if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
-            raise NerfkitError(
-                f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
-                fix="x,y,w,h in pixels of the whole image at its --size",
-            )  # fmt: skip
-    image = render_image(network, (width, height), plan_grids(settings.scale, settings.frame_size).fit, crop)
-    write_atomically(output, png_bytes_of_depth(image, settings.bit_depth))
-    shown = crop[2:] if crop else (width, height)
-    return {
-        "output": str(output),
-        "frames": 1,
-        "size": list(shown),
-        "crop": crop and list(crop),
-        "seconds": round(-clock.left, 3),
-    }

@@ -91,8 +91,8 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
     if area * final**2 > MAX_CELLS:
         largest = max(1, math.isqrt(MAX_CELLS // area))
         raise NerfkitError(
-            f"an output of {frame_size[0] * whole} x {frame_size[1] * whole} pixels needs more memory than is planned for "
-            f"({MAX_CELLS / 1e6:.0f} megapixels)",
+            f"an output of {frame_size[0] * whole} x {frame_size[1] * whole} pixels is more than the "
+            f"{MAX_CELLS / 1e6:.0f} megapixels that memory is planned for",
             where="--scale", fix=f"give --scale {largest} or less, or crop the frames",
         )  # fmt: skip
     fit = final if final <= TRIAL_CELLS + 1 else whole

@@ -14,7 +14,7 @@ __all__ = ["SirenFit", "cell_centres"]
 
 # points of the grid that a step compares: fewer make each step's gradient noisier, more make the steps too few
 POINTS_A_STEP = 2**17
-# steps between two places of the sub-lattice that is compared; prime to every square up to 30 x 30, so all get their turn
+# steps between two places of the sub-lattice that is compared; prime, so that all get their turn
 PHASE_STRIDE = 31
 
 

@@ -1,11 +1,12 @@
 """Images held by sine networks (SIREN, arXiv:2006.09661): one network, or many small ones that share the plane.
 
-Both are asked for a lattice: rows at heights ys and columns at xs, in the unit of the size that they were made with. What
-depends on the lattice alone is a :class:`Lattice`, made once by ``lattice(ys, xs)`` and used in every step.
+Both are asked for a lattice: rows at heights ys and columns at xs, in the unit of the size that they were made with.
+What depends on the lattice alone is a :class:`Lattice`, made once by ``lattice(ys, xs)`` and used in every step.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +15,11 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from nerfkit.kernels.mlp import mlp
+
 __all__ = ["IMAGE_FIELDS", "ImageField", "Lattice", "Siren", "SirenConfig", "TiledSiren", "render_lattice"]
 
-# slope of the logistic function that keeps values in their range: 4 makes it 1 at the middle for an output in [-0.5, 0.5]
+# factor before the logistic function that keeps values in their range: 4 gives it slope 1 at the middle
 SQUASH = 4.0
 # points that a chunk of a rendering asks for, which bounds the memory it takes
 CHUNK_POINTS = 2**19
@@ -79,20 +82,17 @@ class ImageField(Protocol):
         ...
 
 
-def sine_mlp(points: Tensor, weights: list[Tensor], biases: list[Tensor], omega: float) -> Tensor:
-    """Batched sine networks: [n_networks, n_points, n_in] to [n_networks, n_points, n_out] (arXiv:2006.09661, eq. 3)."""
-    hidden = points
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        hidden = torch.sin(torch.baddbmm(bias * omega, hidden, weight * omega))
-    return torch.baddbmm(biases[-1], hidden, weights[-1])
-
-
 class _SineImage(nn.Module):
     """Weights of ``n_networks`` equal networks, and the range of their values."""
 
     def __init__(
-        self, config: SirenConfig, size: tuple[float, float], bounds: Tensor, n_networks: int, generator: torch.Generator
-    ) -> None:  # fmt: skip
+        self,
+        config: SirenConfig,
+        size: tuple[float, float],
+        bounds: Tensor,
+        n_networks: int,
+        generator: torch.Generator,
+    ) -> None:
         super().__init__()
         if not (size[0] > 0 and size[1] > 0) or bounds.ndim != 2 or bounds.shape[1] != 2:
             raise ValueError(f"need a positive size and bounds [n_channels, 2]; got {size} and {tuple(bounds.shape)}")
@@ -101,7 +101,7 @@ class _SineImage(nn.Module):
         self.register_buffer("bounds", bounds.float())
         sizes = [2, *[config.width] * config.n_layers, len(bounds)]
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for layer, (n_in, n_out) in enumerate(zip(sizes, sizes[1:], strict=False)):
+        for layer, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
             # arXiv:2006.09661, section 3.2 and its supplement: the arguments of every sine start out alike
             bound = 1 / n_in if layer == 0 else math.sqrt(6 / n_in) / config.omega
             offset = 1 / math.sqrt(n_in) if layer == 0 else 0.0
@@ -116,7 +116,8 @@ class _SineImage(nn.Module):
         if lattice.networks is not None:
             weights = [weight[lattice.networks] for weight in weights]
             biases = [bias[lattice.networks] for bias in biases]
-        return sine_mlp(lattice.points, weights, biases, self.config.omega)
+        offsets = [bias[:, 0] for bias in biases]
+        return mlp(lattice.points, weights, offsets, activation="sine", scale=self.config.omega)
 
     def _in_range(self, values: Tensor) -> Tensor:
         low, high = self.bounds[:, 0, None, None], self.bounds[:, 1, None, None]
@@ -181,7 +182,7 @@ class TiledSiren(_SineImage):
         super().__init__(config, size, bounds, self.counts[0] * self.counts[1], generator)
 
     def _axis(self, positions: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Along an axis, the tiles that have points, and of their points [n_tiles, n]: which, where in [-1, 1], share."""
+        """Tiles that have points along an axis, and of their points [n_tiles, n]: which, where in [-1, 1], share."""
         tile, overlap = self.config.tile, self.config.tile - self.config.stride
         starts = torch.arange(self.counts[axis], dtype=torch.float64) * self.config.stride - overlap / 2
         positions = positions.double()

@@ -1,7 +1,7 @@
 """What a camera of large pixels sees of an image: averaged over a footprint, sampled where each frame looks.
 
-Lengths are low-res pixels, axes x (columns, right) and y (rows, down). Pixel (row i, column j) of a frame has its centre at
-(j + 0.5, i + 0.5) of that frame and looks at the point ``transform(j + 0.5, i + 0.5) + shift`` of the reference frame.
+Lengths are low-res pixels, axes x (columns, right) and y (rows, down). Pixel (row i, column j) of a frame has its
+centre at (j + 0.5, i + 0.5) of that frame and looks at ``transform(j + 0.5, i + 0.5) + shift`` of the reference frame.
 The image lives on a grid of ``cells`` x ``cells`` per low-res pixel that covers the reference frame and a margin.
 """
 
@@ -183,8 +183,8 @@ class LowresFrames:
         cut = len(self.psf.taps(grid.cells)) - 1
         shape = (grid.shape[0] - cut, grid.shape[1] - cut)
         rows, cols = self.positions(grid)
-        parts = (rows, cols, self.frames, weights)
-        return normal_equations(*(part.reshape(-1) for part in parts), shape)
+        values = self.frames.reshape(-1)
+        return normal_equations(rows.view(-1), cols.view(-1), values, weights.reshape(-1), shape)
 
     def predict(self, grid: Grid, image: Tensor) -> tuple[Samples, Tensor]:
         """What the frames would have measured of ``image`` [grid.shape], with slopes per cell, and where it is known.
