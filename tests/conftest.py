@@ -1,11 +1,16 @@
 """What holds for the whole suite: `gpu` tests run where there is a GPU; `--no-skips` lets none slip by."""
 
 import os
+import signal
 
 import pytest
 
 # read when a test first loads torch or numba: threads that spin while they wait slow a busy machine several times
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# a shell's background job is started deaf to Ctrl-C, and tests that press it would wait for nothing
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
