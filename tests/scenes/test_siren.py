@@ -1,0 +1,113 @@
+"""Sine images: initial values as the paper has them, a blend that sums to one, the same image whatever is asked at once."""
+
+import math
+
+import pytest
+import torch
+
+from nerfkit.scenes.fields.siren import IMAGE_FIELDS, Siren, SirenConfig, TiledSiren, render_lattice
+
+BOUNDS = torch.tensor([[0.1, 0.9]])
+
+
+def make(kind="tiled", size=(20.0, 13.0), config=None, bounds=BOUNDS, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return IMAGE_FIELDS[kind](config or SirenConfig(width=16), size, bounds, generator)
+
+
+def centres(n, per_unit=2.0):
+    return (torch.arange(n, dtype=torch.float64) + 0.5) / per_unit
+
+
+def test_initial_weights_keep_every_sine_alike():
+    field = make("single", config=SirenConfig(width=256, n_layers=3, omega=30))
+    first, *hidden, _ = field.weights
+    assert float(first.detach().abs().max()) <= 0.5 and float(first.detach().abs().max()) > 0.45
+    for weight in (weight.detach() for weight in hidden):
+        bound = math.sqrt(6 / 256) / 30
+        assert 0.95 * bound < float(weight.abs().max()) <= bound
+    # arXiv:2006.09661, section 3.2: arguments of the sines are normal with standard deviation 1
+    points = torch.rand(4000, 2) * 2 - 1
+    hidden_values = torch.sin(30 * (points @ first[0] + field.biases[0][0]))
+    argument = 30 * (hidden_values @ field.weights[1][0])
+    assert float(argument.std()) == pytest.approx(1.0, rel=0.1)
+
+
+@pytest.mark.parametrize("kind", IMAGE_FIELDS)
+def test_values_keep_to_their_range_and_channels(kind):
+    bounds = torch.tensor([[0.0, 1.0], [0.4, 0.5], [-1.0, 0.0]])
+    field = make(kind, bounds=bounds)
+    values = field(field.lattice(centres(26), centres(40)))
+    assert values.shape == (3, 26, 40)
+    for channel, (low, high) in zip(values, bounds, strict=True):
+        assert low <= channel.min() and channel.max() <= high
+
+
+@pytest.mark.parametrize("kind", IMAGE_FIELDS)
+def test_part_of_a_lattice_has_the_values_of_the_whole(kind):
+    field = make(kind)
+    ys, xs = centres(26), centres(40)
+    whole = field(field.lattice(ys, xs))
+    part = field(field.lattice(ys[7:12], xs[30:]))
+    torch.testing.assert_close(part, whole[:, 7:12, 30:], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(render_lattice(field, ys, xs), whole.detach(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(20.0, 13.0), (3.0, 3.0), (5.5, 11.0), (6.0, 30.0)])
+def test_shares_sum_to_one_at_every_point(size):
+    field = make(size=size)
+    ys, xs = centres(int(size[1] * 7), 7.0), centres(int(size[0] * 7), 7.0)
+    lattice = field.lattice(ys, xs)
+    assert lattice.index is not None and lattice.shares is not None
+    total = torch.zeros(len(ys) * len(xs)).index_add_(0, lattice.index, lattice.shares.flatten())
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-5)
+    assert float(lattice.shares.min()) >= 0
+    is_used = lattice.shares.flatten() > 0
+    assert float(lattice.points.reshape(-1, 2)[is_used].abs().max()) <= 1
+
+
+def test_seams_between_networks_are_smooth():
+    field = make(size=(22.0, 5.0))
+    xs = torch.linspace(0.01, 21.99, 8000, dtype=torch.float64)
+    line = field(field.lattice(torch.tensor([2.5], dtype=torch.float64), xs))[0, 0].detach()
+    steps = line.diff().abs()
+    assert float(steps.max()) < 30 * float(steps.median())
+
+
+@pytest.mark.parametrize("kind", IMAGE_FIELDS)
+def test_network_learns_a_picture(kind):
+    ys = centres(24)
+    truth = 0.5 + 0.3 * torch.sin(1.3 * ys)[:, None] * torch.cos(0.9 * ys)[None]
+    field = make(kind, size=(12.0, 12.0), config=SirenConfig(width=32))
+    lattice = field.lattice(ys, ys)
+    optimizer = torch.optim.Adam(field.parameters(), lr=5e-3)
+    first = None
+    for _ in range(150):
+        loss = (field(lattice)[0] - truth.float()).square().mean()
+        first = first or float(loss)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss) < 1e-3 < first
+
+
+def test_equal_seeds_give_equal_networks():
+    a, b, c = make(seed=1), make(seed=1), make(seed=2)
+    assert all(torch.equal(x, y) for x, y in zip(a.parameters(), b.parameters(), strict=True))
+    assert not torch.equal(a.weights[0], c.weights[0])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: SirenConfig(width=0), "must be positive"),
+        (lambda: SirenConfig(omega=math.inf), "must be positive"),
+        (lambda: SirenConfig(tile=4, stride=5), "stride <= tile"),
+        (lambda: SirenConfig(tile=11, stride=5), "stride <= tile"),
+        (lambda: Siren(SirenConfig(), (0.0, 3.0), BOUNDS, torch.Generator()), "positive size"),
+        (lambda: TiledSiren(SirenConfig(), (3.0, 3.0), torch.tensor([0.0, 1.0]), torch.Generator()), "bounds"),
+    ],
+)
+def test_wrong_sizes_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
