@@ -7,14 +7,15 @@ Matrices are pointers with strides in elements, so that one tile serves A, its t
 (stride 0), and no array is reference-counted in a hot loop.
 """
 
-# numba removes the first argument of an intrinsic, which a type checker cannot know
-# pyright: reportCallIssue=false
+# numba removes the first argument of an intrinsic and fills its config when it runs; a type checker cannot know
+# pyright: reportCallIssue=false, reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
 import llvmlite.binding as llvm
 from llvmlite import ir
 from numba import njit, types
+from numba.core import config
 from numba.extending import intrinsic
 
 __all__ = ["VECTOR_BYTES", "pointer", "product"]
@@ -26,11 +27,11 @@ VECTOR_BYTES = 64
 _FUSE = ("contract",)
 
 # Sums that fit the registers beside a row of B: AVX-512 has 32 registers of 64 bytes, AVX2 has 16 of 32, NEON
-# 32 of 16. Enough of them hide the latency of the additions, too many spill.
-_features = llvm.get_host_cpu_features()
-if _features.get("avx512f"):
+# 32 of 16. Enough of them hide the latency of the additions, too many spill. Read from what numba compiles for.
+_features = config.CPU_FEATURES if config.CPU_FEATURES is not None else llvm.get_host_cpu_features().flatten()
+if "+avx512f" in _features:
     ROWS, WIDE = 8, (0, 0)
-elif _features.get("avx2"):
+elif "+avx2" in _features:
     ROWS, WIDE = 6, (0,)
 else:
     ROWS, WIDE = 4, (0,)

@@ -5,8 +5,12 @@
 # pyright: reportOptionalIterable=false, reportOptionalSubscript=false
 
 import math
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 import pytest
@@ -17,6 +21,7 @@ from nerfkit.kernels.mlp import mlp, mlp_reference
 from nerfkit.kernels.mlp._elementwise import FAR, exp, sigmoid, sine_cosine
 
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
+needs_avx2 = pytest.mark.skipif(not llvm.get_host_cpu_features().get("avx2"), reason="needs AVX2")
 DTYPES = [torch.float32, torch.float64]
 ACTIVATIONS = ["relu", "sine", "gaussian"]
 # empty, one, less than a tile, less than a block, one block, one more, many blocks
@@ -139,6 +144,42 @@ def test_elementwise_functions():
     np.testing.assert_array_equal(share, np.array([np.nan, 1, 0, 0.5], np.float32))
     np.testing.assert_array_equal(power, np.array([np.nan, 0, 0, 1], np.float32))
     assert np.isnan(sine[:3]).all() and np.isnan(cosine[:3]).all() and cosine[3] == 1
+
+
+PRODUCTS = """
+import numba, numpy as np
+from nerfkit.kernels.mlp._microkernel import N_WIDE, ROWS, pointer, product
+
+@numba.njit
+def multiply(c, start, a, b, lanes):
+    (n, k), width = a.shape, c.shape[1]
+    product(
+        pointer(c, 0), width, pointer(start, 0), 0, pointer(a, 0), k, 1, pointer(b, 0), width, n, width, k, lanes
+    )
+
+rng = np.random.default_rng(0)
+for n, width, k in [(1, 16, 1), (23, 48, 5), (64, 32, 33)]:
+    a, b, start = rng.normal(size=(n, k)), rng.normal(size=(k, width)), rng.normal(size=width)
+    c = np.full((n, width), np.nan)
+    multiply(c, start, a, b, 8)
+    np.testing.assert_allclose(c, start + a @ b, atol=1e-12)
+print(ROWS, N_WIDE)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "features", "tile"),
+    [
+        ("generic", "", "4 1"),
+        pytest.param("haswell", "+avx,+avx2,+fma", "6 1", marks=needs_avx2),
+    ],
+)
+def test_products_on_machines_with_fewer_registers(name, features, tile, tmp_path):
+    target = {"NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", PRODUCTS], env=os.environ | target, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, tile), done.stderr
 
 
 @pytest.mark.parametrize("biases", [None, "own", "shared"])
