@@ -31,8 +31,10 @@ logger = logging.getLogger(__name__)
 
 # positions that the sub-pixel peak of a phase correlation is looked for at, per low-res pixel
 UPSAMPLING = 100
-# an outlier's residual is this many times the median of all frames
-OUTLIER_FACTOR = 1.5
+# an outlier's residual is this many times the median of all frames, and this many standard deviations above it
+OUTLIER_FACTOR, OUTLIER_DEVIATIONS = 1.5, 5.0
+# median absolute deviation of a normal distribution of standard deviation 1
+NORMAL_MAD = 0.6745
 # low-res pixels at a frame's border that Gauss-Newton leaves out: what they see is known worst
 BORDER = 2
 # most low-res pixels that one Gauss-Newton step may move a frame
@@ -159,7 +161,9 @@ def frame_residuals(frames: LowresFrames, grid: Grid, image: Tensor) -> Tensor:
 
 def inlier_weights(residuals: Tensor) -> Tensor:
     """1 for frames whose residual is like the others', 0 for the rest."""
-    return (residuals < OUTLIER_FACTOR * residuals.median().clamp(min=1e-4)).float()
+    middle = residuals.median().clamp(min=1e-4)
+    deviation = (residuals - middle).abs().median() / NORMAL_MAD
+    return (residuals < middle + torch.maximum((OUTLIER_FACTOR - 1) * middle, OUTLIER_DEVIATIONS * deviation)).float()
 
 
 def find_outliers(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
@@ -17,11 +18,13 @@ from torch.nn.functional import interpolate
 from nerfkit.files import write_atomically
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import SSIM_WINDOW, MetricsLog, psnr, ssim
+from nerfkit.report import refresh_superres
 from nerfkit.runs import Run
 from nerfkit.scenes.readers.shifts import write_shifts
 
 from .grid_solve import Deadline
 from .reconstruct import Reconstruction, reconstruct
+from .registration import supported_scale
 from .rendering import png_bytes_of_depth, render_image
 from .runs import make_field
 from .settings import SuperresSettings
@@ -35,6 +38,8 @@ logger = logging.getLogger(__name__)
 LEARNING_RATES, FINAL_SHARE = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
 # seconds that are kept for the last picture
 RENDER_SECONDS = 0.5
+# a warning is given when the frames support less than this share of the scale
+ENOUGH = 0.75
 # low-res pixels at each side that psnr_interior leaves out
 INTERIOR = 2
 
@@ -100,6 +105,7 @@ def run_superres(
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
+    _warn_of_scale(state, settings)
     if is_interrupted:
         image, fitted = _picture_of_grid(state, settings), {}
     else:
@@ -113,8 +119,22 @@ def run_superres(
     if truth is not None:
         result.update(score(image, truth, settings.scale))
     _write_registered(run, source, state)
-    run.write_json("metrics.json", {"superres": result})
+    _write_for_report(run, source, settings, output, truth, result)
+    refresh_superres(run.folder)
     return {**result, "interrupted": is_interrupted}
+
+
+def _warn_of_scale(state: Reconstruction, settings: SuperresSettings) -> None:
+    """Say when the frames' sub-pixel positions leave gaps at this scale."""
+    used = state.shifts[state.weights.cpu() > 0].numpy()
+    if len(used) < 2:
+        return
+    supported = supported_scale(used)
+    if supported < ENOUGH * min(settings.scale, 8.0):
+        logger.warning(
+            "the sub-pixel positions of %d frames support a scale of about %.3g; at %.3g the finest detail is what the "
+            "prior makes of it: more frames with other shifts, or a smaller --scale", len(used), supported, settings.scale,
+        )  # fmt: skip
 
 
 def _fit(
@@ -150,6 +170,25 @@ def _picture_of_grid(state: Reconstruction, settings: SuperresSettings) -> NDArr
     )
     image = np.broadcast_to(image, (settings.n_channels, height, width))
     return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+
+
+def _write_for_report(
+    run: Run, source: Source, settings: SuperresSettings, output: Path, truth: NDArray[np.float32] | None,
+    result: dict[str, Any],
+) -> None:  # fmt: skip
+    """metrics.json, and what the result is compared with: the reference frame enlarged, and the truth."""
+    frame = torch.from_numpy(np.ascontiguousarray(source.images[source.reference]))
+    channels = frame[None, None] if frame.ndim == 2 else frame.permute(2, 0, 1)[None]
+    width, height = settings.output_size
+    enlarged = interpolate(channels, (height, width), mode="bicubic", align_corners=False)[0].clamp(0, 1)
+    bicubic = (enlarged[0] if frame.ndim == 2 else enlarged.permute(1, 2, 0)).numpy()
+    write_atomically(run.folder / "bicubic.png", png_bytes_of_depth(bicubic, settings.bit_depth, source.icc_profile))
+    figures: dict[str, Any] = {**result, "output": os.path.relpath(output.resolve(), run.folder.resolve())}
+    del figures["registered"]
+    if truth is not None:
+        figures["bicubic"] = score(bicubic, truth, settings.scale)
+        write_atomically(run.folder / "truth.png", png_bytes_of_depth(truth, settings.bit_depth, source.icc_profile))
+    run.write_json("metrics.json", {"superres": figures})
 
 
 def _registered(source: Source, state: Reconstruction) -> list[dict[str, Any]]:

@@ -47,10 +47,7 @@ def test_loops_equal_reference(shape, poisoned_empty):
 def test_filter_is_the_weighted_sum_of_a_square(impl):
     image, taps = torch.arange(30.0).view(5, 6), torch.tensor([0.5, 0.25, 0.25])
     want = torch.stack(
-        [
-            torch.stack([(image[i : i + 3, j : j + 3] * taps[:, None] * taps).sum() for j in range(4)])
-            for i in range(3)
-        ]
+        [torch.stack([(image[i : i + 3, j : j + 3] * taps[:, None] * taps).sum() for j in range(4)]) for i in range(3)]
     )
     torch.testing.assert_close(filter_valid(image, taps, impl=impl), want)
 

@@ -1,4 +1,4 @@
-"""Low-res frames: footprints against integrals, positions against the convention, frames against a scene seen finely."""
+"""Low-res frames: footprints against integrals, positions against the convention, frames against a finer scene."""
 
 import math
 
@@ -43,7 +43,7 @@ def test_gaussian_taps_are_the_bell_over_each_cell():
 
 @pytest.mark.parametrize("psf", [("disc", 1.0), ("box", 0.0), ("box", math.inf)])
 def test_footprint_that_is_none_is_refused(psf):
-    with pytest.raises(ValueError, match="kind must|width must"):
+    with pytest.raises(ValueError, match=r"kind must|width must"):
         Psf(*psf)
 
 

@@ -1,0 +1,378 @@
+"""Super-resolution: shifts are found, the choice is right, bad frames are named; the command from frames to picture."""
+
+import json
+import math
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from nerfkit.cli import main
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.superres.choice import Trials, choose_prior
+from nerfkit.superres.grid_solve import Deadline, Prior, solve
+from nerfkit.superres.reconstruct import reconstruct
+from nerfkit.superres.registration import (
+    check_given_shifts,
+    find_outliers,
+    phase_correlation,
+    refine,
+    supported_scale,
+)
+from nerfkit.superres.rendering import png_bytes_of_depth, render_image
+from nerfkit.superres.running import score
+from nerfkit.superres.settings import SuperresSettings, plan_grids
+
+# fine pixels along a low-res one, low-res pixels round the frame, side of a frame
+FINE, MARGIN, SIDE = 8, 3, 24
+
+
+def fine_scene(seed=0, side=SIDE):
+    """Dark strokes of all directions on bright paper, ``FINE`` pixels a low-res one."""
+    rng = np.random.default_rng(seed)
+    n = (side + 2 * MARGIN) * FINE
+    y, x = np.mgrid[:n, :n] / FINE
+    image = np.full((n, n), 0.9)
+    for _ in range(24):
+        cx, cy = rng.uniform(0, side + 2 * MARGIN, 2)
+        angle = rng.uniform(0, math.pi)
+        along = (x - cx) * math.cos(angle) + (y - cy) * math.sin(angle)
+        across = -(x - cx) * math.sin(angle) + (y - cy) * math.cos(angle)
+        image[(np.abs(along) < 3) & (np.abs(across) < 0.35)] = 0.15
+    return image
+
+
+def means(fine, dx, dy, side, step):
+    """Means over squares of ``step`` fine pixels of the frame at a shift in low-res pixels."""
+    top, left = (round((MARGIN + shift) * FINE) for shift in (dy, dx))
+    part = fine[top : top + side * FINE, left : left + side * FINE]
+    return part.reshape(side * FINE // step, step, side * FINE // step, step).mean((1, 3))
+
+
+def make_frames(n=16, noise=0.005, seed=0, side=SIDE):
+    """Frames [n, side, side], shifts [n, 2] in eighths of a low-res pixel, the first 0, and the 2x truth."""
+    rng = np.random.default_rng(seed + 1)
+    fine = fine_scene(seed, side)
+    shifts = np.round(rng.uniform(-1, 1, (n, 2)) * FINE) / FINE
+    shifts[0] = 0
+    frames = np.stack([means(fine, dx, dy, side, FINE) for dx, dy in shifts])
+    frames = frames + rng.normal(0, noise, frames.shape)
+    return frames.astype(np.float32), shifts, means(fine, 0, 0, side, FINE // 2).astype(np.float32)
+
+
+def rms(a, b):
+    return float(np.sqrt(np.mean(np.square(np.asarray(a) - np.asarray(b)))))
+
+
+def write(folder, frames, bits=8):
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        (folder / f"f{index}.png").write_bytes(png_bytes_of_depth(np.clip(frame, 0, 1), bits))
+    return folder
+
+
+def write_csv(path, shifts):
+    rows = [f"f{index}.png,{dx},{dy}" for index, (dx, dy) in enumerate(shifts)]
+    path.write_text("\n".join(["file,dx,dy", *rows]) + "\n")
+    return path
+
+
+def run(capsys, *arguments):
+    """Exit code and the JSON of ``nerfkit ...``."""
+    code = main([*map(str, arguments), "--json"])
+    return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+# registration
+
+
+def test_phase_correlation_finds_shifts_by_our_convention():
+    frames, shifts, _ = make_frames()
+    found = phase_correlation(frames)
+    assert rms(found, shifts) < 0.15 and np.abs(found[0]).max() == 0
+    # signs and order: any other reading is far off
+    assert rms(-found, shifts) > 0.5 and rms(found[:, ::-1], shifts) > 0.5
+    moved = phase_correlation(frames, reference=3)
+    assert rms(moved - moved[0], found) < 0.15
+
+
+def test_refinement_brings_shifts_to_a_fiftieth_of_a_pixel():
+    frames, shifts, _ = make_frames()
+    wrong = shifts + np.random.default_rng(0).normal(0, 0.1, shifts.shape) * (np.arange(len(shifts)) > 0)[:, None]
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(wrong), Psf())
+    found = refine(
+        lowres, lowres.grid(4), n_rounds=20, n_steps=30, tv_weights=(8, 1), deadline=Deadline.after(60)
+    )  # fmt: skip
+    assert rms(found.shifts, shifts) < 0.03 < rms(wrong, shifts)
+    assert found.shifts[0].abs().max() == 0
+
+
+def test_outliers_are_left_out_and_no_others():
+    frames, shifts, _ = make_frames()
+    frames[[4, 9]] = 1 - frames[[4, 9]]
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    found = find_outliers(lowres, lowres.grid(4))
+    assert torch.nonzero(found.weights == 0).flatten().tolist() == [4, 9]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        (lambda shifts: -shifts, "both signs changed"),
+        (lambda shifts: shifts[:, ::-1], "dx and dy exchanged"),
+        (lambda shifts: shifts * [-1, 1], "the sign of dx changed"),
+        (lambda shifts: shifts * 4, "divided by 4"),
+    ],
+)
+def test_shifts_of_another_convention_are_refused_by_name(wrong, said):
+    frames, shifts, _ = make_frames()
+    check_given_shifts(shifts, frames, 4, "shifts.csv")
+    with pytest.raises(NerfkitError, match=said):
+        check_given_shifts(wrong(shifts), frames, 4, "shifts.csv")
+
+
+def test_supported_scale_counts_sub_pixel_positions():
+    assert supported_scale(np.zeros((10, 2))) == 1
+    rng = np.random.default_rng(0)
+    assert 2 <= supported_scale(rng.uniform(-1, 1, (8, 2))) < 4
+    assert supported_scale(rng.uniform(-1, 1, (64, 2))) >= 4
+
+
+# choice and solution
+
+
+def test_solution_agrees_with_the_frames_and_beats_bicubic():
+    frames, shifts, truth = make_frames()
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    grid = lowres.grid(4)
+    image = solve(
+        lowres.equations(grid), grid.enlarge(lowres.frames[0]), Psf(), grid, Prior(0.5, 0.006), 300, learning_rate=0.03
+    )
+    samples, _ = lowres.predict(grid, image)
+    assert float((samples.values - lowres.frames).square().mean().sqrt()) < 0.01
+    fine = torch.nn.functional.avg_pool2d(grid.crop(image)[None, None], 2)[0, 0].numpy()
+    enlarged = torch.nn.functional.interpolate(lowres.frames[:1, None], scale_factor=2, mode="bicubic")[0, 0].numpy()
+    assert (score(fine, truth, 2)["psnr"] or 0) > (score(enlarged, truth, 2)["psnr"] or 99) + 5
+
+
+def test_choice_finds_the_noise_and_a_range_that_the_scene_has():
+    frames, shifts, _ = make_frames(noise=0.01)
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    grid = lowres.grid(4)
+    trials = Trials(lowres, grid, torch.ones_like(lowres.frames), torch.Generator().manual_seed(0))
+    share = float(trials.is_out.float().mean())
+    assert share == pytest.approx(0.1, abs=0.02) and float(trials.weights[trials.is_out].max()) == 0
+    choice, _ = choose_prior(trials, grid.enlarge(lowres.frames[0]), Deadline.after(60))
+    assert 0.004 < choice.prior.sigma < 0.02
+    assert choice.prior.bounds is not None and choice.prior.bounds[1] == pytest.approx(0.9, abs=0.03)
+    assert choice.mse < 4 * 0.01**2
+
+
+def test_given_shifts_are_kept_when_right_and_refined_when_not():
+    frames, shifts, _ = make_frames()
+    settings = SuperresSettings(scale=2)
+    found = reconstruct(frames, settings, Deadline.after(12), shifts=shifts)
+    assert rms(found.shifts, shifts) < 0.02
+    wrong = shifts + np.random.default_rng(0).normal(0, 0.15, shifts.shape) * (np.arange(len(shifts)) > 0)[:, None]
+    found = reconstruct(frames, settings, Deadline.after(12), shifts=wrong)
+    assert rms(found.shifts, shifts) < 0.05
+    exact = reconstruct(frames, SuperresSettings(scale=2, exact_shifts=True), Deadline.after(2), shifts=wrong)
+    assert rms(exact.shifts, wrong) == 0
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4, 8, 2.5, 16])
+def test_grids_are_whole_multiples_of_the_output(scale):
+    plan = plan_grids(scale, (84, 84))
+    assert plan.final % math.ceil(scale) == 0 and plan.final % plan.fit == 0 and plan.trial >= 8
+
+
+def test_output_that_memory_cannot_hold_is_refused():
+    with pytest.raises(NerfkitError, match="megapixels"):
+        plan_grids(16, (4000, 3000))
+
+
+# pictures
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 3)])
+def test_png_holds_every_bit(tmp_path, bits, shape):
+    image = np.random.default_rng(0).random(shape)
+    payload = png_bytes_of_depth(image, bits, b"some profile")
+    (tmp_path / "a.png").write_bytes(payload)
+    from nerfkit.scenes.readers.frames import read_frames
+
+    back = read_frames(tmp_path / "a.png")
+    assert back.bit_depth == bits
+    np.testing.assert_allclose(back.images[0], image, atol=0.51 / (2**bits - 1))
+    assert Image.open(tmp_path / "a.png").info["icc_profile"] == b"some profile"
+    with pytest.raises(ValueError, match="8 or 16"):
+        png_bytes_of_depth(image, 12)
+
+
+def test_any_size_is_the_same_image_averaged():
+    from nerfkit.scenes.fields.siren import SirenConfig, TiledSiren
+
+    field = TiledSiren(SirenConfig(), (12.0, 9.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
+    large = render_image(field, (96, 72), 8)
+    small = render_image(field, (48, 36), 8)
+    np.testing.assert_allclose(large.reshape(36, 2, 48, 2).mean((1, 3)), small, atol=1e-5)
+    np.testing.assert_allclose(render_image(field, (96, 72), 8, (10, 20, 30, 40)), large[20:60, 10:40], atol=1e-5)
+
+
+def test_score_leaves_two_low_res_pixels_out():
+    truth = np.full((40, 40), 0.5, np.float32)
+    image = truth.copy()
+    image[:4] = 0
+    found = score(image, truth, 2)
+    assert found["psnr_interior"] is None and found["psnr"] == pytest.approx(-10 * math.log10(0.025), abs=1e-3)
+    assert score(image[:10], truth[:10], 3)["ssim"] is None
+
+
+# the command
+
+
+@pytest.fixture(scope="module")
+def sequence(tmp_path_factory):
+    root = tmp_path_factory.mktemp("superres")
+    frames, shifts, truth = make_frames()
+    folder = write(root / "frames", frames, 16)
+    write_csv(root / "shifts.csv", shifts)
+    (root / "truth.png").write_bytes(png_bytes_of_depth(truth, 16))
+    return root, folder, shifts
+
+
+def test_frames_to_picture_and_back_from_the_run(sequence, tmp_path, capsys):
+    root, folder, _ = sequence
+    out = tmp_path / "new" / "a.png"
+    code, result = run(
+        capsys, "superres", folder, "-o", out, "--scale", 2, "--shifts", root / "shifts.csv", "--exact-shifts",
+        "--truth", root / "truth.png", "--seconds", 4,
+    )  # fmt: skip
+    assert code == 0
+    wanted = {"output", "run", "size", "scale", "registered", "holdout_psnr", "psnr", "ssim", "psnr_interior"}
+    assert wanted <= set(result)
+    assert result["size"] == [48, 48] and len(result["registered"]) == 16
+    assert set(result["registered"][0]) == {"file", "dx", "dy", "used"}
+    metrics = json.loads((tmp_path / "new" / "a" / "metrics.json").read_text())["superres"]
+    assert result["psnr_interior"] > metrics["bicubic"]["psnr_interior"] + 4
+    picture = np.asarray(Image.open(out))
+    assert picture.dtype.kind in "iu" and picture.max() > 255 and picture.shape == (48, 48)
+    assert (tmp_path / "new" / "a" / "registered.csv").read_text().startswith("file,dx,dy,used,residual\nf0.png,")
+    assert (tmp_path / "new" / "a" / "report.html").is_file()
+    # the run renders its picture again, a part of it, and a larger one
+    run_folder = tmp_path / "new" / "a"
+    code, again = run(capsys, "render", run_folder, "--out", tmp_path / "again.png")
+    assert code == 0 and again["size"] == [48, 48]
+    assert np.abs(np.asarray(Image.open(tmp_path / "again.png")).astype(int) - picture).max() <= 1
+    code, _ = run(capsys, "render", run_folder, "--size", "96x96", "--crop", "8,10,40,20", "--out", tmp_path / "c.png")
+    assert code == 0 and Image.open(tmp_path / "c.png").size == (40, 20)
+    for arguments, said in (
+        (("--crop", "90,0,10,10", "--out", "x.png"), "not within"),
+        (("--crop", "a"), "X,Y,WIDTH"),
+        (("--out", "x.mp4"), "written as PNG"),
+        (("--frames", "3"), "--frames are for scenes"),
+    ):
+        code, failed = run(capsys, "render", run_folder, *arguments)
+        assert code == 2 and said in failed["error"]["what"]
+    # what is there is not replaced unasked
+    code, failed = run(capsys, "superres", folder, "-o", out)
+    assert code == 2 and "is there already" in failed["error"]["what"]
+    # a damaged run is named
+    (run_folder / "config.yml").write_text("kind: superres\nscale: 2\n")
+    code, failed = run(capsys, "render", run_folder, "--out", tmp_path / "d.png")
+    assert code == 2 and "damaged" in failed["error"]["what"]
+
+
+def test_unknown_shifts_are_registered_and_an_outlier_is_named(tmp_path, capsys):
+    frames, shifts, _ = make_frames()
+    frames[5] = 1 - frames[5]
+    code, result = run(
+        capsys, "superres", write(tmp_path / "f", frames), "-o", tmp_path / "b.png", "--scale", 2, "--seconds", 6
+    )
+    assert code == 0 and [row["file"] for row in result["registered"] if not row["used"]] == ["f5.png"]
+    found = np.array([[row["dx"], row["dy"]] for row in result["registered"]])
+    good = np.arange(len(found)) != 5
+    assert rms(found[good], shifts[good]) < 0.06
+    assert np.asarray(Image.open(tmp_path / "b.png")).dtype == np.uint8
+
+
+def test_colour_one_frame_and_the_single_network(tmp_path, capsys):
+    frames, _, _ = make_frames(1)
+    colour = np.stack([frames, frames * 0.5, 1 - frames], axis=-1)
+    code = main(
+        ["superres", str(write(tmp_path / "f", colour)), "-o", str(tmp_path / "c.png"), "--output-size", "60x60",
+         "--seconds", "2", "--network", "single", "--psf", "gaussian", "--psf-width", "0.5"]
+    )  # fmt: skip
+    said = capsys.readouterr().out
+    assert code == 0 and "detail finer than its pixels is not in it" in said
+    picture = Image.open(tmp_path / "c.png")
+    assert picture.size == (60, 60) and picture.mode == "RGB"
+
+
+def test_too_few_frames_for_a_scale_are_said(tmp_path, capsys):
+    frames, shifts, _ = make_frames(4)
+    folder, listed = write(tmp_path / "f", frames), write_csv(tmp_path / "s.csv", shifts)
+    known = ["--shifts", str(listed), "--exact-shifts"]
+    code = main(["superres", str(folder), "-o", str(tmp_path / "c.png"), "--scale", "4", "--seconds", "2", *known])
+    captured = capsys.readouterr()
+    assert code == 0 and "support a scale of about" in captured.out + captured.err
+
+
+def test_interrupted_solution_leaves_its_picture(sequence, tmp_path, capsys, monkeypatch):
+    from nerfkit.superres import reconstruct as module
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    root, folder, _ = sequence
+    monkeypatch.setattr(module._Work, "finish", stop)
+    code, result = run(
+        capsys, "superres", folder, "-o", tmp_path / "i.png", "--shifts", root / "shifts.csv", "--exact-shifts",
+        "--scale", 2, "--seconds", 5,
+    )  # fmt: skip
+    assert code == 130 and result["exit"] == 130
+    assert Image.open(tmp_path / "i.png").size == (48, 48)
+    code, failed = run(capsys, "render", tmp_path / "i", "--out", tmp_path / "j.png")
+    assert code == 2 and "interrupted before it had a network" in failed["error"]["what"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--scale", "1"), "above 1"),
+        (("--scale", "0.5"), "above 1"),
+        (("--scale", "nan"), "above 1"),
+        (("--scale", "1000"), "at most 16"),
+        (("--scale", "2", "--output-size", "48x48"), "not both"),
+        (("--output-size", "48"), "WIDTHxHEIGHT"),
+        (("--output-size", "48x20"), "equal sides"),
+        (("--psf-width", "0"), "above 0"),
+        (("--seconds", "0"), "must be 1 or more"),
+        (("--exact-shifts",), "no shifts"),
+        (("--reference", "nobody.png"), "is none of the 16 frames"),
+        (("--truth", "TRUTH"), "must have the same size"),
+        (("-o", "out.jpg"), "written as PNG"),
+        (("-o", "."), "written as PNG"),
+        (("-o", "/proc/none/a.png"), "cannot be written"),
+    ],
+)
+def test_bad_options_are_named(sequence, tmp_path, capsys, arguments, said):
+    root, folder, _ = sequence
+    arguments = [str(root / "truth.png") if part == "TRUTH" else part for part in arguments]
+    code, failed = run(capsys, "superres", folder, "-o", tmp_path / "a.png", *arguments)
+    assert code == 2 and said in failed["error"]["what"]
+    assert not (tmp_path / "a.png").exists() and not (tmp_path / "a").exists()
+
+
+def test_no_output_is_named(sequence, capsys):
+    code, failed = run(capsys, "superres", sequence[1])
+    assert code == 2 and "no output given" in failed["error"]["what"]
+
+
+def test_png_without_a_profile_has_no_such_chunk():
+    payload = png_bytes_of_depth(np.zeros((2, 2)), 8)
+    assert b"iCCP" not in payload and zlib.crc32(b"IEND").to_bytes(4, "big") in payload
