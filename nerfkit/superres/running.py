@@ -133,7 +133,8 @@ def _warn_of_scale(state: Reconstruction, settings: SuperresSettings) -> None:
     if supported < ENOUGH * min(settings.scale, 8.0):
         logger.warning(
             "the sub-pixel positions of %d frames support a scale of about %.3g; at %.3g the finest detail is what the "
-            "prior makes of it: more frames with other shifts, or a smaller --scale", len(used), supported, settings.scale,
+            "prior makes of it: more frames with other shifts, or a smaller --scale",
+            len(used), supported, settings.scale,
         )  # fmt: skip
 
 
