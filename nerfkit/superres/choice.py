@@ -24,8 +24,6 @@ FIRST_STEPS, NOISE_STEPS, TRIAL_STEPS = 100, 150, 100
 # the prior that everything starts from, and the weights that are tried
 START = Prior(tv_weight=0.5, sigma=0.02)
 WEIGHTS = (0.01, 40.0)
-# median absolute deviation to standard deviation of a normal distribution
-MAD_TO_SIGMA = 1.4826
 # 8-bit frames without noise still have the error of rounding
 MIN_SIGMA = 5e-4
 # percentiles of the low-res values at which the upper end of the range is tried, from above
@@ -127,7 +125,8 @@ def choose_prior(trials: Trials, start: Tensor, deadline: Deadline) -> tuple[Cho
     sigma = max(float(errors.square().mean().sqrt()), MIN_SIGMA)
     image = trials.image(image, replace(START, sigma=sigma), NOISE_STEPS)
     errors = trials.errors(image, trials.weights > 0)
-    prior = replace(START, sigma=max(MAD_TO_SIGMA * float(errors.abs().median()), MIN_SIGMA))
+    # not the median: where most of a scene is plain, it would tell nothing of the edges that are hard to explain
+    prior = replace(START, sigma=max(float(errors.square().mean().sqrt()), MIN_SIGMA))
     choice = _search_weight(trials, trials.attempt(prior, image), deadline)
     choice, percentiles = _search_range(trials, choice, deadline)
     if percentiles is not None and deadline.left > 0:

@@ -24,7 +24,7 @@ __all__ = ["Reconstruction", "reconstruct"]
 logger = logging.getLogger(__name__)
 
 # shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
-REGISTERED_AT, CHOSEN_AT, REFINED_AT, SOLVED_AT = 0.25, 0.42, 0.5, 0.58
+REGISTERED_AT, CHOSEN_AT, REFINED_AT, SOLVED_AT = 0.28, 0.5, 0.58, 0.68
 # low-res pixels of a side of the window that registration and choice look at in large frames
 WINDOW = 128
 # cells along a low-res pixel on which registration begins: coarse, quick, and with a wide reach
