@@ -30,14 +30,16 @@ class TrainConfig:
     sampling: OccupancySamplingConfig | StratifiedSamplingConfig = dataclasses.field(
         default_factory=OccupancySamplingConfig
     )
-    # peak learning rate of Adam
-    learning_rate: float = 1e-2
+    # peak learning rate of Adam; for the hash field that of the table
+    learning_rate: float = 4e-2
     # learning rate at the end, as a share of its peak
-    final_share: float = 0.03
+    final_share: float = 0.02
     # steps over which the learning rate grows to its peak
     warmup_steps: int = 20
     # samples that a step asks the field for; the number of rays follows from it. None: by device
     samples_per_step: int | None = None
+    # weight in its ray below which a sample is left out of a step; 0 keeps all
+    min_weight: float = 1e-4
     # most rays in a step
     max_rays: int = 2**14
     # error in [0, 1] beyond which the loss grows linearly (Huber)
@@ -58,6 +60,8 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if self.min_weight < 0:
+            raise ValueError(f"min_weight must be 0 or more; got {self.min_weight}")
         for name in ("learning_rate", "final_share", "huber_delta", "checkpoint_seconds"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be positive; got {getattr(self, name)}")
@@ -81,10 +85,9 @@ PRESETS = {
     "hash": TrainConfig(),
     "fourier": TrainConfig(
         method="fourier",
-        field=FourierFieldConfig(),
-        sampling=StratifiedSamplingConfig(),
-        learning_rate=5e-3,
-        final_share=0.1,
+        field=FourierFieldConfig(n_layers=3),
+        sampling=StratifiedSamplingConfig(n_samples=48),
+        learning_rate=3e-3,
     ),
 }
 

@@ -23,7 +23,7 @@ __all__ = ["RadianceFit"]
 logger = logging.getLogger(__name__)
 
 # samples a step asks the field for: enough to keep the matrix products busy, few enough for many steps a second
-SAMPLES_A_STEP = {"cpu": 2**15, "cuda": 2**18}
+SAMPLES_A_STEP = {"cpu": 2**14, "cuda": 2**18}
 # a scene is empty when its rays absorb less than this although the photos show more than the background
 EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
 # steps between two looks for an empty scene, and how often it is filled with fog again
@@ -55,7 +55,7 @@ class RadianceFit:
         poses = scene.bounds.normalise(data.c2w[train])
         self.poses = torch.from_numpy(poses).to(device, torch.float32)
         self.generator = torch.Generator().manual_seed(config.seed + 2)
-        self.samples_per_step = config.samples_per_step or SAMPLES_A_STEP.get(device.type, 2**15)
+        self.samples_per_step = config.samples_per_step or SAMPLES_A_STEP.get(device.type, 2**14)
         self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
         self.opacity, self.object_share, self.n_revivals = 1.0, 0.0, 0
         self.mean_squared_error = math.nan

@@ -58,7 +58,7 @@ class RadianceScene(nn.Module):
         is_marched = isinstance(config.sampling, OccupancySamplingConfig)
         sampler_class: Any = OccupancySampler if is_marched else StratifiedSampler
         self.sampler = sampler_class(bounds, config.sampling, config.seed + 1)
-        self.observation = VolumeRendering(self.sampler)
+        self.observation = VolumeRendering(self.sampler, min_weight=config.min_weight)
 
     @property
     def device(self) -> torch.device:

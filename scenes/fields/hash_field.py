@@ -16,6 +16,9 @@ from nerfkit.scenes.fields.radiance import linear, truncated_exp
 
 __all__ = ["HashField"]
 
+# a network's weights act on every sample at once and bear smaller steps than an entry of the table
+NETWORK_SHARE = 0.25
+
 
 class HashField(nn.Module):
     """Multiresolution hash encoding with two small networks (instant-ngp, arXiv:2201.05989, section 5.4).
@@ -76,6 +79,9 @@ class HashField(nn.Module):
         return self._sigmas(trunk), rgbs
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
-        """The table and the networks, both at ``learning_rate``."""
+        """The table at ``learning_rate``, the networks at ``NETWORK_SHARE`` of it."""
         networks = [p for name, p in self.named_parameters() if name != "table"]
-        return [{"params": [self.table], "lr": learning_rate}, {"params": networks, "lr": learning_rate}]
+        return [
+            {"params": [self.table], "lr": learning_rate},
+            {"params": networks, "lr": learning_rate * NETWORK_SHARE},
+        ]

@@ -15,8 +15,34 @@ __all__ = ["RaySampler", "Rendered", "VolumeRendering"]
 
 # light that is left when a ray ends early: below half a grey level of 255
 MIN_TRANSMITTANCE = 1e-3
+# asking for the density of a sample costs about this share of a sample's forward and backward pass
+COST_OF_ASKING = 0.25
 # samples a ray may take before rays that are done are dropped from the batch
 SAMPLES_A_PASS = 16
+
+
+@torch.no_grad()
+def _that_matter(samples: Samples, field: RadianceField, min_weight: float) -> Samples:
+    """The samples whose weight in their ray is above ``min_weight``, found by asking for the density alone.
+
+    With density an exponential of what the network puts out, the gradient of a sample is proportional to its weight,
+    both in thin air (alpha) and behind a surface (transmittance): the others would cost a backward pass for nothing.
+    """
+    sigmas = field.density(samples.xyzs)
+    out = composite(sigmas, samples.xyzs, samples.t_starts, samples.t_ends, samples.packed_info)
+    # so that NaN is kept: a field that diverged must not pass for an empty one
+    keep = ~(out.weights <= min_weight)
+    before = torch.nn.functional.pad(keep.cumsum(0), (1, 0))  # [n_samples + 1] kept samples before each
+    first, count = samples.packed_info.unbind(-1)
+    counts = before[first + count] - before[first]
+    kept = keep.nonzero().squeeze(-1)
+    return samples._replace(
+        ray_indices=samples.ray_indices[kept],
+        t_starts=samples.t_starts[kept],
+        t_ends=samples.t_ends[kept],
+        xyzs=samples.xyzs[kept],
+        packed_info=torch.stack([counts.cumsum(0) - counts, counts], dim=-1),
+    )
 
 
 class RaySampler(Protocol):
@@ -39,7 +65,7 @@ class Rendered(NamedTuple):
     depths: Tensor
     # sum of the weights [n_rays, 1], 0 to 1
     opacities: Tensor
-    # number of samples that the field was asked for
+    # number of samples that the field was asked for; in a training step, what its cost is worth in samples
     n_samples: int
 
 
@@ -50,10 +76,12 @@ class VolumeRendering:
     ----------
     sampler : RaySampler
         Where the field is asked.
+    min_weight : float
+        Weight below which a sample is left out of :meth:`predict`; 0 keeps all.
     """
 
-    def __init__(self, sampler: RaySampler) -> None:
-        self.sampler = sampler
+    def __init__(self, sampler: RaySampler, *, min_weight: float = 0.0) -> None:
+        self.sampler, self.min_weight = sampler, min_weight
 
     def predict(
         self,
@@ -77,9 +105,13 @@ class VolumeRendering:
             Shift of the samples in steps, [0, 1).
         """
         samples = self.sampler.sample(field, rays_o, rays_d, jitter=jitter)
+        n_asked = len(samples.xyzs)
+        if self.min_weight > 0:
+            samples = _that_matter(samples, field, self.min_weight)
         sigmas, rgbs = field(samples.xyzs, rays_d, samples.ray_indices)
         out = composite(sigmas, rgbs, samples.t_starts, samples.t_ends, samples.packed_info, bkgd_rgb)
-        return Rendered(out.rgb, out.depths, out.opacities, len(sigmas))
+        n_worth = max(len(sigmas), round(n_asked * COST_OF_ASKING))
+        return Rendered(out.rgb, out.depths, out.opacities, n_worth)
 
     @torch.no_grad()
     def render(self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, bkgd_rgb: Tensor | None) -> Rendered:

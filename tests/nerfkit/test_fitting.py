@@ -115,11 +115,12 @@ def test_a_budget_is_either_seconds_or_steps(given):
         Budget(**given)
 
 
-def test_the_rate_warms_up_and_decays_exponentially():
+def test_the_rate_warms_up_and_falls_along_a_cosine():
     schedule = FitSchedule(warmup_steps=10, final_share=0.01)
     assert schedule.factor(0, 0.0) == pytest.approx(0.1)
     assert schedule.factor(4, 0.0) == pytest.approx(0.5)
-    assert schedule.factor(10**6, 0.5) == pytest.approx(0.1)
+    assert schedule.factor(10**6, 0.0) == pytest.approx(1.0)
+    assert schedule.factor(10**6, 0.5) == pytest.approx((1 + 0.01) / 2)
     assert schedule.factor(10**6, 1.0) == pytest.approx(0.01)
 
 

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from nerfkit.scenes.bounds import FAR_BOUNDED, CARVING_RESOLUTION, SceneBounds, bounded_scene, unbounded_scene
+from nerfkit.scenes.bounds import CARVING_RESOLUTION, FAR_BOUNDED, SceneBounds, bounded_scene, unbounded_scene
 from nerfkit.scenes.cameras import Camera, pixels_to_directions, project
 from nerfkit.scenes.poses import look_at
 
@@ -196,9 +196,7 @@ def test_positions_return_from_normalised_coordinates_and_rotations_stay():
     assert normalised.dtype == np.float64 and np.array_equal(c2w, before)
     np.testing.assert_array_equal(normalised[:, :3, :3], c2w[:, :3, :3])
     np.testing.assert_allclose(bounds.to_world(normalised[:, :3, 3]), c2w[:, :3, 3])
-    np.testing.assert_allclose(
-        bounds.to_world(np.array([[0.0, 0, 0], [1, 1, 1]])), [[3, -7, 11], [5.5, -4.5, 13.5]]
-    )
+    np.testing.assert_allclose(bounds.to_world(np.array([[0.0, 0, 0], [1, 1, 1]])), [[3, -7, 11], [5.5, -4.5, 13.5]])
 
 
 def test_bounds_return_from_plain_values():

@@ -76,9 +76,7 @@ def test_pixel_centres_and_axes():
 
 def test_fisheye_sees_behind_itself_and_on_its_axis():
     camera = Camera(400, 400, 100.0, 100.0, 200.0, 200.0, "fisheye")
-    pixels = np.array(
-        [[200 + 100 * np.pi * 0.6, 200.0], [200.0, 200.0]]
-    )  # 108 degrees off the axis, and on it
+    pixels = np.array([[200 + 100 * np.pi * 0.6, 200.0], [200.0, 200.0]])  # 108 degrees off the axis, and on it
     want = [[np.sin(0.6 * np.pi), 0, -np.cos(0.6 * np.pi)], [0, 0, -1]]
     np.testing.assert_allclose(pixels_to_directions(camera, pixels), want, atol=1e-12)
     batch = CameraBatch([camera]).directions(torch.zeros(2, dtype=torch.int64), torch.tensor(pixels))
@@ -96,9 +94,7 @@ def test_batch_of_all_lenses_gives_each_pixel_its_own():
     ids = rng.integers(len(cameras), size=200)
     pixels = rng.uniform(0, 400, (200, 2))
     got = CameraBatch(cameras, dtype=torch.float64).directions(torch.tensor(ids), torch.tensor(pixels))
-    want = np.concatenate(
-        [pixels_to_directions(cameras[i], p[None]) for i, p in zip(ids, pixels, strict=True)]
-    )
+    want = np.concatenate([pixels_to_directions(cameras[i], p[None]) for i, p in zip(ids, pixels, strict=True)])
     np.testing.assert_allclose(got, want, atol=1e-6)
 
 

@@ -45,7 +45,5 @@ def test_all_of_space_lands_in_the_cube_in_its_own_direction_and_in_order():
 
 
 def test_the_map_has_a_gradient_everywhere_also_at_the_origin():
-    xyzs = torch.tensor(
-        [[0.0, 0.0, 0.0], [0.5, -0.2, 0.1], [3.0, -8.0, 1.0]], dtype=torch.float64, requires_grad=True
-    )
+    xyzs = torch.tensor([[0.0, 0.0, 0.0], [0.5, -0.2, 0.1], [3.0, -8.0, 1.0]], dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: to_unit_cube(x, True), (xyzs,))

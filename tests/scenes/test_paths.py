@@ -18,10 +18,7 @@ CENTRE = np.array([3.0, -2.0, 1.0])
 
 def ring(azimuths, elevation: Any = 30.0, radius: Any = 4.0, target=CENTRE):
     a, e = np.radians(azimuths), np.radians(np.broadcast_to(elevation, np.shape(azimuths)))
-    eyes = (
-        np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], -1)
-        * np.asarray(radius)[..., None]
-    )
+    eyes = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], -1) * np.asarray(radius)[..., None]
     return look_at(CENTRE + eyes, target, [0, 0, 1])
 
 
@@ -93,9 +90,7 @@ def test_orbit_circles_the_centre():
     photos = c2w[:, :3, 3] - CENTRE
     np.testing.assert_allclose(np.linalg.norm(offsets, axis=1), np.median(np.linalg.norm(photos, axis=1)))
     elevation = np.median(np.arcsin(photos[:, 2] / np.linalg.norm(photos, axis=1)))
-    np.testing.assert_allclose(
-        np.arcsin(offsets[:, 2] / np.linalg.norm(offsets, axis=1)), elevation, atol=1e-9
-    )
+    np.testing.assert_allclose(np.arcsin(offsets[:, 2] / np.linalg.norm(offsets, axis=1)), elevation, atol=1e-9)
     towards = -frames.c2w[:, :3, 2]
     np.testing.assert_allclose(np.cross(towards, offsets), 0, atol=1e-9)
     assert ((towards * offsets).sum(1) < 0).all()
@@ -124,9 +119,7 @@ def test_orbit_stays_within_the_arc_that_was_photographed(caplog):
     np.testing.assert_allclose(angles[0], 10, atol=1e-6)
     np.testing.assert_allclose([angles.min(), angles.max()], [-20, 80], atol=0.1)
     swing = np.append(angles, angles[0])
-    assert (
-        np.abs(np.diff(swing)).max() < 1.1 * np.pi * 100 / 200
-    )  # as a sine does, and no jump where it closes
+    assert np.abs(np.diff(swing)).max() < 1.1 * np.pi * 100 / 200  # as a sine does, and no jump where it closes
     assert np.abs(np.diff(swing, 2)).max() < 0.1
 
 
@@ -319,7 +312,5 @@ def test_make_path_reads_a_file_exactly(tmp_path):
 
 
 def test_make_path_names_its_choices():
-    with pytest.raises(
-        NerfkitError, match="no path 'elipse'; choose orbit, spiral, interpolate or a camera_path"
-    ):
+    with pytest.raises(NerfkitError, match="no path 'elipse'; choose orbit, spiral, interpolate or a camera_path"):
         make_path("elipse", full_turn(), 3)

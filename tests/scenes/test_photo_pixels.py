@@ -33,10 +33,7 @@ def test_every_pixel_comes_with_its_own_colour_and_place(images):
     everything = [(i, x + 0.5, y + 0.5) for i, im in enumerate(images) for y, x in np.ndindex(im.shape[:2])]
     assert {tuple(row) for row in drawn.tolist()} == set(everything)
     truth = np.array(
-        [
-            images[i][int(y), int(x)].tolist() + [255] * (images[i].shape[2] == 3)
-            for i, x, y in drawn.astype(int)
-        ]
+        [images[i][int(y), int(x)].tolist() + [255] * (images[i].shape[2] == 3) for i, x, y in drawn.astype(int)]
     )
     np.testing.assert_allclose(batch.rgb.cpu() * 255, truth[:, :3], atol=1e-4)
     if any(image.shape[2] == 4 for image in images):
@@ -83,9 +80,7 @@ def test_the_photos_may_be_views_and_read_only_and_stay_as_they_are():
     pixels = PhotoPixels([flipped, image.transpose(1, 0, 2)], DEVICE)
     assert (pixels.n_photos, len(pixels), pixels.has_alpha) == (2, 6 * 4 + 6 * 8, False)
     batch = pixels.draw(50, torch.Generator().manual_seed(0))
-    for photo, (x, y), rgb in zip(
-        batch.photo_ids.tolist(), batch.pixels.long().tolist(), batch.rgb.cpu(), strict=True
-    ):
+    for photo, (x, y), rgb in zip(batch.photo_ids.tolist(), batch.pixels.long().tolist(), batch.rgb.cpu(), strict=True):
         truth = (flipped, image.transpose(1, 0, 2))[photo][y, x]
         np.testing.assert_allclose(rgb * 255, truth, atol=1e-4)
 

@@ -165,9 +165,7 @@ def test_photo_of_another_size_rescales_the_camera_or_is_refused(tmp_path):
     camera = load_one(tmp_path).cameras[0]
     assert (camera.width, camera.height, camera.fx, camera.cx) == (16, 12, 20.0, 8.0)
     save_photo(tmp_path / "photo.png", size=(8, 8))
-    with pytest.raises(
-        NerfkitError, match=r"photo\.png: the photo has 8x8 pixels, its intrinsics are for 8x6"
-    ):
+    with pytest.raises(NerfkitError, match=r"photo\.png: the photo has 8x8 pixels, its intrinsics are for 8x6"):
         load_one(tmp_path)
 
 

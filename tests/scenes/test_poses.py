@@ -47,9 +47,7 @@ def test_look_at_axes():
     assert all(rigid_problem(m, 1e-12) == "" for m in c2w)
 
 
-@pytest.mark.parametrize(
-    "target, up", [([1, 2, 3], [0, 0, 1]), ([1, 2, 0], [0, 0, 1]), ([0, 0, 0], [0, 0, 0])]
-)
+@pytest.mark.parametrize("target, up", [([1, 2, 3], [0, 0, 1]), ([1, 2, 0], [0, 0, 1]), ([0, 0, 0], [0, 0, 0])])
 def test_look_at_without_a_direction(target, up):
     with pytest.raises(ValueError, match="eye and target apart and up across the view"):
         look_at([1, 2, 3], target, up)

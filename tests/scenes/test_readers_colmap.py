@@ -45,9 +45,7 @@ def write_txt(folder, cameras, images):
 
 def write_bin(folder, cameras, images):
     folder.mkdir(parents=True)
-    numbers = {name: number for name, (number, _, _) in MODELS.items()} | {
-        v: k for k, v in UNSUPPORTED.items()
-    }
+    numbers = {name: number for name, (number, _, _) in MODELS.items()} | {v: k for k, v in UNSUPPORTED.items()}
     data = struct.pack("<Q", len(cameras))
     for i, (model, width, height, params) in cameras.items():
         data += struct.pack(f"<iiQQ{len(params)}d", i, numbers.get(model, 99), width, height, *params)
@@ -69,9 +67,7 @@ def write_colmap(folder, n=5, cameras=PINHOLE, where="sparse/0", writer=write_bi
     return folder
 
 
-@pytest.mark.parametrize(
-    "where", ["sparse/0", "sparse", "colmap/sparse/0", "sparse_txt", "sparse_txt/0", "."]
-)
+@pytest.mark.parametrize("where", ["sparse/0", "sparse", "colmap/sparse/0", "sparse_txt", "sparse_txt/0", "."])
 @pytest.mark.parametrize("kind", WRITERS)
 def test_poses_and_photos_by_name(tmp_path, kind, where):
     photos = read_posed_photos(write_colmap(tmp_path / "scene", where=where, writer=WRITERS[kind]))
@@ -114,17 +110,13 @@ def test_lens_models(tmp_path, kind, model, params, want):
 @pytest.mark.parametrize("kind, model", [("text", "FOV"), ("binary", "FOV"), ("text", "MIRROR")])
 def test_unknown_lens_model_is_named(tmp_path, kind, model):
     write_colmap(tmp_path, cameras={1: (model, 8, 6, [1.0] * 5)}, writer=WRITERS[kind])
-    with pytest.raises(
-        NerfkitError, match=f"camera model {model} is not supported; supported are SIMPLE_PINHOLE, "
-    ):
+    with pytest.raises(NerfkitError, match=f"camera model {model} is not supported; supported are SIMPLE_PINHOLE, "):
         read_posed_photos(tmp_path)
 
 
 def test_unknown_model_number(tmp_path):
     write_colmap(tmp_path, cameras={1: ("NEW", 8, 6, [])})
-    with pytest.raises(
-        NerfkitError, match=r"cameras\.bin: camera 1: camera model number 99 is not supported"
-    ):
+    with pytest.raises(NerfkitError, match=r"cameras\.bin: camera 1: camera model number 99 is not supported"):
         read_posed_photos(tmp_path)
 
 
@@ -136,9 +128,7 @@ def test_one_camera_per_photo(tmp_path):
 
 
 def test_binary_goes_before_text(tmp_path):
-    write_colmap(
-        tmp_path, where="sparse", writer=write_txt, cameras={1: ("PINHOLE", 8, 6, [99.0, 99.0, 4.0, 3.0])}
-    )
+    write_colmap(tmp_path, where="sparse", writer=write_txt, cameras={1: ("PINHOLE", 8, 6, [99.0, 99.0, 4.0, 3.0])})
     write_bin(tmp_path / "binary", PINHOLE, images_of(5))
     for file in (tmp_path / "binary").iterdir():
         file.rename(tmp_path / "sparse" / file.name)
@@ -173,9 +163,7 @@ def test_exif_is_ignored_as_colmap_does_unless_the_size_says_so(tmp_path):
 def test_no_folder_of_photos(tmp_path):
     write_colmap(tmp_path)
     (tmp_path / "images").rename(tmp_path / "images_4")
-    with pytest.raises(
-        NerfkitError, match=r"no folder 'images' beside the model \(found images_4\); .*rename"
-    ):
+    with pytest.raises(NerfkitError, match=r"no folder 'images' beside the model \(found images_4\); .*rename"):
         read_posed_photos(tmp_path)
 
 

@@ -58,18 +58,14 @@ def test_absent_photos_are_skipped_with_one_warning(tmp_path, caplog):
 
 def test_all_photos_absent(tmp_path):
     write_transforms(tmp_path, n=3, photos=False)
-    with pytest.raises(
-        NerfkitError, match=r"none of the 3 listed photos exists; the first is 'images/00\.png'"
-    ):
+    with pytest.raises(NerfkitError, match=r"none of the 3 listed photos exists; the first is 'images/00\.png'"):
         read_posed_photos(tmp_path)
 
 
 @pytest.mark.parametrize("n, n_train", [(1, 0), (2, 1)])
 def test_too_few_views(tmp_path, n, n_train):
     write_transforms(tmp_path, n=n)
-    with pytest.raises(
-        NerfkitError, match=rf"{n} usable photos, {n_train} of them for training; .*at least 2"
-    ):
+    with pytest.raises(NerfkitError, match=rf"{n} usable photos, {n_train} of them for training; .*at least 2"):
         read_posed_photos(tmp_path)
 
 
@@ -142,9 +138,7 @@ def test_bad_frame_is_named_or_left_out(tmp_path, caplog):
     (tmp_path / "images/03.png").write_bytes(b"")
     whole = (tmp_path / "images/04.png").read_bytes()
     (tmp_path / "images/04.png").write_bytes(whole[:50])
-    with pytest.raises(
-        NerfkitError, match=r"transforms\.json: frame 1 \(images/01\.png\): has no transform_matrix"
-    ):
+    with pytest.raises(NerfkitError, match=r"transforms\.json: frame 1 \(images/01\.png\): has no transform_matrix"):
         read_posed_photos(tmp_path)
     photos = read_posed_photos(tmp_path, skip_bad=True)
     assert photos.skipped == [f"images/0{i}.png" for i in (1, 3, 4, 6)]
@@ -172,9 +166,7 @@ def test_same_aspect_rescales_and_says_so_once(tmp_path, caplog):
 
 def test_another_aspect_is_refused(tmp_path):
     write_transforms(tmp_path, w=60, h=80)
-    with pytest.raises(
-        NerfkitError, match=r"00\.png: the photo has 8x6 pixels, its intrinsics are for 60x80"
-    ):
+    with pytest.raises(NerfkitError, match=r"00\.png: the photo has 8x6 pixels, its intrinsics are for 60x80"):
         read_posed_photos(tmp_path)
 
 

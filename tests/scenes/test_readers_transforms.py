@@ -146,9 +146,7 @@ def test_without_a_train_list_the_rest_is_train(tmp_path):
 
 def test_list_that_names_no_frame(tmp_path):
     write_transforms(tmp_path, test_filenames=["images/77.png"])
-    with pytest.raises(
-        NerfkitError, match=r"test_filenames names 'images/77\.png', which is no frame's file_path"
-    ):
+    with pytest.raises(NerfkitError, match=r"test_filenames names 'images/77\.png', which is no frame's file_path"):
         read_posed_photos(tmp_path)
 
 
@@ -182,9 +180,7 @@ def test_blender_missing_splits(tmp_path):
     assert photos.splits == {"train": [0, 1, 2, 3, 4], "val": [], "test": [5, 6]}
     alone = read_posed_photos(write_blender(tmp_path / "b", train=10))
     assert alone.splits == {"train": [1, 2, 3, 5, 6, 7, 9], "val": [4], "test": [0, 8]}
-    with pytest.raises(
-        NerfkitError, match=r"has transforms_val\.json, transforms_test\.json but no transforms_train"
-    ):
+    with pytest.raises(NerfkitError, match=r"has transforms_val\.json, transforms_test\.json but no transforms_train"):
         read_posed_photos(write_blender(tmp_path / "c", val=3, test=3))
 
 

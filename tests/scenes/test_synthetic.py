@@ -80,9 +80,7 @@ def test_distance_never_grows_faster_than_the_way(name):
 )
 def test_distance_of_a_known_point(name, point, distance):
     kind, size = SOLIDS[name]
-    assert solid._shape_distance(Shape(kind, size).row()[None], 0, *point) == pytest.approx(
-        distance, abs=1e-5
-    )
+    assert solid._shape_distance(Shape(kind, size).row()[None], 0, *point) == pytest.approx(distance, abs=1e-5)
 
 
 def test_grid_gives_the_same_distance_as_all_shapes(island):
@@ -151,18 +149,14 @@ def test_ball_throws_a_soft_shadow_and_hides_the_sky_below_it():
     across = np.array([SUN[1], -SUN[0], 0.0]) / math.hypot(SUN[0], SUN[1])
     levels = []
     for step in np.linspace(0.0, 0.35, 15):
-        shaded, clear = (
-            look_along(s, camera, foot + step * across)[0][:3].sum() for s in (with_ball, without)
-        )
+        shaded, clear = (look_along(s, camera, foot + step * across)[0][:3].sum() for s in (with_ball, without))
         levels.append(shaded / clear)
     assert levels[0] < 0.75 and levels[-1] > 0.97
     assert sum(0.8 < level < 0.97 for level in levels) >= 1  # a penumbra, not a step
     assert (np.diff(levels) > -0.02).all()
 
     corner = np.array([0.0, 0.0, -0.25])
-    side = build_scene(
-        [slab, Shape(solid.SPHERE, (0.2,), (-0.15, 0.1, -0.05), "cccccc")]
-    )  # away from the sun
+    side = build_scene([slab, Shape(solid.SPHERE, (0.2,), (-0.15, 0.1, -0.05), "cccccc")])  # away from the sun
     touched, clear = (look_along(s, np.array([1.5, -1.5, 3.0]), corner)[0][:3].sum() for s in (side, without))
     assert touched < 0.99 * clear
 
@@ -224,9 +218,7 @@ def test_poses_look_at_the_scene_from_all_round():
         rotation @ rotation.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (60, 3, 3)), atol=1e-12
     )
     assert np.linalg.det(rotation) == pytest.approx(np.ones(60))
-    np.testing.assert_allclose(
-        -rotation[:, :, 2] * distance[:, None], -position, atol=1e-12
-    )  # -Z meets the origin
+    np.testing.assert_allclose(-rotation[:, :, 2] * distance[:, None], -position, atol=1e-12)  # -Z meets the origin
     assert (rotation[:, 2, 1] > 0).all()  # upright
     assert distance.min() >= 3.2 and distance.max() <= 3.6
     assert (position[:, 2] < 0).any() and (position[:, 2] > 0.8 * distance).any()
@@ -237,9 +229,7 @@ def test_poses_look_at_the_scene_from_all_round():
 
 
 def read_folder(folder):
-    return {
-        p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()
-    }
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def test_folder_is_the_same_for_the_same_seed_alone(tmp_path, island):

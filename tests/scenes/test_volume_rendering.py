@@ -17,9 +17,7 @@ EVERYWHERE = dataclasses.replace(CUBE, contract=True, near=0.02, far=256.0)
 COLOR = (0.2, 0.5, 0.9)
 BKGD = torch.tensor([0.9, 0.8, 0.1], device=DEVICE)
 SAMPLERS = {
-    "occupancy": lambda bounds: OccupancySampler(bounds, OccupancySamplingConfig(resolution=16), 0).to(
-        DEVICE
-    ),
+    "occupancy": lambda bounds: OccupancySampler(bounds, OccupancySamplingConfig(resolution=16), 0).to(DEVICE),
     "stratified": lambda bounds: StratifiedSampler(bounds, StratifiedSamplingConfig(96, 32), 0).to(DEVICE),
 }
 EVERY_SAMPLER = pytest.mark.parametrize("sampler", SAMPLERS)
@@ -119,9 +117,7 @@ def test_passes_that_end_early_see_what_one_pass_sees(sampler, density, atol, bo
     torch.testing.assert_close(passes.opacities, whole.opacities, rtol=0, atol=atol)
     # what is left of the light may come from as far as the far end
     reach = 6 if not bounds.contract else 256
-    torch.testing.assert_close(
-        passes.depths, whole.depths, rtol=1e-4, atol=max(MIN_TRANSMITTANCE, atol / 2) * reach
-    )
+    torch.testing.assert_close(passes.depths, whole.depths, rtol=1e-4, atol=max(MIN_TRANSMITTANCE, atol / 2) * reach)
 
 
 @EVERY_SAMPLER
@@ -227,3 +223,40 @@ def test_jitter_averages_to_the_integral(sampler):
 
 def test_the_light_that_is_given_up_is_below_half_a_grey_level():
     assert MIN_TRANSMITTANCE < 0.5 / 255
+
+
+def test_samples_that_do_not_matter_are_left_out_of_a_step():
+    # nothing before the first wall and nothing behind it: only its front is worth a backward pass
+    sampler = SAMPLERS["occupancy"](CUBE)
+    rays_o, rays_d = axis_rays()
+    every = VolumeRendering(sampler).predict(Walls(1.0), rays_o, rays_d, BKGD, None)
+    asked = []
+
+    class Recorder(Walls):
+        def __call__(self, xyzs, viewdirs, ray_indices):
+            asked.append(len(xyzs))
+            return super().__call__(xyzs, viewdirs, ray_indices)
+
+    some = VolumeRendering(sampler, min_weight=1e-4).predict(Recorder(1.0), rays_o, rays_d, BKGD, None)
+    torch.testing.assert_close(some.rgb, every.rgb, rtol=0, atol=1e-4)
+    torch.testing.assert_close(some.depths, every.depths, rtol=0, atol=1e-4)
+    assert 0 < asked[0] <= 2 * len(rays_o) < every.n_samples / 10
+
+
+@pytest.mark.parametrize("min_weight", [1e-4, 1e-3])
+def test_what_is_left_out_is_bounded_by_its_weight(min_weight):
+    sampler = SAMPLERS["stratified"](CUBE)
+    rays_o, rays_d = random_rays()
+    every = VolumeRendering(sampler).predict(Waves(3.0), rays_o, rays_d, None, None)
+    some = VolumeRendering(sampler, min_weight=min_weight).predict(Waves(3.0), rays_o, rays_d, None, None)
+    n_samples = 96 + 32
+    assert (every.opacities - some.opacities).abs().max() <= min_weight * n_samples
+    # colours may differ by what was left out and by what shone through in its place
+    assert (every.rgb - some.rgb).abs().max() <= 2 * min_weight * n_samples
+
+
+def test_a_scene_without_weight_asks_for_nothing_and_shows_the_background():
+    sampler = SAMPLERS["occupancy"](CUBE)
+    rays_o, rays_d = axis_rays()
+    out = VolumeRendering(sampler, min_weight=1e-4).predict(Fog(0.0), rays_o, rays_d, BKGD, None)
+    torch.testing.assert_close(out.rgb, BKGD.expand(len(rays_o), 3))
