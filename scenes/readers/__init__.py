@@ -45,9 +45,7 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False) -> PosedPhotos:
     """
     path = Path(path).expanduser()
     if not path.exists():
-        raise NerfkitError(
-            "no such file or folder", where=path, fix="give the folder of the photos and poses"
-        )
+        raise NerfkitError("no such file or folder", where=path, fix="give the folder of the photos and poses")
     for target in READERS.values():
         module, _, function = target.partition(":")
         photos = getattr(importlib.import_module(module), function)(path, skip_bad)

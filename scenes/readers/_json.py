@@ -34,9 +34,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise NerfkitError(f"is not UTF-8 text ({error.reason} at byte {error.start})", where=path) from None
     if not isinstance(content, dict):
-        raise NerfkitError(
-            f"holds a json {type(content).__name__}; an object with 'frames' is expected", where=path
-        )
+        raise NerfkitError(f"holds a json {type(content).__name__}; an object with 'frames' is expected", where=path)
     return content
 
 
@@ -55,9 +53,7 @@ def read_frames(content: dict[str, Any], path: Path) -> list[Frame]:
 def _frame(entry: Any, root: Mapping[str, Any], where: str) -> Frame:
     file = entry.get("file_path") if isinstance(entry, dict) else None
     if not isinstance(file, str) or not file:
-        raise NerfkitError(
-            f"has no file_path; got {_short(entry)}", where=where, fix="name its photo or remove it"
-        )
+        raise NerfkitError(f"has no file_path; got {_short(entry)}", where=where, fix="name its photo or remove it")
     where = f"{where} ({file})"
     mask = entry.get("mask_path")
     return Frame(
@@ -128,9 +124,7 @@ def _lens(entry: Mapping[str, Any], root: Mapping[str, Any], where: str) -> str:
     )
 
 
-def _focal(
-    entry: Mapping[str, Any], root: Mapping[str, Any], size: tuple[int, int], where: str
-) -> tuple[float, float]:
+def _focal(entry: Mapping[str, Any], root: Mapping[str, Any], size: tuple[int, int], where: str) -> tuple[float, float]:
     """Focal lengths in pixels, from lengths or else angles; the frame goes before the root."""
     for scope in (entry, root):
         lengths = [_number(key, scope, where=where) for key in ("fl_x", "fl_y")]

@@ -32,9 +32,7 @@ def read_blender(path: Path, skip_bad: bool) -> PosedPhotos | None:
         if (root / "transforms.json").is_file():
             return None
         names = ", ".join(files[split].name for split in present)
-        raise NerfkitError(
-            f"has {names} but no transforms_train.json", where=root, fix="add the training views"
-        )
+        raise NerfkitError(f"has {names} but no transforms_train.json", where=root, fix="add the training views")
     frames = []
     for split in present:
         listed = read_frames(read_json(files[split]), files[split])

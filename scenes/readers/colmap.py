@@ -71,9 +71,7 @@ def read_colmap(path: Path, skip_bad: bool) -> PosedPhotos | None:
     model = max(models, key=lambda m: len(m.images))
     if len(models) > 1:
         counts = ", ".join(f"{m.folder.relative_to(path)} ({len(m.images)} images)" for m in models)
-        logger.warning(
-            "%s: %d models: %s; reading %s", path, len(models), counts, model.folder.relative_to(path)
-        )
+        logger.warning("%s: %d models: %s; reading %s", path, len(models), counts, model.folder.relative_to(path))
     if not model.images:
         raise NerfkitError("the model has no images", where=model.folder, fix="reconstruct it again")
     photos = path / "images"
@@ -103,9 +101,7 @@ def _model_folders(path: Path) -> list[Path]:
 
 def _suffix(folder: Path) -> str | None:
     """The kind of model in a folder, binary before text; None where there is none."""
-    kinds = (
-        s for s in (".bin", ".txt") if all((folder / f"{n}{s}").is_file() for n in ("cameras", "images"))
-    )
+    kinds = (s for s in (".bin", ".txt") if all((folder / f"{n}{s}").is_file() for n in ("cameras", "images")))
     return next(kinds, None)
 
 
@@ -157,9 +153,7 @@ def _camera(model: str, width: int, height: int, params: list[float], where: str
         )
     _, lens, names = MODELS[model]
     if len(params) != len(names.split()):
-        raise NerfkitError(
-            f"{model} takes {len(names.split())} parameters ({names}); got {len(params)}", where=where
-        )
+        raise NerfkitError(f"{model} takes {len(names.split())} parameters ({names}); got {len(params)}", where=where)
     value = dict(zip(names.split(), params, strict=True))
     try:
         return Camera(
@@ -205,9 +199,7 @@ class _Bytes:
         self.at += n_bytes
 
     def _cut(self) -> NerfkitError:
-        return NerfkitError(
-            f"is cut off at byte {len(self.data)}", where=self.path, fix="copy or export it again"
-        )
+        return NerfkitError(f"is cut off at byte {len(self.data)}", where=self.path, fix="copy or export it again")
 
 
 def _cameras_bin(path: Path) -> dict[int, Camera]:
@@ -267,8 +259,6 @@ def _images_txt(path: Path) -> list[_Image]:
             images.append(_Image(name, int(camera_id), quaternion, (float(tx), float(ty), float(tz))))
         except ValueError:
             expected = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
-            raise NerfkitError(
-                f"expected '{expected}'; got {line[:60]!r}", where=f"{path}: line {number}"
-            ) from None
+            raise NerfkitError(f"expected '{expected}'; got {line[:60]!r}", where=f"{path}: line {number}") from None
         next(lines, None)  # the image's points, a line that may be empty
     return images

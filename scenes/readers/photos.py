@@ -214,9 +214,7 @@ def area_resize(image: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.ascontiguousarray((small + 0.5).clip(0, 255).astype(np.uint8))
 
 
-def map_in_threads(
-    function: Callable[[In], Out], items: Sequence[In], threads: int | None = None
-) -> list[Out]:
+def map_in_threads(function: Callable[[In], Out], items: Sequence[In], threads: int | None = None) -> list[Out]:
     """``[function(item) for item in items]`` on all usable cores; the first error stops the rest."""
     with ThreadPoolExecutor(threads or _usable_cores()) as pool:
         futures = [pool.submit(function, item) for item in items]
@@ -302,9 +300,7 @@ def _downscaled(camera: Camera, factor: float) -> Camera:
 def _factor(cameras: Sequence[Camera], downscale: float | None, max_side: int | None) -> float:
     if downscale is not None:
         if not (math.isfinite(downscale) and downscale >= 1):
-            raise NerfkitError(
-                f"downscale must be 1 or more; got {downscale}", fix="1 keeps the photos' size"
-            )
+            raise NerfkitError(f"downscale must be 1 or more; got {downscale}", fix="1 keeps the photos' size")
         return float(downscale)
     if max_side is None:
         return 1.0

@@ -211,14 +211,10 @@ def check_c2w(matrix: Any, where: str) -> np.ndarray:
     """
     expected = "its pose (transform_matrix) must be 4x4 numbers, camera to world, rotation and translation"
     if matrix is None:
-        raise NerfkitError(
-            "has no transform_matrix", where=where, fix="add one, or leave the frame out (--skip-bad)"
-        )
+        raise NerfkitError("has no transform_matrix", where=where, fix="add one, or leave the frame out (--skip-bad)")
 
     def wrong(found: str) -> NerfkitError:
-        return NerfkitError(
-            f"{expected}; {found}", where=where, fix="mend it, or leave the frame out (--skip-bad)"
-        )
+        return NerfkitError(f"{expected}; {found}", where=where, fix="mend it, or leave the frame out (--skip-bad)")
 
     try:
         c2w = np.array(matrix, dtype=np.float64)
@@ -313,9 +309,7 @@ def _mask(root: Path, frame: Frame) -> Path | None:
         return None
     found = find_photo(root, frame.mask)
     if found is None:
-        raise NerfkitError(
-            f"mask {frame.mask!r} does not exist", where=frame.where, fix="restore it or drop mask_path"
-        )
+        raise NerfkitError(f"mask {frame.mask!r} does not exist", where=frame.where, fix="restore it or drop mask_path")
     return root / found
 
 

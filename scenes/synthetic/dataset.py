@@ -75,10 +75,7 @@ def _plan(folder: Path, counts: dict[str, int], seed: int) -> Iterator[tuple[Pat
     """Write the three json files; yield the photos to make with their poses."""
     for k, (split, n) in enumerate(counts.items()):
         poses = camera_poses(n, seed=3 * seed + k, phase=1.1 * k)
-        frames = [
-            {"file_path": f"./{split}/r_{i}", "transform_matrix": pose.tolist()}
-            for i, pose in enumerate(poses)
-        ]
+        frames = [{"file_path": f"./{split}/r_{i}", "transform_matrix": pose.tolist()} for i, pose in enumerate(poses)]
         (folder / split).mkdir(parents=True, exist_ok=True)
         text = json.dumps({"camera_angle_x": CAMERA_ANGLE_X, "frames": frames}, indent=1)
         (folder / f"transforms_{split}.json").write_text(text, encoding="utf-8")

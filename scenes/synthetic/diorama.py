@@ -29,9 +29,7 @@ _WOOD, _DARK_WOOD, _SLATE, _GRASS = "8a5a36", "5b3820", "4d6173", "86a656"
 
 
 def _base() -> Iterator[Shape]:
-    yield Shape(
-        CONE, (0.80, 0.80, 0.1, 0.02), (0, 0, -0.62), (_DARK_WOOD, _IVORY), paint.LETTERS, 4, roughness=0.35
-    )
+    yield Shape(CONE, (0.80, 0.80, 0.1, 0.02), (0, 0, -0.62), (_DARK_WOOD, _IVORY), paint.LETTERS, 4, roughness=0.35)
     yield Shape(CONE, (0.84, 0.82, 0.025, 0.012), (0, 0, -0.735), (_WOOD, _DARK_WOOD), paint.RINGS, 0.09)
     yield Shape(TORUS, (0.79, 0.022), (0, 0, -0.505), _BRASS, roughness=0.32, reflectance=0.75)
     yield Shape(
@@ -58,19 +56,13 @@ def _island() -> Iterator[Shape]:
         (0.50, 0.17, 0.055, 130),
     ):
         stone = ("8c8279", "a79c8f")
-        yield Shape(
-            DOME, (radius, 0, 0.012, 26), (x, y, _SEA - 0.01), stone, paint.BANDS, 0.05, turn, 12, 0.8
-        )
+        yield Shape(DOME, (radius, 0, 0.012, 26), (x, y, _SEA - 0.01), stone, paint.BANDS, 0.05, turn, 12, 0.8)
 
 
 def _tower() -> Iterator[Shape]:
     x, y, foot = -0.12, 0.08, -0.33
-    yield Shape(
-        CONE, (0.165, 0.165, 0.03, 0.008), (x, y, foot + 0.01), ("b9aea0", "8f857a"), paint.SECTORS, 18
-    )
-    yield Shape(
-        CONE, (0.135, 0.09, 0.34), (x, y, foot + 0.37), (_IVORY, _CORAL), paint.SPIRAL, 0.27, roughness=0.4
-    )
+    yield Shape(CONE, (0.165, 0.165, 0.03, 0.008), (x, y, foot + 0.01), ("b9aea0", "8f857a"), paint.SECTORS, 18)
+    yield Shape(CONE, (0.135, 0.09, 0.34), (x, y, foot + 0.37), (_IVORY, _CORAL), paint.SPIRAL, 0.27, roughness=0.4)
     yield Shape(CONE, (0.10, 0.135, 0.02), (x, y, foot + 0.715), _IVORY)
     yield Shape(CONE, (0.145, 0.145, 0.012, 0.004), (x, y, foot + 0.745), _NAVY, roughness=0.35)
     yield Shape(POSTS, (14, 0.135, 0.0065, 0.04), (x, y, foot + 0.79), _NAVY)
@@ -101,17 +93,11 @@ def _cottage() -> Iterator[Shape]:
         turn,
         roughness=0.8,
     )
-    yield Shape(
-        PRISM, (0.145, 0.125, 0.17, 0.0), (*at, floor + 0.15), (_SLATE, "2f3d4b"), paint.SHINGLES, 0.026, turn
-    )
+    yield Shape(PRISM, (0.145, 0.125, 0.17, 0.0), (*at, floor + 0.15), (_SLATE, "2f3d4b"), paint.SHINGLES, 0.026, turn)
     yield Shape(BOX, (0.022, 0.03, 0.08, 0.004), (0.205, -0.04, floor + 0.26), "b5654a")
     yield Shape(BOX, (0.012, 0.034, 0.05, 0.003), (0.328, -0.055, floor + 0.05), _CORAL, turn=turn)
-    yield Shape(
-        BOX, (0.010, 0.028, 0.028, 0.002), (0.368, -0.125, floor + 0.075), "bfe3ee", turn=turn, roughness=0.25
-    )
-    yield Shape(
-        BOX, (0.033, 0.012, 0.033, 0.002), (0.312, -0.232, floor + 0.08), "bfe3ee", turn=turn, roughness=0.25
-    )
+    yield Shape(BOX, (0.010, 0.028, 0.028, 0.002), (0.368, -0.125, floor + 0.075), "bfe3ee", turn=turn, roughness=0.25)
+    yield Shape(BOX, (0.033, 0.012, 0.033, 0.002), (0.312, -0.232, floor + 0.08), "bfe3ee", turn=turn, roughness=0.25)
 
 
 def _trees() -> Iterator[Shape]:
@@ -136,15 +122,11 @@ def _boat() -> Iterator[Shape]:
 
 
 def _harbour() -> Iterator[Shape]:
-    yield Shape(
-        BOX, (0.16, 0.045, 0.01), (0.555, 0.06, _SEA + 0.06), ("b98a5b", "6f4a2e"), paint.PLANKS, 0.035, 8
-    )
+    yield Shape(BOX, (0.16, 0.045, 0.01), (0.555, 0.06, _SEA + 0.06), ("b98a5b", "6f4a2e"), paint.PLANKS, 0.035, 8)
     for x, y in ((0.47, 0.005), (0.47, 0.09), (0.58, 0.02), (0.575, 0.105), (0.69, 0.035), (0.683, 0.12)):
         yield Shape(CONE, (0.012, 0.012, 0.06), (x, y, _SEA + 0.05), _DARK_WOOD)
     for x, y, colour in ((-0.30, -0.56, _CORAL), (-0.58, 0.30, "f2b441")):
-        yield Shape(
-            SPHERE, (0.06,), (x, y, _SEA + 0.02), (colour, _IVORY), paint.BANDS, 0.07, 0, 12, roughness=0.24
-        )
+        yield Shape(SPHERE, (0.06,), (x, y, _SEA + 0.02), (colour, _IVORY), paint.BANDS, 0.07, 0, 12, roughness=0.24)
         yield Shape(CONE, (0.007, 0.007, 0.05), (x, y + 0.018, _SEA + 0.11), _NAVY, tilt=12)
     yield Shape(TORUS, (0.045, 0.016), (0.265, -0.275, -0.395), (_CORAL, _IVORY), paint.SECTORS, 4, 28, 68)
 

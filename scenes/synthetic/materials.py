@@ -84,13 +84,9 @@ def _mix(pattern, scale, x, y, z, nx, ny):
     if pattern == SHINGLES:
         return _bricks(y, z, scale, 0.2)
     if pattern == SHORE:
-        return _smoothstep(
-            scale, scale + 0.03, z + 0.012 * math.sin(9.0 * x + 2.0) + 0.012 * math.sin(11.0 * y)
-        )
+        return _smoothstep(scale, scale + 0.03, z + 0.012 * math.sin(9.0 * x + 2.0) + 0.012 * math.sin(11.0 * y))
     if pattern == SHALLOWS:
-        return 1.0 - _smoothstep(
-            0.75 * scale, 1.3 * scale, math.hypot(x, y) + 0.02 * math.sin(14.0 * x + 9.0 * y)
-        )
+        return 1.0 - _smoothstep(0.75 * scale, 1.3 * scale, math.hypot(x, y) + 0.02 * math.sin(14.0 * x + 9.0 * y))
     if pattern == LETTERS:
         return _letters(math.atan2(y, x), z, scale)
     return 1.0 if (math.atan2(y, x) / (2.0 * math.pi) * scale) % 1.0 < 0.5 else 0.0  # SECTORS

@@ -15,9 +15,7 @@ from nerfkit import video as video_module
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 from nerfkit.video import VideoWriter, to_uint8
 
-COLOURS = np.array(
-    [[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 128, 128], [255, 255, 255], [16, 80, 200]], np.uint8
-)
+COLOURS = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [128, 128, 128], [255, 255, 255], [16, 80, 200]], np.uint8)
 BT709 = 1  # in ITU-T H.273: primaries, transfer and matrix alike
 LIMITED_RANGE = 1
 
@@ -145,9 +143,7 @@ def test_png_folder_that_is_there(tmp_path, monkeypatch):
     folder = tmp_path / "frames"
     folder.mkdir()
     write(folder, [patches()] * 3)
-    with pytest.raises(
-        NerfkitError, match=r"frames: this folder is not empty; give another --out, or --overwrite"
-    ):
+    with pytest.raises(NerfkitError, match=r"frames: this folder is not empty; give another --out, or --overwrite"):
         write(folder, [patches()])
     write(folder, [patches()] * 2, overwrite=True)
     assert sorted(file.name for file in folder.iterdir()) == ["frame_00000.png", "frame_00001.png"]
@@ -248,9 +244,7 @@ def test_place_that_cannot_be_written(tmp_path, name):
 
 def test_file_and_folder_of_the_same_name(tmp_path):
     (tmp_path / "frames").write_text("")
-    with pytest.raises(
-        NerfkitError, match="a file has this name; a name without a suffix is a folder of PNGs"
-    ):
+    with pytest.raises(NerfkitError, match="a file has this name; a name without a suffix is a folder of PNGs"):
         write(tmp_path / "frames", [patches()])
     (tmp_path / "v.mp4").mkdir()
     with pytest.raises(NerfkitError, match="a folder has this name"):
@@ -293,9 +287,7 @@ def test_full_disk_of_ffmpeg(tmp_path, monkeypatch, when):
     path = fake_ffmpeg(
         tmp_path, monkeypatch, f"{wait}echo 'Error writing trailer: No space left on device' >&2; exit 228"
     )
-    with pytest.raises(
-        NerfkitError, match=r"the disk of .*out is full at frame \d+ of 96x64: .* MB are needed"
-    ):
+    with pytest.raises(NerfkitError, match=r"the disk of .*out is full at frame \d+ of 96x64: .* MB are needed"):
         write(path, [patches()] * 50)
     assert not list(path.parent.iterdir())
 
@@ -331,9 +323,7 @@ def test_no_ffmpeg(tmp_path, monkeypatch):
     assert caught.value.exit_code == 3
     monkeypatch.delenv("IMAGEIO_FFMPEG_EXE")
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
-    with pytest.raises(
-        MissingCapabilityError, match=r"pip install 'imageio\[ffmpeg\]', or give --out a name without"
-    ):
+    with pytest.raises(MissingCapabilityError, match=r"pip install 'imageio\[ffmpeg\]', or give --out a name without"):
         write(tmp_path / "v.mp4", [patches()])
     assert write(tmp_path / "frames", [patches()]).is_dir()
 
