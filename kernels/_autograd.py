@@ -36,9 +36,7 @@ def differentiable_gradients(
     aliases = [x.view_as(x) if x is not None and need else x for x, need in zip(inputs, needed, strict=True)]
     outputs = reference(*aliases)
     outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
-    pairs = [
-        (y, d_y) for y, d_y in zip(outputs, d_outputs, strict=True) if d_y is not None and y.requires_grad
-    ]
+    pairs = [(y, d_y) for y, d_y in zip(outputs, d_outputs, strict=True) if d_y is not None and y.requires_grad]
     wanted = [x for x, need in zip(aliases, needed, strict=True) if x is not None and need]
     ys, d_ys = zip(*pairs, strict=True)
     grads = iter(torch.autograd.grad(ys, wanted, d_ys, create_graph=True, allow_unused=True))

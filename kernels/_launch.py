@@ -40,9 +40,7 @@ class CompileCase:
 
     def __post_init__(self):
         if self.spill_budget and not self.spill_reason:
-            raise ValueError(
-                f"case {self.config!r}: a spill budget of {self.spill_budget} bytes needs a reason"
-            )
+            raise ValueError(f"case {self.config!r}: a spill budget of {self.spill_budget} bytes needs a reason")
 
 
 _recorded: list[Launch] | None = None

@@ -88,9 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     """Compile, print a table, and say by the exit code whether all is well."""
     args = _parser().parse_args(argv)
     if os.environ.get("TRITON_INTERPRET") == "1":
-        print(
-            "compile_kernels: unset TRITON_INTERPRET; interpreted kernels cannot be compiled", file=sys.stderr
-        )
+        print("compile_kernels: unset TRITON_INTERPRET; interpreted kernels cannot be compiled", file=sys.stderr)
         return 2
     if importlib.util.find_spec("triton") is None:
         print("compile_kernels: needs the package triton, which is not installed here", file=sys.stderr)
@@ -119,9 +117,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="TARGET",
         help=f"of {', '.join(known)}",
     )
-    parser.add_argument(
-        "--ops", nargs="+", default=find_ops(), choices=find_ops(), help="only these operations"
-    )
+    parser.add_argument("--ops", nargs="+", default=find_ops(), choices=find_ops(), help="only these operations")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as a list of objects")
     return parser
 
@@ -130,9 +126,7 @@ def find_ops() -> list[str]:
     """Operations that have Triton kernels: folders of nerfkit.kernels with a _triton.py."""
     import nerfkit.kernels
 
-    return sorted(
-        f.parent.name for folder in nerfkit.kernels.__path__ for f in Path(folder).glob("*/_triton.py")
-    )
+    return sorted(f.parent.name for folder in nerfkit.kernels.__path__ for f in Path(folder).glob("*/_triton.py"))
 
 
 def compile_all(targets: list[str], ops: list[str]) -> Iterator[Row]:
@@ -255,9 +249,7 @@ def _nvidia_resources(compiled: Any) -> tuple[int, int, int]:
     with tempfile.NamedTemporaryFile(suffix=".cubin") as cubin:
         cubin.write(compiled.asm["cubin"])
         cubin.flush()
-        usage = subprocess.run(
-            [tool, "-res-usage", cubin.name], capture_output=True, text=True, check=True
-        ).stdout
+        usage = subprocess.run([tool, "-res-usage", cubin.name], capture_output=True, text=True, check=True).stdout
     # the stack frame holds spills and local arrays alike; LOCAL is what older tools call it
     local = max(_number(usage, r"STACK:(\d+)"), _number(usage, r"LOCAL:(\d+)"))
     return _number(usage, r"REG:(\d+)"), local, _number(usage, r"SHARED:(\d+)")

@@ -131,8 +131,9 @@ def check_disk(folder, need, what):
     free = shutil.disk_usage(folder).free
     if free < need:
         raise SetupError(
-            "{} need about {:.0f} GB, {} has {:.1f} GB free. Free some, or move the project to a larger "
-            "disk".format(what, need / GB, folder, free / GB)
+            "{} need about {:.0f} GB, {} has {:.1f} GB free. Free some, or move the project to a larger disk".format(
+                what, need / GB, folder, free / GB
+            )
         )
 
 
@@ -235,11 +236,7 @@ def check_cv2(python):
 
 def venv_python(venv):
     """Path of the environment's interpreter."""
-    return (
-        os.path.join(venv, "Scripts", "python.exe")
-        if os.name == "nt"
-        else os.path.join(venv, "bin", "python")
-    )
+    return os.path.join(venv, "Scripts", "python.exe") if os.name == "nt" else os.path.join(venv, "bin", "python")
 
 
 def read(path):

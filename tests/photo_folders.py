@@ -38,9 +38,7 @@ def frames(n, name="images/{:02d}.png"):
     return [{"file_path": name.format(i), "transform_matrix": pose(i).tolist()} for i in range(n)]
 
 
-def write_transforms(
-    folder, n: Any = 4, file: Any = "transforms.json", photos: Any = True, entries=None, **root
-):
+def write_transforms(folder, n: Any = 4, file: Any = "transforms.json", photos: Any = True, entries=None, **root):
     """transforms.json of ``n`` frames with 8x6 photos; returns the folder."""
     entries = frames(n) if entries is None else entries
     content = {"fl_x": 10.0, "w": 8, "h": 6, "frames": entries} | root
@@ -56,6 +54,4 @@ def one_photo(folder, name="photo.png", size=(8, 6), **options):
     """A PosedPhotos of the single file ``folder/name``, for what load_photos does with it."""
     width, height = size
     camera = Camera(width, height, 10.0, 10.0, width / 2, height / 2)
-    return PosedPhotos(
-        "scene", folder, "transforms", [name], [camera], np.eye(4)[None], {"train": [0]}, **options
-    )
+    return PosedPhotos("scene", folder, "transforms", [name], [camera], np.eye(4)[None], {"train": [0]}, **options)

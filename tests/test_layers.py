@@ -50,9 +50,7 @@ def module_of(path: Path, root: Path) -> str:
 
 def source_files(root: Path) -> list[Path]:
     """Python files of all layers, each once: the links nerfkit/kernels and nerfkit/scenes are left out."""
-    files = [
-        path for top in ("kernels", "scenes", "nerfkit", "scripts") for path in (root / top).rglob("*.py")
-    ]
+    files = [path for top in ("kernels", "scenes", "nerfkit", "scripts") for path in (root / top).rglob("*.py")]
     linked = [root / "nerfkit" / "kernels", root / "nerfkit" / "scenes"]
     return sorted(path for path in files if not any(link in path.parents for link in linked))
 
@@ -125,9 +123,7 @@ def upward_edges(root: Path) -> list[str]:
             if there is not None and LAYERS.index(there) > LAYERS.index(here):
                 broken.append(f"{where}: {here} -> {there} ({edge.target}) points upward")
             elif here == "kernels" and there is None and top not in KERNELS_MAY_USE | sys.stdlib_module_names:
-                broken.append(
-                    f"{where}: kernels -> {top}; kernels use {', '.join(sorted(KERNELS_MAY_USE))} alone"
-                )
+                broken.append(f"{where}: kernels -> {top}; kernels use {', '.join(sorted(KERNELS_MAY_USE))} alone")
     return broken
 
 

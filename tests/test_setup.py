@@ -301,8 +301,6 @@ def test_no_skips_makes_a_skipped_test_fail(tmp_path):
 
 
 def test_no_skips_makes_a_skipped_file_fail(tmp_path):
-    code, output = _pytest_on(
-        tmp_path, "import pytest\npytest.importorskip('no_such_module')\n", "--no-skips"
-    )
+    code, output = _pytest_on(tmp_path, "import pytest\npytest.importorskip('no_such_module')\n", "--no-skips")
     assert code == 2
     assert "no_such_module" in output

@@ -125,9 +125,7 @@ def _check_shapes(
 
 
 def _check_packed(packed_info: Tensor, n_samples: int) -> None:
-    starts, counts = (
-        packed_info.numpy().T
-    )  # numpy: a tenth of the calls' cost in torch, and this runs every step
+    starts, counts = packed_info.numpy().T  # numpy: a tenth of the calls' cost in torch, and this runs every step
     ends = starts + counts
     n_packed = int(ends[-1]) if len(ends) else 0
     follows = len(ends) == 0 or (starts[0] == 0 and (starts[1:] == ends[:-1]).all() and counts.min() >= 0)

@@ -213,9 +213,7 @@ class CompositeTriton(torch.autograd.Function):
         """Walk each ray from its far end to the camera."""
         *inputs, weights, trans = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
-            return tuple(
-                differentiable_gradients(composite_reference, inputs, ctx.needs_input_grad, d_outputs)
-            )
+            return tuple(differentiable_gradients(composite_reference, inputs, ctx.needs_input_grad, d_outputs))
         wanted = [
             torch.empty_like(x, memory_format=torch.contiguous_format) if needed else None
             for x, needed in zip(inputs, ctx.needs_input_grad, strict=True)
@@ -288,9 +286,7 @@ def compile_cases() -> list[CompileCase]:
 
     def run(dtype: torch.dtype, *, trains: bool, through_all: bool) -> None:
         sigmas, t_starts, t_ends = (torch.zeros(16, dtype=dtype, requires_grad=trains) for _ in range(3))
-        rgbs, bkgd_rgb = (
-            torch.zeros(*shape, dtype=dtype, requires_grad=trains) for shape in ((16, 3), (1, 3))
-        )
+        rgbs, bkgd_rgb = (torch.zeros(*shape, dtype=dtype, requires_grad=trains) for shape in ((16, 3), (1, 3)))
         times = (t_starts, t_ends) if through_all else (t_starts.detach().float(), t_ends.detach().float())
         bkgd_rgb = bkgd_rgb if through_all else bkgd_rgb.detach()
         packed_info = torch.tensor([[0, 16]])

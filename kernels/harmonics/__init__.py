@@ -43,9 +43,7 @@ def harmonics(dirs: Tensor, degree: int, *, impl: str = "auto") -> Tensor:
     tensor([[0.2821, -0.0000, 0.4886, -0.0000]])
     """
     if dirs.ndim != 2 or dirs.shape[1] != 3 or not dirs.is_floating_point():
-        raise ValueError(
-            f"dirs must be floating point of shape (n, 3); got {dirs.dtype} of shape {tuple(dirs.shape)}"
-        )
+        raise ValueError(f"dirs must be floating point of shape (n, 3); got {dirs.dtype} of shape {tuple(dirs.shape)}")
     if degree not in range(MAX_DEGREE + 1):
         raise ValueError(f"degree must be one of 0..{MAX_DEGREE}; got {degree!r}")
     choose_impl("harmonics", dirs, impl, ())

@@ -61,9 +61,7 @@ class HashGridSpec:
             raise ValueError(f"n_features must be at least 1; got {self.n_features}")
         # 2**24: beyond it float32 cannot tell neighbouring cells apart
         if not self.resolutions or not all(2 <= n <= 2**24 for n in self.resolutions):
-            raise ValueError(
-                f"resolutions must be one or more integers from 2 to 2**24; got {self.resolutions}"
-            )
+            raise ValueError(f"resolutions must be one or more integers from 2 to 2**24; got {self.resolutions}")
         if not 1 <= self.log2_table_size <= 30:
             raise ValueError(f"log2_table_size must be between 1 and 30; got {self.log2_table_size}")
 
@@ -150,8 +148,7 @@ def hashgrid(x: Tensor, table: Tensor, spec: HashGridSpec, *, impl: str = "auto"
         raise ValueError(f"x must have shape (n, {spec.n_dims}); got {tuple(x.shape)}")
     if tuple(table.shape) != (spec.n_entries, spec.n_features):
         raise ValueError(
-            f"table must have the spec's shape ({spec.n_entries}, {spec.n_features}); "
-            f"got {tuple(table.shape)}"
+            f"table must have the spec's shape ({spec.n_entries}, {spec.n_features}); got {tuple(table.shape)}"
         )
     if x.dtype != table.dtype or x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"x and table must both be float32 or both float64; got {x.dtype} and {table.dtype}")

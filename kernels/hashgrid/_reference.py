@@ -18,9 +18,7 @@ PRIMES = (1, 2654435761, 805459861)
 def hashgrid_reference(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
     """Same contract as :func:`nerfkit.kernels.hashgrid.hashgrid`; autograd gives the gradients."""
     features = []
-    for resolution, offset, size, dense in zip(
-        spec.resolutions, spec.offsets, spec.sizes, spec.is_dense, strict=True
-    ):
+    for resolution, offset, size, dense in zip(spec.resolutions, spec.offsets, spec.sizes, spec.is_dense, strict=True):
         positions = x.clamp(0, 1) * (resolution - 1) + 0.5  # [n, d]
         # clamped again because floor(nan) is no index; a nan goes on through the fraction
         cells = positions.detach().floor().nan_to_num(0).long()  # [n, d]

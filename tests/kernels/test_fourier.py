@@ -84,9 +84,7 @@ def test_non_contiguous_inputs(impl):
     got, want = fourier(*strided, impl=impl), fourier(x, freqs, impl=impl)
     assert torch.equal(got, want)
     # one number repeated for every element: the incoming gradient has stride 0
-    for g, w in zip(
-        torch.autograd.grad(got.sum(), strided), torch.autograd.grad(want.sum(), (x, freqs)), strict=True
-    ):
+    for g, w in zip(torch.autograd.grad(got.sum(), strided), torch.autograd.grad(want.sum(), (x, freqs)), strict=True):
         assert torch.equal(g, w)
 
 

@@ -74,9 +74,7 @@ def test_empty_and_non_contiguous():
 
 
 def test_rejects_wrong_arguments():
-    with pytest.raises(
-        ValueError, match=r"floating point of shape \(n, 3\); got torch.float32 of shape \(2, 2\)"
-    ):
+    with pytest.raises(ValueError, match=r"floating point of shape \(n, 3\); got torch.float32 of shape \(2, 2\)"):
         harmonics(torch.zeros(2, 2), 1)
     with pytest.raises(ValueError, match=r"got torch.int64 of shape \(2, 3\)"):
         harmonics(torch.zeros(2, 3, dtype=torch.int64), 1)

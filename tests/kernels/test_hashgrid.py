@@ -111,9 +111,7 @@ def test_hash_of_a_known_vertex(impl):
     # p = 100 x + 0.5 is the vertex (3, 20, 71) itself
     x = (torch.tensor([[3, 20, 71]], dtype=torch.float64) - 0.5) / 100
     want = (3 ^ (20 * 2654435761) ^ (71 * 805459861)) % 256
-    torch.testing.assert_close(
-        hashgrid(x, table, spec, impl=impl)[0, 1].item(), float(want), rtol=0, atol=1e-8
-    )
+    torch.testing.assert_close(hashgrid(x, table, spec, impl=impl)[0, 1].item(), float(want), rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize("impl", ["cpu", "reference"])

@@ -104,9 +104,7 @@ def test_only_the_occupied_half_is_sampled(sign, impl):
     cells = torch.zeros(16, 16, 16, dtype=torch.bool)
     cells[:8] = True
     start = torch.zeros_like(near)
-    samples = march(
-        sign * rays_o, sign * rays_d, near, far, pack_bits(cells), 16, step=1 / 64, jitter=start, impl=impl
-    )
+    samples = march(sign * rays_o, sign * rays_d, near, far, pack_bits(cells), 16, step=1 / 64, jitter=start, impl=impl)
     assert samples.packed_info.tolist() == [[0, 64], [64, 64], [128, 64]]
     assert (samples.xyzs[:, 0] < 0.5).all()
     assert torch.equal(samples.ray_indices.bincount(), samples.packed_info[:, 1])
@@ -147,9 +145,7 @@ def test_going_on_from_t_next_gives_the_same_samples(lattice, dtype, impl):
     assert torch.equal(want.t_next, far)
     parts, rounds = [], 0
     while (near < far).any():
-        part = march(
-            rays_o, rays_d, near, far, occupancy, 32, jitter=jitter, max_samples=7, impl=impl, **lattice
-        )
+        part = march(rays_o, rays_d, near, far, occupancy, 32, jitter=jitter, max_samples=7, impl=impl, **lattice)
         assert part.packed_info[:, 1].max() <= 7
         parts.append(part)
         near, jitter, rounds = part.t_next, torch.zeros_like(near), rounds + 1
@@ -217,13 +213,9 @@ def test_rejects_wrong_inputs():
     with pytest.raises(ValueError, match=r"float32 or float64; got torch\.float16"):
         half = rays[0].half(), rays[1].half(), rays[2].half(), rays[3].half()
         march(*half, occupancy, 8, step=0.1)
-    with pytest.raises(
-        ValueError, match=r"uint8 of shape \(512,\) for resolution 16; got torch.uint8 \(64,\)"
-    ):
+    with pytest.raises(ValueError, match=r"uint8 of shape \(512,\) for resolution 16; got torch.uint8 \(64,\)"):
         march(*rays, occupancy, 16, step=0.1)
-    with pytest.raises(
-        ValueError, match=r"step > 0, cone_angle >= 0 and max_samples >= 1; got 0, 0\.0, 1024"
-    ):
+    with pytest.raises(ValueError, match=r"step > 0, cone_angle >= 0 and max_samples >= 1; got 0, 0\.0, 1024"):
         march(*rays, occupancy, 8, step=0)
     with pytest.raises(ValueError, match=r"cells must be bool of shape \(G, G, G\)"):
         pack_bits(torch.ones(4, 4, 4))

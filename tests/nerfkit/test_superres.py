@@ -291,7 +291,7 @@ def test_unknown_shifts_are_registered_and_an_outlier_is_named(tmp_path, capsys)
     frames, shifts, _ = make_frames()
     frames[5] = 1 - frames[5]
     code, result = run(
-        capsys, "superres", write(tmp_path / "f", frames), "-o", tmp_path / "b.png", "--scale", 2, "--seconds", 6
+        capsys, "superres", write(tmp_path / "f", frames), "-o", tmp_path / "b.png", "--scale", 2, "--seconds", 9
     )
     assert code == 0 and [row["file"] for row in result["registered"] if not row["used"]] == ["f5.png"]
     found = np.array([[row["dx"], row["dy"]] for row in result["registered"]])

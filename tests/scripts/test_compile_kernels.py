@@ -98,9 +98,7 @@ def test_counts_do_not_recompile(script, op):
                 Fourier.apply(torch.zeros(n, 3), torch.zeros(20, 3))
             else:
                 counts = torch.tensor([[0, n]])
-                composite_triton(
-                    torch.zeros(n), torch.zeros(n, 3), torch.zeros(n), torch.zeros(n), counts, None
-                )
+                composite_triton(torch.zeros(n), torch.zeros(n, 3), torch.zeros(n), torch.zeros(n), counts, None)
         variants.add(repr(script.specialise(launches[0])))
     assert len(variants) == 1
 
