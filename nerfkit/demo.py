@@ -1,4 +1,4 @@
-"""The demonstration: a scene of our own, made, trained, measured and filmed with the ordinary parts."""
+"""The demonstration's first half: a scene of our own, made, trained, measured and filmed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nerfkit.files import write_atomically
 from nerfkit.fitting import Progress
 from nerfkit.path_rendering import render_path
 from nerfkit.presets import PRESETS
-from nerfkit.report import refresh, refresh_demo
+from nerfkit.report import refresh
 from nerfkit.runs import Run
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.scenes.synthetic import write_posed_scene
@@ -65,28 +65,20 @@ def run_demo(
     Returns
     -------
     result : dict
-        ``out``, and what the commands train, eval and render return.
+        What the commands train, eval and render return, under their names, and ``interrupted``.
     """
     write_atomically(out / MARKER, json.dumps(dataclasses.asdict(sizes)).encode())
     photos, run = out / "photos", Run(out / "run")
-    say(f"1/4  making {sizes.n_photos} photos of a scene: {photos}")
+    say(f"1/6  making {sizes.n_photos} photos of a scene: {photos}")
     write_posed_scene(photos, n_train=sizes.n_photos, n_val=4, n_test=8, size=(sizes.side, sizes.side), seed=seed)
-    say(f"2/4  training a radiance field for {sizes.seconds:.0f} s: nerfkit train {photos} --out {run.folder}")
+    say(f"2/6  training a radiance field for {sizes.seconds:.0f} s: nerfkit train {photos} --out {run.folder}")
     config = dataclasses.replace(PRESETS["hash"], seconds=sizes.seconds, seed=seed)
     trained = train(prepare(read_posed_photos(photos), config, device), run, on_progress)
     if trained.pop("interrupted"):
-        return {"out": str(out), "train": trained, "interrupted": True}
-    say(f"3/4  comparing with photos that were kept out: nerfkit eval {run.folder}")
+        return {"train": trained, "interrupted": True}
+    say(f"3/6  comparing with photos that were kept out: nerfkit eval {run.folder}")
     scores = evaluate(run, "test", device)
-    say(f"4/4  filming an orbit: nerfkit render {run.folder} --path orbit --out {out / 'orbit.mp4'}")
+    say(f"4/6  filming an orbit: nerfkit render {run.folder} --path orbit --out {out / 'orbit.mp4'}")
     video = render_path(run, "orbit", out / "orbit.mp4", device, n_frames=sizes.n_frames, channels=("rgb",))
     refresh(run)
-    report = refresh_demo(out)
-    return {
-        "out": str(out),
-        "report": None if report is None else str(report),
-        "train": trained,
-        "eval": scores,
-        "render": video,
-        "interrupted": False,
-    }
+    return {"train": trained, "eval": scores, "render": video, "interrupted": False}

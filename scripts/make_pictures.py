@@ -23,6 +23,8 @@ from nerfkit.video import to_uint8
 
 # pixels between two pictures of a strip
 GAP = 6
+# left, top, width and height of the part of the page that is shown, pixels of the 8x result
+PAGE_PART = (24, 100, 330, 330)
 # errors are shown this many times larger
 ERROR_GAIN = 5
 
@@ -39,12 +41,6 @@ def on_white(path: Path) -> np.ndarray:
     """A photo [h, w, 3] before white."""
     photo = Image.open(path).convert("RGBA")
     return np.asarray(Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB"))
-
-
-def photos_strip(demo: Path, n: int) -> Image.Image:
-    """Some of the photos that the scene is trained on."""
-    files = sorted((demo / "photos" / "train").glob("*.png"), key=lambda path: int(path.stem.partition("_")[2]))
-    return strip([on_white(files[i]) for i in np.linspace(3, len(files) - 1, n).astype(int)])
 
 
 def comparison(demo: Path) -> Image.Image:
@@ -71,6 +67,16 @@ def orbit_strip(demo: Path, side: int, n: int) -> Image.Image:
     return Image.fromarray(np.concatenate(rows))
 
 
+def page_strip(demo: Path) -> Image.Image:
+    """The same part of a low-res frame, of the 8x result from 8 frames and of that from 64."""
+    scale, (left, top, width, height) = 8, PAGE_PART
+    frame = Image.open(demo / "sequence" / "frames" / "frame_00.png")
+    large = frame.resize((frame.width * scale, frame.height * scale), Image.Resampling.NEAREST)
+    pictures = [large, Image.open(demo / "page_8x_of_8.png"), Image.open(demo / "page_8x.png")]
+    parts = [np.asarray(picture, np.float64)[top : top + height, left : left + width] / 65535 for picture in pictures]
+    return strip([to_uint8(np.repeat(part[..., None], 3, axis=2)) for part in parts])
+
+
 def main() -> None:
     """Write the three pictures."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -78,9 +84,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder for the pictures")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    photos_strip(options.demo, 5).save(options.out / "photos.png")
     comparison(options.demo).save(options.out / "comparison.png")
     orbit_strip(options.demo, 200, 5).save(options.out / "orbit.png")
+    page_strip(options.demo).save(options.out / "page.png")
 
 
 if __name__ == "__main__":

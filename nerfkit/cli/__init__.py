@@ -13,7 +13,7 @@ __all__ = ["COMMANDS", "main"]
 
 # name -> (module, what it does); a string, so that `nerfkit --help` loads no command
 COMMANDS = {
-    "demo": ("nerfkit.cli.demo", "make a scene of our own, train it, render a video of it"),
+    "demo": ("nerfkit.cli.demo", "everything once, from nothing: a scene trained and filmed, a page super-resolved"),
     "train": ("nerfkit.cli.train", "train a scene from a folder of posed photos"),
     "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were kept out"),
     "superres": ("nerfkit.cli.superres", "shifted low-resolution frames to one sharp image"),
