@@ -1,6 +1,6 @@
 """Compile numba's loops once, so that the first run of a user does not wait; run by ``make setup``.
 
-``python -m nerfkit.warm`` trains a few steps on a made-up scene of a few pixels.
+``python -m nerfkit.warm`` trains a few steps on a made-up scene of a few pixels, and runs what super-resolution needs.
 """
 
 from __future__ import annotations
@@ -14,15 +14,18 @@ __all__ = ["warm"]
 
 
 def warm() -> None:
-    """Train and render a tiny scene, which compiles every loop that training on a CPU uses."""
+    """Train and render a tiny scene, and go once through super-resolution: every loop of a CPU is compiled."""
     import dataclasses
 
     from nerfkit.presets import PRESETS
     from nerfkit.runs import Run
     from nerfkit.scenes.readers import read_posed_photos
     from nerfkit.scenes.synthetic import write_posed_scene
+    from nerfkit.superres.running import compile_loops
+    from nerfkit.superres.settings import SuperresSettings
     from nerfkit.training import load_scene, prepare, train
 
+    compile_loops(SuperresSettings(output_size=(48, 48), frame_size=(12, 12)), "cpu")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "scene"
         write_posed_scene(folder, n_train=4, n_val=1, n_test=1, size=(16, 16), supersample=1)

@@ -10,44 +10,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from benchmarking import Row, nerfkit, publish
 from PIL import Image
 
 # runs of `nerfkit --help`; the median is reported
 N_HELP_RUNS = 5
-
-
-@dataclass(frozen=True)
-class Row:
-    """A line of the table: what was measured, the figure, its unit, the goal, and the command that gave it."""
-
-    name: str
-    value: float
-    unit: str
-    goal: str
-    command: str
-
-    def __str__(self) -> str:
-        return f"| {self.name} | {self.value:.4g} {self.unit} | {self.goal} | `{self.command}` |"
-
-
-def nerfkit(*arguments: str) -> dict[str, Any]:
-    """Run a command with --json and return what it printed; its progress goes to our stderr."""
-    command = [sys.executable, "-m", "nerfkit", *arguments, "--json"]
-    print("+ nerfkit", *arguments, file=sys.stderr, flush=True)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def train_and_eval(data: Path, run: Path, seconds: int, *options: str) -> tuple[dict[str, Any], str]:
@@ -147,30 +123,6 @@ BENCHES: dict[str, tuple[Callable[..., list[Row]], bool]] = {
 }
 
 
-def machine() -> dict[str, Any]:
-    """What the figures were measured on."""
-    import numba
-    import torch
-
-    root = Path(__file__).resolve().parent.parent
-    commit = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    cpu = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return {
-        "date": date.today().isoformat(),
-        "commit": commit.stdout.strip() or None,
-        "cpu": cpu[0] if cpu else platform.processor(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
-    }
-
-
-def _cpuinfo() -> list[str]:
-    path = Path("/proc/cpuinfo")
-    return path.read_text().splitlines() if path.exists() else []
-
-
 def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -188,13 +140,7 @@ def main() -> None:
                 continue
             rows += measure(Path(name), data)
             print(rows[-1], file=sys.stderr, flush=True)
-    found = machine()
-    print(" ".join(f"{key} {value}" for key, value in found.items()))
-    print("| what | measured | wanted | command |\n|---|---|---|---|")
-    print("\n".join(map(str, rows)))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"machine": found, "rows": [vars(row) for row in rows]}, indent=1) + "\n")
+    publish(rows, options.json)
 
 
 if __name__ == "__main__":

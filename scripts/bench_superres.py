@@ -1,6 +1,6 @@
 """Figures of super-resolution: a made page of text, folders with a truth, and real sequences by the pixels kept out.
 
-    python scripts/bench_superres.py [--folder DIR] [--data FOLDER] [--seconds 60] [--json docs/benchmarks/superres.json]
+    python scripts/bench_superres.py [--folder DIR] [--data FOLDER] [--seconds 60] [--json FILE]
 
 DIR holds frames/ with shifts.csv and truth_4x.png. Real sequences are the folders sr/*/frames of --data, or of the
 folder named by NERFKIT_TEST_DATA; they are left out, aloud, where it is unset.
@@ -9,7 +9,6 @@ folder named by NERFKIT_TEST_DATA; they are left out, aloud, where it is unset.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import tempfile
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from bench_first_light import Row, machine, nerfkit
+from benchmarking import Row, nerfkit, publish
 
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 from nerfkit.scenes.readers.frames import read_frames
@@ -98,13 +97,7 @@ def main() -> None:
             for sequence, scale in SEQUENCES.items():
                 frames = Path(options.data) / "sr" / sequence / "frames"
                 rows += bench_sequence(frames, sequence, scale, work, options.seconds)
-    found = machine()
-    print(" ".join(f"{key} {value}" for key, value in found.items()))
-    print("| what | measured | wanted | command |\n|---|---|---|---|")
-    print("\n".join(map(str, rows)))
-    if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"machine": found, "rows": [vars(row) for row in rows]}, indent=1) + "\n")
+    publish(rows, options.json)
 
 
 if __name__ == "__main__":

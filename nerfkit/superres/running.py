@@ -31,7 +31,7 @@ from .runs import make_field
 from .settings import SuperresSettings
 from .siren_fit import SirenFit
 
-__all__ = ["Source", "run_superres", "score"]
+__all__ = ["Source", "compile_loops", "run_superres", "score"]
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def run_superres(
         with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     run.write_config(cast(Any, settings), data=source.path, device=device)
-    _compile(settings, device)
+    compile_loops(settings, device)
     clock, deadline = Deadline.after(0), Deadline.after(settings.seconds)
     latest: list[Reconstruction] = []
     try:
@@ -125,7 +125,7 @@ def run_superres(
     return {**result, "interrupted": is_interrupted}
 
 
-def _compile(settings: SuperresSettings, device: str) -> None:
+def compile_loops(settings: SuperresSettings, device: str) -> None:
     """Load or compile every loop on a handful of pixels, so that the budget is spent on the frames alone."""
     frames = LowresFrames(torch.rand(2, 12, 12, device=device), torch.zeros(2, 2, dtype=torch.float64), Psf())
     grid = frames.grid(2)
