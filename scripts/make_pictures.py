@@ -25,6 +25,8 @@ from nerfkit.video import to_uint8
 GAP = 6
 # left, top, width and height of the part of the page that is shown, pixels of the 8x result
 PAGE_PART = (24, 100, 330, 330)
+# test view that is compared; seen from above, it shows most of the scene
+SHOWN_VIEW = 5
 # errors are shown this many times larger
 ERROR_GAIN = 5
 
@@ -45,7 +47,7 @@ def on_white(path: Path) -> np.ndarray:
 
 def comparison(demo: Path) -> Image.Image:
     """A photo that was kept out, the rendering of the same view, and their difference."""
-    entry = json.loads((demo / "run" / "eval_test.json").read_text())["images"][0]
+    entry = json.loads((demo / "run" / "eval_test.json").read_text())["images"][SHOWN_VIEW]
     truth = on_white(demo / "photos" / entry["file"])
     render = np.asarray(Image.open(demo / "run" / "eval" / "test" / f"{Path(entry['file']).stem}.png"))
     error = np.abs(truth.astype(float) - render) * ERROR_GAIN

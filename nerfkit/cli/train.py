@@ -223,6 +223,9 @@ class ProgressPrinter:
         """Count a step; print when it is time."""
         self.n_rays += int(progress.figures.get("rays", 0))
         now = time.monotonic()
+        if progress.step == 1:
+            # what came before the first step is no part of its rate
+            self.printed_at = self.rays_since = now
         if self.bar is not None:
             if now - self.printed_at > 0.2:
                 self.bar.n = progress.share
