@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.scenes.backgrounds import Background, object_mask
-from nerfkit.scenes.bounds import SceneBounds, bounded_scene, unbounded_scene
+from nerfkit.scenes.bounds import MAX_CARVING_VIEWS, SceneBounds, bounded_scene, unbounded_scene
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import PosedPhotos, load_photos
@@ -101,6 +101,8 @@ def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
     train = data.split("train")
     if background.color is None:
         return unbounded_scene(data.c2w[train])
+    # some views carve as well as all of them, and masks of large photos take memory
+    train = [train[i] for i in np.unique(np.linspace(0, len(train) - 1, MAX_CARVING_VIEWS).round().astype(int))]
     masks = [object_mask(data.images[i], background) for i in train]
     if not any(mask.any() for mask in masks):
         raise NerfkitError(

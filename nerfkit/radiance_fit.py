@@ -50,7 +50,10 @@ class RadianceFit:
         self.scene, self.data = scene, data
         config, device = scene.config, scene.device
         train = data.split("train")
-        self.pixels = PhotoPixels([data.images[i] for i in train], device)
+        # handed over and taken back: no photo is in memory twice
+        images = [data.images.pop(i) for i in train]
+        self.pixels = PhotoPixels(images, device)
+        data.images.update(zip(train, images, strict=True))
         self.cameras = CameraBatch([data.cameras[i] for i in train]).to(device)
         poses = scene.bounds.normalise(data.c2w[train])
         self.poses = torch.from_numpy(poses).to(device, torch.float32)

@@ -86,7 +86,7 @@ class Run:
         Raises
         ------
         NerfkitError
-            This folder is no run, or its config.yml is damaged.
+            This folder is no run or holds a super-resolution, or its config.yml is damaged.
         """
         path = self.folder / "config.yml"
         if not path.is_file():
@@ -96,6 +96,12 @@ class Run:
                 fix="give the folder that train made",
             )
         values = self._config_values(path)
+        if values.get("kind") == "superres":
+            raise NerfkitError(
+                "is a super-resolved image, not a scene",
+                where=self.folder,
+                fix="nerfkit render gives it at any size; nerfkit superres --truth compares it",
+            )
         config = {name: value for name, value in values.items() if name not in PLACES}
         return (
             config_from_dict(config, where=str(path)),

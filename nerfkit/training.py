@@ -15,6 +15,7 @@ from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import MetricsLog
 from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
 from nerfkit.presets import TrainConfig
+from nerfkit.previews import Previews
 from nerfkit.radiance_fit import RadianceFit
 from nerfkit.runs import Run
 from nerfkit.scene import RadianceScene
@@ -142,12 +143,18 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
     scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
     task = RadianceFit(scene, prepared.data)
     metrics = MetricsLog(run.metrics_log)
+    previews = Previews(scene, prepared.data, run.folder / "preview.png")
+
+    def after_step(progress: Progress) -> None:
+        on_progress(progress)
+        previews(progress)
+
     try:
         done = fit(
             task,
             Budget(None if config.steps is not None else config.seconds, config.steps),
             schedule=FitSchedule(config.warmup_steps, config.final_share, config.checkpoint_seconds),
-            checkpoints=run.checkpoints, metrics=metrics, on_progress=on_progress, resume=is_resumed,
+            checkpoints=run.checkpoints, metrics=metrics, on_progress=after_step, resume=is_resumed,
         )  # fmt: skip
     except FloatingPointError as error:
         raise NerfkitError(

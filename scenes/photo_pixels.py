@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,8 +30,9 @@ class PhotoPixels:
 
     Parameters
     ----------
-    images : sequence of uint8 ndarray, shape (h, w, 3 or 4)
-        The photos. A mixture is kept with four channels.
+    images : mutable sequence of uint8 ndarray, shape (h, w, 3 or 4)
+        The photos. A mixture is kept with four channels. On a CPU each is replaced in the sequence by a view of the
+        bytes held here, so that photos are in memory once.
     device : torch.device or str
         Where the bytes lie and batches are drawn.
 
@@ -44,7 +45,7 @@ class PhotoPixels:
     (torch.Size([4, 3]), True)
     """
 
-    def __init__(self, images: Sequence[np.ndarray], device: torch.device | str) -> None:
+    def __init__(self, images: MutableSequence[np.ndarray], device: torch.device | str) -> None:
         self.device = torch.device(device)
         self.n_photos = len(images)
         self.has_alpha = any(image.shape[2] == 4 for image in images)
@@ -54,11 +55,14 @@ class PhotoPixels:
         self._ends = torch.from_numpy(np.cumsum(sizes)).to(self.device)
         self._starts = self._ends - torch.from_numpy(sizes).to(self.device)
         self._widths = torch.tensor([image.shape[1] for image in images], device=self.device)
-        for image, start, end in zip(images, self._starts.tolist(), self._ends.tolist(), strict=True):
-            flat = torch.tensor(np.ascontiguousarray(image)).reshape(-1, image.shape[2])
-            self._bytes[start:end, : image.shape[2]] = flat.to(self.device)
-            if image.shape[2] < n_channels:
-                self._bytes[start:end, 3] = 255
+        for i, (start, end) in enumerate(zip(self._starts.tolist(), self._ends.tolist(), strict=True)):
+            height, width, n_own = images[i].shape
+            own = self._bytes[start:end]
+            own[:, :n_own] = torch.tensor(np.ascontiguousarray(images[i])).reshape(-1, n_own).to(self.device)
+            own[:, n_own:] = 255
+            if self.device.type == "cpu":
+                # the memory of `_bytes` is taken page by page as it is written, while the photo's own is let go
+                images[i] = own.view(height, width, n_channels).numpy()
 
     def __len__(self) -> int:
         return len(self._bytes)

@@ -54,7 +54,7 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False) -> PosedPhotos:
     raise NerfkitError(
         f"no poses found; looked for {', '.join(READERS)}; found {_contents(path)}",
         where=path,
-        fix="give a folder with one of these, or make one from plain photos with `nerfkit process`",
+        fix="give a folder with one of these; photos without poses get them from COLMAP or nerfstudio",
     )
 
 

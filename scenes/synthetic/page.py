@@ -65,8 +65,14 @@ def draw_page(side: int) -> NDArray[np.float32]:
 
 
 def write_lowres_sequence(
-    folder: Path, *, n_frames: int = 64, side: int = 84, noise: float = 0.01, seed: int = 0, scales: tuple[int, ...] = (4, 8)
-) -> Path:  # fmt: skip
+    folder: Path,
+    *,
+    n_frames: int = 64,
+    side: int = 84,
+    noise: float = 0.01,
+    seed: int = 0,
+    scales: tuple[int, ...] = (4, 8),
+) -> Path:
     """Write ``frames/frame_00.png``, ..., ``frames/shifts.csv`` and ``truth_<scale>x.png`` for each scale.
 
     Parameters

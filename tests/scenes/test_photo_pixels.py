@@ -89,3 +89,14 @@ def test_no_pixels_can_be_drawn():
     batch = draw(photos((2, 2, 4)), 0)
     assert batch.pixels.shape == (0, 2) and batch.rgb.shape == (0, 3)
     assert batch.alphas is not None and batch.alphas.shape == (0, 1)
+
+
+@pytest.mark.skipif(DEVICE != "cpu", reason="on a GPU the bytes are elsewhere")
+def test_photos_are_in_memory_once():
+    images = [np.full((4, 5, 3), 7, np.uint8), np.full((2, 3, 4), 9, np.uint8)]
+    before = [image.copy() for image in images]
+    pixels = PhotoPixels(images, DEVICE)
+    assert images[0].shape == (4, 5, 4) and (images[0][..., 3] == 255).all()
+    for image, old in zip(images, before, strict=True):
+        np.testing.assert_array_equal(image[..., : old.shape[2]], old)
+        assert np.shares_memory(image, pixels._bytes.numpy())
