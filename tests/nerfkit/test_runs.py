@@ -72,6 +72,12 @@ def test_a_folder_that_is_no_run(tmp_path):
         assert caught.value.where == str(folder)
 
 
+def test_a_super_resolution_is_no_scene(tmp_path):
+    (tmp_path / "config.yml").write_text("data: frames\ndevice: cpu\nkind: superres\nscale: 4.0\n")
+    with pytest.raises(NerfkitError, match="is a super-resolved image, not a scene"):
+        Run(tmp_path).read_config()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
