@@ -106,7 +106,7 @@ def run_superres(
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
-    _warn_of_scale(state, settings)
+    _warn_of_scale(state, settings, source.transforms)
     if is_interrupted:
         image, fitted = _picture_of_grid(state, settings), {}
     else:
@@ -137,9 +137,14 @@ def compile_loops(settings: SuperresSettings, device: str) -> None:
     network(lattice).sum().backward()
 
 
-def _warn_of_scale(state: Reconstruction, settings: SuperresSettings) -> None:
+def _warn_of_scale(state: Reconstruction, settings: SuperresSettings, transforms: NDArray[np.float64] | None) -> None:
     """Say when the frames' sub-pixel positions leave gaps at this scale."""
-    used = state.shifts[state.weights.cpu() > 0].numpy()
+    positions = state.shifts.numpy()
+    if transforms is not None:
+        # a frame that is turned or stretched is sampled elsewhere all over; its centre speaks for it
+        centre = transforms @ np.array([settings.frame_size[0] / 2, settings.frame_size[1] / 2, 1.0])
+        positions = positions + centre[:, :2] / centre[:, 2:]
+    used = positions[state.weights.cpu().numpy() > 0]
     if len(used) < 2:
         return
     supported = supported_scale(used)

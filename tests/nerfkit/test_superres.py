@@ -14,7 +14,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 from nerfkit.superres.choice import Trials, choose_prior
 from nerfkit.superres.grid_solve import Deadline, Prior, solve
-from nerfkit.superres.reconstruct import reconstruct
+from nerfkit.superres.reconstruct import Reconstruction, reconstruct
 from nerfkit.superres.registration import (
     check_given_shifts,
     find_outliers,
@@ -23,7 +23,7 @@ from nerfkit.superres.registration import (
     supported_scale,
 )
 from nerfkit.superres.rendering import png_bytes_of_depth, render_image
-from nerfkit.superres.running import score
+from nerfkit.superres.running import _warn_of_scale, score
 from nerfkit.superres.settings import SuperresSettings, plan_grids
 
 # fine pixels along a low-res one, low-res pixels round the frame, side of a frame
@@ -320,6 +320,18 @@ def test_too_few_frames_for_a_scale_are_said(tmp_path, capsys):
     code = main(["superres", str(folder), "-o", str(tmp_path / "c.png"), "--scale", "4", "--seconds", "2", *known])
     captured = capsys.readouterr()
     assert code == 0 and "support a scale of about" in captured.out + captured.err
+
+
+def test_positions_that_matrices_give_count_for_the_scale(caplog):
+    shifts = np.stack(np.meshgrid(np.arange(4), np.arange(4)), -1).reshape(-1, 2) / 4 + 0.1
+    matrices = np.tile(np.eye(3), (16, 1, 1))
+    matrices[:, :2, 2] = shifts
+    state = Reconstruction(torch.zeros(16, 2, dtype=torch.float64), torch.ones(16), torch.zeros(16))
+    settings = SuperresSettings(scale=4, frame_size=(24, 24))
+    _warn_of_scale(state, settings, matrices)
+    assert not caplog.records
+    _warn_of_scale(state, settings, None)
+    assert "support a scale of about 1" in caplog.text
 
 
 def test_interrupted_solution_leaves_its_picture(sequence, tmp_path, capsys, monkeypatch):
