@@ -52,7 +52,7 @@ def render_path(
     device : str
         Where to render.
     n_frames, fps, size
-        Frames, frames a second, width and height in pixels; by default 120, 30 (a file's own) and the training size.
+        Frames, frames a second, width and height in pixels; by default 120, 30 and the training size, or a file's own.
     channels : tuple of str
         Of ``"rgb"``, ``"depth"`` (near is red), ``"opacity"``.
     data : Path, optional
@@ -103,6 +103,10 @@ def _frames(
                 fix="give one of the names, or a camera_path.json",
             )  # fmt: skip
         frames = read_camera_path(file)
+        if n_frames not in (None, len(frames)):
+            raise NerfkitError(
+                f"holds {len(frames)} frames, which cannot become {n_frames}", where=file, fix="leave --frames out"
+            )
         width, height = size or frames.size or (800, round(800 / frames.aspect))
         return frames, _camera(width, height, float(frames.fov_y[0]))
     photos = run.read_photos(data)

@@ -28,9 +28,11 @@ class Options(CommonOptions):
     out: str | None = option(
         None, "mp4, webm or gif file, or a folder for PNGs (default: RUN/<path>.mp4)", metavar="FILE"
     )
-    frames: int | None = option(None, "number of frames (default: 120)", kind=int, metavar="N")
-    fps: float | None = option(None, "frames a second (default: 30)", kind=float, metavar="F")
-    size: str | None = option(None, "width and height in pixels (default: the training size)", metavar="WxH")
+    frames: int | None = option(None, "number of frames (default: 120, or a file's own)", kind=int, metavar="N")
+    fps: float | None = option(None, "frames a second (default: 30, or a file's own)", kind=float, metavar="F")
+    size: str | None = option(
+        None, "width and height in pixels (default: the training size, or a file's own)", metavar="WxH"
+    )
     crop: str | None = option(None, "part of a super-resolved image, in pixels of its --size", metavar="X,Y,W,H")
     channels: str = option("rgb", "of rgb, depth, opacity, separated by commas; each gets its own file")
     data: str | None = option(None, "the dataset, when it was moved", metavar="DATA")

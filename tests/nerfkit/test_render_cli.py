@@ -63,6 +63,14 @@ def test_a_path_that_was_written_gives_the_same_pictures(nerfkit, trained_run, t
         assert np.abs(a.astype(int) - b).max() <= 1
 
 
+def test_a_path_that_was_written_has_its_own_number_of_frames(nerfkit, trained_run, tmp_path):
+    path = nerfkit("render", trained_run, *SMALL, "--out", tmp_path / "first", "--json").json["camera_path"]
+    answer = nerfkit("render", trained_run, "--path", path, "--frames", 5, "--out", tmp_path / "second")
+    assert answer.code == 2
+    assert "holds 2 frames, which cannot become 5" in answer.err
+    assert not (tmp_path / "second").exists()
+
+
 def test_channels_get_files_of_their_own(nerfkit, trained_run, tmp_path):
     answer = nerfkit(
         "render", trained_run, *SMALL, "--channels", "rgb,depth,opacity", "--out", tmp_path / "all", "--json"
