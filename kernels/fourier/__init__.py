@@ -23,8 +23,8 @@ def fourier(x: Tensor, freqs: Tensor, *, impl: str = "auto") -> Tensor:
     freqs : Tensor, shape (m, d)
         One frequency vector a row, in cycles per unit of ``x``: Gaussian rows give Tancik's features, rows
         ``2**k / 2`` along each axis those of NeRF (arXiv:2003.08934, eq. 4).
-    impl : {"auto", "triton", "reference"}
-        ``"auto"`` takes Triton for CUDA tensors and the reference otherwise.
+    impl : {"auto", "triton", "cpu", "reference"}
+        ``"auto"`` takes Triton for CUDA tensors and numba for tensors on the CPU.
 
     Returns
     -------
@@ -52,8 +52,14 @@ def fourier(x: Tensor, freqs: Tensor, *, impl: str = "auto") -> Tensor:
         )
     if not (x.is_floating_point() and freqs.is_floating_point()):
         raise ValueError(f"x and freqs must be floating point; got {x.dtype} and {freqs.dtype}")
-    if choose_impl("fourier", x, impl, ("triton",)) == "reference":
+    chosen = choose_impl("fourier", x, impl, ("triton", "cpu"))
+    if chosen == "reference":
         return fourier_reference(x, freqs)
+    if chosen == "cpu":
+        # imported here so that numba is loaded only where its loops run
+        from ._cpu import FourierCpu
+
+        return FourierCpu.apply(x, freqs)  # pyright: ignore[reportReturnType]
     # imported here so that a machine without Triton can still import nerfkit.kernels
     from ._triton import Fourier
 

@@ -13,7 +13,8 @@ import math
 import numpy as np
 from numba import njit, prange
 
-from ._elementwise import FAR, exp, sigmoid, sine_cosine
+from nerfkit.kernels._elementwise import FAR, exp, sigmoid, sine_cosine
+
 from ._microkernel import VECTOR_BYTES, pointer, product
 from ._plan import BLOCK
 from ._reference import ACTIVATIONS

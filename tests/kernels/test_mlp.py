@@ -17,8 +17,8 @@ import pytest
 import torch
 from support import TOLERANCE
 
+from nerfkit.kernels._elementwise import FAR, exp, sigmoid, sine_cosine
 from nerfkit.kernels.mlp import mlp, mlp_reference
-from nerfkit.kernels.mlp._elementwise import FAR, exp, sigmoid, sine_cosine
 
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
 needs_avx2 = pytest.mark.skipif(not llvm.get_host_cpu_features().get("avx2"), reason="needs AVX2")

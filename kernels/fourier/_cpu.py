@@ -1,0 +1,63 @@
+"""Numba loops for fourier: phases, their reduction, cosine and sine in one pass over memory."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from numba import njit, prange
+from torch import Tensor
+
+from nerfkit.kernels._elementwise import sine_cosine
+
+__all__ = ["FourierCpu"]
+
+# multiply-adds may be rounded once, as a GPU rounds them; nothing else is relaxed
+_OPTIONS = {"parallel": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+
+
+@njit(**_OPTIONS)  # pyright: ignore[reportArgumentType]  numba types its own options by what njit happens to take
+def _features(out, x, freqs):
+    """Cosines, then sines, of 2 pi x freqs: ``out`` [n, 2 m] of ``x`` [n, d] and ``freqs`` [d, m]."""
+    n, d = x.shape
+    m = freqs.shape[1]
+    turn, half = x.dtype.type(2 * math.pi), x.dtype.type(0.5)
+    for i in prange(n):
+        for j in range(m):
+            out[i, j] = x[i, 0] * freqs[0, j]
+        for k in range(1, d):
+            for j in range(m):
+                out[i, j] += x[i, k] * freqs[k, j]
+        for j in range(m):
+            cycles = out[i, j]
+            # to [-1/2, 1/2): exact, and within reach of the polynomials
+            sine, cosine = sine_cosine(turn * (cycles - np.floor(cycles + half)))
+            out[i, j], out[i, m + j] = cosine, sine
+
+
+class FourierCpu(torch.autograd.Function):
+    """Features by numba; gradients from the saved features, in torch, so that they have gradients of their own."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, freqs: Tensor) -> Tensor:
+        acc = torch.float64 if torch.float64 in (x.dtype, freqs.dtype) else torch.float32
+        out = torch.empty(len(x), 2 * len(freqs), dtype=acc)
+        if out.numel():
+            columns = freqs.detach().to(acc).T.contiguous()
+            _features(out.numpy(), x.detach().to(acc).contiguous().numpy(), columns.numpy())
+        ctx.save_for_backward(x, freqs)
+        return out.to(x.dtype)
+
+    @staticmethod
+    def backward(ctx, d_features: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, freqs = ctx.saved_tensors
+        acc = torch.float64 if torch.float64 in (x.dtype, freqs.dtype) else torch.float32
+        features = FourierCpu.apply(x.to(acc), freqs.to(acc))
+        assert isinstance(features, Tensor)
+        cosines, sines = features.chunk(2, dim=-1)
+        d_cosines, d_sines = d_features.to(acc).chunk(2, dim=-1)
+        d_cycles = 2 * math.pi * (cosines * d_sines - sines * d_cosines)  # [n, m]
+        d_x = (d_cycles @ freqs.to(acc)).to(x.dtype) if ctx.needs_input_grad[0] else None
+        d_freqs = (d_cycles.T @ x.to(acc)).to(freqs.dtype) if ctx.needs_input_grad[1] else None
+        return d_x, d_freqs
