@@ -15,7 +15,11 @@ MAX_LOG_DENSITY = 15.0
 
 @runtime_checkable
 class RadianceField(Protocol):
-    """Coordinates of the unit cube and viewing directions in, density and colour out."""
+    """Coordinates of the unit cube and viewing directions in, density and colour out.
+
+    To be trained it also has a buffer ``log_density_offset``, added to the logarithm of the density, which fitting
+    moves to fill a scene that went empty; and ``Config``, its settings, with ``width`` and ``initial_density``.
+    """
 
     def density(self, xyzs: Tensor) -> Tensor:
         """Density [n_samples] in 1 / normalised unit at ``xyzs`` [n_samples, 3] in [0, 1]."""
