@@ -29,7 +29,7 @@ def _help() -> str:
         [
             "usage: nerfkit [--version] COMMAND ...",
             "",
-            "Scenes held in small networks: train from posed photos, render new views.",
+            "Scenes held in small networks: posed photos to new views, low-resolution frames to a sharp image.",
             "",
             *lines,
             "",
