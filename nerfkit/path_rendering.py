@@ -18,17 +18,15 @@ from nerfkit.scene import RadianceScene, View
 from nerfkit.scenes.camera_path import PathFrames, read_camera_path, write_camera_path
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.paths import interpolate, orbit, spiral
+from nerfkit.scenes.paths import PATHS
 from nerfkit.scenes.readers import PosedPhotos
 from nerfkit.training import load_scene
 from nerfkit.video import SUFFIXES, VideoWriter, to_uint8
 
-__all__ = ["CHANNELS", "PATHS", "depth_range", "render_path"]
+__all__ = ["depth_range", "render_path"]
 
 logger = logging.getLogger(__name__)
 
-CHANNELS = ("rgb", "depth", "opacity")
-PATHS = {"orbit": orbit, "spiral": spiral, "interpolate": interpolate}
 # a path's default length and speed: four seconds
 DEFAULT_FRAMES, DEFAULT_FPS = 120, 30.0
 

@@ -23,9 +23,7 @@ logger = logging.getLogger(__name__)
 # curves that are drawn when metrics.jsonl has them: key, name, unit, whether the axis is logarithmic
 CURVES = (
     ("psnr", "PSNR while fitting", "dB", False),
-    ("holdout_psnr", "PSNR of pixels kept out", "dB", False),
     ("loss", "Loss", "", True),
-    ("shift_change", "Change of the shifts", "px", True),
 )
 
 

@@ -37,7 +37,7 @@ def superres_report(run_folder: Path) -> Path:
         - ``metrics.json``: {"superres": {...}}, or the object itself, with any of ``scale``, ``seconds``,
           ``holdout_psnr``, ``psnr``, ``psnr_interior``, ``ssim``, ``output`` (path of the result, relative to the run
           folder), and ``bicubic`` {the same figures of the bicubic enlargement}.
-        - ``metrics.jsonl``: lines with ``seconds`` and any of ``loss``, ``psnr``, ``holdout_psnr``, ``shift_change``.
+        - ``metrics.jsonl``: lines with ``seconds`` and ``loss``.
         - the result: metrics' ``output``, else ``../<name of the folder>.png``, else ``result.png``.
         - ``bicubic.png``: the reference frame enlarged to the result's size, edge on edge.
         - ``truth.png``: the truth at the result's size.
