@@ -36,9 +36,10 @@ def estimate(prepared: Prepared) -> dict[str, Any]:
     ms_per_step = (time.perf_counter() - started) / N_TIMED * 1e3
     n_parameters = sum(p.numel() for p in scene.field.parameters())
     photos_mb = prepared.data.n_bytes / 1e6
-    # weights, gradients and two moments; photos twice, as read and as drawn from
+    # weights, gradients and two moments; photos once on a CPU, else here and on the GPU
+    n_copies = 1 if prepared.device == "cpu" else 2
     samples_mb = task.samples_per_step * config.field.width * BYTES_A_SAMPLE_AND_WIDTH / 1e6
-    memory = BASE_MB + n_parameters * 16 / 1e6 + 2 * photos_mb + samples_mb
+    memory = BASE_MB + n_parameters * 16 / 1e6 + n_copies * photos_mb + samples_mb
     seconds = config.steps * ms_per_step / 1e3 if config.steps is not None else (config.seconds or 0.0)
     return {
         "parameters": n_parameters,

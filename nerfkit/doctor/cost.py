@@ -46,13 +46,14 @@ def _estimate(photos: PosedPhotos, device: str) -> dict[str, float]:
     config = PRESETS["hash"]
     used = [photos.cameras[i] for name in ("train", "val") for i in photos.splits[name]]
     downscale = max(1.0, max(max(camera.width, camera.height) for camera in photos.cameras) / MAX_SIDE[device])
-    # four bytes a pixel where there may be alpha; as estimates.estimate counts, photos twice
+    # four bytes a pixel where there may be alpha; copies as estimates.estimate counts them
+    n_copies = 1 if device == "cpu" else 2
     photos_mb = 4 * sum(camera.width * camera.height for camera in used) / downscale**2 / 1e6
     field = field_class(config.method)(config.field, torch.Generator())
     n_parameters = sum(p.numel() for p in field.parameters())
     samples_mb = SAMPLES_A_STEP[device] * config.field.width * BYTES_A_SAMPLE_AND_WIDTH / 1e6
     return {
-        "memory_mb": round(BASE_MB + n_parameters * 16 / 1e6 + 2 * photos_mb + samples_mb),
+        "memory_mb": round(BASE_MB + n_parameters * 16 / 1e6 + n_copies * photos_mb + samples_mb),
         "photos_mb": round(photos_mb, 1),
         "parameters": n_parameters,
         "downscale": round(downscale, 3),
