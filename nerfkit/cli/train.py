@@ -186,12 +186,12 @@ def _finish(result: dict[str, Any], console: Console) -> dict[str, Any]:
 
     is_interrupted = result.pop("interrupted")
     run = result["run"]
+    refresh(Run(Path(run)))
     if is_interrupted:
         console.say(f"stopped at step {result['steps']}, saved; go on with: nerfkit train --resume {run}")
         raise Interrupted(result)
     quality = "" if result["psnr"] is None else f", validation PSNR {result['psnr']:.2f} dB"
     console.say(f"trained {result['steps']} steps in {result['seconds']:.0f} s{quality}")
-    refresh(Run(Path(run)))
     console.say(f"report: {Path(run) / 'report.html'}")
     console.say(f"next: nerfkit eval {run}\n      nerfkit render {run} --path orbit --out orbit.mp4")
     return result
