@@ -184,25 +184,13 @@ def find_outliers(
     """
     prior = Prior(tv_weight=0.5, sigma=0.02)
     weights = torch.ones(len(frames), device=frames.frames.device)
-    image = solve(
-        frames.equations(grid),
-        grid.enlarge(typical_frame(frames)),
-        frames.psf,
-        grid,
-        prior,
-        n_steps[0],
-        learning_rate=COLD_RATE,
-    )
+    start = grid.enlarge(frames.frames[0])
+    image = solve(frames.equations(grid), start, frames.psf, grid, prior, n_steps[0], learning_rate=COLD_RATE)
     for _ in range(n_rounds if len(frames) > 2 else 0):
         weights = inlier_weights(frame_residuals(frames, grid, image))
         equations = frames.equations(grid, spread(weights, frames))
         image = solve(equations, image, frames.psf, grid, prior, n_steps[1])
     return Registered(frames.shifts, weights, frame_residuals(frames, grid, image), image)
-
-
-def typical_frame(frames: LowresFrames) -> Tensor:
-    """The frame to start from: the first."""
-    return frames.frames[0]
 
 
 def spread(weights: Tensor, frames: LowresFrames) -> Tensor:
