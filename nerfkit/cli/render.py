@@ -85,9 +85,10 @@ def _render_superres(options: Options, run: Run, console: Console) -> dict[str, 
             f"{', '.join(wrong)} are for scenes; this run is a super-resolved image", where=run.folder,
             fix="nerfkit render RUN --size WxH [--crop X,Y,W,H] --out FILE.png",
         )  # fmt: skip
+    device = device_for(options.device)
     use_all_cores()
     out = Path(options.out) if options.out else run.folder / "render.png"
-    result = render_superres(run, _size(options.size), _crop(options.crop), out)
+    result = render_superres(run, _size(options.size), _crop(options.crop), out, device)
     console.say("{}: {} x {} pixels in {:.1f} s".format(out, *result["size"], result["seconds"]))
     return result
 

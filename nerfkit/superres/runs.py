@@ -84,7 +84,7 @@ def load_superres(run: Run) -> tuple[Siren | TiledSiren, SuperresSettings]:
 
 
 def render_superres(
-    run: Run, size: tuple[int, int] | None, crop: tuple[int, int, int, int] | None, output: Path
+    run: Run, size: tuple[int, int] | None, crop: tuple[int, int, int, int] | None, output: Path, device: str = "cpu"
 ) -> dict[str, Any]:
     """Write a picture of a run at any size.
 
@@ -98,6 +98,8 @@ def render_superres(
         A part of it, in its pixels.
     output : Path
         A PNG.
+    device : str
+        Where to compute.
 
     Returns
     -------
@@ -118,7 +120,7 @@ def render_superres(
                 f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
                 fix="x,y,w,h in pixels of the whole image at its --size",
             )  # fmt: skip
-    image = render_image(network, (width, height), plan_grids(settings.scale, settings.frame_size).fit, crop)
+    image = render_image(network.to(device), (width, height), plan_grids(settings.scale, settings.frame_size).fit, crop)
     write_atomically(output, png_bytes_of_depth(image, settings.bit_depth))
     shown = crop[2:] if crop else (width, height)
     return {

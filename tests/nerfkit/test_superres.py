@@ -278,6 +278,8 @@ def test_frames_to_picture_and_back_from_the_run(sequence, tmp_path, capsys):
     ):
         code, failed = run(capsys, "render", run_folder, *arguments)
         assert code == 2 and said in failed["error"]["what"]
+    if not torch.cuda.is_available():
+        assert run(capsys, "render", run_folder, "--device", "cuda")[0] == 3
     # what is there is not replaced unasked
     code, failed = run(capsys, "superres", folder, "-o", out)
     assert code == 2 and "is there already" in failed["error"]["what"]
