@@ -42,7 +42,8 @@ def bench_folder(folder: Path, work: Path, seconds: int) -> list[Row]:
         for option in options:
             arguments += [option, folder / "frames" / "shifts.csv"] if option == "--shifts" else [option]
         result = nerfkit("superres", *map(str, arguments), "--seconds", str(seconds))
-        text = " ".join(["nerfkit superres", folder.name, *options, "--seconds", str(seconds)])
+        named = [option.replace("--shifts", "--shifts shifts.csv") for option in options]
+        text = " ".join(["nerfkit superres frames -o out.png --truth truth_4x.png", *named, f"--seconds {seconds}"])
         rows.append(Row(f"{folder.name}, 4x, {name}: interior PSNR", result["psnr_interior"], "dB", wanted, text))
         rows.append(Row(f"{folder.name}, 4x, {name}: SSIM", result["ssim"], "", "", text))
     return rows
@@ -53,13 +54,15 @@ def bench_sequence(frames: Path, name: str, scale: int, work: Path, seconds: int
     result = nerfkit(
         "superres", str(frames), "-o", str(work / f"{name}.png"), "--scale", str(scale), "--seconds", str(seconds)
     )
-    text = f"nerfkit superres {name} --scale {scale} --seconds {seconds}"
+    text = f"nerfkit superres frames -o out.png --scale {scale} --seconds {seconds}"
     bicubic = predicted_from_reference(frames, result)
     return [
         Row(
             f"{name}, {scale}x: pixels kept out, predicted by the fit", result["holdout_psnr"], "dB", "> bicubic", text
         ),
-        Row(f"{name}: the other frames, predicted from the reference by bicubic", bicubic, "dB", "", text),
+        Row(
+            f"{name}: the other frames, predicted from the reference by bicubic", bicubic, "dB", "", "bench_superres.py"
+        ),
     ]
 
 
