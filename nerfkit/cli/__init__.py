@@ -38,15 +38,22 @@ def _help() -> str:
     )
 
 
+def _say(text: str) -> int:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # `nerfkit --help | head` has read enough; what Python flushes at its end goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns 0 when done, 1 for our fault, 2 the input, 3 not on this machine, 130 interrupted."""
     arguments = sys.argv[1:] if argv is None else argv
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help())
-        return 0
+        return _say(_help())
     if arguments[0] == "--version":
-        print(f"nerfkit {__version__}")
-        return 0
+        return _say(f"nerfkit {__version__}")
     # read when torch and numba load OpenMP: threads that spin while they wait take the cores from those that work
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from nerfkit.cli.running import run_command, unknown_command
