@@ -18,7 +18,7 @@ from nerfkit.scene import RadianceScene, View
 from nerfkit.scenes.camera_path import PathFrames, read_camera_path, write_camera_path
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.paths import PATHS
+from nerfkit.scenes.paths import PATHS, make_path
 from nerfkit.scenes.readers import PosedPhotos
 from nerfkit.training import load_scene
 from nerfkit.video import SUFFIXES, VideoWriter, to_uint8
@@ -111,7 +111,7 @@ def _frames(
     width, height, fov = _photo_view(photos, downscale)
     width, height = size or (width, height)
     chosen = photos.c2w[photos.splits["train"]]
-    frames = PATHS[path](chosen, n_frames or DEFAULT_FRAMES, fov_y=fov, aspect=width / height)
+    frames = make_path(path, chosen, n_frames or DEFAULT_FRAMES, fov_y=fov, aspect=width / height)
     return frames, _camera(width, height, fov)
 
 

@@ -37,7 +37,7 @@ def _features(out, x, freqs):
 
 
 class FourierCpu(torch.autograd.Function):
-    """Features by numba; gradients from the saved features, in torch, so that they have gradients of their own."""
+    """Features by numba; gradients from features made anew, in torch, so that they have gradients of their own."""
 
     @staticmethod
     def forward(ctx, x: Tensor, freqs: Tensor) -> Tensor:

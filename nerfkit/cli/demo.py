@@ -64,7 +64,11 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     result = {"out": str(out), "report": None, **result}
     if result.pop("interrupted"):
         raise Interrupted(result)
-    result["superres"] = _superres(options, out, console)
+    try:
+        result["superres"] = _superres(options, out, console)
+    except Interrupted as stop:
+        refresh_demo(out)
+        raise Interrupted({**result, "superres": stop.result}) from stop
     report = refresh_demo(out)
     result["report"] = None if report is None else str(report)
     _summarise(result, console)
