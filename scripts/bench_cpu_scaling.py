@@ -74,7 +74,7 @@ def scene_folder(work: Path, side: int, n_photos: int) -> Path:
     """The made scene, traced once for each size."""
     folder = work / f"made_{side}_{n_photos}"
     if not folder.exists():
-        write_posed_scene(folder, n_train=n_photos, n_val=0, n_test=1, size=(side, side), supersample=1)
+        write_posed_scene(folder, n_train=n_photos, n_val=1, n_test=1, size=(side, side), supersample=1)
     return folder
 
 

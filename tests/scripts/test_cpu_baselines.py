@@ -88,7 +88,8 @@ def test_shapes_and_ranges(baselines, method):
 
 def test_networks_are_those_that_they_are_named_after(baselines):
     tiny = baselines.BaselineNerf(baselines.BASELINES["tiny_nerf"])
-    assert [(layer.in_features, layer.out_features) for layer in tiny.layers] == [(39, 128), (128, 128), (128, 128)]
+    assert [(layer.in_features, layer.out_features) for layer in tiny.layers] == [(39, 128), (128, 128)]
+    assert tiny.output.out_features == 4
     dense = baselines.BaselineNerf(baselines.BASELINES["dense_nerf"])
     assert [layer.in_features for layer in dense.layers] == [63, 128, 128, 128, 128, 63 + 128, 128, 128]
     # 24 numbers of the direction and itself
