@@ -55,7 +55,7 @@ class BaselineConfig:
 
 
 BASELINES = {
-    # with 64 samples or one layer more it took several times as long to leave the empty scene, or did not
+    # after 25 s of one thread 17.7 dB on tiny_lego100; with 64 samples 14.4, and with a third hidden layer 8.6, black
     "tiny_nerf": BaselineConfig(
         n_layers=2, width=128, n_octaves=6, n_view_octaves=None, n_samples=32, learning_rate=5e-3
     ),
