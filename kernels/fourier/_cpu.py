@@ -32,7 +32,8 @@ def _features(out, x, freqs):
         for j in range(m):
             cycles = out[i, j]
             # to [-1/2, 1/2): exact, and within reach of the polynomials
-            sine, cosine = sine_cosine(turn * (cycles - np.floor(cycles + half)))
+            angle = turn * (cycles - np.floor(cycles + half))
+            sine, cosine = sine_cosine(angle)  # pyright: ignore[reportGeneralTypeIssues]  compiled code only
             out[i, j], out[i, m + j] = cosine, sine
 
 

@@ -72,8 +72,11 @@ def _write_photo(scene: Scene, path: Path, c2w: np.ndarray, size: tuple[int, int
 
 
 def _plan(folder: Path, counts: dict[str, int], seed: int) -> Iterator[tuple[Path, np.ndarray]]:
-    """Write the three json files; yield the photos to make with their poses."""
+    """Write a json file for each split that has photos; yield the photos to make with their poses."""
     for k, (split, n) in enumerate(counts.items()):
+        if n == 0:
+            # a list without frames is an error to read
+            continue
         poses = camera_poses(n, seed=3 * seed + k, phase=1.1 * k)
         frames = [{"file_path": f"./{split}/r_{i}", "transform_matrix": pose.tolist()} for i, pose in enumerate(poses)]
         (folder / split).mkdir(parents=True, exist_ok=True)
