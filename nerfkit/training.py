@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from nerfkit.cpu import keep_freed_memory, return_freed_memory
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import MetricsLog
 from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
@@ -66,6 +67,7 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
     NerfkitError
         Anything about the dataset that a long run would stumble over.
     """
+    return_freed_memory()
     max_side = config.max_side or MAX_SIDE.get(device, MAX_SIDE["cuda"])
     photos = load_photo_data(source, ("train", "val"), downscale=config.downscale, max_side=max_side)
     if photos.downscale > 1 and config.downscale is None:
@@ -133,6 +135,7 @@ def resume(
         config = dataclasses.replace(config, seconds=seconds, steps=steps)
     source = run.read_photos(data, fix=f"give their folder: nerfkit train DATA --resume {run.folder}")
     bounds, background, downscale = run.read_scene()
+    return_freed_memory()
     photos = load_photo_data(source, ("train", "val"), downscale=downscale, max_side=None)
     prepared = Prepared(config, photos, background, bounds, device or run_device)
     return _fit(prepared, run, on_progress, is_resumed=True)
@@ -142,6 +145,7 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
     config = prepared.config
     scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
     task = RadianceFit(scene, prepared.data)
+    keep_freed_memory()
     metrics = MetricsLog(run.metrics_log)
     previews = Previews(scene, prepared.data, run.folder / "preview.png")
 

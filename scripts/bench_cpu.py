@@ -32,7 +32,7 @@ from benchmarking import Row, machine, publish
 from cpu_baselines import BASELINES, BaselineFit, photo_rays
 from torch import Tensor
 
-from nerfkit.cli.running import use_all_cores
+from nerfkit.cpu import use_all_cores
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData, load_photo_data

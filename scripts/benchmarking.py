@@ -9,6 +9,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from datetime import date
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,6 @@ def nerfkit(*arguments: str) -> dict[str, Any]:
 
 def machine() -> dict[str, Any]:
     """What the figures were measured on."""
-    import numba
-    import torch
-
     root = Path(__file__).resolve().parent.parent
     commit = subprocess.run(["git", "-C", str(root), "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
     cpu = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
@@ -51,9 +49,17 @@ def machine() -> dict[str, Any]:
         "cpu": cpu[0] if cpu else platform.processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numba": numba.__version__,
+        "torch": _version("torch"),
+        "numba": _version("numba"),
     }
+
+
+def _version(package: str) -> str | None:
+    """Of an installed package, without loading it."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _cpuinfo() -> list[str]:

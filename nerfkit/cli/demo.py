@@ -10,7 +10,7 @@ from typing import Any
 
 from nerfkit.cli import superres
 from nerfkit.cli.options import CommonOptions, option
-from nerfkit.cli.running import Console, Interrupted, device_for, use_all_cores
+from nerfkit.cli.running import Console, Interrupted, device_for, use_cores
 from nerfkit.cli.train import ProgressPrinter
 from nerfkit.report import refresh_demo, refresh_superres
 from nerfkit.scenes.errors import NerfkitError
@@ -57,7 +57,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     out = prepare_output_folder(Path(options.out), overwrite=options.overwrite)
     from nerfkit.demo import DemoSizes, run_demo
 
-    use_all_cores()
+    use_cores(device)
     sizes = DemoSizes(options.photos, options.side, options.seconds, options.frames)
     with ProgressPrinter(options.seconds, None, console) as progress:
         result = run_demo(out, device, options.seed, sizes, say=console.say, on_progress=progress)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, device_for, use_all_cores
+from nerfkit.cli.running import Console, device_for, use_cores
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         report = examine_machine()
     else:
         device = device_for(options.device)
-        use_all_cores()
+        use_cores(device)
         report = examine_data(options.data, device, is_timed=options.time)
     for line in describe(report):
         console.say(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, device_for, use_all_cores
+from nerfkit.cli.running import Console, device_for, use_cores
 
 __all__ = ["Options", "main"]
 
@@ -30,9 +30,10 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     from nerfkit.evaluation import evaluate
     from nerfkit.report import refresh
 
-    use_all_cores()
+    device = device_for(options.device)
+    use_cores(device)
     result = evaluate(
-        run, options.split, device_for(options.device), data=Path(options.data) if options.data else None,
+        run, options.split, device, data=Path(options.data) if options.data else None,
         on_image=lambda file, psnr, ssim: console.say(f"{file}  PSNR {_text(psnr, 2)} dB  SSIM {_text(ssim, 4)}"),
     )  # fmt: skip
     refresh(run)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, device_for, use_all_cores
+from nerfkit.cli.running import Console, device_for, use_cores
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     from nerfkit.path_rendering import render_path
     from nerfkit.report import refresh
 
-    use_all_cores()
+    use_cores(device)
     stem = options.path if options.path in ("orbit", "spiral", "interpolate") else Path(options.path).stem
     out = Path(options.out) if options.out else run.folder / f"{stem}.mp4"
     result = render_path(
@@ -86,7 +86,7 @@ def _render_superres(options: Options, run: Run, console: Console) -> dict[str, 
             fix="nerfkit render RUN --size WxH [--crop X,Y,W,H] --out FILE.png",
         )  # fmt: skip
     device = device_for(options.device)
-    use_all_cores()
+    use_cores(device)
     out = Path(options.out) if options.out else run.folder / "render.png"
     result = render_superres(run, _size(options.size), _crop(options.crop), out, device)
     console.say("{}: {} x {} pixels in {:.1f} s".format(out, *result["size"], result["seconds"]))

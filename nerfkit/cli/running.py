@@ -18,7 +18,7 @@ from typing import Any
 from nerfkit.cli.options import CommonOptions, parse
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["Console", "Interrupted", "device_for", "run_command", "unknown_command", "use_all_cores"]
+__all__ = ["Console", "Interrupted", "device_for", "run_command", "unknown_command", "use_cores"]
 
 
 class Interrupted(Exception):
@@ -156,10 +156,10 @@ def device_for(option: str) -> str:
     return option
 
 
-def use_all_cores() -> None:
-    """As many threads as the process may use."""
-    import torch
+def use_cores(device: str) -> None:
+    """All cores that the process may use; on a CPU the user hears of it when loops are compiled."""
+    from nerfkit.cpu import say_when_compiling, use_all_cores
 
-    from nerfkit.presets import usable_cores
-
-    torch.set_num_threads(usable_cores())
+    use_all_cores()
+    if device == "cpu":
+        say_when_compiling()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, Interrupted, device_for, use_all_cores
+from nerfkit.cli.running import Console, Interrupted, device_for, use_cores
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     from nerfkit.runs import Run
     from nerfkit.superres.running import run_superres
 
-    use_all_cores()
+    use_cores(device)
     for line in _describe(frames, settings, source):
         console.say(line)
     prepare_output_folder(folder, overwrite=options.overwrite, keep=frames.root)

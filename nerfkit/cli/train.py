@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, Interrupted, device_for, use_all_cores
+from nerfkit.cli.running import Console, Interrupted, device_for, use_cores
 from nerfkit.scenes.backgrounds import BACKGROUNDS
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
@@ -73,7 +73,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         check_output_folder(folder, overwrite=options.overwrite, keep=source.root)
     from nerfkit.training import prepare, train
 
-    use_all_cores()
+    use_cores(device)
     prepared = prepare(source, config, device)
     for line in prepared.describe():
         console.say(line)
@@ -104,7 +104,7 @@ def _resume(options: Options, console: Console) -> dict[str, Any]:
     changes = _budget(options)
     seconds, steps = (changes["seconds"], changes["steps"]) if changes else (config.seconds, config.steps)
     device = device_for(run_device if options.device == "auto" else options.device)
-    use_all_cores()
+    use_cores(device)
     data = Path(options.data) if options.data else None
     with ProgressPrinter(None if steps else seconds, steps, console) as progress:
         result = resume(run, data=data, device=device, seconds=seconds, steps=steps, on_progress=progress)

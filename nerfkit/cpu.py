@@ -1,0 +1,72 @@
+"""What a run on a CPU asks of the libraries under it: threads, memory, and a word while loops are compiled."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import sys
+
+__all__ = ["keep_freed_memory", "return_freed_memory", "say_when_compiling", "use_all_cores"]
+
+logger = logging.getLogger(__name__)
+
+# mallopt(3): blocks from this size on are mapped one by one and go back to the system when they are freed
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+# a photo is larger than this, a small tensor is not
+_SMALL = 2**18
+# the most that glibc takes for 64 bits, half of its HEAP_MAX_SIZE
+_LARGEST = 2**25
+
+
+def use_all_cores() -> None:
+    """As many threads as the process may use."""
+    import torch
+
+    from nerfkit.presets import usable_cores
+
+    torch.set_num_threads(usable_cores())
+
+
+def return_freed_memory() -> None:
+    """From now on memory that is freed goes back to the system: for photos, which are read, copied and let go.
+
+    glibc otherwise raises its threshold with each block that is freed and keeps what lies below it.
+    """
+    _mallopt(_M_MMAP_THRESHOLD, _SMALL)
+    _mallopt(_M_TRIM_THRESHOLD, _SMALL)
+
+
+def keep_freed_memory() -> None:
+    """From now on memory that is freed is kept for the next block: for tensors, which every step makes anew.
+
+    Fresh pages are zeroed by the system as they are first touched, which took a twentieth of a training step.
+    """
+    _mallopt(_M_MMAP_THRESHOLD, _LARGEST)
+    _mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _mallopt(parameter: int, value: int) -> None:
+    """glibc's mallopt; other C libraries have none, and manage by themselves."""
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(parameter, value)
+
+
+def say_when_compiling() -> None:
+    """Log a line when numba starts to compile in this process, which its cache makes a matter of the first run."""
+    from numba.core import event
+
+    class Listener(event.Listener):
+        is_said = False
+
+        def on_start(self, event: event.Event) -> None:
+            if not Listener.is_said:
+                Listener.is_said = True
+                logger.info("compiling the CPU's loops for this machine, once; the first run waits up to a minute")
+
+        def on_end(self, event: event.Event) -> None:
+            pass
+
+    event.register("numba:compile", Listener())

@@ -1,0 +1,138 @@
+"""What each choice behind the CPU's settings is worth: validation PSNR after equal seconds, one setting changed.
+
+    python scripts/bench_cpu_choices.py [--seconds 20] [--only TEXT] [--data FOLDER]
+
+Scenes are the made scene and, where --data or NERFKIT_TEST_DATA names the folder, lego_400; test views are not looked
+at. The preset stands first and a second time at the end: the difference is what the machine's noise is worth. The
+whole table takes about 25 minutes on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+# read when torch and numba load OpenMP: threads that spin while they wait take the cores from those that work
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+from benchmarking import machine
+
+from nerfkit.cpu import keep_freed_memory, use_all_cores
+from nerfkit.fitting import Budget, FitSchedule, fit
+from nerfkit.presets import PRESETS, override
+from nerfkit.radiance_fit import RadianceFit
+from nerfkit.scene import RadianceScene
+from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
+from nerfkit.scenes.synthetic import write_posed_scene
+from nerfkit.training import prepare
+
+# settings that differ from the preset of the method that comes first
+CHOICES = [
+    ("hash",),
+    ("hash", "samples_per_step=8192"),
+    ("hash", "samples_per_step=32768"),
+    ("hash", "field.log2_table_size=15"),
+    ("hash", "field.log2_table_size=16"),
+    ("hash", "field.log2_table_size=18"),
+    ("hash", "field.log2_table_size=19"),
+    ("hash", "field.n_levels=16", "field.n_features=2"),
+    ("hash", "field.max_resolution=256"),
+    ("hash", "field.max_resolution=1024"),
+    ("hash", "field.width=16"),
+    ("hash", "field.width=64"),
+    ("hash", "field.n_color_layers=1"),
+    ("hash", "sampling.n_steps=192"),
+    ("hash", "sampling.n_steps=384"),
+    ("hash", "sampling.resolution=128"),
+    ("hash", "sampling.update_every=8"),
+    ("hash", "sampling.update_every=32"),
+    ("hash", "min_weight=0"),
+    ("hash", "min_weight=0.001"),
+    ("hash", "learning_rate=0.02"),
+    ("hash", "learning_rate=0.08"),
+    ("hash", "final_share=0.1"),
+    ("fourier",),
+    ("fourier", "field.width=32"),
+    ("fourier", "field.width=128"),
+    ("fourier", "field.n_layers=2"),
+    ("fourier", "field.n_frequencies=6"),
+    ("fourier", "learning_rate=0.006"),
+    ("hash",),
+]
+N_WARM_STEPS = 40
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A choice on a scene: mean PSNR over the validation views in dB, steps in the time, milliseconds a step."""
+
+    choice: str
+    scene: str
+    psnr: float
+    steps: int
+    milliseconds: float
+
+
+def train(source: PosedPhotos, choice: tuple[str, ...], budget: Budget) -> tuple[float, int, float]:
+    """Validation PSNR, steps and seconds of a training."""
+    method, *settings = choice
+    config = override(PRESETS[method], settings)
+    prepared = prepare(source, config, "cpu")
+    task = RadianceFit(RadianceScene(config, prepared.bounds, prepared.background), prepared.data)
+    keep_freed_memory()
+    done = fit(task, budget, schedule=FitSchedule(config.warmup_steps, config.final_share))
+    return task.validate()["psnr"], done.steps, done.seconds
+
+
+def measure(sources: dict[str, PosedPhotos], choices: list[tuple[str, ...]], seconds: float) -> list[Outcome]:
+    """Every choice on every scene; a row is printed when it is known."""
+    for choice in choices:
+        # compiles and allocates, so that no clock contains it
+        train(next(iter(sources.values())), choice, Budget(steps=N_WARM_STEPS))
+    outcomes = []
+    print("| settings | " + " | ".join(f"{name} | ms a step" for name in sources) + " |")
+    print("|---" * (1 + 2 * len(sources)) + "|")
+    for choice in choices:
+        name, cells = " ".join(choice), []
+        for scene, source in sources.items():
+            value, steps, spent = train(source, choice, Budget(seconds=seconds))
+            outcomes.append(Outcome(name, scene, round(value, 3), steps, round(spent / steps * 1e3, 2)))
+            cells += [f"{value:.2f} dB", f"{outcomes[-1].milliseconds:.1f}"]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    return outcomes
+
+
+def main() -> None:
+    """Measure, print the table, write JSON."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
+    parser.add_argument("--seconds", type=float, default=20.0, help="of each training (default: 20)")
+    parser.add_argument("--only", default="", help="choices that contain this text")
+    parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/cpu_choices.json"))
+    options = parser.parse_args()
+    choices = [choice for choice in CHOICES if options.only in " ".join(choice)]
+    if not choices:
+        parser.error(f"--only: no choice contains {options.only!r}")
+    use_all_cores()
+    with tempfile.TemporaryDirectory() as name:
+        write_posed_scene(Path(name) / "made")
+        sources = {"made scene": read_posed_photos(Path(name) / "made")}
+        if options.data:
+            sources["lego_400"] = read_posed_photos(Path(options.data) / "lego_400")
+        else:
+            print("left out: lego_400 (needs --data or NERFKIT_TEST_DATA)", file=sys.stderr)
+        outcomes = measure(sources, choices, options.seconds)
+    content = {"machine": machine(), "seconds": options.seconds, "outcomes": [dataclasses.asdict(x) for x in outcomes]}
+    options.json.parent.mkdir(parents=True, exist_ok=True)
+    options.json.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"wrote {options.json}")
+
+
+if __name__ == "__main__":
+    main()

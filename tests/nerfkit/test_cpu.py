@@ -1,0 +1,63 @@
+"""What a run asks of the libraries under it, each in a process of its own: it is for the whole process."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+from nerfkit.presets import usable_cores
+
+
+def run(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+MEMORY = """
+import numpy as np
+from nerfkit.cpu import {function}
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 2**20
+
+{function}()
+before = resident()
+blocks = [np.ones(2**20) for _ in range(20)]  # 8 MiB each, as large as a photo
+full = resident()
+del blocks
+print(full - before, resident() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told what to do with freed memory")
+@pytest.mark.parametrize("function, kept", [("return_freed_memory", False), ("keep_freed_memory", True)])
+def test_freed_memory_goes_back_for_photos_and_stays_for_tensors(function, kept):
+    full, left = map(float, run(MEMORY.format(function=function)))
+    assert full > 150
+    assert left > 100 if kept else left < 20
+
+
+COMPILING = """
+import logging, sys
+from numba import njit
+from nerfkit.cpu import say_when_compiling
+
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+say_when_compiling()
+print("before")
+for k in (1, 2):
+    njit(lambda x: x + k)(3)
+print("after")
+"""
+
+
+def test_the_user_hears_once_that_loops_are_compiled():
+    words = run(COMPILING)
+    assert words[0] == "before" and words[-1] == "after"
+    assert words.count("compiling") == 1
+
+
+def test_all_cores_are_used():
+    code = "import torch; from nerfkit.cpu import use_all_cores; torch.set_num_threads(1); use_all_cores(); "
+    assert run(code + "print(torch.get_num_threads())") == [str(usable_cores())]
