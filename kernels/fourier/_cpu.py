@@ -11,30 +11,34 @@ from torch import Tensor
 
 from nerfkit.kernels._elementwise import sine_cosine
 
-__all__ = ["FourierCpu"]
+__all__ = ["FourierCpu", "features_of_row"]
 
 # multiply-adds may be rounded once, as a GPU rounds them; nothing else is relaxed
-_OPTIONS = {"parallel": True, "cache": True, "error_model": "numpy", "fastmath": {"contract"}}
+_OPTIONS = {"cache": True, "error_model": "numpy", "fastmath": {"contract"}}
 
 
 @njit(**_OPTIONS)  # pyright: ignore[reportArgumentType]  numba types its own options by what njit happens to take
-def _features(out, x, freqs):
-    """Cosines, then sines, of 2 pi x freqs: ``out`` [n, 2 m] of ``x`` [n, d] and ``freqs`` [d, m]."""
-    n, d = x.shape
-    m = freqs.shape[1]
+def features_of_row(out, x, freqs):
+    """Cosines, then sines, of 2 pi x freqs: ``out`` [2 m] of ``x`` [d] and ``freqs`` [d, m]."""
+    d, m = freqs.shape
     turn, half = x.dtype.type(2 * math.pi), x.dtype.type(0.5)
-    for i in prange(n):
+    for j in range(m):
+        out[j] = x[0] * freqs[0, j]
+    for k in range(1, d):
         for j in range(m):
-            out[i, j] = x[i, 0] * freqs[0, j]
-        for k in range(1, d):
-            for j in range(m):
-                out[i, j] += x[i, k] * freqs[k, j]
-        for j in range(m):
-            cycles = out[i, j]
-            # to [-1/2, 1/2): exact, and within reach of the polynomials
-            angle = turn * (cycles - np.floor(cycles + half))
-            sine, cosine = sine_cosine(angle)  # pyright: ignore[reportGeneralTypeIssues]  compiled code only
-            out[i, j], out[i, m + j] = cosine, sine
+            out[j] += x[k] * freqs[k, j]
+    for j in range(m):
+        cycles = out[j]
+        # to [-1/2, 1/2): exact, and within reach of the polynomials
+        angle = turn * (cycles - np.floor(cycles + half))
+        sine, cosine = sine_cosine(angle)  # pyright: ignore[reportGeneralTypeIssues]  compiled code only
+        out[j], out[m + j] = cosine, sine
+
+
+@njit(parallel=True, **_OPTIONS)  # pyright: ignore[reportArgumentType]
+def _features(out, x, freqs):
+    for i in prange(len(x)):
+        features_of_row(out[i], x[i], freqs)
 
 
 class FourierCpu(torch.autograd.Function):

@@ -33,15 +33,15 @@ _PRIMES = np.array(PRIMES, dtype=np.uint32)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _scratch(x, axes):
-    """Rows, weights and fractions of a block's corners, to be filled by :func:`_corners`."""
+def corner_scratch(x, axes):
+    """Rows, weights and fractions of a block's corners, to be filled by :func:`corners`."""
     n_corners = 1 << len(axes)
     rows = np.empty((n_corners, BLOCK), np.uint32)
     return rows, np.empty((n_corners, BLOCK), x.dtype), np.empty((len(axes), BLOCK), x.dtype)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _corners(scratch, x, start, count, levels, l):
+def corners(scratch, x, start, count, levels, l):
     """Rows in level l and weights of the 2**d corners round samples start to start + count; see README.md."""
     rows, weights, fractions = scratch
     resolutions, _, sizes, is_dense = levels
@@ -82,14 +82,14 @@ def _corners(scratch, x, start, count, levels, l):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _forward_block(out, x, table, levels, start, axes, features):
-    scratch = _scratch(x, axes)
+def forward_block(out, x, table, levels, start, count, axes, features):
+    """Features of samples start to start + count, at most ``BLOCK`` of them."""
+    scratch = corner_scratch(x, axes)
     rows, weights, _ = scratch
     offsets = levels[1]
     n_levels = len(offsets)
-    count = min(BLOCK, x.shape[1] - start)
     for l in range(n_levels):
-        _corners(scratch, x, start, count, levels, l)
+        corners(scratch, x, start, count, levels, l)
         for i in range(count):
             total = zero_row(table, features)
             for c in range(1 << len(axes)):
@@ -101,25 +101,31 @@ def _forward_block(out, x, table, levels, start, axes, features):
 @njit(parallel=True, cache=True, error_model="numpy", nogil=True)
 def _forward(out, x, table, levels, axes, features):
     for block in prange((x.shape[1] + BLOCK - 1) // BLOCK):
-        _forward_block(out, x, table, levels, block * BLOCK, axes, features)
+        start = block * BLOCK
+        forward_block(out, x, table, levels, start, min(BLOCK, x.shape[1] - start), axes, features)
+
+
+@njit(cache=True, error_model="numpy", nogil=True)
+def add_rows(d_table, d_out, x, scratch, start, count, levels, l, features):
+    """Add to level l of ``d_table`` what samples start to start + count, at most ``BLOCK`` of them, give to it."""
+    rows, weights, _ = scratch
+    offset, n_levels = levels[1][l], len(levels[1])
+    corners(scratch, x, start, count, levels, l)
+    for i in range(count):
+        d_row = load_row(d_out, (start + i) * n_levels + l, features)
+        for c in range(len(rows)):
+            index = offset + np.int64(rows[c, i])
+            total = multiply_add(load_row(d_table, index, features), weights[c, i], d_row)
+            store_row(d_table, index, total)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _backward_level(d_table, d_out, x, levels, l, axes, features):
-    scratch = _scratch(x, axes)
-    rows, weights, _ = scratch
+    scratch = corner_scratch(x, axes)
     offsets, sizes = levels[1], levels[2]
-    n_levels = len(offsets)
     d_table[offsets[l] : offsets[l] + sizes[l]] = 0
     for start in range(0, x.shape[1], BLOCK):
-        count = min(BLOCK, x.shape[1] - start)
-        _corners(scratch, x, start, count, levels, l)
-        for i in range(count):
-            d_row = load_row(d_out, (start + i) * n_levels + l, features)
-            for c in range(1 << len(axes)):
-                index = offsets[l] + np.int64(rows[c, i])
-                total = multiply_add(load_row(d_table, index, features), weights[c, i], d_row)
-                store_row(d_table, index, total)
+        add_rows(d_table, d_out, x, scratch, start, min(BLOCK, x.shape[1] - start), levels, l, features)
 
 
 @njit(parallel=True, cache=True, error_model="numpy", nogil=True)
@@ -157,14 +163,14 @@ def _add_slopes(d_x, dots, fractions, start, count, scale):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _backward_x_block(d_x, d_out, x, table, levels, start, axes, features):
-    scratch = _scratch(x, axes)
+    scratch = corner_scratch(x, axes)
     rows, weights, fractions = scratch
     resolutions, offsets = levels[0], levels[1]
     n_levels = len(offsets)
     count = min(BLOCK, x.shape[1] - start)
     d_x[:, start : start + count] = 0
     for l in range(n_levels):
-        _corners(scratch, x, start, count, levels, l)
+        corners(scratch, x, start, count, levels, l)
         for i in range(count):
             d_row = load_row(d_out, (start + i) * n_levels + l, features)
             for c in range(1 << len(axes)):
@@ -192,7 +198,7 @@ class HashGrid(torch.autograd.Function):
         ctx.save_for_backward(x, table)
         ctx.spec = spec
         out = x.new_empty(len(x), spec.n_levels * spec.n_features)
-        _forward(_array(out), _array(x.t()), _array(table), _levels(spec), *_constants(spec))
+        _forward(_array(out), _array(x.t()), _array(table), levels_of(spec), *lengths_of(spec))
         return out
 
     @staticmethod
@@ -207,17 +213,17 @@ class _Gradients(torch.autograd.Function):
     @staticmethod
     def forward(ctx, d_out: Tensor, x: Tensor, table: Tensor, spec: HashGridSpec, needs: tuple[bool, ...]):
         d_rows, columns = _array(d_out), _array(x.t())
-        levels, constants = _levels(spec), _constants(spec)
+        levels, lengths = levels_of(spec), lengths_of(spec)
         d_x = d_table = None
         if needs[0]:
             d_columns = x.new_empty(spec.n_dims, len(x))
-            _backward_x(_array(d_columns), d_rows, columns, _array(table), levels, *constants)
+            _backward_x(_array(d_columns), d_rows, columns, _array(table), levels, *lengths)
             d_x = d_columns.t()
         if needs[1]:
             d_table = table.new_empty(table.shape)
             # every other level: two halves then hold as many coarse levels as fine ones
             order = np.array([*range(0, spec.n_levels, 2), *range(1, spec.n_levels, 2)])
-            _backward_table(_array(d_table), d_rows, columns, levels, order, *constants)
+            _backward_table(_array(d_table), d_rows, columns, levels, order, *lengths)
         return d_x, d_table
 
     @staticmethod
@@ -229,7 +235,7 @@ def _array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-def _levels(spec: HashGridSpec) -> tuple[np.ndarray, ...]:
+def levels_of(spec: HashGridSpec) -> tuple[np.ndarray, ...]:
     return (
         np.array(spec.resolutions, np.int64),
         np.array(spec.offsets, np.int64),
@@ -238,5 +244,5 @@ def _levels(spec: HashGridSpec) -> tuple[np.ndarray, ...]:
     )
 
 
-def _constants(spec: HashGridSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def lengths_of(spec: HashGridSpec) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (0,) * spec.n_dims, (0,) * spec.n_features

@@ -6,6 +6,8 @@ samples are those of a walk that looks every lattice point up. See README.md.
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 import torch
 from numba import njit, prange
@@ -16,7 +18,7 @@ COARSE = 8
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def _coarsen(occupancy, resolution):
+def coarsen(occupancy, resolution):
     """Bytes [B, B, B], non-zero where one of 8 x 8 x 8 cells is occupied; of length 0 where G % 8 != 0."""
     n = resolution // COARSE if resolution % COARSE == 0 else 0
     blocks = np.zeros((n, n, n), np.uint8)
@@ -110,7 +112,7 @@ def _empty_for(point, ray_d, largest_d, resolution, occupancy, blocks, contract,
 
 
 @njit(cache=True, error_model="numpy", nogil=True, forceinline=True)
-def _walk(i, t, rays, lattice, grid, max_samples, first, samples):
+def walk(i, t, rays, lattice, grid, max_samples, first, samples):
     """Walk ray i from lattice point t; write its samples from number ``first`` on unless that is negative.
 
     Returns the number of samples kept, where the ray stopped and where its first sample starts.
@@ -167,7 +169,7 @@ def _walk(i, t, rays, lattice, grid, max_samples, first, samples):
 def _count(packed_info, t_next, t_first, near, jitter, rays, lattice, grid, max_samples, samples):
     for i in prange(len(t_next)):
         start = near[i] + jitter[i] * max(lattice[0], lattice[1] * near[i])
-        count, stopped, first = _walk(i, start, rays, lattice, grid, max_samples, -1, samples)
+        count, stopped, first = walk(i, start, rays, lattice, grid, max_samples, -1, samples)
         packed_info[i, 1], t_next[i], t_first[i] = count, stopped, first
 
 
@@ -177,10 +179,24 @@ def _fill(packed_info, t_first, rays, lattice, grid, samples):
         first, count = packed_info[i]
         if count:
             # the known count ends the walk with the last sample, before the empty space behind it
-            _walk(i, t_first[i], rays, lattice, grid, count, first, samples)
+            walk(i, t_first[i], rays, lattice, grid, count, first, samples)
 
 
-def march_cpu(
+class Counted(NamedTuple):
+    """How many samples each ray has, and what :func:`walk` needs to find them."""
+
+    packed_info: np.ndarray
+    """[n_rays, 2] int64: first sample and count"""
+    t_next: np.ndarray
+    """[n_rays] where a ray stopped"""
+    t_first: np.ndarray
+    """[n_rays] where its first sample starts"""
+    rays: tuple[np.ndarray, ...]
+    lattice: tuple[Any, ...]
+    grid: tuple[Any, ...]
+
+
+def count_samples(
     rays_o: Tensor,
     rays_d: Tensor,
     near: Tensor,
@@ -192,22 +208,27 @@ def march_cpu(
     contract: bool,
     jitter: Tensor,
     max_samples: int,
-) -> tuple[Tensor, ...]:
-    """Same contract as :func:`nerfkit.kernels.march.march` with all arguments; the fields of ``Samples``."""
+) -> Counted:
+    """Walk all rays once; arguments of :func:`nerfkit.kernels.march.march`."""
     rays = (_array(rays_o), _array(rays_d), _array(far))
     real = rays[0].dtype.type
     bits = _array(occupancy)
-    grid = (bits, _coarsen(bits, resolution), resolution)
+    grid = (bits, coarsen(bits, resolution), resolution)
     lattice = (real(step), real(cone_angle), bool(contract))
-    packed_info = torch.zeros(len(rays_o), 2, dtype=torch.int64)
-    t_next, t_first = (torch.empty(len(rays_o), dtype=rays_o.dtype) for _ in range(2))
-    stops = (packed_info.numpy(), t_next.numpy(), t_first.numpy())
+    packed_info = np.zeros((len(rays_o), 2), np.int64)
+    t_next, t_first = np.empty_like(rays[2]), np.empty_like(rays[2])
     nothing = _arrays(_empty_samples(0, rays_o.dtype))
-    _count(*stops, _array(near), _array(jitter), rays, lattice, grid, max_samples, nothing)
-    packed_info[:, 0] = packed_info[:, 1].cumsum(0) - packed_info[:, 1]
+    _count(packed_info, t_next, t_first, _array(near), _array(jitter), rays, lattice, grid, max_samples, nothing)
+    packed_info[:, 0] = packed_info[:, 1].cumsum() - packed_info[:, 1]
+    return Counted(packed_info, t_next, t_first, rays, lattice, grid)
+
+
+def march_cpu(rays_o: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
+    """Same contract as :func:`nerfkit.kernels.march.march` with all arguments; the fields of ``Samples``."""
+    packed_info, t_next, t_first, *walk_on = count_samples(rays_o, *arguments)
     samples = _empty_samples(int(packed_info[:, 1].sum()), rays_o.dtype)
-    _fill(packed_info.numpy(), t_first.numpy(), rays, lattice, grid, _arrays(samples))
-    return (*samples, packed_info, t_next)
+    _fill(packed_info, t_first, *walk_on, _arrays(samples))
+    return (*samples, torch.from_numpy(packed_info), torch.from_numpy(t_next))
 
 
 def _empty_samples(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

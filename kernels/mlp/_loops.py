@@ -33,7 +33,7 @@ _parallel = njit(parallel=True, cache=True, error_model="numpy", nogil=True)
 
 
 @_loops
-def _make_scratch(x, plan):
+def make_scratch(x, plan):
     lanes = VECTOR_BYTES // x.itemsize
     memory = np.empty(plan.n_scratch + lanes, x.dtype)
     # a vector that crosses a cache line is loaded at half the speed
@@ -42,7 +42,7 @@ def _make_scratch(x, plan):
 
 
 @_loops
-def _pack(scratch, params, plan):
+def pack(scratch, params, plan):
     """Copy one net's parameters into the scratch, padded with zeros."""
     for l in range(len(plan.weight_at)):
         d_in, d_out, width = plan.widths[l], plan.widths[l + 1], plan.padded[l + 1]
@@ -58,7 +58,7 @@ def _pack(scratch, params, plan):
 
 
 @_loops
-def _pack_transposed(scratch, params, plan):
+def pack_transposed(scratch, params, plan):
     """Copy one net's matrices transposed, and the constants that the backward multiplies with."""
     for l in range(len(plan.weight_at)):
         d_in, d_out, width = plan.widths[l], plan.widths[l + 1], plan.padded[l]
@@ -105,7 +105,7 @@ def _activate(h, slope, count, activation, scale, has_slope):
 
 
 @_loops
-def _run_layers(scratch, x, at, count, plan, n_layers, activation, scale, has_slopes):
+def run_layers(scratch, x, at, count, plan, n_layers, activation, scale, has_slopes):
     """Send ``count`` samples, from element ``at`` of x on, through the first layers."""
     lanes = VECTOR_BYTES // x.itemsize
     inputs, stride = pointer(x, at), plan.widths[0]
@@ -136,14 +136,14 @@ def _copy_rows(target, target_row, source, source_row, n_rows, n_cols):
 
 @_loops
 def _forward_chunk(out, x, params, plan, net, start, stop, activation, scale, has_sigmoid):
-    scratch = _make_scratch(x, plan)
-    _pack(scratch, params[net], plan)
+    scratch = make_scratch(x, plan)
+    pack(scratch, params[net], plan)
     n_layers = len(plan.weight_at)
     d_out, width, last = plan.widths[n_layers], plan.padded[n_layers], plan.hidden_at[n_layers]
     for first in range(start, stop, BLOCK):
         count = min(BLOCK, stop - first)
         at = (net * x.shape[1] + first) * x.shape[2]
-        _run_layers(scratch, x, at, count, plan, n_layers, activation, scale, False)
+        run_layers(scratch, x, at, count, plan, n_layers, activation, scale, False)
         outputs = pointer(out, (net * x.shape[1] + first) * d_out)
         _copy_rows(outputs, d_out, pointer(scratch, last), width, count, d_out)
         if has_sigmoid:
@@ -162,7 +162,7 @@ def forward(out, x, params, plan, n_chunks, activation, scale, has_sigmoid):
 
 
 @_loops
-def _load_d_out(scratch, d_out, out, at, count, plan, has_sigmoid):
+def load_d_out(scratch, d_out, out, at, count, plan, has_sigmoid):
     """Put the gradient to the last layer's sums, elements from ``at`` on, where the first turn takes it."""
     n_cols, width = plan.widths[-1], plan.padded[-1]
     place, other = plan.d_hidden_at
@@ -210,7 +210,7 @@ def _multiply_slope(d_h, h, slope, count, activation):
 
 
 @_loops
-def _backward_block(d_x, partial, scratch, x, at, count, plan, activation, needs, lowest):
+def backward_block(d_x, partial, scratch, x, at, count, plan, activation, needs, lowest):
     """From the gradient to the last layer's sums, in its place, to those of parameters and of x."""
     lanes = VECTOR_BYTES // x.itemsize
     d_at, other_at = plan.d_hidden_at
@@ -239,18 +239,18 @@ def _backward_block(d_x, partial, scratch, x, at, count, plan, activation, needs
 def _backward_chunk(
     d_x, partial, d_out, out, x, params, plan, net, start, stop, activation, scale, has_sigmoid, needs, lowest
 ):
-    scratch = _make_scratch(x, plan)
-    _pack(scratch, params[net], plan)
-    _pack_transposed(scratch, params[net], plan)
+    scratch = make_scratch(x, plan)
+    pack(scratch, params[net], plan)
+    pack_transposed(scratch, params[net], plan)
     partial[:] = 0
     n_hidden = len(plan.weight_at) - 1
     for first in range(start, stop, BLOCK):
         count = min(BLOCK, stop - first)
         at = (net * x.shape[1] + first) * x.shape[2]
-        _run_layers(scratch, x, at, count, plan, n_hidden, activation, scale, True)
+        run_layers(scratch, x, at, count, plan, n_hidden, activation, scale, True)
         at_out = (net * x.shape[1] + first) * out.shape[2]
-        _load_d_out(scratch, d_out, out, at_out, count, plan, has_sigmoid)
-        _backward_block(d_x, partial, scratch, x, at, count, plan, activation, needs, lowest)
+        load_d_out(scratch, d_out, out, at_out, count, plan, has_sigmoid)
+        backward_block(d_x, partial, scratch, x, at, count, plan, activation, needs, lowest)
 
 
 @_parallel
