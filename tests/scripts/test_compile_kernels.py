@@ -61,7 +61,7 @@ def test_composite_compiles_without_spills(script, tmp_path, capsys, target):
 
 
 def test_every_operation_with_kernels_is_found(script):
-    assert {"composite", "fourier"} <= set(script.find_ops())
+    assert {"composite", "fourier", "hashgrid"} <= set(script.find_ops())
 
 
 def test_signature_is_that_of_the_launch(script):
@@ -84,23 +84,35 @@ def test_signature_is_that_of_the_launch(script):
     assert special.options == {"num_warps": NUM_WARPS, "enable_fp_fusion": True}
 
 
-@pytest.mark.parametrize("op", ["composite", "fourier"])
+@pytest.mark.parametrize("op", ["composite", "fourier", "hashgrid"])
 def test_counts_do_not_recompile(script, op):
     """Other counts of rays and samples, 1 and multiples of 16 among them, are the same kernel."""
     from nerfkit.kernels._launch import record_launches
-    from nerfkit.kernels.composite._triton import composite_triton
-    from nerfkit.kernels.fourier._triton import Fourier
 
     variants = set()
     for n in (1, 7, 16, 1000):
         with record_launches() as launches:
-            if op == "fourier":
-                Fourier.apply(torch.zeros(n, 3), torch.zeros(20, 3))
-            else:
-                counts = torch.tensor([[0, n]])
-                composite_triton(torch.zeros(n), torch.zeros(n, 3), torch.zeros(n), torch.zeros(n), counts, None)
-        variants.add(repr(script.specialise(launches[0])))
+            launch_with(op, n)
+        variants.add(repr([script.specialise(launch) for launch in launches]))
     assert len(variants) == 1
+
+
+def launch_with(op, n):
+    from nerfkit.kernels.composite._triton import composite_triton
+    from nerfkit.kernels.fourier._triton import Fourier
+    from nerfkit.kernels.hashgrid import HashGridSpec
+    from nerfkit.kernels.hashgrid._triton import HashGridTriton
+
+    x = torch.zeros(n, 3, requires_grad=True)
+    if op == "fourier":
+        Fourier.apply(x, torch.zeros(20, 3, requires_grad=True)).sum().backward()
+    elif op == "hashgrid":
+        # as many levels as samples: their number is a count, too
+        spec = HashGridSpec(3, 2, (4,) * n, log2_table_size=4)
+        HashGridTriton.apply(x, torch.zeros(spec.n_entries, 2, requires_grad=True), spec, False).sum().backward()
+    else:
+        counts = torch.tensor([[0, n]])
+        composite_triton(torch.zeros(n), x, torch.zeros(n), torch.zeros(n), counts, None)[0].sum().backward()
 
 
 def test_spills_above_the_budget_are_a_fault(script, monkeypatch, tmp_path, capsys):
