@@ -15,6 +15,12 @@ from ._reference import hashgrid_reference
 
 __all__ = ["HashGridSpec", "hashgrid", "hashgrid_reference"]
 
+# half-precision positions could not tell the cells of a fine level apart
+TABLE_DTYPES = {
+    torch.float32: (torch.float32, torch.float16, torch.bfloat16),
+    torch.float64: (torch.float64,),
+}
+
 
 @dataclass(frozen=True)
 class HashGridSpec:
@@ -112,30 +118,37 @@ class HashGridSpec:
         return sum(self.sizes)
 
 
-def hashgrid(x: Tensor, table: Tensor, spec: HashGridSpec, *, impl: str = "auto") -> Tensor:
+def hashgrid(
+    x: Tensor, table: Tensor, spec: HashGridSpec, *, deterministic: bool | None = None, impl: str = "auto"
+) -> Tensor:
     """Features of a multiresolution hash grid at ``x`` (Instant-NGP, arXiv:2201.05989, section 3).
 
     Parameters
     ----------
     x : Tensor, shape (n, d)
-        Coordinates in [0, 1], d = ``spec.n_dims``; what lies outside is clamped to the border.
+        Coordinates in [0, 1], d = ``spec.n_dims``; what lies outside is clamped to the border. float32 or float64.
     table : Tensor, shape (n_entries, F)
-        Features of all vertices, level after level. Same dtype as ``x``: float32 or float64.
+        Features of all vertices, level after level. Dtype of ``x``, or float16 or bfloat16 with a float32 ``x``.
     spec : HashGridSpec
         Levels, sizes and the convention of positions and indices.
-    impl : {"auto", "reference", "cpu"}
-        ``"auto"`` takes the numba loops for tensors on the CPU and the reference otherwise.
+    deterministic : bool, optional
+        Whether the gradient of ``table`` has the same bits each time on a GPU, where sums run in the order in
+        which programs come; it then takes integers of 64 bits. None does what
+        ``torch.use_deterministic_algorithms`` says at the time of the call. On a CPU it is deterministic always;
+        the reference listens to torch alone.
+    impl : {"auto", "triton", "cpu", "reference"}
+        ``"auto"`` takes Triton for CUDA tensors and numba for CPU tensors.
 
     Returns
     -------
     features : Tensor, shape (n, L * F)
-        d-linear interpolation in each level, coarse level first.
+        d-linear interpolation in each level, coarse level first, in the dtype of ``table``.
 
     Notes
     -----
-    Differentiable in ``table`` (a dense gradient, the same bits whatever the run and the number of threads)
-    and in ``x`` (zero outside of the unit cube; computed only when ``x`` requires it). Second derivatives
-    need ``impl="reference"``; the loops raise a RuntimeError.
+    Differentiable in ``table`` (a dense gradient) and in ``x`` (zero outside of the unit cube; computed only when
+    ``x`` requires it); twice and more as well, where the reference takes over (``create_graph=True``). Sums run
+    in the dtype of ``x``.
 
     Examples
     --------
@@ -150,13 +163,23 @@ def hashgrid(x: Tensor, table: Tensor, spec: HashGridSpec, *, impl: str = "auto"
         raise ValueError(
             f"table must have the spec's shape ({spec.n_entries}, {spec.n_features}); got {tuple(table.shape)}"
         )
-    if x.dtype != table.dtype or x.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"x and table must both be float32 or both float64; got {x.dtype} and {table.dtype}")
+    if table.dtype not in TABLE_DTYPES.get(x.dtype, ()):
+        raise ValueError(
+            "x and table must both be float32 or both float64, or table float16 or bfloat16 with a float32 x; "
+            f"got {x.dtype} and {table.dtype}"
+        )
     if x.device != table.device:
         raise ValueError(f"x and table must be on one device; got {x.device} and {table.device}")
-    if choose_impl("hashgrid", x, impl, ("cpu",)) == "reference":
+    chosen = choose_impl("hashgrid", x, impl, ("triton", "cpu"))
+    if chosen == "reference":
         return hashgrid_reference(x, table, spec)
-    # imported here so that numba is loaded only where its loops run
-    from ._cpu import HashGrid
+    # imported here so that Triton and numba are loaded only where they run
+    if chosen == "cpu":
+        from ._cpu import hashgrid_cpu
 
-    return HashGrid.apply(x, table, spec)
+        return hashgrid_cpu(x, table, spec)
+    from ._triton import HashGridTriton
+
+    if deterministic is None:
+        deterministic = torch.are_deterministic_algorithms_enabled()
+    return HashGridTriton.apply(x, table, spec, deterministic)  # pyright: ignore[reportReturnType]

@@ -16,7 +16,9 @@ import torch
 from numba import njit, prange
 from torch import Tensor
 
-from ._reference import PRIMES
+from nerfkit.kernels._autograd import differentiable_gradients
+
+from ._reference import PRIMES, hashgrid_reference
 from ._rows import dot, load_row, multiply_add, store_row, zero_row
 
 if TYPE_CHECKING:
@@ -190,11 +192,12 @@ def _backward_x(d_x, d_out, x, table, levels, axes, features):
         _backward_x_block(d_x, d_out, x, table, levels, block * BLOCK, axes, features)
 
 
-class HashGrid(torch.autograd.Function):
-    """Forward, and both gradients by :class:`_Gradients`."""
+class HashGridCpu(torch.autograd.Function):
+    """The loops with their gradients; ``x`` and ``table`` have one dtype, float32 or float64."""
 
     @staticmethod
     def forward(ctx, x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+        """Features in the dtype of ``x``."""
         ctx.save_for_backward(x, table)
         ctx.spec = spec
         out = x.new_empty(len(x), spec.n_levels * spec.n_features)
@@ -202,16 +205,16 @@ class HashGrid(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, d_out: Tensor) -> tuple[Tensor | None, Tensor | None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, d_out: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The corners are computed again for each gradient."""
         x, table = ctx.saved_tensors
-        return *_Gradients.apply(d_out, x, table, ctx.spec, ctx.needs_input_grad), None
+        spec, needs = ctx.spec, ctx.needs_input_grad[:2]
+        if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
 
+            def reference(x: Tensor, table: Tensor) -> Tensor:
+                return hashgrid_reference(x, table, spec)
 
-class _Gradients(torch.autograd.Function):
-    """The gradients as a function of their own, so that a second derivative is an error instead of zero."""
-
-    @staticmethod
-    def forward(ctx, d_out: Tensor, x: Tensor, table: Tensor, spec: HashGridSpec, needs: tuple[bool, ...]):
+            return *differentiable_gradients(reference, (x, table), needs, (d_out,)), None
         d_rows, columns = _array(d_out), _array(x.t())
         levels, lengths = levels_of(spec), lengths_of(spec)
         d_x = d_table = None
@@ -224,11 +227,13 @@ class _Gradients(torch.autograd.Function):
             # every other level: two halves then hold as many coarse levels as fine ones
             order = np.array([*range(0, spec.n_levels, 2), *range(1, spec.n_levels, 2)])
             _backward_table(_array(d_table), d_rows, columns, levels, order, *lengths)
-        return d_x, d_table
+        return d_x, d_table, None
 
-    @staticmethod
-    def backward(ctx, *_):  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise RuntimeError("hashgrid: impl='cpu' has no second derivatives; impl='reference' has them")
+
+def hashgrid_cpu(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
+    """Same contract as :func:`nerfkit.kernels.hashgrid.hashgrid`."""
+    # the processor has no half-precision arithmetic: such a table is widened once
+    return HashGridCpu.apply(x, table.to(x.dtype), spec).to(table.dtype)  # pyright: ignore[reportOptionalMemberAccess, reportReturnType, reportAttributeAccessIssue]
 
 
 def _array(tensor: Tensor) -> np.ndarray:

@@ -23,16 +23,16 @@ def hashgrid_reference(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:
         # clamped again because floor(nan) is no index; a nan goes on through the fraction
         cells = positions.detach().floor().nan_to_num(0).long()  # [n, d]
         fractions = positions - cells
-        level = torch.zeros(len(x), spec.n_features, dtype=table.dtype, device=table.device)
+        level = torch.zeros(len(x), spec.n_features, dtype=x.dtype, device=x.device)
         for corner in product((0, 1), repeat=spec.n_dims):
             vertices = cells + torch.tensor(corner, device=x.device)
             index = dense_index(vertices, resolution) if dense else hash_index(vertices, size)
             weights = torch.ones_like(x[:, 0])
             for axis, upper in enumerate(corner):
                 weights = weights * (fractions[:, axis] if upper else 1 - fractions[:, axis])
-            level = level + weights[:, None] * table[offset + index]
+            level = level + weights[:, None] * table[offset + index].to(x.dtype)
         features.append(level)
-    return torch.cat(features, dim=-1)
+    return torch.cat(features, dim=-1).to(table.dtype)
 
 
 def dense_index(vertices: Tensor, resolution: int) -> Tensor:

@@ -71,8 +71,8 @@ def march(
         at ``near`` itself.
     max_samples : int
         At most so many samples are kept of a ray.
-    impl : {"auto", "reference", "cpu"}
-        ``"auto"`` takes the numba loops for tensors on the CPU and the reference otherwise.
+    impl : {"auto", "triton", "cpu", "reference"}
+        ``"auto"`` takes Triton for CUDA tensors and numba for CPU tensors.
 
     Returns
     -------
@@ -83,7 +83,9 @@ def march(
 
     Notes
     -----
-    Not differentiable. Skipping empty cells changes no sample: on a CPU the implementations are bit-equal.
+    Not differentiable. All implementations do the same operations in the same order, without fused ones, and
+    none skips a sample: where the device rounds as IEEE 754 says, they are bit-equal. Where it does not, a sample
+    whose middle lies within rounding of a cell's border may be kept by one and left out by another.
 
     Examples
     --------
@@ -107,12 +109,15 @@ def march(
     if jitter is None:
         jitter = torch.full_like(near, 0.5)
     args = (rays_o, rays_d, near, far, occupancy, resolution, step, cone_angle, contract, jitter, max_samples)
-    if choose_impl("march", rays_o, impl, ("cpu",)) == "reference":
-        return Samples(*march_reference(*args))
-    # imported here so that numba is loaded only where its loops run
-    from ._cpu import march_cpu
-
-    return Samples(*march_cpu(*args))
+    chosen = choose_impl("march", rays_o, impl, ("triton", "cpu"))
+    # imported here so that Triton and numba are loaded only where they run
+    if chosen == "triton":
+        from ._triton import march_triton as run
+    elif chosen == "cpu":
+        from ._cpu import march_cpu as run
+    else:
+        run = march_reference
+    return Samples(*run(*args))
 
 
 def pack_bits(cells: Tensor) -> Tensor:
