@@ -37,6 +37,8 @@ class CompileCase:
     """bytes a thread that may spill to local memory"""
     spill_reason: str = ""
     """why a spill is accepted; required where there is a budget"""
+    is_quick: bool = True
+    """whether ``--quick`` compiles it too: the uses that most runs have, as a large kernel takes ten seconds"""
 
     def __post_init__(self):
         if self.spill_budget and not self.spill_reason:

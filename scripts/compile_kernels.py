@@ -96,7 +96,7 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="nerfkit-compile-") as cache:
         os.environ["TRITON_CACHE_DIR"] = cache  # never report what an older source compiled to
         rows = []
-        for row in compile_all(args.targets, args.ops):
+        for row in compile_all(args.targets, args.ops, is_quick=args.quick):
             rows.append(row)
             _print_row(row)
     if args.json:
@@ -118,6 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"of {', '.join(known)}",
     )
     parser.add_argument("--ops", nargs="+", default=find_ops(), choices=find_ops(), help="only these operations")
+    parser.add_argument("--quick", action="store_true", help="leave out the cases that few runs have")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the table as a list of objects")
     return parser
 
@@ -129,8 +130,8 @@ def find_ops() -> list[str]:
     return sorted(f.parent.name for folder in nerfkit.kernels.__path__ for f in Path(folder).glob("*/_triton.py"))
 
 
-def compile_all(targets: list[str], ops: list[str]) -> Iterator[Row]:
-    """One row for each distinct launch and target."""
+def compile_all(targets: list[str], ops: list[str], *, is_quick: bool = False) -> Iterator[Row]:
+    """One row for each distinct launch and target; of the cases marked quick alone, if ``is_quick``."""
     for op in ops:
         module = importlib.import_module(f"nerfkit.kernels.{op}._triton")
         cases = getattr(module, "compile_cases", None)
@@ -143,7 +144,7 @@ def compile_all(targets: list[str], ops: list[str]) -> Iterator[Row]:
             if name not in seen:
                 yield Row(op, name, "", "", error="no case of compile_cases() launches it")
         for case, launch in launches:
-            for target in targets:
+            for target in targets if case.is_quick or not is_quick else []:
                 yield check(compile_launch(op, case, launch, target))
 
 
@@ -273,7 +274,7 @@ def _number(text: str, pattern: str) -> int:
 
 def _print_row(row: Row) -> None:
     cells = [row.op, row.kernel, row.config, row.target]
-    widths = [12, 28, 14, 11]
+    widths = [12, 28, 16, 11]
     text = " ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
     if row.registers is not None:
         text += f" {row.registers:4} registers {row.spills:5} B spilled {row.shared:7} B shared"

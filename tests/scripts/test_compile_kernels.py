@@ -60,6 +60,32 @@ def test_composite_compiles_without_spills(script, tmp_path, capsys, target):
     assert f"{len(rows)} kernels compiled, 0 with a fault" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("index", [0, 1])
+def test_radiance_counts_do_not_recompile(script, index):
+    """Forward and backward are the same kernels whatever the counts of rays and samples and the seed."""
+    from nerfkit.kernels._launch import record_launches
+    from nerfkit.kernels.radiance import RegularSampling, _cases
+
+    variants = set()
+    for n, n_samples, seed in ((1, 1, 0), (7, 48, 1), (16, 16, 16), (1000, 100, 2**31 - 1)):
+        with record_launches() as launches:
+            _cases.train(_cases.fourier_field(16, 1), RegularSampling(n_samples), n_rays=n, seed=seed)
+        variants.add(repr(script.specialise(launches[index])))
+    assert len(variants) == 1
+
+
+def test_quick_leaves_out_what_is_not(script, monkeypatch, tmp_path):
+    with_cases(monkeypatch, [forward_case(is_quick=False), *script_cases()])
+    code = script.main(["--quick", "--targets", "cuda:90", "--ops", "fourier", "--json", str(tmp_path / "rows.json")])
+    assert {row["config"] for row in json.loads((tmp_path / "rows.json").read_text())} == {"fp32 3x128"} and code == 0
+
+
+def script_cases():
+    from nerfkit.kernels.fourier._triton import compile_cases
+
+    return compile_cases()[:1]
+
+
 def test_every_operation_with_kernels_is_found(script):
     assert {"composite", "fourier", "hashgrid", "march"} <= set(script.find_ops())
 
