@@ -83,13 +83,10 @@ class TrainConfig:
 # what each method starts from; --set and --config change single values
 PRESETS = {
     "hash": TrainConfig(),
-    "fourier": TrainConfig(
-        method="fourier",
-        field=FourierFieldConfig(n_layers=3),
-        sampling=StratifiedSamplingConfig(n_samples=48),
-        learning_rate=3e-3,
-    ),
+    "fourier": TrainConfig(method="fourier", field=FourierFieldConfig(n_layers=3), learning_rate=3e-3),
 }
+# where a method may be asked along the rays, by the name that --set sampling=NAME takes
+SAMPLINGS = {"occupancy": OccupancySamplingConfig, "stratified": StratifiedSamplingConfig}
 
 
 def override(config: TrainConfig, assignments: list[str]) -> TrainConfig:
@@ -117,8 +114,14 @@ def override(config: TrainConfig, assignments: list[str]) -> TrainConfig:
             raise NerfkitError(
                 "the method is chosen first, its settings follow", where="--set", fix=f"use --method {text}"
             )
-        target[names[-1]] = _parse(text)
+        target[names[-1]] = dataclasses.asdict(_sampling(text)) if path == "sampling" else _parse(text)
     return config_from_dict(values, where="--set")
+
+
+def _sampling(name: str) -> OccupancySamplingConfig | StratifiedSamplingConfig:
+    if name not in SAMPLINGS:
+        raise NerfkitError(f"sampling must be one of {', '.join(SAMPLINGS)}; got {name!r}", where="--set")
+    return SAMPLINGS[name]()
 
 
 def config_from_dict(values: dict[str, Any], *, where: str) -> TrainConfig:
@@ -144,10 +147,16 @@ def _build(base: Any, values: dict[str, Any]) -> Any:
         if dataclasses.is_dataclass(current):
             if not isinstance(value, dict):
                 raise ValueError(f"{name} must be a group of settings {', '.join(vars(current))}; got {value!r}")
-            changed[name] = _build(current, value)
+            changed[name] = _build(_of_kind(current, value) if name == "sampling" else current, value)
         else:
             changed[name] = _checked(name, value, hints[name])
     return dataclasses.replace(base, **changed)
+
+
+def _of_kind(current: Any, values: dict[str, Any]) -> Any:
+    """The kind of sampling whose settings the values are: ``current`` or, where they are another's, that one."""
+    kinds = [current, *(kind() for kind in SAMPLINGS.values())]
+    return next((kind for kind in kinds if set(values) <= set(vars(kind))), current)
 
 
 def _checked(name: str, value: Any, hint: Any) -> Any:

@@ -22,7 +22,7 @@ from nerfkit.scenes.sampling_configs import OccupancySamplingConfig
 __all__ = ["RadianceScene", "View"]
 
 # rays rendered together: their samples fit the cache of a CPU, and a small part of any GPU's memory
-RAYS_A_TILE = {"cpu": 2**12, "cuda": 2**17}
+RAYS_A_TILE = {"cpu": 2**14, "cuda": 2**17}
 
 
 @dataclass(frozen=True)

@@ -108,14 +108,15 @@ def _forward(out, x, table, levels, axes, features):
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
-def add_rows(d_table, d_out, x, scratch, start, count, levels, l, features):
+def add_rows(d_table, d_out, x, scratch, start, count, levels, l, axes, features):
     """Add to level l of ``d_table`` what samples start to start + count, at most ``BLOCK`` of them, give to it."""
     rows, weights, _ = scratch
     offset, n_levels = levels[1][l], len(levels[1])
     corners(scratch, x, start, count, levels, l)
     for i in range(count):
         d_row = load_row(d_out, (start + i) * n_levels + l, features)
-        for c in range(len(rows)):
+        # a number of corners that is known when this is compiled: the loop is unrolled
+        for c in range(1 << len(axes)):
             index = offset + np.int64(rows[c, i])
             total = multiply_add(load_row(d_table, index, features), weights[c, i], d_row)
             store_row(d_table, index, total)
@@ -127,7 +128,7 @@ def _backward_level(d_table, d_out, x, levels, l, axes, features):
     offsets, sizes = levels[1], levels[2]
     d_table[offsets[l] : offsets[l] + sizes[l]] = 0
     for start in range(0, x.shape[1], BLOCK):
-        add_rows(d_table, d_out, x, scratch, start, min(BLOCK, x.shape[1] - start), levels, l, features)
+        add_rows(d_table, d_out, x, scratch, start, min(BLOCK, x.shape[1] - start), levels, l, axes, features)
 
 
 @njit(parallel=True, cache=True, error_model="numpy", nogil=True)

@@ -196,6 +196,23 @@ class Counted(NamedTuple):
     grid: tuple[Any, ...]
 
 
+def walk_from(
+    rays_o: Tensor,
+    rays_d: Tensor,
+    far: Tensor,
+    occupancy: Tensor,
+    resolution: int,
+    step: float,
+    cone_angle: float,
+    contract: bool,
+) -> tuple[tuple[np.ndarray, ...], tuple[Any, ...], tuple[Any, ...]]:
+    """``rays``, ``lattice`` and ``grid`` of :func:`walk`; arguments of :func:`nerfkit.kernels.march.march`."""
+    rays = (_array(rays_o), _array(rays_d), _array(far))
+    real = rays[0].dtype.type
+    bits = _array(occupancy)
+    return rays, (real(step), real(cone_angle), bool(contract)), (bits, coarsen(bits, resolution), resolution)
+
+
 def count_samples(
     rays_o: Tensor,
     rays_d: Tensor,
@@ -210,11 +227,7 @@ def count_samples(
     max_samples: int,
 ) -> Counted:
     """Walk all rays once; arguments of :func:`nerfkit.kernels.march.march`."""
-    rays = (_array(rays_o), _array(rays_d), _array(far))
-    real = rays[0].dtype.type
-    bits = _array(occupancy)
-    grid = (bits, coarsen(bits, resolution), resolution)
-    lattice = (real(step), real(cone_angle), bool(contract))
+    rays, lattice, grid = walk_from(rays_o, rays_d, far, occupancy, resolution, step, cone_angle, contract)
     packed_info = np.zeros((len(rays_o), 2), np.int64)
     t_next, t_first = np.empty_like(rays[2]), np.empty_like(rays[2])
     nothing = _arrays(_empty_samples(0, rays_o.dtype))

@@ -23,6 +23,7 @@ __all__ = [
     "RadianceSpec",
     "RegularSampling",
     "can_fuse",
+    "can_loop",
     "radiance",
     "radiance_reference",
 ]
@@ -81,6 +82,7 @@ def radiance(
     jitter: Tensor | None = None,
     seed: int | None = None,
     has_distortion: bool = False,
+    min_weight: float = 0.0,
     precision: str = "float32",
     backward: str = "fused",
     impl: str = "auto",
@@ -118,6 +120,10 @@ def radiance(
     has_distortion : bool
         Also give mip-NeRF 360's distortion loss of each ray (arXiv:2111.12077, eq. 15), measured in t or, with
         ``contract``, in t up to 1 and ``2 - 1/t`` beyond.
+    min_weight : float
+        Samples whose weight in their ray is at most this are left out, as if nobody had sampled there: with density an
+        exponential, the gradient of a sample is proportional to its weight, so the backward of the others would
+        change little. 0 keeps all. Not in the Triton kernels, which ask for 0.
     precision : {"float32", "tf32x3", "tf32", "bfloat16", "float16"}
         Of the matrix products in the fused kernels; sums are float32. The two halves also read the table and the
         harmonics in that type. Gradients of float16 underflow below 6e-8: scale the loss. Float64 rays need
@@ -127,10 +133,10 @@ def radiance(
         encoding's gradient, at most 256 MiB of it at a time; or from the same by
         :func:`nerfkit.kernels.hashgrid.hashgrid`, so that it has the same bits each time where that does.
         All else always has.
-    impl : {"auto", "triton", "reference"}
-        ``"auto"`` takes the fused kernels for float32 tensors on CUDA and fields that fit them (:func:`can_fuse`), and
-        elsewhere the separate operations one after the other, each in its best implementation: on a CPU their
-        matrices and loops are as fast as a fused loop would be, and memory for samples is at hand.
+    impl : {"auto", "triton", "cpu", "reference"}
+        ``"auto"`` takes the fused kernels for float32 tensors on CUDA and fields that fit them (:func:`can_fuse`), the
+        fused loops for tensors on a CPU and what they can do (:func:`can_loop`), and otherwise the separate operations
+        one after the other, each in its best implementation.
 
     Returns
     -------
@@ -143,8 +149,8 @@ def radiance(
     all outputs but ``counts``; the distances of samples are constants, so ``near`` and ``far`` get no gradient.
     Frequencies that require a gradient are left to the separate operations. Second derivatives
     (``create_graph=True``) come from the reference. The fused kernels keep 4 bytes a ray for each 16 samples that a
-    ray may have (8 when marching) for the backward, and nothing per sample. The order of rays changes no value, but
-    through ``seed``.
+    ray may have (8 when marching) for the backward, and nothing per sample; the loops for CPUs keep the samples that
+    matter, and without gradients nothing. The order of rays changes no value, but through ``seed``.
 
     Examples
     --------
@@ -171,8 +177,11 @@ def radiance(
     if bkgd_rgb is not None:
         bkgd_rgb = bkgd_rgb.expand(len(rays_o), 3)
     seed = None if seed is None else seed & 0x7FFFFFFF  # one type of argument, whatever the seed
-    chosen = choose_impl("radiance", rays_o, impl, ("triton",))
+    chosen = choose_impl("radiance", rays_o, impl, ("triton", "cpu"))
     is_asked = impl == "triton"
+    if chosen == "triton" and min_weight > 0:
+        raise ValueError(f"the Triton kernels keep every sample: min_weight must be 0; got {min_weight}")
+    distortions = None
     if chosen == "triton" and (is_asked or can_fuse(rays_o, params, spec)):
         # imported here so that a machine without Triton can still import nerfkit.kernels
         from ._triton import Options, radiance_triton
@@ -181,10 +190,19 @@ def radiance(
         rgb, depths, opacities, distortions, counts = radiance_triton(
             rays_o, rays_d, near, far, params, options, bkgd_rgb, occupancy, jitter
         )
+    elif chosen == "cpu" and can_loop(rays_o, rays_d, params, spec, sampling, has_distortion=has_distortion):
+        # imported here so that numba is loaded only where its loops run
+        from ._cpu import radiance_cpu
+
+        rgb, depths, opacities, counts = radiance_cpu(
+            rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
+            occupancy=occupancy, jitter=jitter, min_weight=min_weight,
+        )  # fmt: skip
     else:
         rgb, depths, opacities, distortions, counts = radiance_reference(
             rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
-            occupancy=occupancy, jitter=jitter, seed=seed, impl="reference" if chosen == "reference" else "auto",
+            occupancy=occupancy, jitter=jitter, seed=seed, min_weight=min_weight,
+            impl="reference" if chosen == "reference" else "auto",
         )  # fmt: skip
     return Radiance(rgb, depths, opacities, distortions if has_distortion else None, counts)
 
@@ -198,6 +216,22 @@ def can_fuse(rays_o: Tensor, params: RadianceParams, spec: RadianceSpec) -> bool
     except ValueError:
         return False
     return True
+
+
+def can_loop(
+    rays_o: Tensor,
+    rays_d: Tensor,
+    params: RadianceParams,
+    spec: RadianceSpec,
+    sampling: RegularSampling | MarchSampling,
+    *,
+    has_distortion: bool,
+) -> bool:
+    """Whether the loops for CPUs can do it: marching, no skip, no distortion loss, constant rays and frequencies."""
+    constants = [rays_o, rays_d, params.log_density_offset, *([] if spec.grid is not None else [params.encoding])]
+    is_differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in constants)
+    is_marched = isinstance(sampling, MarchSampling) and len(rays_o) > 0
+    return is_marched and spec.skip is None and not has_distortion and not is_differentiated
 
 
 def _check(

@@ -43,6 +43,7 @@ def radiance_reference(
     occupancy: Tensor | None = None,
     jitter: Tensor | None = None,
     seed: int | None = None,
+    min_weight: float = 0.0,
     impl: str = "reference",
 ) -> tuple[Tensor, ...]:
     """Same contract as :func:`nerfkit.kernels.radiance.radiance`, all five outputs; autograd gives the gradients."""
@@ -64,6 +65,11 @@ def radiance_reference(
     sigmas, rgbs = _field(xyzs, rays_d, rays, params, spec, impl)
     is_seen = _is_seen(sigmas.detach(), t_starts, t_ends, rays, nth, sampling.max_depth)
     sigmas = torch.where(is_seen, sigmas, 0)
+    if min_weight > 0:
+        weights = composite(sigmas.detach(), rgbs.detach(), t_starts, t_ends, packed_info, impl=impl).weights
+        # negated for the sake of NaN; a sample without density is as good as none
+        is_seen = is_seen & ~(weights <= min_weight)
+        sigmas = torch.where(is_seen, sigmas, 0)
     out = composite(sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb, impl=impl)
     distortions = _distortions(out.weights, t_starts, t_ends, rays, nth, len(rays_o), sampling.contract)
     counts = torch.zeros_like(counts).index_add(0, rays, is_seen.to(counts.dtype))

@@ -7,6 +7,7 @@ import pytest
 from nerfkit.presets import PRESETS, TrainConfig, config_from_dict, override, usable_cores
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
+from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 
 
 def test_every_field_has_a_preset():
@@ -45,6 +46,14 @@ def test_set(assignment, read, value):
     assert type(got) is type(value)
 
 
+def test_another_kind_of_sampling():
+    config = override(PRESETS["hash"], ["sampling=stratified", "sampling.n_samples=32"])
+    assert config.sampling == StratifiedSamplingConfig(n_samples=32)
+    assert config_from_dict(dataclasses.asdict(config), where="config.yml") == config
+    assert override(config, ["sampling=occupancy"]).sampling == OccupancySamplingConfig()
+    assert config_from_dict({"sampling": {"n_samples": 8}}, where="").sampling == StratifiedSamplingConfig(n_samples=8)
+
+
 def test_later_assignments_win():
     assert override(PRESETS["hash"], ["seed=1", "seed=2"]).seed == 2
 
@@ -75,6 +84,7 @@ def test_later_assignments_win():
         ("background=pink", "background must be one of auto, white, black, random; got 'pink'"),
         ("field=3", "field must be a group of settings n_levels"),
         ("field.n_levels=0", "n_levels must be between 1 and 32; got 0"),
+        ("sampling=regular", "sampling must be one of occupancy, stratified; got 'regular'"),
         ("method=fourier", "use --method fourier"),
     ],
 )

@@ -1,0 +1,203 @@
+"""What the GPU benchmark checks and times: one problem an operation and size, from the same random numbers everywhere.
+
+A problem is made for any number of samples: small ones are compared with the definition in float64, large ones timed.
+``n_bytes`` and ``n_flops`` are the least that forward and backward must move and compute; what a kernel reads twice is
+its own fault.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from nerfkit.kernels.composite import composite
+from nerfkit.kernels.fourier import fourier
+from nerfkit.kernels.hashgrid import HashGridSpec, hashgrid
+from nerfkit.kernels.march import march, pack_bits
+from nerfkit.kernels.mlp import mlp
+from nerfkit.kernels.radiance import MarchSampling, RadianceParams, RadianceSpec, RegularSampling, radiance
+
+__all__ = ["CASES", "Case", "Problem"]
+
+SAMPLES_A_RAY = 64
+# the interpreter computes bfloat16 wrongly, and says nothing
+HALF = "float16" if os.environ.get("TRITON_INTERPRET") == "1" else "bfloat16"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An operation on given numbers."""
+
+    # outputs of an implementation: "auto", "triton", "reference"
+    run: Callable[[str], tuple[Tensor, ...]]
+    # what gets a gradient; empty where the operation has none
+    leaves: list[Tensor]
+    # least bytes of device memory, and operations of the products, forward and backward
+    n_bytes: float
+    n_flops: float
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem for any number of samples."""
+
+    op: str
+    config: str
+    # (n_samples, device, dtype) -> problem
+    make: Callable[[int, str, torch.dtype], Problem]
+    # samples when it is timed, and when it is checked
+    n_timed: int = 2**20
+    n_checked: int = 4099
+    # largest error over largest value, against float64
+    tolerance: float = 2e-5
+    # what is checked: the kernel itself, or what "auto" takes where the kernel has limits
+    impl: str = "triton"
+
+
+class _Draw:
+    """Random numbers that are the same on every device and in every dtype."""
+
+    def __init__(self, device: str, dtype: torch.dtype) -> None:
+        self.generator, self.device, self.dtype = torch.Generator().manual_seed(0), device, dtype
+
+    def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
+        return (scale * torch.randn(*shape, generator=self.generator)).to(self.device, self.dtype)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator).to(self.device, self.dtype)
+
+    def layers(self, *sizes: int) -> list[Tensor]:
+        return [self.normal(a, b, scale=(2 / a) ** 0.5).requires_grad_() for a, b in pairwise(sizes)]
+
+    def rays(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Origins on a sphere of radius 3, unit directions to the middle of the scene, near, far."""
+        rays_o = 3 * torch.nn.functional.normalize(self.normal(n, 3), dim=-1)
+        rays_d = torch.nn.functional.normalize(self.normal(n, 3, scale=0.3) - rays_o, dim=-1)
+        return rays_o, rays_d, torch.full_like(rays_o[:, 0], 1.8), torch.full_like(rays_o[:, 0], 4.2)
+
+
+def _fourier(n: int, device: str, dtype: torch.dtype) -> Problem:
+    draw = _Draw(device, dtype)
+    x, freqs = draw.uniform(n, 3).requires_grad_(), draw.normal(32, 3, scale=6.0)
+    size = x.element_size()
+    return Problem(lambda impl: (fourier(x, freqs, impl=impl),), [x], n * size * (3 + 2 * 64 + 2 * 3), 4 * n * 96)
+
+
+def _grid(n: int) -> HashGridSpec:
+    """The trainer's grid; for checks one whose cells float32 can divide to five digits."""
+    return HashGridSpec.geometric(8, 16, 1024, 19, 4) if n >= 10**5 else HashGridSpec.geometric(8, 4, 32, 10, 4)
+
+
+def _hashgrid(n: int, device: str, dtype: torch.dtype) -> Problem:
+    draw = _Draw(device, dtype)
+    spec = _grid(n)
+    x, table = draw.uniform(n, 3), draw.normal(spec.n_entries, 4, scale=0.1).requires_grad_()
+    features = n * spec.n_levels * spec.n_features * x.element_size()
+    # eight corners a level are gathered, and their gradients added
+    n_bytes = 2 * n * 12 + 2 * features + 3 * 8 * features
+    return Problem(lambda impl: (hashgrid(x, table, spec, impl=impl),), [table], n_bytes, 4 * 8 * n * 32)
+
+
+def _mlp(sizes: tuple[int, ...], activation: str, scale: float) -> Callable[[int, str, torch.dtype], Problem]:
+    def make(n: int, device: str, dtype: torch.dtype) -> Problem:
+        draw = _Draw(device, dtype)
+        x, weights = draw.normal(n, sizes[0]).requires_grad_(), draw.layers(*sizes)
+        if activation == "sine":
+            weights = [(w / scale).detach().requires_grad_() for w in weights]
+        products = sum(a * b for a, b in pairwise(sizes))
+        n_bytes = n * x.element_size() * (3 * sizes[0] + 2 * sizes[-1])
+
+        def run(impl: str) -> tuple[Tensor, ...]:
+            return (mlp(x, weights, activation=activation, scale=scale, impl=impl),)
+
+        return Problem(run, [x, *weights], n_bytes, 6 * n * products)
+
+    return make
+
+
+def _march(n: int, device: str, dtype: torch.dtype) -> Problem:
+    draw = _Draw(device, dtype)
+    rays = draw.rays(max(n // SAMPLES_A_RAY, 1))
+    bits = pack_bits(draw.uniform(64, 64, 64) < 0.5)
+
+    def run(impl: str) -> tuple[Tensor, ...]:
+        samples = march(*rays, bits, 64, step=1.2 / SAMPLES_A_RAY, impl=impl)
+        return samples.t_starts, samples.t_ends, samples.xyzs
+
+    return Problem(run, [], n * (8 + 4 + 4 + 12), 0)
+
+
+def _composite(n: int, device: str, dtype: torch.dtype) -> Problem:
+    draw = _Draw(device, dtype)
+    n_rays = max(n // SAMPLES_A_RAY, 1)
+    n = n_rays * SAMPLES_A_RAY
+    sigmas, rgbs = (3 * draw.uniform(n)).requires_grad_(), draw.uniform(n, 3).requires_grad_()
+    starts = torch.arange(n, device=device) % SAMPLES_A_RAY
+    t_starts = (starts / SAMPLES_A_RAY).to(dtype)
+    first = torch.arange(n_rays, device=device) * SAMPLES_A_RAY
+    packed = torch.stack([first, torch.full_like(first, SAMPLES_A_RAY)], -1)
+
+    def run(impl: str) -> tuple[Tensor, ...]:
+        return tuple(composite(sigmas, rgbs, t_starts, t_starts + 1 / SAMPLES_A_RAY, packed, impl=impl)[:3])
+
+    return Problem(run, [sigmas, rgbs], n * sigmas.element_size() * (6 + 2 + 8 + 4), 40 * n)
+
+
+def _radiance(
+    encoding: str, width: int, n_trunk: int, precision: str, backward: str = "fused", marched: bool = False
+) -> Callable[[int, str, torch.dtype], Problem]:
+    def make(n: int, device: str, dtype: torch.dtype) -> Problem:
+        draw = _Draw(device, dtype)
+        rays = draw.rays(max(n // SAMPLES_A_RAY, 1))
+        if encoding == "hash":
+            grid = _grid(n)
+            spec, n_in, n_out = RadianceSpec(grid, 3, color_sees_density=True), 32, 16
+            first = draw.normal(grid.n_entries, 4, scale=0.3).requires_grad_()
+            sizes = (n_in, *[width] * n_trunk, n_out), (n_out + 16, width, width, 3)
+        else:
+            spec, first = RadianceSpec(None, 2), draw.normal(32, 3, scale=4.0)
+            n_in = 3 + 64
+            sizes = (n_in, *[width] * n_trunk, 1 + width), (width + 9, width, 3)
+        trunk, color = draw.layers(*sizes[0]), draw.layers(*sizes[1])
+        offset = torch.zeros((), device=device, dtype=dtype)
+        params = RadianceParams(first, trunk, color, offset)
+        options = {"precision": "float32" if dtype == torch.float64 else precision, "backward": backward}
+        if marched:
+            bits = pack_bits(draw.uniform(64, 64, 64) < 0.5)
+            sampling = MarchSampling(64, 1.2 / SAMPLES_A_RAY, max_samples=2 * SAMPLES_A_RAY)
+            options["occupancy"] = bits
+        else:
+            sampling = RegularSampling(SAMPLES_A_RAY)
+
+        def run(impl: str) -> tuple[Tensor, ...]:
+            return tuple(radiance(*rays, params, spec, sampling, impl=impl, **options)[:3])
+
+        products = sum(a * b for pair in sizes for a, b in pairwise(pair))
+        corners = 3 * 8 * n_in * 4 if encoding == "hash" else 0
+        leaves = [x for x in (first, *trunk, *color) if x.requires_grad]
+        # forward once, and once more in the backward, which is twice a forward itself
+        return Problem(run, leaves, n * corners, 8 * n * products)
+
+    return make
+
+
+CASES = [
+    Case("fourier", "m 32", _fourier),
+    Case("hashgrid", "L 8 F 4 T 2^19", _hashgrid),
+    Case("mlp", "relu 32-64-64-16", _mlp((32, 64, 64, 16), "relu", 1.0)),
+    Case("mlp", "SIREN 2-64-64-64-1", _mlp((2, 64, 64, 64, 1), "sine", 30.0), tolerance=1e-4),
+    Case("march", "64^3, half full", _march),
+    Case("composite", "64 samples a ray", _composite),
+    Case("radiance", "hash, exact float32", _radiance("hash", 64, 1, "float32"), tolerance=1e-4),
+    Case("radiance", "hash, bfloat16", _radiance("hash", 64, 1, HALF), tolerance=5e-2),
+    Case("radiance", "hash, bfloat16, split", _radiance("hash", 64, 1, HALF, "split"), tolerance=5e-2),
+    Case("radiance", "hash, bfloat16, marched", _radiance("hash", 64, 1, HALF, marched=True), tolerance=5e-2),
+    Case("radiance", "Fourier 4 x 64, bfloat16", _radiance("fourier", 64, 4, HALF), tolerance=5e-2),
+    # wider than the kernel: the separate operations
+    Case("radiance", "Fourier 8 x 256, bfloat16", _radiance("fourier", 256, 8, HALF), tolerance=5e-2, impl="auto"),
+]
