@@ -1,4 +1,4 @@
-"""The GPU benchmark without a GPU: a rehearsal in Triton's interpreter, and what it does with a kernel that is wrong."""
+"""The GPU benchmark without a GPU: a rehearsal in the interpreter, and what it does with a kernel that is wrong."""
 
 import importlib
 import subprocess
