@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nerfkit.kernels.fourier import fourier
 from nerfkit.kernels.harmonics import harmonics
 from nerfkit.kernels.mlp import mlp
+from nerfkit.kernels.radiance import RadianceParams, RadianceSpec
 from nerfkit.scenes.fields.configs import FourierFieldConfig
 from nerfkit.scenes.fields.radiance import linear, truncated_exp
 
@@ -84,6 +85,14 @@ class FourierField(nn.Module):
         directions = harmonics(viewdirs, self.config.harmonics_degree)[ray_indices]
         inputs = torch.cat([trunk[:, 1:], directions], dim=-1)
         return self._sigmas(trunk), mlp(inputs, list(self.color_weights), list(self.color_biases), output="sigmoid")
+
+    def radiance_params(self) -> tuple[RadianceParams, RadianceSpec]:
+        """What :func:`nerfkit.kernels.radiance.radiance` takes to do all of this along rays."""
+        params = RadianceParams(
+            self.freqs, list(self.trunk_weights), list(self.color_weights), self.log_density_offset,
+            list(self.trunk_biases), list(self.color_biases),
+        )  # fmt: skip
+        return params, RadianceSpec(None, self.config.harmonics_degree)
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """All weights at ``learning_rate``."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nerfkit.kernels.harmonics import harmonics
 from nerfkit.kernels.hashgrid import HashGridSpec, hashgrid
 from nerfkit.kernels.mlp import mlp
+from nerfkit.kernels.radiance import RadianceParams, RadianceSpec
 from nerfkit.scenes.fields.configs import HashFieldConfig
 from nerfkit.scenes.fields.radiance import linear, truncated_exp
 
@@ -77,6 +78,13 @@ class HashField(nn.Module):
         directions = harmonics(viewdirs, self.config.harmonics_degree)[ray_indices]
         rgbs = mlp(torch.cat([trunk, directions], dim=-1), list(self.color_weights), output="sigmoid")
         return self._sigmas(trunk), rgbs
+
+    def radiance_params(self) -> tuple[RadianceParams, RadianceSpec]:
+        """What :func:`nerfkit.kernels.radiance.radiance` takes to do all of this along rays."""
+        params = RadianceParams(
+            self.table, list(self.density_weights), list(self.color_weights), self.log_density_offset
+        )
+        return params, RadianceSpec(self.spec, self.config.harmonics_degree, color_sees_density=True)
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """The table at ``learning_rate``, the networks at ``NETWORK_SHARE`` of it."""
