@@ -37,6 +37,8 @@ class CompileCase:
     """bytes a thread that may spill to local memory"""
     spill_reason: str = ""
     """why a spill is accepted; required where there is a budget"""
+    leaves_out: tuple[str, ...] = ()
+    """targets on which the operation does not use these kernels"""
     is_quick: bool = True
     """whether ``--quick`` compiles it too: the uses that most runs have, as a large kernel takes ten seconds"""
 

@@ -6,7 +6,6 @@ import torch
 from torch import Tensor, nn
 
 from nerfkit.kernels.march import Samples, march
-from nerfkit.kernels.radiance import MarchSampling
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.contraction import to_unit_cube
 from nerfkit.scenes.fields.radiance import RadianceField
@@ -76,12 +75,6 @@ class OccupancySampler(nn.Module):
             max_samples=max_samples,
         )  # fmt: skip
         return samples._replace(t_next=torch.where(samples.t_next < far, samples.t_next, torch.inf))
-
-    def marching(self, min_transmittance: float) -> MarchSampling:
-        """The lattice of :meth:`sample` for the fused kernel, which reads the bits of ``grid``."""
-        return MarchSampling(
-            self.grid.resolution, self.step, self.cone_angle, self.bounds.contract, ALL_SAMPLES, min_transmittance
-        )
 
     def after_step(self, field: RadianceField, step: int) -> None:
         """Refresh the grid, every ``update_every`` training steps."""

@@ -208,14 +208,22 @@ def radiance(
 
 
 def can_fuse(rays_o: Tensor, params: RadianceParams, spec: RadianceSpec) -> bool:
-    """Whether ``impl="auto"`` may take the fused kernels for this field: its widths and dtypes, not its device."""
+    """Whether ``impl="auto"`` takes the fused kernels for this field: by its widths and dtypes, and on a GPU, at width
+    128, by the shared memory.
+    """
     if rays_o.dtype != torch.float32 or (spec.grid is None and params.encoding.requires_grad):
         return False
     try:
-        layout_of(params, spec)
+        layout = layout_of(params, spec)
     except ValueError:
         return False
-    return True
+    return layout.H <= 64 or not rays_o.is_cuda or _has_room(rays_o.device)
+
+
+def _has_room(device: torch.device) -> bool:
+    """Whether a program may have the shared memory that width 128 takes: 122 KiB, on AMD 64."""
+    needed = 2**16 if torch.version.hip else 122 * 2**10
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin >= needed
 
 
 def can_loop(

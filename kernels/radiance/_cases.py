@@ -24,7 +24,7 @@ def compile_cases() -> list[CompileCase]:
     hash_64 = partial(train, hash_field(64), march)
     return [
         CompileCase("hash 32", lambda: train(hash_field(32), march)),
-        CompileCase("fourier 64", lambda: train(fourier_field(64, 3), RegularSampling(48)), 192, _SPILLS),
+        CompileCase("fourier 64", lambda: train(fourier_field(64, 3), RegularSampling(48)), 320, _SPILLS),
         CompileCase("hash 64", hash_64, 128, _SPILLS, is_quick=False),
         CompileCase("hash 64 split", partial(hash_64, backward="split"), 128, _SPILLS, is_quick=False),
         CompileCase(
@@ -47,6 +47,8 @@ def compile_cases() -> list[CompileCase]:
             lambda: train(fourier_field(128, 4), RegularSampling(48)),
             4096,
             "activations of 4 layers of 128 are more than the registers hold",
+            # 122 KiB of shared memory of its 99: can_fuse() knows
+            leaves_out=("cuda:86", "cuda:89", "cuda:120"),
             is_quick=False,
         ),
     ]

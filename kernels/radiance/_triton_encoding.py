@@ -61,6 +61,16 @@ def _share(fx, fy, fz, corner: tl.constexpr):
 
 
 @triton.jit
+def _settled(tile):
+    """The tile itself, as a sum of one term.
+
+    It keeps the compiler from computing a tile in the layout in which a product wants its operand: threads would
+    repeat each other's work, and the entries of a vertex be no vector any more.
+    """
+    return tl.sum(tl.reshape(tile, (tile.shape[0], tile.shape[1], 1)), 2)
+
+
+@triton.jit
 def _gather(x, y, z, table_ptr, levels_ptr, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr):
     """Features [M, L * F] of the hash grid."""
     L: tl.constexpr = LAYOUT.L
@@ -79,9 +89,7 @@ def _gather(x, y, z, table_ptr, levels_ptr, LAYOUT: tl.constexpr, IS_WIDE: tl.co
         else:
             value = tl.load(table_ptr + at, mask=(exists & (entry >= 0))[:, :, None], other=0)
         out += _share(fx, fy, fz, corner)[:, :, None] * value.to(x.dtype)
-    # a sum of one term: it keeps the compiler from gathering in the layout in which a product wants the features,
-    # where the entries of a vertex are no longer one vector
-    return tl.sum(tl.reshape(out, (x.shape[0], L * F, 1)), 2)
+    return _settled(tl.reshape(out, (x.shape[0], L * F)))
 
 
 @triton.jit

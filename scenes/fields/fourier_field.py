@@ -86,8 +86,8 @@ class FourierField(nn.Module):
         inputs = torch.cat([trunk[:, 1:], directions], dim=-1)
         return self._sigmas(trunk), mlp(inputs, list(self.color_weights), list(self.color_biases), output="sigmoid")
 
-    def fused(self) -> tuple[RadianceParams, RadianceSpec]:
-        """What :func:`nerfkit.kernels.radiance.radiance` needs to do the same."""
+    def radiance_params(self) -> tuple[RadianceParams, RadianceSpec]:
+        """What :func:`nerfkit.kernels.radiance.radiance` takes to do all of this along rays."""
         params = RadianceParams(
             self.freqs, list(self.trunk_weights), list(self.color_weights), self.log_density_offset,
             list(self.trunk_biases), list(self.color_biases),

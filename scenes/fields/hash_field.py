@@ -79,8 +79,8 @@ class HashField(nn.Module):
         rgbs = mlp(torch.cat([trunk, directions], dim=-1), list(self.color_weights), output="sigmoid")
         return self._sigmas(trunk), rgbs
 
-    def fused(self) -> tuple[RadianceParams, RadianceSpec]:
-        """What :func:`nerfkit.kernels.radiance.radiance` needs to do the same."""
+    def radiance_params(self) -> tuple[RadianceParams, RadianceSpec]:
+        """What :func:`nerfkit.kernels.radiance.radiance` takes to do all of this along rays."""
         params = RadianceParams(
             self.table, list(self.density_weights), list(self.color_weights), self.log_density_offset
         )

@@ -7,9 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from nerfkit.kernels.radiance import RadianceParams, RadianceSpec
-
-__all__ = ["FusableField", "RadianceField", "linear", "truncated_exp"]
+__all__ = ["RadianceField", "linear", "truncated_exp"]
 
 # exp(15) = 3.3e6: opaque within any step we take, and far from overflow
 MAX_LOG_DENSITY = 15.0
@@ -37,15 +35,6 @@ class RadianceField(Protocol):
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         """Groups for the optimiser, with the learning rates that suit this field."""
-        ...
-
-
-@runtime_checkable
-class FusableField(Protocol):
-    """A radiance field that is a grid or Fourier features before two networks, so that one kernel can do all of it."""
-
-    def fused(self) -> tuple[RadianceParams, RadianceSpec]:
-        """What :func:`nerfkit.kernels.radiance.radiance` needs to give the same values as the field."""
         ...
 
 

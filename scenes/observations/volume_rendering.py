@@ -9,14 +9,11 @@ from torch import Tensor
 
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.march import Samples
-from nerfkit.kernels.radiance import Radiance, radiance
-from nerfkit.scenes.fields.radiance import FusableField, RadianceField
-from nerfkit.scenes.samplers import OccupancySampler, clip_rays
+from nerfkit.scenes.fields.radiance import RadianceField
+from nerfkit.scenes.observations.fused_rendering import MIN_TRANSMITTANCE, can_render_fused, render_fused
 
 __all__ = ["RaySampler", "Rendered", "VolumeRendering"]
 
-# light that is left when a ray ends early: below half a grey level of 255
-MIN_TRANSMITTANCE = 1e-3
 # asking for the density of a sample costs about this share of a sample's forward and backward pass
 COST_OF_ASKING = 0.25
 # samples a ray may take before rays that are done are dropped from the batch
@@ -45,19 +42,6 @@ def _that_matter(samples: Samples, field: RadianceField, min_weight: float) -> S
         xyzs=samples.xyzs[kept],
         packed_info=torch.stack([counts.cumsum(0) - counts, counts], dim=-1),
     )
-
-
-def _fused(
-    field: FusableField, sampler: OccupancySampler, rays_o: Tensor, rays_d: Tensor, bkgd_rgb: Tensor | None,
-    jitter: Tensor | None, *, min_weight: float, min_transmittance: float,
-) -> Radiance:  # fmt: skip
-    """What rays see, by the one operation that marches, asks the field and composites."""
-    params, spec = field.fused()
-    near, far = clip_rays(rays_o, rays_d, sampler.bounds)
-    return radiance(
-        rays_o, rays_d, near, far, params, spec, sampler.marching(min_transmittance), bkgd_rgb,
-        occupancy=sampler.grid.bits, jitter=jitter, min_weight=min_weight,
-    )  # fmt: skip
 
 
 class RaySampler(Protocol):
@@ -119,10 +103,12 @@ class VolumeRendering:
         jitter : Tensor or None, shape (n_rays,)
             Shift of the samples in steps, [0, 1).
         """
-        if isinstance(field, FusableField) and isinstance(self.sampler, OccupancySampler):
-            out = _fused(
-                field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter, min_weight=self.min_weight, min_transmittance=0.0
-            )
+        if can_render_fused(field, self.sampler, rays_o):
+            # behind a transmittance of min_weight no sample can have more
+            out = render_fused(
+                field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, min_weight=self.min_weight,
+                min_transmittance=self.min_weight,
+            )  # fmt: skip
             return Rendered(out.rgb, out.depths, out.opacities, int(out.counts.sum()))
         samples = self.sampler.sample(field, rays_o, rays_d, jitter=jitter)
         n_asked = len(samples.xyzs)
@@ -136,11 +122,8 @@ class VolumeRendering:
     @torch.no_grad()
     def render(self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, bkgd_rgb: Tensor | None) -> Rendered:
         """The same without gradients, in passes, so that a ray that hits something opaque asks no further."""
-        if isinstance(field, FusableField) and isinstance(self.sampler, OccupancySampler):
-            out = _fused(
-                field, self.sampler, rays_o, rays_d, bkgd_rgb, None, min_weight=self.min_weight,
-                min_transmittance=MIN_TRANSMITTANCE,
-            )  # fmt: skip
+        if can_render_fused(field, self.sampler, rays_o):
+            out = render_fused(field, self.sampler, rays_o, rays_d, bkgd_rgb, min_weight=self.min_weight)
             return Rendered(out.rgb, out.depths, out.opacities, int(out.counts.sum()))
         n_rays = len(rays_o)
         rgb, depths = rays_o.new_zeros(n_rays, 3), rays_o.new_zeros(n_rays, 1)

@@ -1,0 +1,115 @@
+"""Volume rendering by one operation for sampling, field and integral, where a field and its sampler can be fused.
+
+What :class:`nerfkit.scenes.observations.volume_rendering.VolumeRendering` does in parts, to the same pictures: on a
+GPU samples never reach memory, and nothing waits for the device; on a CPU they stay in its cache.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from nerfkit.kernels.radiance import (
+    MarchSampling,
+    Radiance,
+    RadianceParams,
+    RadianceSpec,
+    RegularSampling,
+    can_fuse,
+    radiance,
+)
+from nerfkit.scenes.samplers import ALL_SAMPLES, OccupancySampler, StratifiedSampler, clip_rays
+
+__all__ = ["FusableField", "can_render_fused", "render_fused"]
+
+# light that is left when a ray ends early: below half a grey level of 255
+MIN_TRANSMITTANCE = 1e-3
+# most samples of a ray on a GPU: beyond, what little light is left would be lost; memory of a step grows with it
+MAX_SAMPLES = 1024
+
+
+@runtime_checkable
+class FusableField(Protocol):
+    """A radiance field whose parts the operation takes as they are."""
+
+    def radiance_params(self) -> tuple[RadianceParams, RadianceSpec]:
+        """Tensors and their order."""
+        ...
+
+
+def can_render_fused(field: object, sampler: object, rays_o: Tensor) -> bool:
+    """Whether one operation serves: on a CPU it marches, on a GPU it needs sizes that fit the kernels.
+
+    A second pass of samples that follows from the first is beyond both.
+    """
+    if not isinstance(field, FusableField):
+        return False
+    if isinstance(sampler, StratifiedSampler):
+        is_sampled = rays_o.is_cuda and not sampler.config.n_importance
+    else:
+        is_sampled = isinstance(sampler, OccupancySampler)
+    return is_sampled and (not rays_o.is_cuda or can_fuse(rays_o, *field.radiance_params()))
+
+
+def render_fused(
+    field: FusableField,
+    sampler: OccupancySampler | StratifiedSampler,
+    rays_o: Tensor,
+    rays_d: Tensor,
+    bkgd_rgb: Tensor | None,
+    *,
+    jitter: Tensor | None = None,
+    seed: int | None = None,
+    has_distortion: bool = False,
+    min_weight: float = 0.0,
+    min_transmittance: float = MIN_TRANSMITTANCE,
+    precision: str | None = None,
+    impl: str = "auto",
+) -> Radiance:
+    """What rays see, differentiable in the field, the rays and the background.
+
+    Parameters
+    ----------
+    field : FusableField
+        What is observed.
+    sampler : OccupancySampler or StratifiedSampler
+        Where along the rays.
+    rays_o, rays_d : Tensor, shape (n_rays, 3)
+        Origins in normalised units, unit directions.
+    bkgd_rgb : Tensor or None, shape (3,) or (n_rays, 3)
+        Colour behind the scene.
+    jitter : Tensor or None, shape (n_rays,)
+        Shift of marched samples in steps, [0, 1).
+    seed : int or None
+        Moves the edges of stratified samples.
+    min_weight : float
+        Samples of less weight are left out; on a GPU all are kept, where a ray's samples cost no memory.
+    min_transmittance : float
+        Light below which a ray ends.
+    has_distortion, precision, impl
+        As :func:`nerfkit.kernels.radiance.radiance` takes them; without a precision, bfloat16 where the GPU has it.
+    """
+    params, spec = field.radiance_params()
+    near, far = clip_rays(rays_o.detach(), rays_d.detach(), sampler.bounds)
+    occupancy = None
+    if isinstance(sampler, OccupancySampler):
+        occupancy, seed = sampler.grid.bits, None
+        sampling = MarchSampling(
+            sampler.grid.resolution, sampler.step, sampler.cone_angle, sampler.bounds.contract,
+            MAX_SAMPLES if rays_o.is_cuda else ALL_SAMPLES, min_transmittance,
+        )  # fmt: skip
+    else:
+        jitter = None
+        sampling = RegularSampling(sampler.config.n_samples, sampler.bounds.contract, min_transmittance)
+    return radiance(
+        rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
+        occupancy=occupancy, jitter=jitter, seed=seed, has_distortion=has_distortion,
+        min_weight=0.0 if rays_o.is_cuda else min_weight, precision=precision or _best_precision(rays_o), impl=impl,
+    )  # fmt: skip
+
+
+def _best_precision(rays_o: Tensor) -> str:
+    # cards before compute capability 8.0 have no bfloat16 products
+    return "bfloat16" if rays_o.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
