@@ -30,7 +30,7 @@ test: $(STAMP)  ## run the tests, the Triton kernels in the interpreter, and com
 	@echo "== test 1/4: pytest"
 	@$(TEST_ENV) $(PY) -m pytest -q $(ARGS)
 	@echo "== test 2/4: examples in docstrings"
-	@$(TEST_ENV) $(PY) -m pytest -q --doctest-modules nerfkit
+	@$(TEST_ENV) $(PY) -m pytest -q --doctest-modules --doctest-glob='*.md' nerfkit docs/kernels.md
 	@if $(PY) -c 'import triton' 2>/dev/null; then $(MAKE) --no-print-directory test-triton; \
 	else echo "== test 3/4, 4/4: left out, there is no Triton for this machine"; fi
 
