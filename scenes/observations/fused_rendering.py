@@ -22,7 +22,7 @@ from nerfkit.kernels.radiance import (
 )
 from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler, clip_rays
 
-__all__ = ["FusableField", "can_render_fused", "render_fused"]
+__all__ = ["FusableField", "can_render_fused", "draw_seed", "render_fused"]
 
 # light that is left when a ray ends early: below half a grey level of 255
 MIN_TRANSMITTANCE = 1e-3
@@ -39,6 +39,13 @@ class FusableField(Protocol):
         ...
 
 
+def draw_seed(sampler: object) -> int | None:
+    """Seed of a step's stratified samples, from the sampler's own generator; a marching sampler needs none."""
+    if not isinstance(sampler, StratifiedSampler):
+        return None
+    return int(torch.randint(2**31 - 1, (), generator=sampler.generator))
+
+
 def can_render_fused(field: object, sampler: object, rays_o: Tensor) -> bool:
     """Whether the fused kernels serve: on a GPU, and not where a second pass of samples follows from the first."""
     if not rays_o.is_cuda or not isinstance(field, FusableField):
@@ -49,8 +56,8 @@ def can_render_fused(field: object, sampler: object, rays_o: Tensor) -> bool:
 
 
 def render_fused(
-    field: FusableField,
-    sampler: OccupancySampler | StratifiedSampler,
+    field: object,
+    sampler: object,
     rays_o: Tensor,
     rays_d: Tensor,
     bkgd_rgb: Tensor | None,
@@ -66,7 +73,7 @@ def render_fused(
     Parameters
     ----------
     field : FusableField
-        What is observed.
+        What is observed; this and the sampler as :func:`can_render_fused` found them.
     sampler : OccupancySampler or StratifiedSampler
         Where along the rays.
     rays_o, rays_d : Tensor, shape (n_rays, 3)
@@ -80,6 +87,7 @@ def render_fused(
     has_distortion, precision, impl
         As :func:`nerfkit.kernels.radiance.radiance` takes them; without a precision, bfloat16 where the GPU has it.
     """
+    assert isinstance(field, FusableField) and isinstance(sampler, OccupancySampler | StratifiedSampler)
     params, spec = field.radiance_params()
     near, far = clip_rays(rays_o.detach(), rays_d.detach(), sampler.bounds)
     occupancy = None

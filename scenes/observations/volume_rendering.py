@@ -9,7 +9,9 @@ from torch import Tensor
 
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.march import Samples
+from nerfkit.kernels.radiance import Radiance
 from nerfkit.scenes.fields.radiance import RadianceField
+from nerfkit.scenes.observations.fused_rendering import can_render_fused, draw_seed, render_fused
 
 __all__ = ["RaySampler", "Rendered", "VolumeRendering"]
 
@@ -65,8 +67,9 @@ class Rendered(NamedTuple):
     depths: Tensor
     # sum of the weights [n_rays, 1], 0 to 1
     opacities: Tensor
-    # number of samples that the field was asked for; in a training step, what its cost is worth in samples
-    n_samples: int
+    # number of samples that the field was asked for; in a training step, what its cost is worth in samples;
+    # on the device where it was counted there, so that nothing waits
+    n_samples: int | Tensor
 
 
 class VolumeRendering:
@@ -104,6 +107,9 @@ class VolumeRendering:
         jitter : Tensor or None, shape (n_rays,)
             Shift of the samples in steps, [0, 1).
         """
+        if can_render_fused(field, self.sampler, rays_o):
+            seed = None if jitter is None else draw_seed(self.sampler)
+            return _seen(render_fused(field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, seed=seed))
         samples = self.sampler.sample(field, rays_o, rays_d, jitter=jitter)
         n_asked = len(samples.xyzs)
         if self.min_weight > 0:
@@ -116,6 +122,8 @@ class VolumeRendering:
     @torch.no_grad()
     def render(self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, bkgd_rgb: Tensor | None) -> Rendered:
         """The same without gradients, in passes, so that a ray that hits something opaque asks no further."""
+        if can_render_fused(field, self.sampler, rays_o):
+            return _seen(render_fused(field, self.sampler, rays_o, rays_d, bkgd_rgb))
         n_rays = len(rays_o)
         rgb, depths = rays_o.new_zeros(n_rays, 3), rays_o.new_zeros(n_rays, 1)
         trans = rays_o.new_ones(n_rays, 1)
@@ -141,3 +149,7 @@ class VolumeRendering:
         if bkgd_rgb is not None:
             rgb += trans * bkgd_rgb
         return Rendered(rgb, depths, 1 - trans, n_samples)
+
+
+def _seen(out: Radiance) -> Rendered:
+    return Rendered(out.rgb, out.depths, out.opacities, out.counts.sum())
