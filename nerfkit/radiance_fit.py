@@ -26,6 +26,8 @@ logger = logging.getLogger(__name__)
 SAMPLES_A_STEP = {"cpu": 2**14, "cuda": 2**18}
 # a scene is empty when its rays absorb less than this although the photos show more than the background
 EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
+# steps between two looks at what is counted on the device: each look waits for it, which on a CPU costs nothing
+LOOK_STEPS = {"cpu": 1, "cuda": 16}
 # steps between two looks for an empty scene, and how often it is filled with fog again
 EMPTY_CHECK_STEPS, MAX_REVIVALS = 50, 4
 
@@ -57,11 +59,13 @@ class RadianceFit:
         self.cameras = CameraBatch([data.cameras[i] for i in train]).to(device)
         poses = scene.bounds.normalise(data.c2w[train])
         self.poses = torch.from_numpy(poses).to(device, torch.float32)
-        self.generator = torch.Generator().manual_seed(config.seed + 2)
+        # where the pixels are: what it draws never crosses to the device
+        self.generator = torch.Generator(device).manual_seed(config.seed + 2)
+        self.look_steps = LOOK_STEPS.get(device.type, 1)
         self.samples_per_step = config.samples_per_step or SAMPLES_A_STEP.get(device.type, 2**14)
         self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
         self.opacity, self.object_share, self.n_revivals = 1.0, 0.0, 0
-        self.mean_squared_error = math.nan
+        self.mean_squared_error, self.n_samples = math.nan, 0
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The field's groups at the configured learning rate."""
@@ -72,16 +76,19 @@ class RadianceFit:
         batch = self.pixels.draw(self.n_rays, self.generator)
         rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
         background = self._background(len(rays_o))
-        jitter = torch.rand(len(rays_o), generator=self.generator).to(rays_o.device)
+        jitter = self._rand(len(rays_o))
         predicted = self.scene.observation.predict(self.scene.field, rays_o, rays_d, background, jitter)
         truth = _composite_truth(batch, background)
         delta = self.scene.config.huber_delta
         # Huber halves the square; twice it is the squared error wherever errors are small
         loss = huber_loss(predicted.rgb, truth, delta=delta) * 2
-        figures = self._watch(predicted.rgb.detach(), predicted.opacities.detach(), truth, background)
-        figures.update(rays=self.n_rays, samples=predicted.n_samples)
-        self._adapt(predicted.n_samples)
-        return loss, figures
+        n_rays = self.n_rays
+        if step % self.look_steps == 0:
+            self._watch(predicted.rgb.detach(), predicted.opacities.detach(), truth, background)
+            self.n_samples = int(predicted.n_samples)
+            self._adapt(self.n_samples)
+        psnr_now = -10 * math.log10(max(self.mean_squared_error, 1e-12))
+        return loss, {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
 
     def after_step(self, step: int) -> None:
         """Refresh the sampler, and fill a scene that went empty with fog again."""
@@ -113,14 +120,19 @@ class RadianceFit:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         self.scene.load_state_dict(state["scene"])
-        self.generator.set_state(state["generator"].cpu())
+        # a run that goes on on another kind of device cannot draw what it would have drawn
+        if len(state["generator"]) == len(self.generator.get_state()):
+            self.generator.set_state(state["generator"].cpu())
         self.n_rays = int(state["n_rays"])
         self.opacity, self.object_share, self.n_revivals, self.mean_squared_error = state["watch"]
 
     def _background(self, n_rays: int) -> Tensor | None:
         if self.scene.background.is_random:
-            return torch.rand(n_rays, 3, generator=self.generator).to(self.scene.device)
+            return self._rand(n_rays, 3)
         return self.scene.background_rgb()
+
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.generator, device=self.generator.device)
 
     def _adapt(self, n_samples: int) -> None:
         """Let the number of rays follow the samples a ray takes; by at most a half a step, to stay calm."""
@@ -128,7 +140,7 @@ class RadianceFit:
         calm = min(max(wanted, self.n_rays * 0.5), self.n_rays * 1.5)
         self.n_rays = int(min(max(calm, 64), self.scene.config.max_rays))
 
-    def _watch(self, rgb: Tensor, opacities: Tensor, truth: Tensor, background: Tensor | None) -> dict[str, float]:
+    def _watch(self, rgb: Tensor, opacities: Tensor, truth: Tensor, background: Tensor | None) -> None:
         """Running means of opacity and error; on the host, so they cost a synchronisation on a GPU."""
         mse = float((rgb - truth).square().mean())
         self.mean_squared_error = (
@@ -138,7 +150,6 @@ class RadianceFit:
         behind = torch.zeros(3, device=rgb.device) if background is None else background
         shown = float(((truth - behind).abs().amax(-1) > 0.02).float().mean())
         self.object_share = 0.9 * self.object_share + 0.1 * shown
-        return {"psnr": -10 * math.log10(max(self.mean_squared_error, 1e-12)), "opacity": self.opacity}
 
     def _revive(self, step: int) -> None:
         """Start from fog again: an empty scene has no gradient that could fill it."""
@@ -153,7 +164,7 @@ class RadianceFit:
                 )
             return
         with torch.no_grad():
-            xyzs = torch.rand(4096, 3, generator=self.generator).to(self.scene.device)
+            xyzs = self._rand(4096, 3)
             density = float(field.density(xyzs).mean())
             field.log_density_offset += math.log(self.scene.config.field.initial_density / max(density, 1e-12))
         self.scene.sampler.reset()

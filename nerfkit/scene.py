@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,12 @@ class View:
     opacities: Tensor
 
 
+@lru_cache(maxsize=16)
+def _color(color: tuple[float, ...], device: torch.device) -> Tensor:
+    # kept, because to copy three numbers to a GPU is to wait for it
+    return torch.tensor(color, device=device)
+
+
 class RadianceScene(nn.Module):
     """A field, where it is asked, and what lies behind it.
 
@@ -67,7 +74,7 @@ class RadianceScene(nn.Module):
 
     def background_rgb(self) -> Tensor | None:
         """The colour of evaluation [3], or None."""
-        return None if self.background.color is None else torch.tensor(self.background.color, device=self.device)
+        return None if self.background.color is None else _color(tuple(self.background.color), self.device)
 
     @torch.no_grad()
     def render(self, camera: Camera, c2w: np.ndarray) -> View:

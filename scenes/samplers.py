@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
@@ -30,12 +32,18 @@ def clip_rays(rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds) -> tuple[Tens
     """
     if bounds.contract:
         return torch.full_like(rays_o[:, 0], bounds.near), torch.full_like(rays_o[:, 0], bounds.far)
-    low, high = rays_o.new_tensor(bounds.aabb[:3]), rays_o.new_tensor(bounds.aabb[3:])
+    low, high = _corners(bounds.aabb, rays_o.dtype, rays_o.device)
     # a direction of exactly zero would give 0 / 0 where the origin lies on a face
     inverse = 1 / torch.where(rays_d.abs() < 1e-12, torch.full_like(rays_d, 1e-12), rays_d)
     a, b = (low - rays_o) * inverse, (high - rays_o) * inverse
     near = torch.minimum(a, b).amax(-1).clamp(min=bounds.near)
     return near, torch.maximum(a, b).amin(-1).clamp(max=bounds.far)
+
+
+@lru_cache(maxsize=16)
+def _corners(aabb: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    # kept, because to copy six numbers to a GPU is to wait for it
+    return torch.tensor(aabb, dtype=dtype, device=device).view(2, 3)
 
 
 class OccupancySampler(nn.Module):

@@ -101,8 +101,10 @@ class RadianceTriton(torch.autograd.Function):
     def forward(ctx, options, rays_o, rays_d, near, far, jitter, encoding, bkgd_rgb, occupancy, *weights):
         """Colour, depth, opacity, distortion (empty when not wanted) and number of samples of rays."""
         arguments = (rays_o, rays_d, near, far, jitter, encoding, bkgd_rgb, occupancy)
-        outputs, kept = _run_forward(options, _Inputs.of(options, arguments, weights), has_backward=True)
-        ctx.options = options
+        inputs = _Inputs.of(options, arguments, weights)
+        outputs, kept = _run_forward(options, inputs, has_backward=True)
+        # packed and rounded once a step: the copies are small beside the gradients
+        ctx.options, ctx.inputs = options, inputs
         ctx.save_for_backward(*arguments, *kept, *weights)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(outputs[4])
@@ -114,11 +116,10 @@ class RadianceTriton(torch.autograd.Function):
         arguments, kept, weights = ctx.saved_tensors[:8], ctx.saved_tensors[8:12], ctx.saved_tensors[12:]
         options, needs = ctx.options, ctx.needs_input_grad
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
-            inputs = (*arguments, *weights)
             reference = partial(_reference, options)
-            return None, *differentiable_gradients(reference, inputs, needs[1:], d_outputs)
+            return None, *differentiable_gradients(reference, (*arguments, *weights), needs[1:], d_outputs)
         wanted = _Wanted(rays=needs[1] or needs[2], encoding=needs[6], bkgd_rgb=needs[7])
-        inputs = _Inputs.of(options, arguments, weights)
+        inputs = ctx.inputs
         grads = _run_backward(options, inputs, kept, d_outputs[:4], wanted, arguments[5])
         return (
             None,

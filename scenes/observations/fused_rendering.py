@@ -22,7 +22,7 @@ from nerfkit.kernels.radiance import (
 )
 from nerfkit.scenes.samplers import ALL_SAMPLES, OccupancySampler, StratifiedSampler, clip_rays
 
-__all__ = ["FusableField", "can_render_fused", "render_fused"]
+__all__ = ["FusableField", "can_render_fused", "draw_seed", "render_fused"]
 
 # light that is left when a ray ends early: below half a grey level of 255
 MIN_TRANSMITTANCE = 1e-3
@@ -37,6 +37,13 @@ class FusableField(Protocol):
     def radiance_params(self) -> tuple[RadianceParams, RadianceSpec]:
         """Tensors and their order."""
         ...
+
+
+def draw_seed(sampler: object) -> int | None:
+    """Seed of a step's stratified samples, from the sampler's own generator; a marching sampler needs none."""
+    if not isinstance(sampler, StratifiedSampler):
+        return None
+    return int(torch.randint(2**31 - 1, (), generator=sampler.generator))
 
 
 def can_render_fused(field: object, sampler: object, rays_o: Tensor) -> bool:
@@ -54,8 +61,8 @@ def can_render_fused(field: object, sampler: object, rays_o: Tensor) -> bool:
 
 
 def render_fused(
-    field: FusableField,
-    sampler: OccupancySampler | StratifiedSampler,
+    field: object,
+    sampler: object,
     rays_o: Tensor,
     rays_d: Tensor,
     bkgd_rgb: Tensor | None,
@@ -73,7 +80,7 @@ def render_fused(
     Parameters
     ----------
     field : FusableField
-        What is observed.
+        What is observed; this and the sampler as :func:`can_render_fused` found them.
     sampler : OccupancySampler or StratifiedSampler
         Where along the rays.
     rays_o, rays_d : Tensor, shape (n_rays, 3)
@@ -91,6 +98,7 @@ def render_fused(
     has_distortion, precision, impl
         As :func:`nerfkit.kernels.radiance.radiance` takes them; without a precision, bfloat16 where the GPU has it.
     """
+    assert isinstance(field, FusableField) and isinstance(sampler, OccupancySampler | StratifiedSampler)
     params, spec = field.radiance_params()
     near, far = clip_rays(rays_o.detach(), rays_d.detach(), sampler.bounds)
     occupancy = None

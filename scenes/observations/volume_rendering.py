@@ -9,8 +9,9 @@ from torch import Tensor
 
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.march import Samples
+from nerfkit.kernels.radiance import Radiance
 from nerfkit.scenes.fields.radiance import RadianceField
-from nerfkit.scenes.observations.fused_rendering import MIN_TRANSMITTANCE, can_render_fused, render_fused
+from nerfkit.scenes.observations.fused_rendering import MIN_TRANSMITTANCE, can_render_fused, draw_seed, render_fused
 
 __all__ = ["RaySampler", "Rendered", "VolumeRendering"]
 
@@ -64,8 +65,9 @@ class Rendered(NamedTuple):
     depths: Tensor
     # sum of the weights [n_rays, 1], 0 to 1
     opacities: Tensor
-    # number of samples that the field was asked for; in a training step, what its cost is worth in samples
-    n_samples: int
+    # number of samples that the field was asked for; in a training step, what its cost is worth in samples;
+    # on the device where it was counted there, so that nothing waits
+    n_samples: int | Tensor
 
 
 class VolumeRendering:
@@ -104,12 +106,13 @@ class VolumeRendering:
             Shift of the samples in steps, [0, 1).
         """
         if can_render_fused(field, self.sampler, rays_o):
+            seed = None if jitter is None else draw_seed(self.sampler)
             # behind a transmittance of min_weight no sample can have more
             out = render_fused(
-                field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, min_weight=self.min_weight,
+                field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, seed=seed, min_weight=self.min_weight,
                 min_transmittance=self.min_weight,
             )  # fmt: skip
-            return Rendered(out.rgb, out.depths, out.opacities, int(out.counts.sum()))
+            return _seen(out)
         samples = self.sampler.sample(field, rays_o, rays_d, jitter=jitter)
         n_asked = len(samples.xyzs)
         if self.min_weight > 0:
@@ -123,8 +126,7 @@ class VolumeRendering:
     def render(self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, bkgd_rgb: Tensor | None) -> Rendered:
         """The same without gradients, in passes, so that a ray that hits something opaque asks no further."""
         if can_render_fused(field, self.sampler, rays_o):
-            out = render_fused(field, self.sampler, rays_o, rays_d, bkgd_rgb, min_weight=self.min_weight)
-            return Rendered(out.rgb, out.depths, out.opacities, int(out.counts.sum()))
+            return _seen(render_fused(field, self.sampler, rays_o, rays_d, bkgd_rgb, min_weight=self.min_weight))
         n_rays = len(rays_o)
         rgb, depths = rays_o.new_zeros(n_rays, 3), rays_o.new_zeros(n_rays, 1)
         trans = rays_o.new_ones(n_rays, 1)
@@ -150,3 +152,7 @@ class VolumeRendering:
         if bkgd_rgb is not None:
             rgb += trans * bkgd_rgb
         return Rendered(rgb, depths, 1 - trans, n_samples)
+
+
+def _seen(out: Radiance) -> Rendered:
+    return Rendered(out.rgb, out.depths, out.opacities, out.counts.sum())

@@ -10,7 +10,7 @@ from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.fields import field_class
 from nerfkit.scenes.fields.configs import FourierFieldConfig, HashFieldConfig
 from nerfkit.scenes.observations import volume_rendering
-from nerfkit.scenes.observations.fused_rendering import FusableField, can_render_fused, render_fused
+from nerfkit.scenes.observations.fused_rendering import FusableField, can_render_fused, draw_seed, render_fused
 from nerfkit.scenes.observations.volume_rendering import VolumeRendering
 from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
@@ -74,3 +74,30 @@ def test_fields_and_devices_that_are_fused():
     assert can_render_fused(field, SAMPLERS["stratified"](CUBE), rays_o) is rays_o.is_cuda
     importance = StratifiedSampler(CUBE, StratifiedSamplingConfig(24, 8), 0)
     assert not can_render_fused(field, importance, rays_o)
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_volume_rendering_takes_it(name, monkeypatch):
+    """Predictions and views go through the operation wherever it says that it can."""
+    field, sampler = make_field(name), SAMPLERS["occupancy"](CUBE).to(DEVICE)
+    rays_o, rays_d, bkgd_rgb = make_rays()
+    observation, jitter = VolumeRendering(sampler), torch.full_like(rays_o[:, 0], 0.25)
+    monkeypatch.setattr(volume_rendering, "can_render_fused", lambda *_: False)
+    parts = (
+        observation.predict(field, rays_o, rays_d, bkgd_rgb, jitter),
+        observation.render(field, rays_o, rays_d, None),
+    )
+    monkeypatch.setattr(volume_rendering, "can_render_fused", lambda *_: True)
+    fused = (
+        observation.predict(field, rays_o, rays_d, bkgd_rgb, jitter),
+        observation.render(field, rays_o, rays_d, None),
+    )
+    for got, want in zip(fused, parts, strict=True):
+        torch.testing.assert_close(got.rgb, want.rgb, rtol=0, atol=2e-3)
+        torch.testing.assert_close(got.depths, want.depths, rtol=0, atol=1e-2)
+    assert int(fused[0].n_samples) > 0 and not fused[1].rgb.requires_grad
+
+
+def test_seeds_of_stratified_samples():
+    first, again = (draw_seed(SAMPLERS["stratified"](CUBE)) for _ in range(2))
+    assert first == again and draw_seed(SAMPLERS["occupancy"](CUBE)) is None
