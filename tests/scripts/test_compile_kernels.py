@@ -61,7 +61,7 @@ def test_composite_compiles_without_spills(script, tmp_path, capsys, target):
 
 
 def test_every_operation_with_kernels_is_found(script):
-    assert {"composite", "fourier", "hashgrid", "march", "mlp"} <= set(script.find_ops())
+    assert {"adam", "composite", "fourier", "hashgrid", "march", "mlp"} <= set(script.find_ops())
 
 
 def test_signature_is_that_of_the_launch(script):
@@ -84,7 +84,7 @@ def test_signature_is_that_of_the_launch(script):
     assert special.options == {"num_warps": NUM_WARPS, "enable_fp_fusion": True}
 
 
-@pytest.mark.parametrize("op", ["composite", "fourier", "hashgrid", "march", "mlp", "mlp half"])
+@pytest.mark.parametrize("op", ["adam", "composite", "fourier", "hashgrid", "march", "mlp", "mlp half"])
 def test_counts_do_not_recompile(script, op):
     """Other counts of rays and samples, 1 and multiples of 16 among them, are the same kernel."""
     from nerfkit.kernels._launch import record_launches
@@ -98,6 +98,7 @@ def test_counts_do_not_recompile(script, op):
 
 
 def launch_with(op, n):
+    from nerfkit.kernels.adam._triton import adam_triton
     from nerfkit.kernels.composite._triton import composite_triton
     from nerfkit.kernels.fourier._triton import Fourier
     from nerfkit.kernels.hashgrid import HashGridSpec
@@ -106,7 +107,11 @@ def launch_with(op, n):
     from nerfkit.kernels.mlp._triton import mlp_triton
 
     x = torch.zeros(n, 3, requires_grad=True)
-    if op == "fourier":
+    if op == "adam":
+        # the number of the step and the learning rate change, too
+        numbers = torch.zeros(n, 3), torch.zeros(n, 3), torch.zeros(n, 3), torch.zeros(n, 3)
+        adam_triton(*numbers, n, 1.0 / n, (0.9, 0.99), 1e-15, True)
+    elif op == "fourier":
         Fourier.apply(x, torch.zeros(20, 3, requires_grad=True)).sum().backward()
     elif op == "hashgrid":
         # as many levels as samples: their number is a count, too
