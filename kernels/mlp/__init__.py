@@ -12,6 +12,9 @@ from ._reference import ACTIVATIONS, OUTPUTS, mlp_reference
 
 __all__ = ["mlp", "mlp_reference"]
 
+# a wider matrix does not fit the shared memory of a program in float32
+MAX_TRITON_WIDTH = 128
+
 
 def mlp(
     x: Tensor,
@@ -44,8 +47,9 @@ def mlp(
         Factor of the sine and of the Gaussian, SIREN's omega_0; finite and positive. ReLU has none.
     output : {"none", "sigmoid"}
         Function after the last layer.
-    impl : {"auto", "cpu", "reference"}
-        ``"auto"`` takes numba for CPU tensors.
+    impl : {"auto", "triton", "cpu", "reference"}
+        ``"auto"`` takes numba for CPU tensors, and Triton for CUDA tensors whose network is at most 128 wide
+        everywhere; a wider one goes through the reference.
 
     Returns
     -------
@@ -56,8 +60,13 @@ def mlp(
     -----
     Differentiable in ``x``, ``weights`` and ``biases``; twice and more as well, where the reference takes over
     (``create_graph=True``). What needs no gradient costs nothing. The slope of the ReLU at 0 is 0. On a CPU the
-    same input gives the same bits with any number of threads, and the hidden layers are recomputed in the
-    backward, so that memory does not grow with depth.
+    same input gives the same bits with any number of threads, and with Triton each time. Hidden layers are
+    recomputed in the backward, so that memory does not grow with depth.
+
+    Products and sums are in float32 (float64 if any input is float64). Where ``x`` and all weights have one
+    half-precision dtype, Triton takes products in that dtype and rounds what goes from layer to layer to it, with
+    sums in float32; gradients too go from layer to layer in it, so scale a loss whose float16 gradients would
+    fall below 6e-8.
 
     Examples
     --------
@@ -75,8 +84,13 @@ def mlp(
     shifts: list[Tensor | None] = [None for _ in weights] if biases is None else list(biases)
     _check_options(activation, scale, output)
     _check_shapes(x, weights, shifts)
-    if choose_impl("mlp", x, impl, ("cpu",)) == "cpu":
-        # imported here so that a machine without numba can still import nerfkit.kernels
+    is_wide = max(x.shape[-1], *(w.shape[-1] for w in weights)) > MAX_TRITON_WIDTH
+    op, available = ("mlp", ("triton", "cpu")) if not is_wide else (f"mlp wider than {MAX_TRITON_WIDTH}", ("cpu",))
+    chosen = choose_impl(op, x, impl, available)
+    # imported here so that a machine without Triton or numba can still import nerfkit.kernels
+    if chosen == "triton":
+        from ._triton import mlp_triton as run
+    elif chosen == "cpu":
         from ._cpu import mlp_cpu as run
     else:
         run = mlp_reference

@@ -1,4 +1,4 @@
-"""mlp: numba against the reference, the reference against closed forms and torch's own layers."""
+"""mlp: every implementation against the reference, the reference against closed forms and torch's own layers."""
 
 # to a type checker make_inputs may always return no biases, and stubs for compiled code return nothing
 # pyright: reportArgumentType=false, reportGeneralTypeIssues=false
@@ -15,12 +15,14 @@ import numba
 import numpy as np
 import pytest
 import torch
-from support import TOLERANCE
+from support import DEVICE, INTERPRET, TOLERANCE, needs_triton
 
 from nerfkit.kernels._elementwise import FAR, exp, sigmoid, sine_cosine
 from nerfkit.kernels.mlp import mlp, mlp_reference
 
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
+TRITON = pytest.param("triton", marks=needs_triton)
+IMPLS = ["cpu", TRITON]
 HAS_AVX2 = bool(llvm.get_host_cpu_features().get("avx2"))
 DTYPES = [torch.float32, torch.float64]
 ACTIVATIONS = ["relu", "sine", "gaussian"]
@@ -30,12 +32,13 @@ COUNTS = [0, 1, 7, 63, 64, 65, 1000]
 WIDTHS = [(1, 1), (3, 17, 1), (2, 32, 32, 1), (33, 100, 3, 16), (16, 128, 5), (32, 16, 17, 2, 33, 4, 8, 1, 3)]
 
 
-def make_inputs(widths, n=65, dtype=torch.float32, nets=(), *, biases: str | None = "own", seed=0):
+def make_inputs(widths, n=65, dtype=torch.float32, nets=(), *, biases: str | None = "own", seed=0, impl="cpu"):
     """Samples and parameters of numbers near 1; biases are each net's own, shared by all, only some, or None."""
     g = torch.Generator().manual_seed(seed)
 
     def randn(*shape, spread=1.0):
-        return (torch.randn(shape, generator=g, dtype=torch.float64) * spread).to(dtype).requires_grad_()
+        numbers = torch.randn(shape, generator=g, dtype=torch.float64) * spread
+        return numbers.to(DEVICE if impl == "triton" else "cpu", dtype).requires_grad_()
 
     x = randn(*nets, n, widths[0])
     pairs = list(pairwise(widths))
@@ -57,18 +60,18 @@ def as_double(x, weights, biases):
     return double(x), [double(w) for w in weights], None if biases is None else [double(b) for b in biases]
 
 
-def assert_matches_reference(inputs, **options):
+def assert_matches_reference(inputs, impl="cpu", **options):
     """Values and every gradient, the error measured against the tensor's largest number."""
     dtype = inputs[0].dtype
     doubles = as_double(*inputs)
-    got, want = mlp(*inputs, impl="cpu", **options), mlp(*doubles, impl="reference", **options)
-    assert got.dtype == dtype and got.shape == want.shape
-    d_out = torch.randn(want.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    d_got = torch.autograd.grad(got, flat(*inputs), d_out.to(dtype))
+    got, want = mlp(*inputs, impl=impl, **options), mlp(*doubles, impl="reference", **options)
+    assert got.dtype == (torch.float64 if dtype == torch.float64 else torch.float32) and got.shape == want.shape
+    d_out = torch.randn(want.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(want)
+    d_got = torch.autograd.grad(got, flat(*inputs), d_out.to(got.dtype))
     d_want = torch.autograd.grad(want, flat(*doubles), d_out)
     rtol = TOLERANCE[dtype]["rtol"]
     for i, (g, w) in enumerate(zip((got, *d_got), (want, *d_want), strict=True)):
-        assert g.shape == w.shape and g.dtype == dtype
+        assert g.shape == w.shape and g.dtype == (got.dtype if i == 0 else dtype)
         if w.numel():
             error = float((g - w).detach().abs().max())
             # a sum of many products is held to the size of its terms
@@ -85,11 +88,42 @@ def test_every_combination_matches_reference(activation, output, biases, nets, d
     assert_matches_reference(inputs, activation=activation, scale=1.5, output=output)
 
 
+# each option with each other one, not all products of them; bfloat16 only on a GPU, as the interpreter's is wrong
+TRITON_CASES = [
+    ("relu", "none", None, (), torch.float32),
+    ("relu", "sigmoid", "own", (3,), torch.float64),
+    ("relu", "sigmoid", "some", (), torch.float16),
+    ("sine", "none", "own", (), torch.float32),
+    ("sine", "sigmoid", "shared", (3,), torch.float32),
+    ("sine", "none", None, (3,), torch.float16),
+    ("sine", "sigmoid", "some", (), torch.float64),
+    ("gaussian", "none", "shared", (3,), torch.float64),
+    ("gaussian", "sigmoid", None, (), torch.float32),
+    ("gaussian", "none", "own", (), torch.float16),
+    *([] if INTERPRET else [("sine", "sigmoid", "own", (), torch.bfloat16)]),
+]
+
+
+@needs_triton
+@pytest.mark.parametrize(("activation", "output", "biases", "nets", "dtype"), TRITON_CASES, ids=str)
+def test_kernel_matches_reference(activation, output, biases, nets, dtype):
+    inputs = make_inputs((3, 17, 32, 2), 70, dtype, nets, biases=biases, impl="triton")
+    assert_matches_reference(inputs, "triton", activation=activation, scale=1.5, output=output)
+
+
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("widths", WIDTHS, ids=str)
 def test_widths(widths, activation, dtype):
     assert_matches_reference(make_inputs(widths, 130, dtype), activation=activation, scale=1.2)
+
+
+@needs_triton
+@pytest.mark.parametrize("activation", ["relu", "sine"])
+@pytest.mark.parametrize("widths", [(1, 1), (33, 5), (33, 100, 3, 16), (16, 128, 5), (3, 8, 8, 8, 8, 8, 1)], ids=str)
+def test_widths_of_the_kernel(widths, activation):
+    inputs = make_inputs(widths, 5, torch.float64, impl="triton")
+    assert_matches_reference(inputs, "triton", activation=activation, scale=1.2)
 
 
 @pytest.mark.parametrize("nets", [(), (2,), (40,), (0,)], ids=str)
@@ -98,20 +132,38 @@ def test_counts_of_samples(n, nets):
     assert_matches_reference(make_inputs((5, 32, 3), n, nets=nets), activation="sine", scale=1.2)
 
 
-def test_no_samples_have_zero_gradients():
-    x, weights, biases = make_inputs((5, 8, 3), 0)
-    mlp(x, weights, biases, impl="cpu").sum().backward()
+@needs_triton
+@pytest.mark.parametrize("nets", [(), (2,), (0,)], ids=str)
+@pytest.mark.parametrize("n", [0, 1, 64, 65])
+def test_counts_of_samples_of_the_kernel(n, nets):
+    assert_matches_reference(make_inputs((5, 16, 3), n, nets=nets, impl="triton"), "triton", activation="relu")
+
+
+@needs_triton
+@pytest.mark.parametrize(("n", "nets", "programs"), [(130, (), 2), (100, (2,), 3), (70, (3,), 1)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
+def test_programs_that_take_several_tiles(n, nets, programs, dtype, monkeypatch):
+    monkeypatch.setattr("nerfkit.kernels.mlp._triton.MAX_PROGRAMS", programs)
+    assert_matches_reference(make_inputs((5, 16, 3), n, dtype, nets, impl="triton"), "triton", activation="relu")
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_no_samples_have_zero_gradients(impl):
+    x, weights, biases = make_inputs((5, 8, 3), 0, impl=impl)
+    mlp(x, weights, biases, impl=impl).sum().backward()
     assert all(torch.equal(t.grad, torch.zeros_like(t)) for t in flat(x, weights, biases))
 
 
 @pytest.mark.parametrize("scale", [30.0, 3000.0])
-def test_sine_of_large_arguments(scale):
-    # beyond 1e4 the polynomial has no digits left; the gradient to z has the factor scale, and so has its error
-    inputs = make_inputs((2, 32, 1), 65, torch.float64)
-    assert_matches_reference(inputs, activation="sine", scale=scale)
+@pytest.mark.parametrize("impl", IMPLS)
+def test_sine_of_large_arguments(impl, scale):
+    # numba: beyond 1e4 the polynomial has no digits left; the gradient to z has the factor scale, and so has its error
+    inputs = make_inputs((2, 32, 1), 65, torch.float64, impl=impl)
+    assert_matches_reference(inputs, impl, activation="sine", scale=scale)
     singles = [t.detach().float().double() for t in (inputs[0] * 0.5, inputs[1][0])]
     z = (singles[0] @ singles[1]).float()
-    got = mlp(z, [torch.eye(32), torch.eye(32)], activation="sine", scale=scale, impl="cpu")
+    eye = torch.eye(32, device=z.device)
+    got = mlp(z, [eye, eye], activation="sine", scale=scale, impl=impl)
     want = torch.sin((scale * z).double())
     assert (scale * z).abs().max() > (20 if scale == 30 else FAR / 3)
     torch.testing.assert_close(got.double(), want, rtol=0, atol=1e-6)
@@ -186,60 +238,66 @@ def test_products_on_machines_with_fewer_registers(name, features, tile, tmp_pat
 @pytest.mark.parametrize("biases", [None, "own", "shared"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("nets", [(), (2,)], ids=["one net", "2 nets"])
-def test_gradcheck(nets, activation, biases):
-    x, weights, biases = make_inputs((2, 3, 2), 3, torch.float64, nets, biases=biases)
+@pytest.mark.parametrize("impl", IMPLS)
+def test_gradcheck(impl, nets, activation, biases):
+    x, weights, biases = make_inputs((2, 3, 2), 3, torch.float64, nets, biases=biases, impl=impl)
     inputs = flat(x, weights, biases)
 
     def run(x, *parameters):
-        return mlp(x, parameters[:2], parameters[2:] or None, activation=activation, scale=1.3, output="sigmoid")
+        shifts = parameters[2:] or None
+        return mlp(x, parameters[:2], shifts, activation=activation, scale=1.3, output="sigmoid", impl=impl)
 
-    assert torch.autograd.gradcheck(run, inputs, fast_mode=bool(nets))
+    # the whole Jacobian, or random projections of it where programs are slow
+    assert torch.autograd.gradcheck(run, inputs, fast_mode=bool(nets) or impl == "triton")
 
 
-@pytest.mark.parametrize("impl", ["cpu", "reference"])
+@pytest.mark.parametrize("impl", ["cpu", "reference", TRITON])
 def test_second_derivatives(impl):
-    x, weights, biases = make_inputs((2, 3, 1), 3, torch.float64)
+    x, weights, biases = make_inputs((2, 3, 1), 3, torch.float64, impl=impl)
 
     def run(x, *parameters):
         return mlp(x, parameters[:2], parameters[2:], activation="sine", scale=1.3, impl=impl)
 
-    assert torch.autograd.gradgradcheck(run, flat(x, weights, biases))
+    assert torch.autograd.gradgradcheck(run, flat(x, weights, biases), fast_mode=impl == "triton")
 
 
 @pytest.mark.parametrize("needed", range(7))
-def test_only_wanted_gradients_come(needed):
-    x, weights, biases = make_inputs((4, 5, 6, 3), 70)
+@pytest.mark.parametrize("impl", IMPLS)
+def test_only_wanted_gradients_come(impl, needed):
+    x, weights, biases = make_inputs((4, 5, 6, 3), 70, impl=impl)
     inputs = flat(x, weights, biases)
     want = torch.autograd.grad(mlp(x, weights, biases, impl="reference").sum(), inputs)
     for i, tensor in enumerate(inputs):
         tensor.requires_grad_(i == needed)
-    mlp(x, weights, biases, impl="cpu").sum().backward()
+    mlp(x, weights, biases, impl=impl).sum().backward()
     for i, tensor in enumerate(inputs):
         assert (tensor.grad is not None) == (i == needed)
     torch.testing.assert_close(inputs[needed].grad, want[needed])
 
 
 @pytest.mark.parametrize("nets", [(), (3,)], ids=["one net", "3 nets"])
-def test_non_contiguous_inputs(nets):
-    x, weights, biases = make_inputs((6, 17, 3), 70, nets=nets)
-    want = mlp(x, weights, biases, impl="cpu")
-    d_out = torch.randn(3, dtype=x.dtype).expand_as(want)
+@pytest.mark.parametrize("impl", IMPLS)
+def test_non_contiguous_inputs(impl, nets):
+    x, weights, biases = make_inputs((6, 17, 3), 70, nets=nets, impl=impl)
+    want = mlp(x, weights, biases, impl=impl)
+    d_out = torch.randn(3, dtype=x.dtype).to(x.device).expand_as(want)
     d_want = torch.autograd.grad(want, flat(x, weights, biases), d_out.contiguous())
     strided = [torch.stack([t, t], dim=-1).detach()[..., 0].requires_grad_() for t in flat(x, weights, biases)]
     turned = [t.detach().mT.contiguous().mT.requires_grad_() for t in strided[1:3]]
     assert not any(t.is_contiguous() for t in (*strided, *turned))
     inputs = [strided[0], turned, strided[3:]]
-    got = mlp(*inputs, impl="cpu")
+    got = mlp(*inputs, impl=impl)
     assert torch.equal(got, want)
     assert all(map(torch.equal, torch.autograd.grad(got, flat(*inputs), d_out), d_want))
 
 
-def test_same_samples_for_many_nets():
-    x, weights, biases = make_inputs((2, 8, 1), 70, nets=(3,))
+@pytest.mark.parametrize("impl", IMPLS)
+def test_same_samples_for_many_nets(impl):
+    x, weights, biases = make_inputs((2, 8, 1), 70, nets=(3,), impl=impl)
     shared = x[0].detach()
-    got = mlp(shared.expand(3, -1, -1), weights, biases, activation="sine", impl="cpu")
+    got = mlp(shared.expand(3, -1, -1), weights, biases, activation="sine", impl=impl)
     for i in range(3):
-        alone = mlp(shared, [w[i] for w in weights], [b[i] for b in biases], activation="sine", impl="cpu")
+        alone = mlp(shared, [w[i] for w in weights], [b[i] for b in biases], activation="sine", impl=impl)
         assert torch.equal(got[i], alone)
 
 
@@ -263,15 +321,23 @@ def test_same_bits_with_any_number_of_threads(nets):
     assert all(map(torch.equal, two, again))
 
 
+@needs_triton
+def test_kernel_gives_the_same_bits_each_time():
+    inputs = make_inputs((5, 16, 4), 200, impl="triton")
+    runs = [torch.autograd.grad(mlp(*inputs, impl="triton").square().sum(), flat(*inputs)) for _ in range(2)]
+    assert all(map(torch.equal, *runs))
+
+
 @pytest.mark.parametrize("output", ["none", "sigmoid"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_nan_goes_through_and_stays_in_its_sample(activation, output):
-    x, weights, biases = make_inputs((3, 20, 20, 2), 70)
+@pytest.mark.parametrize("impl", IMPLS)
+def test_nan_goes_through_and_stays_in_its_sample(impl, activation, output):
+    x, weights, biases = make_inputs((3, 20, 20, 2), 70, impl=impl)
     with torch.no_grad():
         x[11, 1] = float("nan")
     masks = []
-    for impl in ("cpu", "reference"):
-        out = mlp(x, weights, biases, activation=activation, output=output, impl=impl)
+    for which in (impl, "reference"):
+        out = mlp(x, weights, biases, activation=activation, output=output, impl=which)
         d_inputs = torch.autograd.grad(out.sum(), flat(x, weights, biases))
         masks.append([torch.isnan(t) for t in (out, *d_inputs)])
     assert masks[0][0][11].all() and masks[0][0].sum() == 2
@@ -279,20 +345,33 @@ def test_nan_goes_through_and_stays_in_its_sample(activation, output):
     assert all(map(torch.equal, *masks))
 
 
-def test_relu_is_flat_at_zero():
-    x = torch.zeros(1, 1, requires_grad=True)
-    for impl in ("cpu", "reference"):
-        (d_x,) = torch.autograd.grad(mlp(x, [torch.ones(1, 1), torch.ones(1, 1)], impl=impl), x)
-        assert d_x.item() == 0
+@pytest.mark.parametrize("impl", ["cpu", "reference", TRITON])
+def test_relu_is_flat_at_zero(impl):
+    x = torch.zeros(1, 1, requires_grad=True, device=DEVICE if impl == "triton" else "cpu")
+    (d_x,) = torch.autograd.grad(mlp(x, [torch.ones_like(x), torch.ones_like(x)], impl=impl), x)
+    assert d_x.item() == 0
 
 
-def test_dtypes_are_promoted_and_gradients_keep_theirs():
-    x, weights, biases = make_inputs((3, 8, 2), 9)
+@pytest.mark.parametrize("impl", IMPLS)
+def test_dtypes_are_promoted_and_gradients_keep_theirs(impl):
+    x, weights, biases = make_inputs((3, 8, 2), 9, impl=impl)
     half = x.detach().half().requires_grad_()
-    out = mlp(half, weights, biases, impl="cpu")
-    assert out.dtype == torch.float32
+    out = mlp(half, weights, biases, impl=impl)
+    # products of half-precision numbers with others are float32's
+    torch.testing.assert_close(out, mlp(half.float(), weights, biases, impl="reference"))
     assert torch.autograd.grad(out.sum(), half)[0].dtype == torch.float16
-    assert mlp(x, [w.double() for w in weights], impl="cpu").dtype == torch.float64
+    assert mlp(x, [w.double() for w in weights], impl=impl).dtype == torch.float64
+
+
+@needs_triton
+def test_wide_networks_are_not_the_kernels(monkeypatch):
+    inputs = make_inputs((3, 129, 2), 9, impl="triton")
+    with pytest.raises(ValueError, match="mlp wider than 128 has no 'triton' implementation; it has reference, cpu"):
+        mlp(*inputs, impl="triton")
+    # asked for by the environment, which speaks of all operations, it does what it can
+    monkeypatch.setenv("NERFKIT_KERNELS", "triton")
+    assert "Triton" not in type(mlp(*inputs).grad_fn).__name__
+    assert "Triton" in type(mlp(*make_inputs((3, 128, 2), 9, impl="triton")).grad_fn).__name__
 
 
 def test_reference_is_torchs_linear_layers():
@@ -334,7 +413,7 @@ def zeros(*shape, **options):
         (zeros(2, 3), [zeros(3, 1)], None, {"output": "exp"}, "output must be one of none, sigmoid; got 'exp'"),
         (zeros(2, 3), [zeros(3, 1)], None, {"scale": 0.0}, "scale must be finite and positive; got 0.0"),
         (zeros(2, 3), [zeros(3, 1)], None, {"scale": math.nan}, "scale must be finite and positive; got nan"),
-        (zeros(2, 3), [zeros(3, 1)], None, {"impl": "triton"}, "mlp has no 'triton' implementation"),
+        (zeros(2, 3), [zeros(3, 1)], None, {"impl": "gpu"}, "must be one of auto, reference, triton, cpu; got 'gpu'"),
     ],
 )
 def test_error_messages(x, weights, biases, options, message):

@@ -87,7 +87,7 @@ def script_cases():
 
 
 def test_every_operation_with_kernels_is_found(script):
-    assert {"composite", "fourier", "hashgrid", "march"} <= set(script.find_ops())
+    assert {"adam", "composite", "fourier", "hashgrid", "march", "mlp"} <= set(script.find_ops())
 
 
 def test_signature_is_that_of_the_launch(script):
@@ -110,13 +110,13 @@ def test_signature_is_that_of_the_launch(script):
     assert special.options == {"num_warps": NUM_WARPS, "enable_fp_fusion": True}
 
 
-@pytest.mark.parametrize("op", ["composite", "fourier", "hashgrid", "march"])
+@pytest.mark.parametrize("op", ["adam", "composite", "fourier", "hashgrid", "march", "mlp", "mlp half"])
 def test_counts_do_not_recompile(script, op):
     """Other counts of rays and samples, 1 and multiples of 16 among them, are the same kernel."""
     from nerfkit.kernels._launch import record_launches
 
     variants = set()
-    for n in (1, 7, 16, 1000):
+    for n in (1, 7, 16, 100):
         with record_launches() as launches:
             launch_with(op, n)
         variants.add(repr([script.specialise(launch) for launch in launches]))
@@ -124,19 +124,31 @@ def test_counts_do_not_recompile(script, op):
 
 
 def launch_with(op, n):
+    from nerfkit.kernels.adam._triton import adam_triton
     from nerfkit.kernels.composite._triton import composite_triton
     from nerfkit.kernels.fourier._triton import Fourier
     from nerfkit.kernels.hashgrid import HashGridSpec
     from nerfkit.kernels.hashgrid._triton import HashGridTriton
     from nerfkit.kernels.march._triton import march_triton
+    from nerfkit.kernels.mlp._triton import mlp_triton
 
     x = torch.zeros(n, 3, requires_grad=True)
-    if op == "fourier":
+    if op == "adam":
+        # the number of the step and the learning rate change, too
+        numbers = torch.zeros(n, 3), torch.zeros(n, 3), torch.zeros(n, 3), torch.zeros(n, 3)
+        adam_triton(*numbers, n, 1.0 / n, (0.9, 0.99), 1e-15, True)
+    elif op == "fourier":
         Fourier.apply(x, torch.zeros(20, 3, requires_grad=True)).sum().backward()
     elif op == "hashgrid":
         # as many levels as samples: their number is a count, too
         spec = HashGridSpec(3, 2, (4,) * n, log2_table_size=4)
         HashGridTriton.apply(x, torch.zeros(spec.n_entries, 2, requires_grad=True), spec, False).sum().backward()
+    elif op.startswith("mlp"):
+        # as many networks as samples: their number is a count, too
+        dtype = torch.float16 if op == "mlp half" else torch.float32
+        x = torch.zeros(n, n, 3, dtype=dtype, requires_grad=True)
+        weights = [torch.zeros(n, a, b, dtype=dtype, requires_grad=True) for a, b in [(3, 8), (8, 2)]]
+        mlp_triton(x, weights, [None, None], "sine", 1.0, "none").sum().backward()
     elif op == "march":
         # a resolution and a bound of samples are counts, too
         bits = torch.zeros((n**3 + 7) // 8, dtype=torch.uint8)
