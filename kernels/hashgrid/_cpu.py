@@ -17,6 +17,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from nerfkit.kernels._autograd import differentiable_gradients
+from nerfkit.kernels._memory import large_empty
 
 from ._reference import PRIMES, hashgrid_reference
 from ._rows import dot, load_row, multiply_add, store_row, zero_row
@@ -224,7 +225,7 @@ class HashGridCpu(torch.autograd.Function):
             _backward_x(_array(d_columns), d_rows, columns, _array(table), levels, *lengths)
             d_x = d_columns.t()
         if needs[1]:
-            d_table = table.new_empty(table.shape)
+            d_table = large_empty(*table.shape, dtype=table.dtype)
             # every other level: two halves then hold as many coarse levels as fine ones
             order = np.array([*range(0, spec.n_levels, 2), *range(1, spec.n_levels, 2)])
             _backward_table(_array(d_table), d_rows, columns, levels, order, *lengths)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels._autograd import differentiable_gradients
+from nerfkit.kernels._memory import large_empty
 from nerfkit.kernels.harmonics import harmonics
 from nerfkit.kernels.hashgrid._cpu import lengths_of, levels_of
 from nerfkit.kernels.march._cpu import count_samples, walk_from
@@ -198,7 +199,7 @@ def _scatter(d_encodings, table: Tensor, spec: RadianceSpec, kept, bounds, place
     assert spec.grid is not None
     xyzs, info = kept[0], kept[9]
     counts = info[bounds[1:] - 1].sum(-1) - places
-    d_table = torch.empty_like(table, memory_format=torch.contiguous_format)
+    d_table = large_empty(*table.shape, dtype=table.dtype)
     # every other level: two halves then hold as many coarse levels as fine ones
     order = np.array([*range(0, spec.grid.n_levels, 2), *range(1, spec.grid.n_levels, 2)])
     levels, lengths = levels_of(spec.grid), lengths_of(spec.grid)

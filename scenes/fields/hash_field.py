@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from nerfkit.kernels._memory import large_empty
 from nerfkit.kernels.harmonics import harmonics
 from nerfkit.kernels.hashgrid import HashGridSpec, hashgrid
 from nerfkit.kernels.mlp import mlp
@@ -48,7 +49,8 @@ class HashField(nn.Module):
             log2_table_size=config.log2_table_size,
             n_features=config.n_features,
         )
-        table = torch.empty(self.spec.n_entries, config.n_features).uniform_(-1e-4, 1e-4, generator=generator)
+        table = large_empty(self.spec.n_entries, config.n_features, dtype=torch.float32)
+        table.uniform_(-1e-4, 1e-4, generator=generator)
         self.table = nn.Parameter(table)
         width, n_encoding = config.width, config.n_levels * config.n_features
         n_harmonics = (config.harmonics_degree + 1) ** 2
