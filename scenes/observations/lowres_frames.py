@@ -159,21 +159,23 @@ class LowresFrames:
         offset[0, 2], offset[1, 2] = left, top
         return LowresFrames(frames, self.shifts, self.psf, torch.linalg.inv(offset) @ self.transforms @ offset)
 
-    def positions(self, grid: Grid) -> tuple[Tensor, Tensor]:
-        """Rows and columns [n_frames, h, w] in the filtered grid at which the pixels are samples of it."""
+    def looks_at(self) -> tuple[Tensor, Tensor]:
+        """Where each pixel looks, x and y [n_frames, h, w] in low-res pixels of the reference frame, float64."""
         n, h, w = self.frames.shape
         y, x = torch.arange(h, dtype=torch.float64) + 0.5, torch.arange(w, dtype=torch.float64) + 0.5
+        dx, dy = (self.shifts[:, axis, None, None] for axis in (0, 1))
+        if self.transforms is None:
+            return (x[None, None, :] + dx).expand(n, h, w), (y[None, :, None] + dy).expand(n, h, w)
+        points = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(h, w, dtype=torch.float64)])
+        seen = (self.transforms @ points.view(3, -1)).view(n, 3, h, w)
+        return seen[:, 0] / seen[:, 2] + dx, seen[:, 1] / seen[:, 2] + dy
+
+    def positions(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Rows and columns [n_frames, h, w] in the filtered grid at which the pixels are samples of it."""
         # the filtered cell (i, j) is centred on row i + n_taps / 2 of the cells' edges
         offset = grid.margin - len(self.psf.taps(grid.cells)) / (2 * grid.cells)
-        dx, dy = (self.shifts[:, axis, None, None] + offset for axis in (0, 1))
-        if self.transforms is None:
-            rows = ((y[None, :, None] + dy) * grid.cells).float().expand(n, h, w)
-            cols = ((x[None, None, :] + dx) * grid.cells).float().expand(n, h, w)
-        else:
-            points = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(h, w, dtype=torch.float64)])
-            seen = (self.transforms @ points.view(3, -1)).view(n, 3, h, w)
-            rows = ((seen[:, 1] / seen[:, 2] + dy) * grid.cells).float()
-            cols = ((seen[:, 0] / seen[:, 2] + dx) * grid.cells).float()
+        x, y = self.looks_at()
+        rows, cols = (((part + offset) * grid.cells).float() for part in (y, x))
         device = self.frames.device
         return rows.contiguous().to(device), cols.contiguous().to(device)
 
