@@ -14,8 +14,8 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
-from .choice import Choice, RangePercentiles, Trials, choose_prior
-from .grid_solve import COLD_RATE, Deadline, Prior, solve
+from .choice import Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
+from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
 from .registration import Registered, find_outliers, phase_correlation, refine, spread
 from .settings import Plan, SuperresSettings, plan_grids
 
@@ -24,14 +24,14 @@ __all__ = ["Reconstruction", "reconstruct"]
 logger = logging.getLogger(__name__)
 
 # shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
-REGISTERED_AT, CHOSEN_AT, REFINED_AT, SOLVED_AT = 0.28, 0.5, 0.58, 0.68
+REGISTERED_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.46, 0.54, 0.68, 0.8
 # low-res pixels of a side of the window that registration and choice look at in large frames
 WINDOW = 128
 # cells along a low-res pixel on which registration begins: coarse, quick, and with a wide reach
 COARSE_CELLS = 4
 # rounds and steps of a registration from phase correlation, and of shifts that are nearly right
 FROM_SCRATCH, FROM_GIVEN = ((40, 30), (15, 40)), ((12, 30), (6, 40))
-LAST_ROUNDS, FINAL_STEPS, REFINED_STEPS = (12, 40), 400, 120
+LAST_ROUNDS, FIRST_STEPS, FINAL_STEPS, SHARP_STEPS, REFINED_STEPS = (12, 40), 150, 400, 200, 120
 # refined shifts must predict the kept-out pixels this much better than given ones to take their place
 BETTER = 0.98
 # weights of red, green and blue in luminance (ITU-R BT.709)
@@ -54,6 +54,8 @@ class Reconstruction:
     bounds: Tensor | None = None
     # mean squared error of the low-res pixels that were kept out
     holdout_mse: float | None = None
+    # whether the scene was found to have two values
+    is_two_valued: bool = False
     is_complete: bool = False
 
 
@@ -94,6 +96,7 @@ def reconstruct(
     work = _Work(images, settings, deadline, shifts, transforms, reference, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
     work.choose()
+    work.sharpen()
     work.finish()
     return work.state
 
@@ -211,61 +214,92 @@ class _Work:
         self._move(last.shifts)
         self._keep(last)
 
+    def sharpen(self) -> None:
+        """Compare the chosen prior with one that spares what is busy, and with one for scenes of two values."""
+        assert self.choice is not None
+        self.say("comparing with priors for busy scenes and for scenes of two values")
+        grid, choice = self.window.grid(self.plan.trial), self.choice
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        trials = Trials(self.window, grid, spread(self.state.weights, self.window), generator)
+        if self.is_estimated:
+            # the frames have moved since
+            start = (
+                choice.image if choice.image.shape == grid.shape else grid.enlarge(self.window.frames[self.reference])
+            )
+            choice = trials.attempt(choice.prior, start)
+        until = self.until(CONTRAST_AT)
+        candidates = [choice, choose_local(trials, choice, until)]
+        if choice.prior.bounds is not None and self.plan.contrast > self.plan.trial:
+            finer = trials.on(self.window.grid(self.plan.contrast))
+            candidates.append(choose_contrast(finer, choice, until))
+        self.choice = min(candidates, key=lambda found: found.mse)
+        self.state.holdout_mse = self.choice.mse
+
     def finish(self) -> None:
         """Solve with all pixels, channel by channel, on the grid of the output."""
-        self.say(f"solving {self.plan.final} x {self.plan.final} cells a low-res pixel")
+        assert self.choice is not None
+        cells = max(self.plan.final, self.choice.cells)
+        self.say(f"solving {cells} x {cells} cells a low-res pixel")
         images, bounds = [], []
         for index, values in enumerate(self.channels):
             part = 1 / (len(self.channels) - index)
             image, prior = self._solve_channel(values, self.until(SOLVED_AT).share(part))
             images.append(image)
             bounds.append(prior.bounds or _spanned(image))
-        grid = self.frames.grid(self.plan.final)
-        self._show(images, grid)
+        self._show(images, self.frames.grid(cells))
+        self.state.is_two_valued = self.choice.prior.contrast > 0
         self.state.bounds = torch.tensor(bounds)
         self.state.is_complete = True
 
     def _solve_channel(self, values: Tensor, deadline: Deadline) -> tuple[Tensor, Prior]:
         assert self.choice is not None
-        frames, prior = self.frames.with_values(values), self.choice.prior
-        if len(self.channels) > 1:
-            prior = self._channel_prior(values)
-        weights = spread(self.state.weights, frames)
-        grid = frames.grid(self.plan.trial)
-        is_known = len(self.channels) == 1 and self.choice.image.shape == grid.shape
-        start = self.choice.image if is_known else grid.enlarge(values[self.reference])
-        needs_more = self.plan.final != self.plan.trial
-        image = solve(
-            frames.equations(grid, weights), start, frames.psf, grid, prior, FINAL_STEPS, learning_rate=COLD_RATE,
-            deadline=deadline.share(0.4) if needs_more else deadline,
-        )  # fmt: skip
-        if not needs_more:
-            return image, prior
-        fine = frames.grid(self.plan.final)
-        start = interpolate(image[None, None], fine.shape, mode="bilinear")[0, 0]
-        image = solve(
-            frames.equations(fine, weights), start, frames.psf, fine, prior.scaled(grid.cells / fine.cells),
-            REFINED_STEPS, learning_rate=0.01, deadline=deadline,
-        )  # fmt: skip
+        choice, frames = self.choice, self.frames.with_values(values)
+        prior = choice.prior if len(self.channels) == 1 else self._channel_prior(values)
+        if len(self.channels) == 1 and choice.image.shape == frames.grid(choice.cells).shape:
+            image = choice.image
+        else:
+            grid, plain = frames.grid(self.plan.trial), prior.on_finer(self.plan.trial / choice.cells).plain()
+            start = grid.enlarge(values[self.reference])
+            image = self._solve_on(grid, frames, start, plain, FIRST_STEPS, COLD_RATE, deadline.share(0.3))
+        is_sharp = choice.cells > self.plan.trial
+        n_steps, rate = (SHARP_STEPS, WARM_RATE) if is_sharp else (FINAL_STEPS, COLD_RATE)
+        needs_more = self.plan.final > choice.cells
+        until = deadline.share(0.4) if needs_more else deadline
+        image = self._solve_on(frames.grid(choice.cells), frames, image, prior, n_steps, rate, until)
+        if needs_more:
+            finer = prior.on_finer(self.plan.final / choice.cells)
+            image = self._solve_on(
+                frames.grid(self.plan.final), frames, image, finer, REFINED_STEPS, 0.01, deadline
+            )  # fmt: skip
         return image, prior
+
+    def _solve_on(
+        self, grid: Grid, frames: LowresFrames, start: Tensor, prior: Prior, n_steps: int, rate: float, until: Deadline
+    ) -> Tensor:  # fmt: skip
+        """A solution with all pixels from an image on any grid."""
+        if start.shape != grid.shape:
+            start = interpolate(start[None, None], grid.shape, mode="bilinear")[0, 0]
+        equations = frames.equations(grid, spread(self.state.weights, frames))
+        return solve(equations, start, frames.psf, grid, prior, n_steps, learning_rate=rate, deadline=until)
 
     def _channel_prior(self, values: Tensor) -> Prior:
         """The prior for a channel: the weight of luminance, the range at the same percentiles if it predicts better."""
         assert self.choice is not None
-        free = replace(self.choice.prior, bounds=None)
+        plain = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
+        unbounded = replace(self.choice.prior, bounds=None, contrast=0.0)
         if self.percentiles is None:
-            return free
+            return unbounded
         top, left = self.corner
         height, width = self.window.frames.shape[1:]
         frames = self.window.with_values(values[:, top : top + height, left : left + width].contiguous())
-        grid = frames.grid(self.plan.trial)
+        grid, free = frames.grid(self.plan.trial), replace(plain, bounds=None)
         generator = torch.Generator().manual_seed(self.settings.seed)
         trials = Trials(frames, grid, spread(self.state.weights, frames), generator)
         first = trials.attempt(free, grid.enlarge(frames.frames[self.reference]))
         bounds = trials.range_at(first.image, self.percentiles)
         bounded = trials.attempt(replace(free, bounds=bounds), first.image)
         again = trials.attempt(free, first.image)
-        return bounded.prior if bounded.mse < again.mse else free
+        return replace(self.choice.prior, bounds=bounds) if bounded.mse < again.mse else unbounded
 
     def _show(self, images: list[Tensor], grid: Grid) -> None:
         """Hand a better image to the caller, where it covers the whole frame."""

@@ -12,8 +12,8 @@ from PIL import Image
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
-from nerfkit.superres.choice import Trials, choose_prior
-from nerfkit.superres.grid_solve import Deadline, Prior, solve
+from nerfkit.superres.choice import Choice, Trials, choose_contrast, choose_local, choose_prior
+from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
 from nerfkit.superres.reconstruct import Reconstruction, reconstruct
 from nerfkit.superres.registration import (
     check_given_shifts,
@@ -169,6 +169,57 @@ def test_choice_finds_the_noise_and_a_range_that_the_scene_has():
     assert 0.004 < choice.prior.sigma < 0.02
     assert choice.prior.bounds is not None and choice.prior.bounds[1] == pytest.approx(0.9, abs=0.03)
     assert choice.mse < 4 * 0.01**2
+
+
+def trials_of(frames, shifts, cells=4):
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    grid = lowres.grid(cells)
+    trials = Trials(lowres, grid, torch.ones_like(lowres.frames), torch.Generator().manual_seed(0))
+    return trials, trials.attempt(Prior(0.5, 0.01), grid.enlarge(lowres.frames[0]))
+
+
+def test_two_values_are_found_where_a_scene_has_them_and_only_there():
+    frames, shifts, truth = make_frames(noise=0.01)
+    trials, free = trials_of(frames, shifts)
+    ranged = trials.attempt(Prior(0.5, 0.01, (0.1, 0.9)), free.image)
+    fine = trials.on(trials.frames.grid(8))
+    assert torch.equal(fine.is_out, trials.is_out)
+    found = choose_contrast(fine, ranged, Deadline.after(60))
+    assert found.prior.contrast > 0 and found.cells == 8 and found.mse < ranged.mse
+
+    def error(choice):
+        grid = trials.frames.grid(choice.cells)
+        pixels = torch.nn.functional.avg_pool2d(grid.crop(choice.image)[None, None], choice.cells // 2)[0, 0]
+        return rms(pixels.numpy()[4:-4, 4:-4], truth[4:-4, 4:-4])
+
+    assert error(found) < error(ranged)
+    # a ramp has every value between its ends
+    x = np.broadcast_to(np.linspace(0.1, 0.9, SIDE), (len(frames), SIDE, SIDE)).astype(np.float32)
+    ramp = x + np.random.default_rng(0).normal(0, 0.01, x.shape).astype(np.float32)
+    trials, free = trials_of(ramp, np.zeros_like(shifts))
+    ranged = trials.attempt(Prior(0.5, 0.01, (0.1, 0.9)), free.image)
+    assert choose_contrast(trials.on(trials.frames.grid(8)), ranged, Deadline.after(60)) is ranged
+
+
+def test_variation_weighs_less_where_it_is_busy_if_that_predicts_better():
+    image = torch.full((64, 64), 0.5)
+    image[:, 40:] += 0.4 * (torch.arange(24) % 4 < 2)
+    factors = busy_map(image, 8)
+    assert factors[:, :20].min() > 1.9 and factors[20:40, 50:60].max() < 1
+    trials, free = trials_of(*make_frames(noise=0.01)[:2])
+    found = choose_local(trials, free, Deadline.after(60))
+    assert found.mse <= free.mse and found.prior.is_local == (found.mse < free.mse)
+    beaten = Choice(free.prior, free.image, 0.0, 4)
+    assert choose_local(trials, beaten, Deadline.after(60)) is beaten
+    assert choose_local(trials, free, Deadline.after(-1)) is free
+
+
+def test_weights_of_a_prior_follow_the_cells():
+    prior = Prior(0.8, 0.01, (0.0, 1.0), contrast=4.0, is_local=True)
+    finer = prior.on_finer(2)
+    # the energy's two parts: differences weigh half, values a quarter
+    assert finer.tv_weight == 0.4 and finer.contrast * finer.tv_weight == prior.contrast * prior.tv_weight / 4
+    assert finer.plain() == Prior(0.4, 0.01, (0.0, 1.0))
 
 
 def test_given_shifts_are_kept_when_right_and_refined_when_not():
