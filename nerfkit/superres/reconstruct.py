@@ -56,6 +56,8 @@ class Reconstruction:
     holdout_mse: float | None = None
     # whether the scene was found to have two values
     is_two_valued: bool = False
+    # [n_frames, 3, 3] homographies from frame pixels to reference pixels, before the shifts; None: the identity
+    transforms: Tensor | None = None
     is_complete: bool = False
 
 
@@ -124,7 +126,7 @@ class _Work:
         self.plan: Plan = plan_grids(settings.scale, (everything.shape[2], everything.shape[1]))
         self.window, self.corner = _busiest_window(self.frames, reference)
         ones = torch.ones(n, device=device)
-        self.state = Reconstruction(start, ones, torch.zeros_like(ones))
+        self.state = Reconstruction(start, ones, torch.zeros_like(ones), transforms=matrices)
         self.choice: Choice | None = None
         self.percentiles: RangePercentiles | None = None
         self.generator = torch.Generator().manual_seed(settings.seed)
@@ -151,7 +153,7 @@ class _Work:
             self.say("registering: refined shifts predict no better than the given ones, which are kept")
             return
         self.is_estimated = True
-        self._move(refined.shifts)
+        self._move(refined.shifts, refined.transforms)
         self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
 
     def _refine_from(self, start: Registered, rounds: tuple[tuple[int, int], tuple[int, int]]) -> Registered:
@@ -160,23 +162,24 @@ class _Work:
         coarse = refine(
             self.window.moved(start.shifts), self.window.grid(COARSE_CELLS),
             n_rounds=rounds[0][0], n_steps=rounds[0][1], tv_weights=(8, 1), deadline=middle, reference=self.reference,
+            motion=self.settings.register,
         )  # fmt: skip
         self.say("registering: fine")
-        frames = self.window.moved(coarse.shifts)
+        frames = self.window.moved(coarse.shifts, coarse.transforms)
         grid = frames.grid(self.plan.trial)
         assert coarse.image is not None
         image = interpolate(coarse.image[None, None], grid.shape, mode="bilinear")[0, 0]
-        begin = Registered(coarse.shifts, coarse.weights, coarse.residuals, image)
+        begin = Registered(coarse.shifts, coarse.weights, coarse.residuals, image, coarse.transforms)
         return refine(
             frames, grid, n_rounds=rounds[1][0], n_steps=rounds[1][1], tv_weights=(4, 1), deadline=end,
-            reference=self.reference, start=begin,
+            reference=self.reference, start=begin, motion=self.settings.register,
         )  # fmt: skip
 
     def _is_better(self, refined: Registered, given: Registered) -> bool:
         """Whether refined shifts predict kept-out pixels better than the given ones, the prior and the pixels alike."""
         errors = []
         for found in (refined, given):
-            frames = self.window.moved(found.shifts)
+            frames = self.window.moved(found.shifts, found.transforms)
             grid = frames.grid(self.plan.trial)
             generator = torch.Generator().manual_seed(self.settings.seed)
             trials = Trials(frames, grid, spread(given.weights * refined.weights, frames), generator)
@@ -185,9 +188,16 @@ class _Work:
         logger.debug("kept-out error with refined and with given shifts: %.3g, %.3g", *errors)
         return errors[0] < BETTER * errors[1]
 
-    def _move(self, shifts: Tensor) -> None:
-        self.frames, self.window = self.frames.moved(shifts), self.window.moved(shifts)
-        self.state.shifts = shifts
+    def _move(self, shifts: Tensor, of_window: Tensor | None = None) -> None:
+        """Let the frames look elsewhere; transforms are those of the window."""
+        transforms = None
+        if of_window is not None:
+            corner = torch.eye(3, dtype=torch.float64)
+            corner[:2, 2] = torch.tensor(self.corner[::-1], dtype=torch.float64)
+            transforms = corner @ of_window @ torch.linalg.inv(corner)
+            transforms = transforms / transforms[:, 2:, 2:]
+        self.frames, self.window = self.frames.moved(shifts, transforms), self.window.moved(shifts, of_window)
+        self.state.shifts, self.state.transforms = shifts, self.frames.transforms
 
     def _keep(self, registered: Registered) -> None:
         self.state.weights, self.state.residuals = registered.weights, registered.residuals
@@ -209,9 +219,9 @@ class _Work:
         last = refine(
             self.window, grid, n_rounds=LAST_ROUNDS[0], n_steps=LAST_ROUNDS[1],
             tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(REFINED_AT),
-            reference=self.reference, start=begin, bounds=prior.bounds,
+            reference=self.reference, start=begin, bounds=prior.bounds, motion=self.settings.register,
         )  # fmt: skip
-        self._move(last.shifts)
+        self._move(last.shifts, last.transforms)
         self._keep(last)
 
     def sharpen(self) -> None:

@@ -24,7 +24,7 @@ from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 from nerfkit.scenes.readers.shifts import write_shifts
 
 from .grid_solve import Deadline, Prior, solve
-from .reconstruct import Reconstruction, reconstruct
+from .reconstruct import Reconstruction, luminance, reconstruct
 from .registration import supported_scale
 from .rendering import png_bytes_of_depth, render_image
 from .runs import make_field
@@ -106,7 +106,8 @@ def run_superres(
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
-    _warn_of_scale(state, settings, source.transforms)
+    lowres = _lowres(source, state, settings)
+    _warn_of_scale(lowres, state.weights, settings)
     if is_interrupted:
         image, fitted = _picture_of_grid(state, settings), {}
     else:
@@ -114,12 +115,12 @@ def run_superres(
     write_atomically(output, png_bytes_of_depth(image, settings.bit_depth, source.icc_profile))
     result = {
         "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
-        "registered": _registered(source, state), "holdout_psnr": _decibels(state.holdout_mse),
+        "registered": _registered(source, state, lowres), "holdout_psnr": _decibels(state.holdout_mse),
         **fitted, "seconds": round(-clock.left, 2),
     }  # fmt: skip
     if truth is not None:
         result.update(score(image, truth, settings.scale))
-    _write_registered(run, source, state)
+    _write_registered(run, source, state, lowres)
     _write_for_report(run, source, settings, output, truth, result)
     refresh_superres(run.folder)
     return {**result, "interrupted": is_interrupted}
@@ -137,14 +138,16 @@ def compile_loops(settings: SuperresSettings, device: str) -> None:
     network(lattice).sum().backward()
 
 
-def _warn_of_scale(state: Reconstruction, settings: SuperresSettings, transforms: NDArray[np.float64] | None) -> None:
+def _lowres(source: Source, state: Reconstruction, settings: SuperresSettings) -> LowresFrames:
+    """The frames, grey, where they were found to look."""
+    psf = Psf(settings.psf, settings.psf_width)
+    return LowresFrames(luminance(torch.from_numpy(source.images)), state.shifts, psf, state.transforms)
+
+
+def _warn_of_scale(lowres: LowresFrames, weights: torch.Tensor, settings: SuperresSettings) -> None:
     """Say when the frames' sub-pixel positions leave gaps at this scale."""
-    positions = state.shifts.numpy()
-    if transforms is not None:
-        # a frame that is turned or stretched is sampled elsewhere all over; its centre speaks for it
-        centre = transforms @ np.array([settings.frame_size[0] / 2, settings.frame_size[1] / 2, 1.0])
-        positions = positions + centre[:, :2] / centre[:, 2:]
-    used = positions[state.weights.cpu().numpy() > 0]
+    # a frame that is turned or stretched is sampled elsewhere all over; its centre speaks for it
+    used = lowres.motions().numpy()[weights.cpu().numpy() > 0]
     if len(used) < 2:
         return
     supported = supported_scale(used)
@@ -210,27 +213,24 @@ def _write_for_report(
     run.write_json("metrics.json", {"superres": figures})
 
 
-def _registered(source: Source, state: Reconstruction) -> list[dict[str, Any]]:
-    rows = zip(source.files, state.shifts.tolist(), state.weights.tolist(), strict=True)
+def _registered(source: Source, state: Reconstruction, lowres: LowresFrames) -> list[dict[str, Any]]:
+    rows = zip(source.files, lowres.motions().tolist(), state.weights.tolist(), strict=True)
     return [
         {"file": file, "dx": round(dx, 5), "dy": round(dy, 5), "used": weight > 0} for file, (dx, dy), weight in rows
     ]
 
 
-def _write_registered(run: Run, source: Source, state: Reconstruction) -> None:
-    """registered.csv, which --shifts takes back: the shifts, or the given matrices with the shifts added."""
+def _write_registered(run: Run, source: Source, state: Reconstruction, lowres: LowresFrames) -> None:
+    """registered.csv, which --shifts takes back."""
     extra = {
         "used": [weight > 0 for weight in state.weights.tolist()],
         "residual": [round(r, 6) for r in state.residuals.tolist()],
     }
-    shifts = state.shifts.numpy()
     path = run.folder / "registered.csv"
-    if source.transforms is None:
-        write_shifts(path, source.files, shifts, "shift", extra)
+    if state.transforms is None:
+        write_shifts(path, source.files, state.shifts.numpy(), "shift", extra)
         return
-    moves = np.tile(np.eye(3), (len(shifts), 1, 1))
-    moves[:, :2, 2] = shifts
-    write_shifts(path, source.files, moves @ source.transforms, "homography", extra)
+    write_shifts(path, source.files, lowres.matrices().numpy(), "homography", extra)
 
 
 def score(image: NDArray[np.float32], truth: NDArray[np.float32], scale: float) -> dict[str, float | None]:

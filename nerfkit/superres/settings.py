@@ -40,6 +40,8 @@ class SuperresSettings:
     # footprint of a low-res pixel: box (its side) or gaussian (its sigma), in low-res pixels
     psf: str = "box"
     psf_width: float = 1.0
+    # what moves between frames: shift, affine or homography
+    register: str = "shift"
     # whether given shifts are taken as they are
     exact_shifts: bool = False
     # what holds the image: tiled or single

@@ -11,10 +11,10 @@ from PIL import Image
 
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.superres.choice import Choice, Trials, choose_contrast, choose_local, choose_prior
 from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
-from nerfkit.superres.reconstruct import Reconstruction, reconstruct
+from nerfkit.superres.reconstruct import reconstruct
 from nerfkit.superres.registration import (
     check_given_shifts,
     find_outliers,
@@ -139,6 +139,64 @@ def test_supported_scale_counts_sub_pixel_positions():
     rng = np.random.default_rng(0)
     assert 2 <= supported_scale(rng.uniform(-1, 1, (8, 2))) < 4
     assert supported_scale(rng.uniform(-1, 1, (64, 2))) >= 4
+
+
+def turned_frames(n=10, side=32, perspective=0.0):
+    """Frames of a fine scene turned by up to 1.5 degrees and moved, as means of bilinear samples, and the matrices."""
+    fine = torch.from_numpy(fine_scene(3, side)).float()
+    rng = np.random.default_rng(4)
+    matrices = np.tile(np.eye(3), (n, 1, 1))
+    for matrix in matrices[1:]:
+        angle = math.radians(rng.uniform(-1.5, 1.5))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        matrix[:2, :2] = turn @ np.diag(rng.uniform(0.99, 1.01, 2))
+        matrix[:2, 2] = side / 2 - matrix[:2, :2] @ np.full(2, side / 2) + rng.uniform(-0.7, 0.7, 2)
+        matrix[2, :2] = rng.uniform(-perspective, perspective, 2)
+    lowres = LowresFrames(
+        torch.zeros(n, side, side), torch.zeros(n, 2, dtype=torch.float64), Psf(), torch.from_numpy(matrices)
+    )
+    samples, _ = lowres.predict(Grid(side, side, FINE, MARGIN), fine)
+    noise = rng.normal(0, 0.005, samples.values.shape)
+    return (samples.values.numpy() + noise).astype(np.float32), matrices
+
+
+@pytest.mark.parametrize(("motion", "perspective", "bound"), [("affine", 0.0, 0.04), ("homography", 3e-4, 0.08)])
+def test_turned_frames_are_registered(motion, perspective, bound):
+    frames, matrices = turned_frames(perspective=perspective)
+    side = frames.shape[1]
+    start = torch.from_numpy(phase_correlation(frames))
+    lowres = LowresFrames(torch.from_numpy(frames), start, Psf())
+    found = refine(
+        lowres, lowres.grid(4), n_rounds=24, n_steps=30, tv_weights=(8, 1), deadline=Deadline.after(60), motion=motion
+    )
+    assert found.transforms is not None
+    corners = np.array([[4.0, 4, 1], [side - 4, 4, 1], [4, side - 4, 1], [side - 4, side - 4, 1]]).T
+
+    def seen(matrix):
+        points = matrix @ corners
+        return points[:2] / points[2]
+
+    errors = [rms(seen(a), seen(b)) for a, b in zip(found.transforms.numpy(), matrices, strict=True)]
+    assert errors[0] == 0 and np.median(errors) < bound
+    # shifts alone leave the corners far off
+    shifted = LowresFrames(lowres.frames, start, Psf()).matrices().numpy()
+    assert np.median([rms(seen(a), seen(b)) for a, b in zip(shifted, matrices, strict=True)]) > 0.1
+
+
+def test_turned_frames_in_and_matrices_out(tmp_path, capsys):
+    frames, matrices = turned_frames(perspective=0.0)
+    folder = write(tmp_path / "f", frames, 16)
+    code, result = run(
+        capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--register", "affine", "--seconds", 8
+    )
+    assert code == 0 and len(result["registered"]) == len(frames)
+    written = (tmp_path / "a" / "registered.csv").read_text().splitlines()
+    assert written[0].startswith("file,h00,h01,h02") and len(written) == len(frames) + 1
+    found = np.array([[float(cell) for cell in line.split(",")[1:10]] for line in written[1:]]).reshape(-1, 3, 3)
+    assert np.median(np.abs(found[:, 0, 1] - matrices[:, 0, 1])) < 0.004
+    # the middle of a frame is what dx and dy say
+    middle = found @ np.array([16, 16, 1.0])
+    assert middle[3, 0] / middle[3, 2] - 16 == pytest.approx(result["registered"][3]["dx"], abs=1e-4)
 
 
 # choice and solution
@@ -344,7 +402,7 @@ def test_unknown_shifts_are_registered_and_an_outlier_is_named(tmp_path, capsys)
     frames, shifts, _ = make_frames()
     frames[5] = 1 - frames[5]
     code, result = run(
-        capsys, "superres", write(tmp_path / "f", frames), "-o", tmp_path / "b.png", "--scale", 2, "--seconds", 9
+        capsys, "superres", write(tmp_path / "f", frames), "-o", tmp_path / "b.png", "--scale", 2, "--seconds", 12
     )
     assert code == 0 and [row["file"] for row in result["registered"] if not row["used"]] == ["f5.png"]
     found = np.array([[row["dx"], row["dy"]] for row in result["registered"]])
@@ -379,11 +437,12 @@ def test_positions_that_matrices_give_count_for_the_scale(caplog):
     shifts = np.stack(np.meshgrid(np.arange(4), np.arange(4)), -1).reshape(-1, 2) / 4 + 0.1
     matrices = np.tile(np.eye(3), (16, 1, 1))
     matrices[:, :2, 2] = shifts
-    state = Reconstruction(torch.zeros(16, 2, dtype=torch.float64), torch.ones(16), torch.zeros(16))
+    still = torch.zeros(16, 2, dtype=torch.float64)
     settings = SuperresSettings(scale=4, frame_size=(24, 24))
-    _warn_of_scale(state, settings, matrices)
+    moved = LowresFrames(torch.zeros(16, 24, 24), still, Psf(), torch.from_numpy(matrices))
+    _warn_of_scale(moved, torch.ones(16), settings)
     assert not caplog.records
-    _warn_of_scale(state, settings, None)
+    _warn_of_scale(LowresFrames(moved.frames, still, Psf()), torch.ones(16), settings)
     assert "support a scale of about 1" in caplog.text
 
 
