@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,15 @@ from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
 from .choice import Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
 from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
-from .registration import Registered, find_outliers, phase_correlation, refine, spread
+from .registration import (
+    Registered,
+    find_outliers,
+    fit_exposures,
+    phase_correlation,
+    pixel_weights,
+    refine,
+    spread,
+)
 from .settings import Plan, SuperresSettings, plan_grids
 
 __all__ = ["Reconstruction", "reconstruct"]
@@ -34,6 +42,10 @@ FROM_SCRATCH, FROM_GIVEN = ((40, 30), (15, 40)), ((12, 30), (6, 40))
 LAST_ROUNDS, FIRST_STEPS, FINAL_STEPS, SHARP_STEPS, REFINED_STEPS = (12, 40), 150, 400, 200, 120
 # refined shifts must predict the kept-out pixels this much better than given ones to take their place
 BETTER = 0.98
+# median change of brightness between frames from which on gains and offsets are fitted
+MIN_DRIFT = 0.01
+# frames that it takes to tell what moves, and the share of lost pixels that is worth a word
+MIN_FOR_MOTION, MIN_LOST = 5, 0.001
 # weights of red, green and blue in luminance (ITU-R BT.709)
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 
@@ -56,8 +68,14 @@ class Reconstruction:
     holdout_mse: float | None = None
     # whether the scene was found to have two values
     is_two_valued: bool = False
+    # the chosen prior, without what depends on an image, on the cells that candidates are compared on
+    prior: Prior | None = None
     # [n_frames, 3, 3] homographies from frame pixels to reference pixels, before the shifts; None: the identity
     transforms: Tensor | None = None
+    # [n_frames, 2] gain and offset of each frame against the reference: measured = gain * scene + offset
+    exposures: Tensor = field(default_factory=lambda: torch.empty(0, 2))
+    # [n_frames] share of each frame's pixels that was used
+    shares: Tensor = field(default_factory=lambda: torch.empty(0))
     is_complete: bool = False
 
 
@@ -97,6 +115,7 @@ def reconstruct(
     """
     work = _Work(images, settings, deadline, shifts, transforms, reference, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
+    work.spare_moving_things()
     work.choose()
     work.sharpen()
     work.finish()
@@ -127,10 +146,20 @@ class _Work:
         self.window, self.corner = _busiest_window(self.frames, reference)
         ones = torch.ones(n, device=device)
         self.state = Reconstruction(start, ones, torch.zeros_like(ones), transforms=matrices)
+        self.state.exposures = torch.stack([torch.ones(n), torch.zeros(n)], dim=1)
+        self.state.shares = torch.ones(n)
+        # weight of each pixel; 0 for those of outliers and of things that move
+        self.pixels = torch.ones_like(self.frames.frames)
         self.choice: Choice | None = None
         self.percentiles: RangePercentiles | None = None
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.is_estimated = False
+
+    def _window_weights(self) -> Tensor:
+        """Weights of the window's pixels [n_frames, h, w]."""
+        top, left = self.corner
+        height, width = self.window.frames.shape[1:]
+        return self.pixels[:, top : top + height, left : left + width].contiguous()
 
     def until(self, share: float) -> Deadline:
         """The moment at which ``share`` of the budget is used up."""
@@ -144,6 +173,7 @@ class _Work:
             self.say("registering: phase correlation")
             start = phase_correlation(self.frames.frames.cpu().numpy(), self.reference)
             self._move(torch.from_numpy(start))
+        self._match_brightness()
         first = find_outliers(self.window, self.window.grid(COARSE_CELLS))
         self._keep(first)
         if is_given and self.settings.exact_shifts:
@@ -199,6 +229,52 @@ class _Work:
         self.frames, self.window = self.frames.moved(shifts, transforms), self.window.moved(shifts, of_window)
         self.state.shifts, self.state.transforms = shifts, self.frames.transforms
 
+    def _match_brightness(self) -> None:
+        """Bring frames that differ in brightness to the reference's, where the differences are more than chance."""
+        grey = self.frames.frames.double()
+        means, deviations = grey.mean((1, 2)), grey.std((1, 2))
+        drift = (means / means[self.reference] - 1).abs().median()
+        if drift < MIN_DRIFT:
+            return
+        gains = (deviations / deviations[self.reference]).clamp(0.2, 5.0)
+        self.say(f"frames differ in brightness by {float(drift):.1%} (median): gain and offset are fitted")
+        self._expose(torch.stack([gains, means - gains * means[self.reference]], dim=1).float())
+        # twice: with the image of frames that are nearly alike, then with that of frames that are
+        for _ in range(2):
+            grid = self.window.grid(COARSE_CELLS)
+            found = find_outliers(self.window, grid, n_rounds=1)
+            assert found.image is not None
+            weights = spread(found.weights, self.window)
+            self._expose(fit_exposures(self.window, grid, found.image, weights, self.reference))
+
+    def _expose(self, exposures: Tensor) -> None:
+        """Undo a gain and an offset [n_frames, 2] of each frame, in every channel alike."""
+        gain, offset = exposures.to(self.frames.frames.device)[:, :, None, None].unbind(1)
+        before = self.state.exposures
+        self.state.exposures = torch.stack(
+            [before[:, 0] * exposures[:, 0], before[:, 1] + before[:, 0] * exposures[:, 1]], dim=1
+        )  # fmt: skip
+        self.channels = [(values - offset) / gain for values in self.channels]
+        self.frames = self.frames.with_values((self.frames.frames - offset) / gain)
+        self.window = self.window.with_values((self.window.frames - offset) / gain)
+
+    def spare_moving_things(self) -> None:
+        """Leave out the pixels of things that move through the scene."""
+        self.pixels = spread(self.state.weights, self.frames)
+        if self.state.weights.sum() < MIN_FOR_MOTION:
+            return
+        grid = self.frames.grid(COARSE_CELLS)
+        start = grid.enlarge(self.frames.frames[self.reference])
+        prior = Prior(0.5, 0.02)
+        for _ in range(3):
+            equations = self.frames.equations(grid, self.pixels)
+            start = solve(equations, start, self.frames.psf, grid, prior, 80, learning_rate=COLD_RATE)
+            self.pixels = pixel_weights(self.frames, grid, start, self.state.weights)
+        self.state.shares = self.pixels.mean((1, 2))
+        lost = 1 - float(self.state.shares.sum() / self.state.weights.sum())
+        if lost > MIN_LOST:
+            self.say(f"left out {lost:.1%} of the pixels, which show what moves through the scene")
+
     def _keep(self, registered: Registered) -> None:
         self.state.weights, self.state.residuals = registered.weights, registered.residuals
 
@@ -206,7 +282,7 @@ class _Work:
         """Choose the prior, and move the frames once more under it when their shifts were estimated."""
         self.say("choosing the weight of the prior and the range of values from kept-out pixels")
         grid = self.window.grid(self.plan.trial)
-        trials = Trials(self.window, grid, spread(self.state.weights, self.window), self.generator)
+        trials = Trials(self.window, grid, self._window_weights(), self.generator)
         start = grid.enlarge(self.window.frames[self.reference])
         self.choice, self.percentiles = choose_prior(trials, start, self.until(CHOSEN_AT))
         self.state.holdout_mse = self.choice.mse
@@ -222,6 +298,7 @@ class _Work:
             reference=self.reference, start=begin, bounds=prior.bounds, motion=self.settings.register,
         )  # fmt: skip
         self._move(last.shifts, last.transforms)
+        self.pixels = self.pixels * spread(last.weights, self.frames)
         self._keep(last)
 
     def sharpen(self) -> None:
@@ -230,7 +307,7 @@ class _Work:
         self.say("comparing with priors for busy scenes and for scenes of two values")
         grid, choice = self.window.grid(self.plan.trial), self.choice
         generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(self.window, grid, spread(self.state.weights, self.window), generator)
+        trials = Trials(self.window, grid, self._window_weights(), generator)
         if self.is_estimated:
             # the frames have moved since
             start = (
@@ -257,6 +334,7 @@ class _Work:
             images.append(image)
             bounds.append(prior.bounds or _spanned(image))
         self._show(images, self.frames.grid(cells))
+        self.state.prior = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
         self.state.is_two_valued = self.choice.prior.contrast > 0
         self.state.bounds = torch.tensor(bounds)
         self.state.is_complete = True
@@ -289,7 +367,7 @@ class _Work:
         """A solution with all pixels from an image on any grid."""
         if start.shape != grid.shape:
             start = interpolate(start[None, None], grid.shape, mode="bilinear")[0, 0]
-        equations = frames.equations(grid, spread(self.state.weights, frames))
+        equations = frames.equations(grid, self.pixels)
         return solve(equations, start, frames.psf, grid, prior, n_steps, learning_rate=rate, deadline=until)
 
     def _channel_prior(self, values: Tensor) -> Prior:
@@ -304,7 +382,7 @@ class _Work:
         frames = self.window.with_values(values[:, top : top + height, left : left + width].contiguous())
         grid, free = frames.grid(self.plan.trial), replace(plain, bounds=None)
         generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(frames, grid, spread(self.state.weights, frames), generator)
+        trials = Trials(frames, grid, self._window_weights(), generator)
         first = trials.attempt(free, grid.enlarge(frames.frames[self.reference]))
         bounds = trials.range_at(first.image, self.percentiles)
         bounded = trials.attempt(replace(free, bounds=bounds), first.image)

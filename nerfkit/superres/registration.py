@@ -21,7 +21,9 @@ __all__ = [
     "Registered",
     "check_given_shifts",
     "find_outliers",
+    "fit_exposures",
     "phase_correlation",
+    "pixel_weights",
     "refine",
     "spread",
     "supported_scale",
@@ -37,6 +39,8 @@ OUTLIER_FACTOR, OUTLIER_DEVIATIONS = 1.5, 5.0
 NORMAL_MAD = 0.6745
 # low-res pixels at a frame's border that Gauss-Newton leaves out: what they see is known worst
 BORDER = 2
+# side of the patches that moving things are looked for in, and how many times the usual error theirs is
+PATCH, STRANGE = 3, 3.0
 # most low-res pixels that one Gauss-Newton step may move a frame
 MAX_MOVE = 0.25
 # shifts that are this far off, rms in low-res pixels, are not what the frames show
@@ -159,6 +163,45 @@ def frame_residuals(frames: LowresFrames, grid: Grid, image: Tensor) -> Tensor:
     samples, is_known = frames.predict(grid, image)
     squares = (samples.values - frames.frames).square() * is_known
     return (squares.sum((1, 2)) / is_known.sum((1, 2)).clamp(min=1)).sqrt()
+
+
+def fit_exposures(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tensor, reference: int = 0) -> Tensor:
+    """Gain and offset of each frame [n_frames, 2] against the image: measured = gain * predicted + offset.
+
+    Least squares over the pixels with ``weights`` [n_frames, h, w] that the grid covers; the reference has (1, 0).
+    """
+    samples, is_known = frames.predict(grid, image)
+    share = (weights * is_known).double()
+    total = share.sum((1, 2)).clamp(min=1)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * share).sum((1, 2)) / total
+
+    seen, measured = samples.values.double(), frames.frames.double()
+    centre_seen, centre = mean(seen), mean(measured)
+    spread_seen = mean((seen - centre_seen[:, None, None]).square())
+    product = mean((seen - centre_seen[:, None, None]) * (measured - centre[:, None, None]))
+    gain = torch.where(spread_seen > 1e-8, product / spread_seen.clamp(min=1e-8), 1.0).clamp(min=0.05)
+    offset = centre - gain * centre_seen
+    # against the reference, so that the image keeps its brightness
+    gain = gain / gain[reference]
+    return torch.stack([gain, offset - gain * offset[reference]], dim=1).float()
+
+
+def pixel_weights(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tensor) -> Tensor:
+    """Weight 0 or 1 of each pixel [n_frames, h, w]: 0 where it and its neighbours are far from the others' image.
+
+    What moves through the scene is seen by few frames in each place. A pixel's own noise is no reason to lose it, so
+    errors are averaged over ``PATCH`` x ``PATCH`` pixels; edges of the scene, where errors of the model are large in
+    all frames, are excused by the median over the frames.
+    """
+    samples, is_known = frames.predict(grid, image)
+    errors = (frames.frames - samples.values) * is_known
+    squares = torch.nn.functional.avg_pool2d(errors.square()[:, None], PATCH, 1, PATCH // 2)[:, 0]
+    usual = squares[weights > 0].median(dim=0).values
+    everywhere = usual.median().clamp(min=1e-8)
+    is_strange = squares > STRANGE**2 * torch.maximum(usual, everywhere)
+    return weights[:, None, None] * ~is_strange
 
 
 def inlier_weights(residuals: Tensor) -> Tensor:

@@ -303,6 +303,47 @@ def test_output_that_memory_cannot_hold_is_refused():
         plan_grids(16, (4000, 3000))
 
 
+def test_brightness_of_frames_is_fitted_with_the_image():
+    frames, shifts, truth = make_frames()
+    rng = np.random.default_rng(5)
+    gains, offsets = rng.uniform(0.7, 1.2, len(frames)), rng.uniform(-0.05, 0.1, len(frames))
+    gains[0], offsets[0] = 1, 0
+    darkened = (frames * gains[:, None, None] + offsets[:, None, None]).astype(np.float32)
+    settings = SuperresSettings(scale=2, exact_shifts=True)
+    found = reconstruct(darkened, settings, Deadline.after(30), shifts=shifts)
+    assert rms(found.exposures[:, 0], gains) < 0.02 and rms(found.exposures[:, 1], offsets) < 0.02
+    plain = reconstruct(frames, settings, Deadline.after(30), shifts=shifts)
+    assert rms(plain.exposures[:, 0], 1) == 0
+
+    def error(state):
+        pixels = torch.nn.functional.avg_pool2d(state.image[None], state.cells // 2)[0, 0].numpy()
+        return rms(pixels[4:-4, 4:-4], truth[4:-4, 4:-4])
+
+    assert error(found) < 1.3 * error(plain)
+
+
+def test_what_moves_is_left_out_and_does_not_smear(monkeypatch):
+    from nerfkit.superres import reconstruct as module
+
+    frames, shifts, truth = make_frames()
+    for index in range(0, len(frames), 2):
+        frames[index, 9:12, index + 3 : index + 7] = 0.5
+    part = (slice(16, 26), slice(8, 40))
+
+    def solved():
+        settings = SuperresSettings(scale=2, exact_shifts=True)
+        state = reconstruct(frames, settings, Deadline.after(30), shifts=shifts)
+        assert state.image is not None
+        pixels = torch.nn.functional.avg_pool2d(state.image[None], state.cells // 2)[0, 0].numpy()
+        return state, rms(pixels[part], truth[part])
+
+    spared, error = solved()
+    assert 0.95 < float(spared.shares.mean()) < 0.999 and float(spared.weights.min()) == 1
+    monkeypatch.setattr(module, "MIN_FOR_MOTION", 99)
+    smeared, worse = solved()
+    assert float(smeared.shares.mean()) == 1 and error < 0.6 * worse
+
+
 # pictures
 
 
@@ -370,8 +411,15 @@ def test_frames_to_picture_and_back_from_the_run(sequence, tmp_path, capsys):
     assert result["psnr_interior"] > metrics["bicubic"]["psnr_interior"] + 4
     picture = np.asarray(Image.open(out))
     assert picture.dtype.kind in "iu" and picture.max() > 255 and picture.shape == (48, 48)
-    assert (tmp_path / "new" / "a" / "registered.csv").read_text().startswith("file,dx,dy,used,residual\nf0.png,")
+    assert (
+        (tmp_path / "new" / "a" / "registered.csv")
+        .read_text()
+        .startswith("file,dx,dy,used,residual,weight,gain,offset\nf0.png,")
+    )
     assert (tmp_path / "new" / "a" / "report.html").is_file()
+    diagnosis = json.loads((tmp_path / "new" / "a" / "diagnosis.json").read_text())
+    assert 0.001 < diagnosis["residuals"]["median"] < 0.02 and diagnosis["uncertainty"]["white"] > 0
+    assert set(diagnosis["spectra"]) == {"nerfkit", "bicubic", "drizzle"}
     # the run renders its picture again, a part of it, and a larger one
     run_folder = tmp_path / "new" / "a"
     code, again = run(capsys, "render", run_folder, "--out", tmp_path / "again.png")
