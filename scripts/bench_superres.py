@@ -1,106 +1,308 @@
-"""Figures of super-resolution: a made page of text, folders with a truth, and real sequences by the pixels kept out.
+"""Super-resolution beside the classics: sequences with a truth, and real ones judged by frames that were kept out.
 
-    python scripts/bench_superres.py [--folder DIR] [--data FOLDER] [--seconds 60] [--json FILE]
+    python scripts/bench_superres.py [--columns 4x64,page] [--sequences text] [--methods nerfkit,BTV-L1] [--seeds 3]
+        [--seconds 60] [--data FOLDER] [--json FILE] [--plot FILE]
 
-DIR holds frames/ with shifts.csv and truth_4x.png. Real sequences are the folders sr/*/frames of --data, or of the
-folder named by NERFKIT_TEST_DATA; they are left out, aloud, where it is unset.
+scripts/superres_problems.py makes the columns, scripts/superres_baselines.py holds the peers. nerfkit runs as a user
+runs it; nothing of it is chosen on the truth, while the weights of Tikhonov and BTV-L1 are. Where shifts are not given,
+the peers have those of phase correlation. Figures are interior PSNR (2 low-res pixels at each side left out), the
+median of the seeds; scores that --json holds already are kept, so that columns can be measured one at a time.
+
+Real sequences are the folders sr/* of --data, or of the folder named by NERFKIT_TEST_DATA: all frames are registered,
+every eighth is kept out of a second run, and predicted from its picture at the registered position; peers likewise, at
+the same positions. carta_with_gt has a truth instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import sys
 import tempfile
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+# read when torch and numba load OpenMP: threads that spin while they wait take the cores from those that work
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import numpy as np
 import torch
-from benchmarking import Row, nerfkit, publish
+from benchmarking import machine, nerfkit
+from numpy.typing import NDArray
+from superres_baselines import PEERS, View
+from superres_problems import COLUMNS, Problem, make_problem
 
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.scenes.readers.frames import read_frames
-from nerfkit.scenes.synthetic.page import write_lowres_sequence
+from nerfkit.scenes.readers.shifts import read_shifts, write_shifts
+from nerfkit.superres.registration import phase_correlation
+from nerfkit.superres.running import score
 
-# real sequences and the scale that each is enlarged by
-SEQUENCES = {"text": 4, "eia": 3, "alpaca": 4, "bookcase_color": 4}
-# name, options, and the interior PSNR that is wanted of a folder with a truth at 4x
-COLUMNS = (
-    ("64 frames, shifts given", ("--shifts",), ">= 28 dB"),
-    ("8 frames, shifts given", ("--shifts", "--frames", "8"), ">= 21 dB"),
-    ("64 frames, no shifts", (), ">= 25 dB"),
-)
-# cells of a low-res pixel when frames are predicted from a picture
-CELLS = 8
-
-
-def bench_folder(folder: Path, work: Path, seconds: int) -> list[Row]:
-    """The columns for a folder with a truth."""
-    rows = []
-    for index, (name, options, wanted) in enumerate(COLUMNS):
-        arguments = [folder / "frames", "-o", work / f"{folder.name}_{index}.png", "--truth", folder / "truth_4x.png"]
-        for option in options:
-            arguments += [option, folder / "frames" / "shifts.csv"] if option == "--shifts" else [option]
-        result = nerfkit("superres", *map(str, arguments), "--seconds", str(seconds))
-        named = [option.replace("--shifts", "--shifts shifts.csv") for option in options]
-        text = " ".join(["nerfkit superres frames -o out.png --truth truth_4x.png", *named, f"--seconds {seconds}"])
-        rows.append(Row(f"{folder.name}, 4x, {name}: interior PSNR", result["psnr_interior"], "dB", wanted, text))
-        rows.append(Row(f"{folder.name}, 4x, {name}: SSIM", result["ssim"], "", "", text))
-    return rows
+OURS, OURS_CLEAN = "nerfkit", "nerfkit, outliers taken out by hand"
+# real sequences: folder of the frames below sr/, scale, truth
+SEQUENCES = {
+    "text": ("text/frames", 4, None),
+    "eia": ("eia/frames", 3, None),
+    "alpaca": ("alpaca/frames", 4, None),
+    "bookcase_color": ("bookcase_color/frames", 4, None),
+    "carta": ("carta_with_gt/carta_*.png", 2, "carta_with_gt/cartaOriginal.png"),
+}
+# every so many-th frame of a real sequence is kept out
+KEPT_OUT_EVERY = 8
+# what nerfkit must be better by than the best peer, dB, where the goal is relative
+MARGINS = {"camera": 0.7, "astronaut": 0.7, "coffee": 0.7, "carta": 0.5}
 
 
-def bench_sequence(frames: Path, name: str, scale: int, work: Path, seconds: int) -> list[Row]:
-    """A real sequence without a truth: how well pixels that were kept out of the fit are predicted."""
-    result = nerfkit(
-        "superres", str(frames), "-o", str(work / f"{name}.png"), "--scale", str(scale), "--seconds", str(seconds)
-    )
-    text = f"nerfkit superres frames -o out.png --scale {scale} --seconds {seconds}"
-    bicubic = predicted_from_reference(frames, result)
-    return [
-        Row(
-            f"{name}, {scale}x: pixels kept out, predicted by the fit", result["holdout_psnr"], "dB", "> bicubic", text
-        ),
-        Row(
-            f"{name}: the other frames, predicted from the reference by bicubic", bicubic, "dB", "", "bench_superres.py"
-        ),
-    ]
+@dataclass(frozen=True)
+class Score:
+    """How near a method came to the truth, or to the frames that were kept out."""
+
+    column: str
+    method: str
+    seed: int
+    psnr: float
+    ssim: float | None
+    seconds: float
+    commit: str | None = None
 
 
-def predicted_from_reference(frames: Path, result: dict[str, Any]) -> float:
-    """PSNR of the frames that were used as one would see them in the reference frame interpolated by cubics."""
-    images = read_frames(frames).images
-    grey = images if images.ndim == 3 else images.mean(-1)
-    others = [i for i, row in enumerate(result["registered"]) if row["used"] and i > 0]
-    shifts = torch.tensor([[row["dx"], row["dy"]] for row in result["registered"]], dtype=torch.float64)
-    # a pixel of the picture is no average over a footprint: it stands for the frame's own pixel there
-    lowres = LowresFrames(torch.from_numpy(np.ascontiguousarray(grey))[others], shifts[others], Psf("box", 1 / CELLS))
-    grid = lowres.grid(CELLS)
-    samples, known = lowres.predict(grid, grid.enlarge(torch.from_numpy(np.ascontiguousarray(grey[0]))))
-    error = (samples.values - lowres.frames)[known]
-    return float(-10 * torch.log10(error.square().mean()))
+def solve_with_nerfkit(problem: Problem, work: Path, seconds: float) -> tuple[NDArray[np.float32], float]:
+    """The picture that `nerfkit superres` makes, and the seconds it took."""
+    np.savez(work / "frames.npz", frames=problem.frames)
+    options = ["--scale", str(problem.scale), "--seconds", str(seconds), "--overwrite"]
+    if problem.shifts is not None:
+        names = [str(index) for index in range(len(problem.frames))]
+        write_shifts(work / "shifts.csv", names, problem.shifts)
+        options += ["--shifts", str(work / "shifts.csv")]
+    result = nerfkit("superres", str(work / "frames.npz"), "-o", str(work / "out.png"), *options)
+    return read_frames(work / "out.png").images[0], result["seconds"]
+
+
+def bench_column(name: str, seed: int, methods: list[str], work: Path, seconds: float) -> list[Score]:
+    """All methods on one sequence."""
+    problem = make_problem(COLUMNS[name], seed)
+    scores = []
+    for method in methods:
+        if method in PEERS:
+            scores.append(_bench_peer(name, method, seed, problem))
+        elif method == OURS or problem.outliers:
+            seen = problem if method == OURS else problem.without_outliers()
+            image, took = solve_with_nerfkit(seen, work, seconds)
+            found = score(image, problem.truth, problem.scale)
+            scores.append(Score(name, method, seed, found["psnr_interior"] or 0.0, found["ssim"], took))
+        else:
+            continue
+        print(scores[-1], file=sys.stderr, flush=True)
+    return scores
+
+
+def _bench_peer(name: str, method: str, seed: int, problem: Problem) -> Score:
+    shifts = phase_correlation(problem.frames) if problem.shifts is None else problem.shifts
+    frames = LowresFrames(torch.from_numpy(problem.frames), torch.from_numpy(shifts), Psf())
+    started = time.perf_counter()
+    images = PEERS[method].images(View(frames, problem.scale, problem.noise))
+    took = (time.perf_counter() - started) / len(images)
+    found = max((score(image, problem.truth, problem.scale) for image in images), key=lambda s: s["psnr_interior"] or 0)
+    return Score(name, method, seed, found["psnr_interior"] or 0.0, found["ssim"], took)
+
+
+class Sequence:
+    """A real sequence, registered by nerfkit, with the frames that are kept out."""
+
+    def __init__(self, name: str, data: Path, work: Path, seconds: float) -> None:
+        folder, self.scale, truth = SEQUENCES[name]
+        self.name, self.work, self.seconds = name, work, seconds
+        self.path = data / "sr" / folder
+        self.truth = None if truth is None else read_frames(data / "sr" / truth).images[0]
+        self.frames = read_frames(self.path)
+        register = ["--register", "affine"] if self.truth is not None else []
+        options = ["--scale", str(self.scale), "--seconds", str(seconds), "--overwrite", *register]
+        result = nerfkit("superres", str(self.path), "-o", str(work / f"{name}.png"), *options)
+        self.first, self.took = read_frames(work / f"{name}.png").images[0], result["seconds"]
+        self.positions = read_shifts(work / name / "registered.csv", self.frames)
+        is_used = np.array([row["used"] for row in result["registered"]])
+        is_out = np.arange(len(is_used)) % KEPT_OUT_EVERY == KEPT_OUT_EVERY - 1
+        self.fitted = np.flatnonzero(is_used & ~is_out) if self.truth is None else np.flatnonzero(is_used)
+        self.kept_out = np.flatnonzero(is_used & is_out)
+
+    def lowres(self, chosen: NDArray, channel: int | None = None) -> LowresFrames:
+        """Some of the frames as samples of the scene; of colour, a channel."""
+        images = self.frames.images[chosen]
+        values = torch.from_numpy(np.ascontiguousarray(images if channel is None else images[..., channel]))
+        where = self.positions.values[chosen]
+        if self.positions.kind == "shift":
+            return LowresFrames(values, torch.from_numpy(where), Psf())
+        matrices = np.tile(np.eye(3), (len(chosen), 1, 1))
+        matrices[:, : where.shape[1]] = where
+        return LowresFrames(values, torch.zeros(len(chosen), 2, dtype=torch.float64), Psf(), torch.from_numpy(matrices))
+
+    def with_nerfkit(self) -> tuple[NDArray[np.float32], float]:
+        """The picture of the fitted frames [H, W] or [H, W, 3]; with a truth nothing is kept out."""
+        if self.truth is not None:
+            return self.first, self.took
+        names = [str(index) for index in range(len(self.fitted))]
+        np.savez(self.work / "fitted.npz", frames=self.frames.images[self.fitted])
+        write_shifts(self.work / "fitted.csv", names, self.positions.values[self.fitted], self.positions.kind)
+        result = nerfkit(
+            "superres", str(self.work / "fitted.npz"), "-o", str(self.work / "fitted.png"), "--scale", str(self.scale),
+            "--seconds", str(self.seconds), "--shifts", str(self.work / "fitted.csv"), "--exact-shifts", "--overwrite",
+        )  # fmt: skip
+        return read_frames(self.work / "fitted.png").images[0], result["seconds"]
+
+    def with_peer(self, method: str) -> list[NDArray[np.float32]]:
+        """Pictures of the fitted frames, one for each weight."""
+        n_channels = 1 if self.frames.images.ndim == 3 else 3
+        channels = [None] if n_channels == 1 else list(range(3))
+        found = [PEERS[method].images(View(self.lowres(self.fitted, channel), self.scale)) for channel in channels]
+        return [images[0] if n_channels == 1 else np.stack(images, axis=-1) for images in zip(*found, strict=True)]
+
+    def judge(self, image: NDArray[np.float32]) -> tuple[float, float | None]:
+        """PSNR and SSIM against the truth, or the PSNR of the frames that were kept out."""
+        if self.truth is not None:
+            found = score(image, self.truth, self.scale)
+            return found["psnr_interior"] or 0.0, found["ssim"]
+        squares = []
+        for channel in [None] if image.ndim == 2 else range(3):
+            frames = self.lowres(self.kept_out, channel)
+            height, width = frames.frames.shape[1:]
+            grid = Grid(height, width, self.scale, 0)
+            plane = torch.from_numpy(np.ascontiguousarray(image if channel is None else image[..., channel]))
+            samples, is_known = frames.predict(grid, plane)
+            squares.append((samples.values - frames.frames)[is_known].square())
+        return float(-10 * torch.cat(squares).mean().log10()), None
+
+
+def bench_sequence(name: str, data: Path, methods: list[str], work: Path, seconds: float) -> list[Score]:
+    """All methods on a real sequence."""
+    sequence = Sequence(name, data, work, seconds)
+    scores = []
+    for method in methods:
+        if method not in PEERS and method != OURS:
+            continue
+        started = time.perf_counter()
+        images, took = sequence.with_nerfkit() if method == OURS else (sequence.with_peer(method), 0.0)
+        images = images if isinstance(images, list) else [images]
+        took = took or (time.perf_counter() - started) / len(images)
+        psnr, ssim = max((sequence.judge(image) for image in images), key=lambda found: found[0])
+        scores.append(Score(name, method, 0, psnr, ssim, took))
+        print(scores[-1], file=sys.stderr, flush=True)
+    return scores
+
+
+def median(scores: list[Score], column: str, method: str) -> float | None:
+    """Median PSNR of the seeds; None where nothing was measured."""
+    found = [score.psnr for score in scores if score.column == column and score.method == method]
+    return float(np.median(found)) if found else None
+
+
+def goal(scores: list[Score], column: str) -> float | None:
+    """The PSNR that is wanted of nerfkit."""
+    if column in COLUMNS and COLUMNS[column].goal is not None:
+        return COLUMNS[column].goal
+    if column in COLUMNS and COLUMNS[column].has_outliers:
+        clean = median(scores, column, OURS_CLEAN)
+        return None if clean is None else clean - 0.3
+    peers = [value for peer in PEERS if (value := median(scores, column, peer)) is not None]
+    return max(peers) + MARGINS.get(column, 0.0) if peers else None
+
+
+def table(scores: list[Score]) -> str:
+    """A line for each column: nerfkit, what is wanted, the peers."""
+    methods = [OURS, *PEERS]
+    lines = ["| column | " + " | ".join([OURS, "wanted", *PEERS]) + " |", "|---" * (len(methods) + 2) + "|"]
+    for column in [*COLUMNS, *SEQUENCES]:
+        values = [median(scores, column, method) for method in methods]
+        if any(value is not None for value in values):
+            cells = [values[0], goal(scores, column), *values[1:]]
+            lines.append(f"| {column} | " + " | ".join("" if v is None else f"{v:.2f}" for v in cells) + " |")
+    return "\n".join(lines)
+
+
+def plot(scores: list[Score], path: Path) -> None:
+    """The medians, a group of points for each column; the range of the seeds as a line."""
+    from matplotlib.figure import Figure
+
+    columns = [column for column in [*COLUMNS, *SEQUENCES] if any(score.column == column for score in scores)]
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for index, method in enumerate([*PEERS, OURS]):
+        for at, column in enumerate(columns):
+            found = [score.psnr for score in scores if score.column == column and score.method == method]
+            if found:
+                x, label = at + (index - 2.5) * 0.11, method if at == 0 else None
+                axes.plot([x, x], [min(found), max(found)], color=f"C{index}", linewidth=1.5)
+                axes.plot([x], [np.median(found)], "o" if method == OURS else ".", color=f"C{index}", label=label)
+    for at, column in enumerate(columns):
+        wanted = goal(scores, column)
+        if wanted is not None:
+            axes.plot([at - 0.4, at + 0.4], [wanted, wanted], color="0.6", linewidth=1, zorder=0)
+    axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
+    axes.set_ylabel("PSNR [dB]: interior; real sequences: frames kept out", fontsize=8)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8)
+    axes.set_title("Super-resolution: medians of the seeds; grey: what is wanted of nerfkit", fontsize=10)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def merged(path: Path | None, new: list[Score]) -> list[Score]:
+    """The scores that a file holds already, those of the same column, method and seed replaced."""
+    before = json.loads(path.read_text())["scores"] if path is not None and path.is_file() else []
+    old = [Score(**entry) for entry in before]
+    known = {(score.column, score.method, score.seed) for score in new}
+    return [score for score in old if (score.column, score.method, score.seed) not in known] + new
+
+
+def write_json(scores: list[Score], path: Path) -> None:
+    """Machine, scores and the table's figures."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content: dict[str, Any] = {"machine": machine(), "scores": [vars(score) for score in scores]}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def _names(text: str, known: list[str], what: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"{what}: {', '.join(unknown)} is unknown; of {', '.join(known)}")
+    return names
 
 
 def main() -> None:
-    """Measure, print the table, write the JSON."""
+    """Measure, print the table, write JSON and plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--folder", type=Path, action="append", default=[], help="frames/, shifts.csv and a truth")
+    parser.add_argument("--columns", default=",".join(COLUMNS), help="of " + ", ".join(COLUMNS))
+    parser.add_argument("--sequences", default=",".join(SEQUENCES), help="of " + ", ".join(SEQUENCES))
+    methods = [OURS, OURS_CLEAN, *PEERS]
+    parser.add_argument("--methods", default=None, help="of " + "; ".join(methods) + " (default: all)")
+    parser.add_argument("--seeds", type=int, default=3, help="seeds 0, 1, ... of each column (default: 3)")
+    parser.add_argument("--seconds", type=float, default=60, help="budget of nerfkit (default: 60)")
     parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
-    parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--json", type=Path, help="write the rows here")
+    parser.add_argument("--json", type=Path, help="add the scores to this file")
+    parser.add_argument("--plot", type=Path, help="draw all scores here")
     options = parser.parse_args()
-    rows: list[Row] = []
+    chosen = methods if options.methods is None else [name.strip() for name in options.methods.split(";")]
+    commit = machine()["commit"]
+    scores: list[Score] = []
     with tempfile.TemporaryDirectory() as name:
-        work = Path(name)
-        made = write_lowres_sequence(work / "page")
-        for folder in [made, *options.folder]:
-            rows += bench_folder(folder, work, options.seconds)
+        for column in _names(options.columns, list(COLUMNS), "--columns"):
+            for seed in range(options.seeds):
+                scores += bench_column(column, seed, chosen, Path(name), options.seconds)
+        sequences = _names(options.sequences, list(SEQUENCES), "--sequences")
         if options.data is None:
-            print("left out: real sequences (need --data or NERFKIT_TEST_DATA)")
+            print("left out: real sequences (need --data or NERFKIT_TEST_DATA)", file=sys.stderr)
         else:
-            for sequence, scale in SEQUENCES.items():
-                frames = Path(options.data) / "sr" / sequence / "frames"
-                rows += bench_sequence(frames, sequence, scale, work, options.seconds)
-    publish(rows, options.json)
+            for sequence in sequences:
+                scores += bench_sequence(sequence, Path(options.data), chosen, Path(name), options.seconds)
+    scores = merged(options.json, [Score(**{**vars(score), "commit": commit}) for score in scores])
+    print(table(scores))
+    if options.json is not None:
+        write_json(scores, options.json)
+    if options.plot is not None:
+        plot(scores, options.plot)
 
 
 if __name__ == "__main__":

@@ -53,6 +53,12 @@ def write_superres_run(run: Path) -> Path:
     Image.fromarray(ramp).save(run.with_name(f"{run.name}.png"))
     Image.new("L", (12, 8), 0).save(run / "bicubic.png")
     Image.new("L", (12, 8), 255).save(run / "truth.png")
+    Image.new("L", (12, 8), 99).save(run / "shift_and_add.png")
+    for name in ("residuals", "uncertainty"):
+        Image.new("L", (3, 2), 99).save(run / f"{name}.png")
+    spectra = {"nerfkit": {"frequencies": [0.1, 0.5, 1.0], "power": [3.0, 2.0, 1.0]}}
+    maps = {"residuals": {"white": 0.03, "median": 0.01}, "uncertainty": {"white": 0.02, "median": 0.01}}
+    _write_json(run / "diagnosis.json", {"spectra": spectra, **maps})
     for n in (64, 8, 1):
         Image.new("L", (12, 8), n).save(run / "strip" / f"frames_{n}.png")
     _write_json(run / "strip" / "captions.json", {"frames_64.png": "best of all"})

@@ -159,12 +159,15 @@ def descend(
     tv_weight: float,
     epsilon: float = 0.01,
     bounds: tuple[float, float] | None = None,
+    contrast: float = 0.0,
+    tv_map: Tensor | None = None,
     impl: str = "auto",
 ) -> None:
     """One step of Adam on squared error plus total variation, then a projection onto a range of values; in place.
 
-    The energy of an image x is ``data_weight (c . N c / 2 - rhs . c) + tv_weight sum_d sqrt(d^2 + epsilon^2) / length``
-    with ``c = filter_valid(x, taps)`` and d the differences of each pair of neighbours, the diagonal ones included.
+    The energy of an image x is ``data_weight (c . N c / 2 - rhs . c) + tv_weight sum_d m sqrt(d^2 + epsilon^2) / length
+    + contrast sum_x (x - low) (high - x) / 2`` with ``c = filter_valid(x, taps)``, d the differences of each pair of
+    neighbours, the diagonal ones included, and m the map's value at the upper, or left, cell of the pair.
 
     Parameters
     ----------
@@ -182,6 +185,10 @@ def descend(
         Differences below it are smoothed quadratically, in units of the image.
     bounds : (float, float), optional
         Least and greatest value that the image may have.
+    contrast : float
+        Weight of what drives values to the ends of ``bounds``, which it needs.
+    tv_map : Tensor, shape (h, w), float32, optional
+        Local factor on the total variation; 1 unless given.
     """
     wanted = _check_filter(descent.image.shape, taps)
     if equations.rhs.shape != wanted or equations.stencil.shape != (N_COUPLINGS, *wanted):
@@ -189,8 +196,14 @@ def descend(
             f"the equations must be those of an image of shape {wanted}; "
             f"got {tuple(equations.stencil.shape)} and {tuple(equations.rhs.shape)}"
         )
+    if contrast and bounds is None:
+        raise ValueError("contrast drives values to the ends of bounds; give bounds")
+    if tv_map is not None and (tv_map.shape != descent.image.shape or tv_map.dtype != torch.float32):
+        raise ValueError(
+            f"tv_map must be float32 of shape {tuple(descent.image.shape)}; got {tv_map.dtype} {tuple(tv_map.shape)}"
+        )
     descent.n_steps += 1
-    settings = (learning_rate, data_weight, tv_weight, epsilon, bounds)
+    settings = (learning_rate, data_weight, tv_weight, epsilon, bounds, contrast, tv_map)
     if choose_impl("lowres", descent.image, impl, ("cpu",)) == "reference":
         descend_reference(descent, equations, taps, *settings)
         return

@@ -95,26 +95,26 @@ def _residual(out, stencil, rhs, c, margin):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _flow(out, here, other, offset, weight, epsilon2):
+def _flow(out, here, other, weights, offset, weight, epsilon2):
     """Slope of weight sqrt(d^2 + epsilon^2) for the pairs here[j], other[j + offset]; 0 where there is no pair."""
     first, last = max(0, -offset), len(here) - max(0, offset)
     out[:first] = 0
     out[last:] = 0
     for j in range(first, last):
         d = here[j] - other[j + offset]
-        out[j] = weight * d / np.sqrt(d * d + epsilon2)
+        out[j] = weight * weights[j] * d / np.sqrt(d * d + epsilon2)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _flows_down(flows, x, i, tv_weight, epsilon2):
+def _flows_down(flows, x, tv_map, i, tv_weight, epsilon2):
     """Slopes between row i and the row below it: straight, to the right, to the left; 0 below the last row."""
     if i < 0 or i + 1 >= len(x):
         flows[:] = 0
         return
     diagonal = tv_weight * _DIAGONAL
-    _flow(flows[0], x[i], x[i + 1], 0, tv_weight, epsilon2)
-    _flow(flows[1], x[i], x[i + 1], 1, diagonal, epsilon2)
-    _flow(flows[2], x[i], x[i + 1], -1, diagonal, epsilon2)
+    _flow(flows[0], x[i], x[i + 1], tv_map[i], 0, tv_weight, epsilon2)
+    _flow(flows[1], x[i], x[i + 1], tv_map[i], 1, diagonal, epsilon2)
+    _flow(flows[2], x[i], x[i + 1], tv_map[i], -1, diagonal, epsilon2)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -142,27 +142,30 @@ def _adam_row(out, here, slope, mean, square, rates, bounds):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _adam_block(out, x, gradient, mean, square, first, rates, data_weight, tv_weight, epsilon2, bounds):
+def _adam_block(out, x, tv_map, gradient, mean, square, first, rates, data_weight, tv_weight, epsilon2, bounds, push):
     """Some rows of the new image; ``gradient`` holds that of the samples and is used up."""
+    strength, middle = push
     above, below = np.empty((3, x.shape[1]), np.float32), np.empty((3, x.shape[1]), np.float32)
     right = np.empty(x.shape[1], np.float32)
     # each pair's slope is computed once, and again only between two blocks
-    _flows_down(above, x, first - 1, tv_weight, epsilon2)
+    _flows_down(above, x, tv_map, first - 1, tv_weight, epsilon2)
     for i in range(first, min(first + ROWS, len(x))):
         slope = gradient[i]
         for j in range(len(slope)):
-            slope[j] *= data_weight
-        _flow(right, x[i], x[i], 1, tv_weight, epsilon2)
-        _flows_down(below, x, i, tv_weight, epsilon2)
+            slope[j] = slope[j] * data_weight - strength * (x[i, j] - middle)
+        _flow(right, x[i], x[i], tv_map[i], 1, tv_weight, epsilon2)
+        _flows_down(below, x, tv_map, i, tv_weight, epsilon2)
         _add_flows(slope, above, right, below)
         _adam_row(out[i], x[i], slope, mean[i], square[i], rates, bounds)
         above, below = below, above
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _adam(out, x, gradient, mean, square, rates, data_weight, tv_weight, epsilon2, bounds):
+def _adam(out, x, tv_map, gradient, mean, square, rates, data_weight, tv_weight, epsilon2, bounds, push):
     for block in prange((len(x) + ROWS - 1) // ROWS):
-        _adam_block(out, x, gradient, mean, square, block * ROWS, rates, data_weight, tv_weight, epsilon2, bounds)
+        _adam_block(
+            out, x, tv_map, gradient, mean, square, block * ROWS, rates, data_weight, tv_weight, epsilon2, bounds, push
+        )
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -248,7 +251,7 @@ def normal_equations_cpu(
 
 def descend_cpu(
     descent: Descent, equations: NormalEquations, taps: Tensor, learning_rate: float, data_weight: float,
-    tv_weight: float, epsilon: float, bounds: tuple[float, float] | None,
+    tv_weight: float, epsilon: float, bounds: tuple[float, float] | None, contrast: float, tv_map: Tensor | None,
 ) -> None:  # fmt: skip
     """See :func:`nerfkit.kernels.lowres.descend`."""
     cut = len(taps) - 1
@@ -261,6 +264,7 @@ def descend_cpu(
         scratch["residual"] = torch.zeros(h + cut, w + cut)
         scratch["half_back"] = torch.empty(h + cut, w)
         scratch["gradient"], scratch["next"] = torch.empty(h, w), torch.empty(h, w)
+        scratch["ones"] = torch.ones(h, w)
     arrays = {name: tensor.numpy() for name, tensor in scratch.items()}
     forward = taps.contiguous().numpy()
     _filter(arrays["filtered"], arrays["half"], descent.image.numpy(), forward)
@@ -272,9 +276,12 @@ def descend_cpu(
         np.float32(1 / (1 - BETA2**descent.n_steps)),
     )
     low, high = bounds if bounds is not None else (-math.inf, math.inf)
+    middle = 0.5 * (low + high) if bounds is not None else 0.0
     mean, square = (moment.numpy() for moment in descent.moments)
     _adam(
-        arrays["next"], descent.image.numpy(), arrays["gradient"], mean, square, rates, np.float32(data_weight),
-        np.float32(tv_weight), np.float32(epsilon * epsilon), (np.float32(low), np.float32(high)),
+        arrays["next"], descent.image.numpy(), arrays["ones"] if tv_map is None else tv_map.contiguous().numpy(),
+        arrays["gradient"], mean, square, rates, np.float32(data_weight), np.float32(tv_weight),
+        np.float32(epsilon * epsilon), (np.float32(low), np.float32(high)),
+        (np.float32(contrast), np.float32(middle)),
     )  # fmt: skip
     descent.image, scratch["next"] = scratch["next"], descent.image

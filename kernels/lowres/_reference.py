@@ -80,13 +80,14 @@ def apply_reference(stencil: Tensor, image: Tensor) -> Tensor:
     return out
 
 
-def total_variation_gradient(image: Tensor, epsilon: float) -> Tensor:
-    """Gradient of sum sqrt(d^2 + epsilon^2) / length over pairs of neighbours."""
+def total_variation_gradient(image: Tensor, epsilon: float, tv_map: Tensor | None = None) -> Tensor:
+    """Gradient of sum m sqrt(d^2 + epsilon^2) / length over pairs of neighbours."""
     out = torch.zeros_like(image)
     for di, dj in NEIGHBOURS:
         (i0, i1), (j0, j1) = _overlap(image.shape[0], di), _overlap(image.shape[1], dj)
         d = image[i0, j0] - image[i1, j1]
         slope = d / (d * d + epsilon * epsilon).sqrt() / math.hypot(di, dj)
+        slope = slope if tv_map is None else slope * tv_map[i0, j0]
         out[i0, j0] += slope
         out[i1, j1] -= slope
     return out
@@ -94,7 +95,7 @@ def total_variation_gradient(image: Tensor, epsilon: float) -> Tensor:
 
 def descend_reference(
     descent: Descent, equations: NormalEquations, taps: Tensor, learning_rate: float, data_weight: float,
-    tv_weight: float, epsilon: float, bounds: tuple[float, float] | None,
+    tv_weight: float, epsilon: float, bounds: tuple[float, float] | None, contrast: float, tv_map: Tensor | None,
 ) -> None:  # fmt: skip
     """The gradient of the energy, Adam's step, the projection."""
     image, (mean, square) = descent.image, descent.moments
@@ -103,8 +104,10 @@ def descend_reference(
     padding = len(taps) - 1
     padded = torch.nn.functional.pad(residual, (padding,) * 4)
     gradient = data_weight * filter_reference(padded, taps.flip(0)) + tv_weight * total_variation_gradient(
-        image, epsilon
+        image, epsilon, tv_map
     )
+    if bounds is not None and contrast:
+        gradient -= contrast * (image - (bounds[0] + bounds[1]) / 2)
     mean.mul_(BETA1).add_(gradient, alpha=1 - BETA1)
     square.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
     step = descent.n_steps

@@ -40,7 +40,7 @@ class Options(CommonOptions):
         None, "where each frame looks: file,dx,dy in low-res pixels (default: register)", metavar="FILE.csv"
     )
     exact_shifts: bool = option(False, "take the shifts as they are instead of refining them")
-    register: str = option("shift", "what is registered", choices=("shift",))
+    register: str = option("shift", "what moves between frames", choices=("shift", "affine", "homography"))
     reference: str | None = option(None, "frame that the output covers (default: the first)", metavar="FILE")
     psf: str = option("box", "how a low-res pixel weighs its surroundings", choices=("box", "gaussian"))
     psf_width: float = option(
@@ -135,7 +135,8 @@ def _settings(options: Options, frames: Frames) -> SuperresSettings:
     return SuperresSettings(
         scale=scale, output_size=size, frame_size=frames.size, n_channels=1 if frames.images.ndim == 3 else 3,
         bit_depth=8 if frames.bit_depth == 8 else 16, psf=options.psf, psf_width=options.psf_width,
-        exact_shifts=options.exact_shifts, network=options.network, seconds=options.seconds, seed=options.seed,
+        register=options.register, exact_shifts=options.exact_shifts, network=options.network,
+        seconds=options.seconds, seed=options.seed,
     )  # fmt: skip
 
 

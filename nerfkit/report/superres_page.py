@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nerfkit.report.blocks import Block, Curves, Picture, Slider, Steps, Strip, Table, Tile, Tiles
+from nerfkit.report.blocks import Block, Chart, Curves, Picture, Series, Slider, Steps, Strip, Table, Tile, Tiles
 from nerfkit.report.findings import charts, number, read_dict, read_lines, read_registered, settings_and_versions
 from nerfkit.report.media import load_picture, natural
 from nerfkit.report.page import write_report
@@ -43,6 +43,9 @@ def superres_report(run_folder: Path) -> Path:
         - ``truth.png``: the truth at the result's size.
         - ``strip/*.png``: results from fewer frames, in natural order; the number in the name is the number of
           frames (``frames_08.png``); ``strip/captions.json`` {"frames_08.png": "8 frames, 21.9 dB"} goes before that.
+        - ``shift_and_add.png``: the frames laid over one another; ``residuals.png`` and ``uncertainty.png``: maps, and
+          ``diagnosis.json`` {"residuals": {"white": ...}, "uncertainty": {...}, "spectra": {name: {"frequencies":
+          [...], "power": [...]}}}.
         - ``registered.csv``: a header, then a line for each frame: ``file,dx,dy`` and any of ``used`` (true or false,
           1 or 0), ``residual``; affine and homography columns are shown likewise.
         - ``config.yml`` (``data``, ``device``, ``seed`` are named below the title) and ``versions.json``.
@@ -79,9 +82,13 @@ def superres_blocks(folder: Path) -> list[Block]:
         blocks.append(Slider("One frame, and all of them", bicubic, result, ("bicubic", "nerfkit"), how))
     elif result is not None:
         blocks.append(Strip("Result", [result]))
+    added = load_picture(folder / "shift_and_add.png", "The frames laid over one another", "shift-and-add")
+    if result is not None and added is not None and result.size == added.size:
+        blocks.append(Slider("Laid over one another, and solved", added, result, ("shift-and-add", "nerfkit"), how))
     if result is not None and truth is not None and result.size == truth.size:
         blocks.append(Slider("Against the truth", result, truth, ("nerfkit", "truth"), how))
     blocks.append(Strip("What more frames bring", _strip(folder / "strip")))
+    blocks += _diagnosis(folder)
     blocks.append(Curves("Fit", charts(read_lines(folder / "metrics.jsonl"))))
     blocks.append(Table("Frames", [_column_name(name) for name in columns], rows, _frames_note(columns, rows)))
     return blocks
@@ -117,6 +124,39 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
             against = f"; bicubic {form.format(before)}" if before is not None else ""
             tiles.append(Tile(name, form.format(value), note + against))
     return tiles
+
+
+def _diagnosis(folder: Path) -> list[Block]:
+    """Maps of residuals and of uncertainty, and the power spectra."""
+    figures = read_dict(folder / "diagnosis.json")
+    pictures = []
+    for name, what in (("residuals", "error of the frames"), ("uncertainty", "standard error of the image")):
+        found = figures.get(name)
+        white = number(found, "white") if isinstance(found, dict) else None
+        picture = load_picture(folder / f"{name}.png", f"Map of the {what}", f"{what}; white is {white or 0:.3g}")
+        pictures += [] if picture is None or white is None else [picture]
+    note = (
+        "Residuals should look like noise: structure in them is what the footprint or the shifts do not explain. "
+        "The standard error is from two halves of the frames; what both get wrong alike does not show in it."
+    )
+    return [Strip("How sure it is", pictures, note if pictures else ""), Curves("Detail", _spectra(figures))]
+
+
+def _spectra(figures: dict[str, Any]) -> list[Chart]:
+    spectra = figures.get("spectra")
+    series = []
+    for name, values in spectra.items() if isinstance(spectra, dict) else ():
+        x, y = (_numbers(values.get(key)) if isinstance(values, dict) else [] for key in ("frequencies", "power"))
+        if x and len(x) == len(y):
+            series.append(Series(str(name), x, y))
+    return [Chart("Power at each frequency", series, "cycles per low-res pixel", "", is_log=True)] if series else []
+
+
+def _numbers(values: object) -> list[float]:
+    """A list of numbers; empty where it is anything else."""
+    if not isinstance(values, list) or not all(isinstance(value, int | float) for value in values):
+        return []
+    return [float(value) for value in values]
 
 
 def _strip(folder: Path) -> list[Picture]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
 from .grid_solve import COLD_RATE, Deadline, Prior, solve
 
-__all__ = ["HOLDOUT_SHARE", "Choice", "RangePercentiles", "Trials", "choose_prior"]
+__all__ = ["HOLDOUT_SHARE", "Choice", "RangePercentiles", "Trials", "choose_contrast", "choose_local", "choose_prior"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +31,12 @@ MIN_SIGMA = 5e-4
 # percentiles of the low-res values at which the upper end of the range is tried, from above
 UPPER_PERCENTILES = (99.9, 99.0, 97.0, 94.0, 90.0, 80.0, 70.0)
 LOWER_PERCENTILE, LOWER_STEP, N_LOWER_STEPS = 0.5, 0.03, 3
+# factors on the weight with which a total variation that is weaker where the image is busy is tried
+LOCAL_FACTORS = (1.5, 2.25)
+# standard errors by which a scene of two values must predict better: a smooth one can be halftoned nearly as well
+SURE = 4.0
+# contrasts that are tried on cells of half the side, and the factor on the total variation that goes with them
+CONTRASTS, CONTRAST_FACTOR = (2.0, 5.0, 10.0), 1.5
 
 
 @dataclass(frozen=True)
@@ -46,6 +54,17 @@ class Choice:
     prior: Prior
     image: Tensor
     mse: float
+    # cells along a low-res pixel of the image
+    cells: int = 0
+    # squared errors [n_kept_out], NaN beyond the grid
+    squares: Tensor | None = None
+
+    def is_surely_better(self, other: Choice) -> bool:
+        """Whether it predicts better by more than chance would have it, pixel for pixel."""
+        assert self.squares is not None and other.squares is not None
+        gains = (other.squares - self.squares).double()
+        gains = gains[gains.isfinite()]
+        return bool(gains.mean() > SURE * gains.std() / math.sqrt(len(gains)))
 
 
 class Trials:
@@ -71,6 +90,12 @@ class Trials:
         self.equations = frames.equations(grid, self.weights)
         self.n_trials = 0
 
+    def on(self, grid: Grid) -> Trials:
+        """The same pixels kept out, on another grid."""
+        other = copy.copy(self)
+        other.grid, other.equations, other.n_trials = grid, self.frames.equations(grid, self.weights), 0
+        return other
+
     def errors(self, image: Tensor, chosen: Tensor) -> Tensor:
         """Errors of the pixels where ``chosen`` [n_frames, h, w] holds and that the grid covers."""
         samples, is_known = self.frames.predict(self.grid, image)
@@ -82,7 +107,13 @@ class Trials:
 
     def judge(self, image: Tensor) -> float:
         """Mean squared error of the kept-out pixels."""
-        return float(self.errors(image, self.is_out).square().mean())
+        return float(self.squares(image).nanmean())
+
+    def squares(self, image: Tensor) -> Tensor:
+        """Squared errors [n] of the kept-out pixels, NaN where the grid does not reach."""
+        samples, is_known = self.frames.predict(self.grid, image)
+        errors = torch.where(is_known, samples.values - self.frames.frames, math.nan)
+        return errors[self.is_out].square()
 
     def seen(self, image: Tensor) -> Tensor:
         """What the used low-res pixels would be of ``image``."""
@@ -98,7 +129,8 @@ class Trials:
         """Solve with ``prior`` from ``start`` and judge."""
         image = self.image(start, prior, TRIAL_STEPS)
         self.n_trials += 1
-        return Choice(prior, image, self.judge(image))
+        squares = self.squares(image)
+        return Choice(prior, image, float(squares.nanmean()), self.grid.cells, squares)
 
 
 def choose_prior(trials: Trials, start: Tensor, deadline: Deadline) -> tuple[Choice, RangePercentiles | None]:
@@ -203,6 +235,65 @@ def _search_range(trials: Trials, free: Choice, deadline: Deadline) -> tuple[Cho
     assert best.prior.bounds is not None
     low_percentile = float((free.image < best.prior.bounds[0]).float().mean()) * 100
     return best, RangePercentiles(low_percentile, high_percentile)
+
+
+def choose_local(trials: Trials, choice: Choice, deadline: Deadline) -> Choice:
+    """A total variation that is weaker where the image is busy, if it predicts better than ``choice``."""
+    best = choice
+    for factor in LOCAL_FACTORS:
+        if deadline.left <= 0:
+            break
+        tried = trials.attempt(replace(choice.prior.scaled(factor), is_local=True), choice.image)
+        if tried.mse >= best.mse:
+            break
+        best = tried
+    if best is not choice:
+        logger.info("total variation %.3g, less where the image is busy", best.prior.tv_weight)
+        # the next solution takes its map of what is busy from the image without one
+        best = replace(best, image=choice.image)
+    return best
+
+
+def choose_contrast(trials: Trials, choice: Choice, deadline: Deadline) -> Choice:
+    """Finer cells, and values driven to the ends of their range, where that predicts better: scenes of two values.
+
+    Parameters
+    ----------
+    trials : Trials
+        The judge, on the finer grid, with the same pixels kept out as ``choice``.
+    choice : Choice
+        With a range of values, on a coarser grid.
+    deadline : Deadline
+        No candidate is begun after it.
+    """
+    start = interpolate(choice.image[None, None], trials.grid.shape, mode="bilinear")[0, 0]
+    prior = choice.prior.on_finer(trials.grid.cells / choice.cells).scaled(CONTRAST_FACTOR)
+
+    def improve(best: Choice, priors: list[Prior]) -> Choice:
+        for prior in priors:
+            if deadline.left <= 0:
+                break
+            tried = trials.attempt(prior, start)
+            if tried.mse >= best.mse:
+                break
+            best = tried
+        return best
+
+    best = improve(choice, [replace(prior, contrast=contrast) for contrast in CONTRASTS])
+    if best is choice or not best.is_surely_better(choice):
+        return choice
+    assert best.prior.bounds is not None
+    low, high = best.prior.bounds
+    # a value that the scene does not have costs more now that values are driven to it
+    ends = [(low + n * LOWER_STEP, high) for n in range(1, N_LOWER_STEPS + 2) if low + n * LOWER_STEP < high]
+    best = improve(best, [replace(best.prior, bounds=bounds) for bounds in ends])
+    for factor in (1 / CONTRAST_FACTOR, CONTRAST_FACTOR):
+        best = improve(best, [best.prior.scaled(factor)])
+    logger.info(
+        "two values, %.3f and %.3f: contrast %.3g on %d cells a low-res pixel",
+        *(best.prior.bounds or ()), best.prior.contrast, best.cells,
+    )  # fmt: skip
+    return best
 
 
 def _percentile(values: Tensor, percent: float) -> float:

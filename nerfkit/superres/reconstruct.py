@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -14,9 +14,17 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
-from .choice import Choice, RangePercentiles, Trials, choose_prior
-from .grid_solve import COLD_RATE, Deadline, Prior, solve
-from .registration import Registered, find_outliers, phase_correlation, refine, spread
+from .choice import Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
+from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
+from .registration import (
+    Registered,
+    find_outliers,
+    fit_exposures,
+    phase_correlation,
+    pixel_weights,
+    refine,
+    spread,
+)
 from .settings import Plan, SuperresSettings, plan_grids
 
 __all__ = ["Reconstruction", "reconstruct"]
@@ -24,16 +32,20 @@ __all__ = ["Reconstruction", "reconstruct"]
 logger = logging.getLogger(__name__)
 
 # shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
-REGISTERED_AT, CHOSEN_AT, REFINED_AT, SOLVED_AT = 0.28, 0.5, 0.58, 0.68
+REGISTERED_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.46, 0.54, 0.68, 0.8
 # low-res pixels of a side of the window that registration and choice look at in large frames
 WINDOW = 128
 # cells along a low-res pixel on which registration begins: coarse, quick, and with a wide reach
 COARSE_CELLS = 4
 # rounds and steps of a registration from phase correlation, and of shifts that are nearly right
 FROM_SCRATCH, FROM_GIVEN = ((40, 30), (15, 40)), ((12, 30), (6, 40))
-LAST_ROUNDS, FINAL_STEPS, REFINED_STEPS = (12, 40), 400, 120
+LAST_ROUNDS, FIRST_STEPS, FINAL_STEPS, SHARP_STEPS, REFINED_STEPS = (12, 40), 150, 400, 200, 120
 # refined shifts must predict the kept-out pixels this much better than given ones to take their place
 BETTER = 0.98
+# median change of brightness between frames from which on gains and offsets are fitted
+MIN_DRIFT = 0.01
+# frames that it takes to tell what moves, and the share of lost pixels that is worth a word
+MIN_FOR_MOTION, MIN_LOST = 5, 0.001
 # weights of red, green and blue in luminance (ITU-R BT.709)
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 
@@ -54,6 +66,16 @@ class Reconstruction:
     bounds: Tensor | None = None
     # mean squared error of the low-res pixels that were kept out
     holdout_mse: float | None = None
+    # whether the scene was found to have two values
+    is_two_valued: bool = False
+    # the chosen prior, without what depends on an image, on the cells that candidates are compared on
+    prior: Prior | None = None
+    # [n_frames, 3, 3] homographies from frame pixels to reference pixels, before the shifts; None: the identity
+    transforms: Tensor | None = None
+    # [n_frames, 2] gain and offset of each frame against the reference: measured = gain * scene + offset
+    exposures: Tensor = field(default_factory=lambda: torch.empty(0, 2))
+    # [n_frames] share of each frame's pixels that was used
+    shares: Tensor = field(default_factory=lambda: torch.empty(0))
     is_complete: bool = False
 
 
@@ -93,7 +115,9 @@ def reconstruct(
     """
     work = _Work(images, settings, deadline, shifts, transforms, reference, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
+    work.spare_moving_things()
     work.choose()
+    work.sharpen()
     work.finish()
     return work.state
 
@@ -121,11 +145,21 @@ class _Work:
         self.plan: Plan = plan_grids(settings.scale, (everything.shape[2], everything.shape[1]))
         self.window, self.corner = _busiest_window(self.frames, reference)
         ones = torch.ones(n, device=device)
-        self.state = Reconstruction(start, ones, torch.zeros_like(ones))
+        self.state = Reconstruction(start, ones, torch.zeros_like(ones), transforms=matrices)
+        self.state.exposures = torch.stack([torch.ones(n), torch.zeros(n)], dim=1)
+        self.state.shares = torch.ones(n)
+        # weight of each pixel; 0 for those of outliers and of things that move
+        self.pixels = torch.ones_like(self.frames.frames)
         self.choice: Choice | None = None
         self.percentiles: RangePercentiles | None = None
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.is_estimated = False
+
+    def _window_weights(self) -> Tensor:
+        """Weights of the window's pixels [n_frames, h, w]."""
+        top, left = self.corner
+        height, width = self.window.frames.shape[1:]
+        return self.pixels[:, top : top + height, left : left + width].contiguous()
 
     def until(self, share: float) -> Deadline:
         """The moment at which ``share`` of the budget is used up."""
@@ -139,6 +173,7 @@ class _Work:
             self.say("registering: phase correlation")
             start = phase_correlation(self.frames.frames.cpu().numpy(), self.reference)
             self._move(torch.from_numpy(start))
+        self._match_brightness()
         first = find_outliers(self.window, self.window.grid(COARSE_CELLS))
         self._keep(first)
         if is_given and self.settings.exact_shifts:
@@ -148,7 +183,7 @@ class _Work:
             self.say("registering: refined shifts predict no better than the given ones, which are kept")
             return
         self.is_estimated = True
-        self._move(refined.shifts)
+        self._move(refined.shifts, refined.transforms)
         self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
 
     def _refine_from(self, start: Registered, rounds: tuple[tuple[int, int], tuple[int, int]]) -> Registered:
@@ -157,23 +192,24 @@ class _Work:
         coarse = refine(
             self.window.moved(start.shifts), self.window.grid(COARSE_CELLS),
             n_rounds=rounds[0][0], n_steps=rounds[0][1], tv_weights=(8, 1), deadline=middle, reference=self.reference,
+            motion=self.settings.register,
         )  # fmt: skip
         self.say("registering: fine")
-        frames = self.window.moved(coarse.shifts)
+        frames = self.window.moved(coarse.shifts, coarse.transforms)
         grid = frames.grid(self.plan.trial)
         assert coarse.image is not None
         image = interpolate(coarse.image[None, None], grid.shape, mode="bilinear")[0, 0]
-        begin = Registered(coarse.shifts, coarse.weights, coarse.residuals, image)
+        begin = Registered(coarse.shifts, coarse.weights, coarse.residuals, image, coarse.transforms)
         return refine(
             frames, grid, n_rounds=rounds[1][0], n_steps=rounds[1][1], tv_weights=(4, 1), deadline=end,
-            reference=self.reference, start=begin,
+            reference=self.reference, start=begin, motion=self.settings.register,
         )  # fmt: skip
 
     def _is_better(self, refined: Registered, given: Registered) -> bool:
         """Whether refined shifts predict kept-out pixels better than the given ones, the prior and the pixels alike."""
         errors = []
         for found in (refined, given):
-            frames = self.window.moved(found.shifts)
+            frames = self.window.moved(found.shifts, found.transforms)
             grid = frames.grid(self.plan.trial)
             generator = torch.Generator().manual_seed(self.settings.seed)
             trials = Trials(frames, grid, spread(given.weights * refined.weights, frames), generator)
@@ -182,9 +218,62 @@ class _Work:
         logger.debug("kept-out error with refined and with given shifts: %.3g, %.3g", *errors)
         return errors[0] < BETTER * errors[1]
 
-    def _move(self, shifts: Tensor) -> None:
-        self.frames, self.window = self.frames.moved(shifts), self.window.moved(shifts)
-        self.state.shifts = shifts
+    def _move(self, shifts: Tensor, of_window: Tensor | None = None) -> None:
+        """Let the frames look elsewhere; transforms are those of the window."""
+        transforms = None
+        if of_window is not None:
+            corner = torch.eye(3, dtype=torch.float64)
+            corner[:2, 2] = torch.tensor(self.corner[::-1], dtype=torch.float64)
+            transforms = corner @ of_window @ torch.linalg.inv(corner)
+            transforms = transforms / transforms[:, 2:, 2:]
+        self.frames, self.window = self.frames.moved(shifts, transforms), self.window.moved(shifts, of_window)
+        self.state.shifts, self.state.transforms = shifts, self.frames.transforms
+
+    def _match_brightness(self) -> None:
+        """Bring frames that differ in brightness to the reference's, where the differences are more than chance."""
+        grey = self.frames.frames.double()
+        means, deviations = grey.mean((1, 2)), grey.std((1, 2))
+        drift = (means / means[self.reference] - 1).abs().median()
+        if drift < MIN_DRIFT:
+            return
+        gains = (deviations / deviations[self.reference]).clamp(0.2, 5.0)
+        self.say(f"frames differ in brightness by {float(drift):.1%} (median): gain and offset are fitted")
+        self._expose(torch.stack([gains, means - gains * means[self.reference]], dim=1).float())
+        # twice: with the image of frames that are nearly alike, then with that of frames that are
+        for _ in range(2):
+            grid = self.window.grid(COARSE_CELLS)
+            found = find_outliers(self.window, grid, n_rounds=1)
+            assert found.image is not None
+            weights = spread(found.weights, self.window)
+            self._expose(fit_exposures(self.window, grid, found.image, weights, self.reference))
+
+    def _expose(self, exposures: Tensor) -> None:
+        """Undo a gain and an offset [n_frames, 2] of each frame, in every channel alike."""
+        gain, offset = exposures.to(self.frames.frames.device)[:, :, None, None].unbind(1)
+        before = self.state.exposures
+        self.state.exposures = torch.stack(
+            [before[:, 0] * exposures[:, 0], before[:, 1] + before[:, 0] * exposures[:, 1]], dim=1
+        )  # fmt: skip
+        self.channels = [(values - offset) / gain for values in self.channels]
+        self.frames = self.frames.with_values((self.frames.frames - offset) / gain)
+        self.window = self.window.with_values((self.window.frames - offset) / gain)
+
+    def spare_moving_things(self) -> None:
+        """Leave out the pixels of things that move through the scene."""
+        self.pixels = spread(self.state.weights, self.frames)
+        if self.state.weights.sum() < MIN_FOR_MOTION:
+            return
+        grid = self.frames.grid(COARSE_CELLS)
+        start = grid.enlarge(self.frames.frames[self.reference])
+        prior = Prior(0.5, 0.02)
+        for _ in range(3):
+            equations = self.frames.equations(grid, self.pixels)
+            start = solve(equations, start, self.frames.psf, grid, prior, 80, learning_rate=COLD_RATE)
+            self.pixels = pixel_weights(self.frames, grid, start, self.state.weights)
+        self.state.shares = self.pixels.mean((1, 2))
+        lost = 1 - float(self.state.shares.sum() / self.state.weights.sum())
+        if lost > MIN_LOST:
+            self.say(f"left out {lost:.1%} of the pixels, which show what moves through the scene")
 
     def _keep(self, registered: Registered) -> None:
         self.state.weights, self.state.residuals = registered.weights, registered.residuals
@@ -193,7 +282,7 @@ class _Work:
         """Choose the prior, and move the frames once more under it when their shifts were estimated."""
         self.say("choosing the weight of the prior and the range of values from kept-out pixels")
         grid = self.window.grid(self.plan.trial)
-        trials = Trials(self.window, grid, spread(self.state.weights, self.window), self.generator)
+        trials = Trials(self.window, grid, self._window_weights(), self.generator)
         start = grid.enlarge(self.window.frames[self.reference])
         self.choice, self.percentiles = choose_prior(trials, start, self.until(CHOSEN_AT))
         self.state.holdout_mse = self.choice.mse
@@ -206,66 +295,99 @@ class _Work:
         last = refine(
             self.window, grid, n_rounds=LAST_ROUNDS[0], n_steps=LAST_ROUNDS[1],
             tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(REFINED_AT),
-            reference=self.reference, start=begin, bounds=prior.bounds,
+            reference=self.reference, start=begin, bounds=prior.bounds, motion=self.settings.register,
         )  # fmt: skip
-        self._move(last.shifts)
+        self._move(last.shifts, last.transforms)
+        self.pixels = self.pixels * spread(last.weights, self.frames)
         self._keep(last)
+
+    def sharpen(self) -> None:
+        """Compare the chosen prior with one that spares what is busy, and with one for scenes of two values."""
+        assert self.choice is not None
+        self.say("comparing with priors for busy scenes and for scenes of two values")
+        grid, choice = self.window.grid(self.plan.trial), self.choice
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        trials = Trials(self.window, grid, self._window_weights(), generator)
+        if self.is_estimated:
+            # the frames have moved since
+            start = (
+                choice.image if choice.image.shape == grid.shape else grid.enlarge(self.window.frames[self.reference])
+            )
+            choice = trials.attempt(choice.prior, start)
+        until = self.until(CONTRAST_AT)
+        candidates = [choice, choose_local(trials, choice, until)]
+        if choice.prior.bounds is not None and self.plan.contrast > self.plan.trial:
+            finer = trials.on(self.window.grid(self.plan.contrast))
+            candidates.append(choose_contrast(finer, choice, until))
+        self.choice = min(candidates, key=lambda found: found.mse)
+        self.state.holdout_mse = self.choice.mse
 
     def finish(self) -> None:
         """Solve with all pixels, channel by channel, on the grid of the output."""
-        self.say(f"solving {self.plan.final} x {self.plan.final} cells a low-res pixel")
+        assert self.choice is not None
+        cells = max(self.plan.final, self.choice.cells)
+        self.say(f"solving {cells} x {cells} cells a low-res pixel")
         images, bounds = [], []
         for index, values in enumerate(self.channels):
             part = 1 / (len(self.channels) - index)
             image, prior = self._solve_channel(values, self.until(SOLVED_AT).share(part))
             images.append(image)
             bounds.append(prior.bounds or _spanned(image))
-        grid = self.frames.grid(self.plan.final)
-        self._show(images, grid)
+        self._show(images, self.frames.grid(cells))
+        self.state.prior = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
+        self.state.is_two_valued = self.choice.prior.contrast > 0
         self.state.bounds = torch.tensor(bounds)
         self.state.is_complete = True
 
     def _solve_channel(self, values: Tensor, deadline: Deadline) -> tuple[Tensor, Prior]:
         assert self.choice is not None
-        frames, prior = self.frames.with_values(values), self.choice.prior
-        if len(self.channels) > 1:
-            prior = self._channel_prior(values)
-        weights = spread(self.state.weights, frames)
-        grid = frames.grid(self.plan.trial)
-        is_known = len(self.channels) == 1 and self.choice.image.shape == grid.shape
-        start = self.choice.image if is_known else grid.enlarge(values[self.reference])
-        needs_more = self.plan.final != self.plan.trial
-        image = solve(
-            frames.equations(grid, weights), start, frames.psf, grid, prior, FINAL_STEPS, learning_rate=COLD_RATE,
-            deadline=deadline.share(0.4) if needs_more else deadline,
-        )  # fmt: skip
-        if not needs_more:
-            return image, prior
-        fine = frames.grid(self.plan.final)
-        start = interpolate(image[None, None], fine.shape, mode="bilinear")[0, 0]
-        image = solve(
-            frames.equations(fine, weights), start, frames.psf, fine, prior.scaled(grid.cells / fine.cells),
-            REFINED_STEPS, learning_rate=0.01, deadline=deadline,
-        )  # fmt: skip
+        choice, frames = self.choice, self.frames.with_values(values)
+        prior = choice.prior if len(self.channels) == 1 else self._channel_prior(values)
+        if len(self.channels) == 1 and choice.image.shape == frames.grid(choice.cells).shape:
+            image = choice.image
+        else:
+            grid, plain = frames.grid(self.plan.trial), prior.on_finer(self.plan.trial / choice.cells).plain()
+            start = grid.enlarge(values[self.reference])
+            image = self._solve_on(grid, frames, start, plain, FIRST_STEPS, COLD_RATE, deadline.share(0.3))
+        is_sharp = choice.cells > self.plan.trial
+        n_steps, rate = (SHARP_STEPS, WARM_RATE) if is_sharp else (FINAL_STEPS, COLD_RATE)
+        needs_more = self.plan.final > choice.cells
+        until = deadline.share(0.4) if needs_more else deadline
+        image = self._solve_on(frames.grid(choice.cells), frames, image, prior, n_steps, rate, until)
+        if needs_more:
+            finer = prior.on_finer(self.plan.final / choice.cells)
+            image = self._solve_on(
+                frames.grid(self.plan.final), frames, image, finer, REFINED_STEPS, 0.01, deadline
+            )  # fmt: skip
         return image, prior
+
+    def _solve_on(
+        self, grid: Grid, frames: LowresFrames, start: Tensor, prior: Prior, n_steps: int, rate: float, until: Deadline
+    ) -> Tensor:  # fmt: skip
+        """A solution with all pixels from an image on any grid."""
+        if start.shape != grid.shape:
+            start = interpolate(start[None, None], grid.shape, mode="bilinear")[0, 0]
+        equations = frames.equations(grid, self.pixels)
+        return solve(equations, start, frames.psf, grid, prior, n_steps, learning_rate=rate, deadline=until)
 
     def _channel_prior(self, values: Tensor) -> Prior:
         """The prior for a channel: the weight of luminance, the range at the same percentiles if it predicts better."""
         assert self.choice is not None
-        free = replace(self.choice.prior, bounds=None)
+        plain = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
+        unbounded = replace(self.choice.prior, bounds=None, contrast=0.0)
         if self.percentiles is None:
-            return free
+            return unbounded
         top, left = self.corner
         height, width = self.window.frames.shape[1:]
         frames = self.window.with_values(values[:, top : top + height, left : left + width].contiguous())
-        grid = frames.grid(self.plan.trial)
+        grid, free = frames.grid(self.plan.trial), replace(plain, bounds=None)
         generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(frames, grid, spread(self.state.weights, frames), generator)
+        trials = Trials(frames, grid, self._window_weights(), generator)
         first = trials.attempt(free, grid.enlarge(frames.frames[self.reference]))
         bounds = trials.range_at(first.image, self.percentiles)
         bounded = trials.attempt(replace(free, bounds=bounds), first.image)
         again = trials.attempt(free, first.image)
-        return bounded.prior if bounded.mse < again.mse else free
+        return replace(self.choice.prior, bounds=bounds) if bounded.mse < again.mse else unbounded
 
     def _show(self, images: list[Tensor], grid: Grid) -> None:
         """Hand a better image to the caller, where it covers the whole frame."""

@@ -21,7 +21,9 @@ __all__ = [
     "Registered",
     "check_given_shifts",
     "find_outliers",
+    "fit_exposures",
     "phase_correlation",
+    "pixel_weights",
     "refine",
     "spread",
     "supported_scale",
@@ -37,6 +39,8 @@ OUTLIER_FACTOR, OUTLIER_DEVIATIONS = 1.5, 5.0
 NORMAL_MAD = 0.6745
 # low-res pixels at a frame's border that Gauss-Newton leaves out: what they see is known worst
 BORDER = 2
+# side of the patches that moving things are looked for in, and how many times the usual error theirs is
+PATCH, STRANGE = 3, 3.0
 # most low-res pixels that one Gauss-Newton step may move a frame
 MAX_MOVE = 0.25
 # shifts that are this far off, rms in low-res pixels, are not what the frames show
@@ -51,6 +55,8 @@ class Registered:
     weights: Tensor
     residuals: Tensor
     image: Tensor | None = None
+    # homographies [n_frames, 3, 3] before the shifts, where more than shifts is known
+    transforms: Tensor | None = None
 
 
 def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArray[np.float64]:
@@ -159,6 +165,45 @@ def frame_residuals(frames: LowresFrames, grid: Grid, image: Tensor) -> Tensor:
     return (squares.sum((1, 2)) / is_known.sum((1, 2)).clamp(min=1)).sqrt()
 
 
+def fit_exposures(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tensor, reference: int = 0) -> Tensor:
+    """Gain and offset of each frame [n_frames, 2] against the image: measured = gain * predicted + offset.
+
+    Least squares over the pixels with ``weights`` [n_frames, h, w] that the grid covers; the reference has (1, 0).
+    """
+    samples, is_known = frames.predict(grid, image)
+    share = (weights * is_known).double()
+    total = share.sum((1, 2)).clamp(min=1)
+
+    def mean(values: Tensor) -> Tensor:
+        return (values * share).sum((1, 2)) / total
+
+    seen, measured = samples.values.double(), frames.frames.double()
+    centre_seen, centre = mean(seen), mean(measured)
+    spread_seen = mean((seen - centre_seen[:, None, None]).square())
+    product = mean((seen - centre_seen[:, None, None]) * (measured - centre[:, None, None]))
+    gain = torch.where(spread_seen > 1e-8, product / spread_seen.clamp(min=1e-8), 1.0).clamp(min=0.05)
+    offset = centre - gain * centre_seen
+    # against the reference, so that the image keeps its brightness
+    gain = gain / gain[reference]
+    return torch.stack([gain, offset - gain * offset[reference]], dim=1).float()
+
+
+def pixel_weights(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tensor) -> Tensor:
+    """Weight 0 or 1 of each pixel [n_frames, h, w]: 0 where it and its neighbours are far from the others' image.
+
+    What moves through the scene is seen by few frames in each place. A pixel's own noise is no reason to lose it, so
+    errors are averaged over ``PATCH`` x ``PATCH`` pixels; edges of the scene, where errors of the model are large in
+    all frames, are excused by the median over the frames.
+    """
+    samples, is_known = frames.predict(grid, image)
+    errors = (frames.frames - samples.values) * is_known
+    squares = torch.nn.functional.avg_pool2d(errors.square()[:, None], PATCH, 1, PATCH // 2)[:, 0]
+    usual = squares[weights > 0].median(dim=0).values
+    everywhere = usual.median().clamp(min=1e-8)
+    is_strange = squares > STRANGE**2 * torch.maximum(usual, everywhere)
+    return weights[:, None, None] * ~is_strange
+
+
 def inlier_weights(residuals: Tensor) -> Tensor:
     """1 for frames whose residual is like the others', 0 for the rest."""
     middle = residuals.median().clamp(min=1e-4)
@@ -201,6 +246,7 @@ def spread(weights: Tensor, frames: LowresFrames) -> Tensor:
 def refine(
     frames: LowresFrames, grid: Grid, *, n_rounds: int, n_steps: int, tv_weights: tuple[float, float],
     deadline: Deadline, reference: int = 0, start: Registered | None = None, bounds: tuple[float, float] | None = None,
+    motion: str = "shift",
 ) -> Registered:  # fmt: skip
     """Improve image and shifts in turn, with a prior that is strong at first and relaxes.
 
@@ -224,6 +270,8 @@ def refine(
         Image and weights to start from.
     bounds : (float, float), optional
         Range of the image's values.
+    motion : {"shift", "affine", "homography"}
+        What moves; beyond shifts, it becomes part of the frames' transforms.
     """
     image = grid.enlarge(frames.frames[reference]) if start is None or start.image is None else start.image
     weights = torch.ones(len(frames), device=frames.frames.device) if start is None else start.weights
@@ -239,7 +287,7 @@ def refine(
             learning_rate=COLD_RATE if done < 3 else 0.02,
         )  # fmt: skip
         for _ in range(3):
-            frames = frames.moved(frames.shifts + _gauss_newton(frames, grid, image, reference))
+            frames = _step(frames, grid, image, reference, motion)
         residuals = frame_residuals(frames, grid, image)
         done += 1
         if done >= min(5, n_rounds) and len(frames) > 2:
@@ -250,11 +298,15 @@ def refine(
         # the step that brings the share to 1 in the rounds that are left of the plan or of the time
         remaining = min(n_rounds - done, left)
         share = share + (1 - share) / remaining if remaining >= 1 and share < 1 else 2.0
-    return Registered(frames.shifts, weights, residuals, image)
+    return Registered(frames.shifts, weights, residuals, image, frames.transforms)
 
 
-def _gauss_newton(frames: LowresFrames, grid: Grid, image: Tensor, reference: int) -> Tensor:
-    """Step of each frame's shift [n_frames, 2] that reduces its squared error; the reference stands still."""
+def _step(frames: LowresFrames, grid: Grid, image: Tensor, reference: int, motion: str) -> LowresFrames:
+    """The frames after one Gauss-Newton step of their motion, which reduces the squared errors; the reference stands.
+
+    What a pixel sees at (x, y) of the reference, in units of half the frame's width from its middle, moves by a sum of
+    (1, 0), (0, 1); affine also (x, 0), (y, 0), (0, x), (0, y); homography also (x x, x y), (x y, y y).
+    """
     samples, is_known = frames.predict(grid, image)
     is_used = is_known.clone()
     if min(is_used.shape[1:]) > 4 * BORDER:
@@ -262,20 +314,41 @@ def _gauss_newton(frames: LowresFrames, grid: Grid, image: Tensor, reference: in
         is_used[:, :, :BORDER] = is_used[:, :, -BORDER:] = False
     errors = (frames.frames - samples.values) * is_used
     slope_x, slope_y = (slope * is_used * grid.cells for slope in (samples.d_cols, samples.d_rows))
-
-    def total(a: Tensor, b: Tensor) -> Tensor:
-        return (a * b).sum((1, 2)).double()
-
-    xx, yy, xy = total(slope_x, slope_x), total(slope_y, slope_y), total(slope_x, slope_y)
+    columns = [slope_x, slope_y]
+    height, width = frames.frames.shape[1:]
+    if motion != "shift":
+        seen_x, seen_y = (seen.to(errors.device) for seen in frames.looks_at())
+        x, y = ((2 * seen_x / width - 1).float(), ((2 * seen_y - height) / width).float())
+        columns += [x * slope_x, y * slope_x, x * slope_y, y * slope_y]
+        if motion == "homography":
+            along = x * slope_x + y * slope_y
+            columns += [x * along, y * along]
+    basis = torch.stack(columns, dim=1).flatten(2)  # [n_frames, n_parameters, n_pixels]
+    normal = (basis @ basis.transpose(1, 2)).double()
     # a frame without structure along an axis must not move along it
-    damping = 1e-3 * (xx + yy) + 1e-9
-    xx, yy = xx + damping, yy + damping
-    ex, ey = total(slope_x, errors), total(slope_y, errors)
-    determinant = xx * yy - xy * xy
-    step = torch.stack([(yy * ex - xy * ey) / determinant, (xx * ey - xy * ex) / determinant], dim=1)
-    step = step.clamp(-MAX_MOVE, MAX_MOVE).cpu()
+    damping = 1e-3 * (normal[:, 0, 0] + normal[:, 1, 1]) + 1e-9
+    normal += damping[:, None, None] * torch.eye(len(columns), dtype=torch.float64, device=normal.device)
+    wanted = (basis @ errors.flatten(1)[..., None]).double()
+    step = torch.linalg.solve(normal, wanted)[..., 0].clamp(-MAX_MOVE, MAX_MOVE).cpu()
     step[reference] = 0
-    return step
+    if motion == "shift":
+        return frames.moved(frames.shifts + step)
+    small = _small_motions(step * 2 / width, (width, height))
+    return frames.moved(torch.zeros_like(frames.shifts), small @ frames.matrices())
+
+
+def _small_motions(steps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Homographies [n_frames, 3, 3] of reference pixels from steps [n_frames, 6 or 8] in the basis of :func:`_step`."""
+    width, height = size
+    to_unit = torch.tensor([[2 / width, 0, -1], [0, 2 / width, -height / width], [0, 0, 1]], dtype=torch.float64)
+    small = torch.eye(3, dtype=torch.float64).repeat(len(steps), 1, 1)
+    small[:, :2, 2] = steps[:, :2]
+    small[:, :2, :2] += steps[:, 2:6].reshape(-1, 2, 2)
+    if steps.shape[1] == 8:
+        # to first order, a point over 1 - (g x + h y) moves by itself times g x + h y
+        small[:, 2, :2] = -steps[:, 6:]
+    moved = torch.linalg.inv(to_unit) @ small @ to_unit
+    return moved / moved[:, 2:, 2:]
 
 
 def supported_scale(shifts: NDArray[np.float64]) -> float:

@@ -20,15 +20,18 @@ from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import SSIM_WINDOW, MetricsLog, psnr, ssim
 from nerfkit.report import refresh_superres
 from nerfkit.runs import Run
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.readers.shifts import write_shifts
 
+from .diagnosis import power_spectrum, residual_map, uncertainty
 from .grid_solve import Deadline, Prior, solve
-from .reconstruct import Reconstruction, reconstruct
-from .registration import supported_scale
+from .reconstruct import Reconstruction, luminance, reconstruct
+from .registration import spread, supported_scale
 from .rendering import png_bytes_of_depth, render_image
 from .runs import make_field
 from .settings import SuperresSettings
+from .shift_and_add import shift_and_add
 from .siren_fit import SirenFit
 
 __all__ = ["Source", "compile_loops", "run_superres", "score"]
@@ -41,6 +44,8 @@ LEARNING_RATES, FINAL_SHARE = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
 RENDER_SECONDS = 0.5
 # a warning is given when the frames support less than this share of the scale
 ENOUGH = 0.75
+# sides of frames, low-res pixels, up to which the uncertainty is computed: two solutions more, after the budget
+MAX_UNCERTAIN = 160
 # low-res pixels at each side that psnr_interior leaves out
 INTERIOR = 2
 
@@ -106,7 +111,8 @@ def run_superres(
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
-    _warn_of_scale(state, settings, source.transforms)
+    lowres = _lowres(source, state, settings)
+    _warn_of_scale(lowres, state.weights, settings)
     if is_interrupted:
         image, fitted = _picture_of_grid(state, settings), {}
     else:
@@ -114,13 +120,13 @@ def run_superres(
     write_atomically(output, png_bytes_of_depth(image, settings.bit_depth, source.icc_profile))
     result = {
         "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
-        "registered": _registered(source, state), "holdout_psnr": _decibels(state.holdout_mse),
+        "registered": _registered(source, state, lowres), "holdout_psnr": _decibels(state.holdout_mse),
         **fitted, "seconds": round(-clock.left, 2),
     }  # fmt: skip
     if truth is not None:
         result.update(score(image, truth, settings.scale))
-    _write_registered(run, source, state)
-    _write_for_report(run, source, settings, output, truth, result)
+    _write_registered(run, source, state, lowres)
+    _write_for_report(run, source, settings, output, truth, result, lowres, state)
     refresh_superres(run.folder)
     return {**result, "interrupted": is_interrupted}
 
@@ -137,14 +143,18 @@ def compile_loops(settings: SuperresSettings, device: str) -> None:
     network(lattice).sum().backward()
 
 
-def _warn_of_scale(state: Reconstruction, settings: SuperresSettings, transforms: NDArray[np.float64] | None) -> None:
+def _lowres(source: Source, state: Reconstruction, settings: SuperresSettings) -> LowresFrames:
+    """The frames, grey, where they were found to look."""
+    psf = Psf(settings.psf, settings.psf_width)
+    gain, offset = state.exposures[:, :, None, None].unbind(1)
+    grey = (luminance(torch.from_numpy(source.images)) - offset) / gain
+    return LowresFrames(grey, state.shifts, psf, state.transforms)
+
+
+def _warn_of_scale(lowres: LowresFrames, weights: torch.Tensor, settings: SuperresSettings) -> None:
     """Say when the frames' sub-pixel positions leave gaps at this scale."""
-    positions = state.shifts.numpy()
-    if transforms is not None:
-        # a frame that is turned or stretched is sampled elsewhere all over; its centre speaks for it
-        centre = transforms @ np.array([settings.frame_size[0] / 2, settings.frame_size[1] / 2, 1.0])
-        positions = positions + centre[:, :2] / centre[:, 2:]
-    used = positions[state.weights.cpu().numpy() > 0]
+    # a frame that is turned or stretched is sampled elsewhere all over; its centre speaks for it
+    used = lowres.motions().numpy()[weights.cpu().numpy() > 0]
     if len(used) < 2:
         return
     supported = supported_scale(used)
@@ -193,7 +203,7 @@ def _picture_of_grid(state: Reconstruction, settings: SuperresSettings) -> NDArr
 
 def _write_for_report(
     run: Run, source: Source, settings: SuperresSettings, output: Path, truth: NDArray[np.float32] | None,
-    result: dict[str, Any],
+    result: dict[str, Any], lowres: LowresFrames, state: Reconstruction,
 ) -> None:  # fmt: skip
     """metrics.json, and what the result is compared with: the reference frame enlarged, and the truth."""
     frame = torch.from_numpy(np.ascontiguousarray(source.images[source.reference]))
@@ -207,30 +217,68 @@ def _write_for_report(
     if truth is not None:
         figures["bicubic"] = score(bicubic, truth, settings.scale)
         write_atomically(run.folder / "truth.png", png_bytes_of_depth(truth, settings.bit_depth, source.icc_profile))
+    _write_diagnosis(run, source, settings, output, lowres, state)
     run.write_json("metrics.json", {"superres": figures})
 
 
-def _registered(source: Source, state: Reconstruction) -> list[dict[str, Any]]:
-    rows = zip(source.files, state.shifts.tolist(), state.weights.tolist(), strict=True)
+def _write_diagnosis(
+    run: Run, source: Source, settings: SuperresSettings, output: Path, lowres: LowresFrames, state: Reconstruction
+) -> None:  # fmt: skip
+    """shift_and_add.png, residuals.png, uncertainty.png with their scales, and the spectra, for the report."""
+    size = settings.output_size
+    weights = spread(state.weights.cpu(), lowres)
+    laid = [
+        shift_and_add(lowres.with_values(torch.from_numpy(np.ascontiguousarray(values))), size, source.reference,
+                      state.weights.cpu()).clamp(0, 1).numpy()
+        for values in (source.images[None] if source.images.ndim == 3 else np.moveaxis(source.images, -1, 0))
+    ]  # fmt: skip
+    added = laid[0] if len(laid) == 1 else np.stack(laid, axis=-1)
+    write_atomically(run.folder / "shift_and_add.png", png_bytes_of_depth(added, settings.bit_depth))
+    figures: dict[str, Any] = {}
+    if state.image is not None:
+        height, width = lowres.frames.shape[1:]
+        grid = Grid(height, width, state.cells, 0)
+        grey = luminance(state.image.cpu().permute(1, 2, 0)[None])[0] if len(state.image) == 3 else state.image[0].cpu()
+        maps = {"residuals": residual_map(lowres, grid, grey.contiguous(), weights)}
+        if state.prior is not None and max(height, width) <= MAX_UNCERTAIN:
+            generator = torch.Generator().manual_seed(settings.seed)
+            unsure = uncertainty(lowres, state.weights.cpu(), state.prior, generator)
+            maps |= {} if unsure is None else {"uncertainty": unsure}
+        for name, values in maps.items():
+            top = max(float(values.quantile(0.99)), 1e-4)
+            picture = (values / top).clamp(0, 1).numpy()
+            write_atomically(run.folder / f"{name}.png", png_bytes_of_depth(picture, 8))
+            figures[name] = {"white": round(top, 5), "median": round(float(values.median()), 5)}
+    pictures = {"nerfkit": output, "bicubic": run.folder / "bicubic.png", "drizzle": run.folder / "shift_and_add.png"}
+    spectra = {}
+    for name, path in pictures.items():
+        picture = torch.from_numpy(read_frames(path).images)
+        frequencies, power = power_spectrum(luminance(picture)[0].numpy(), settings.scale)
+        spectra[name] = {"frequencies": [round(f, 4) for f in frequencies], "power": power}
+    run.write_json("diagnosis.json", {"spectra": spectra, **figures})
+
+
+def _registered(source: Source, state: Reconstruction, lowres: LowresFrames) -> list[dict[str, Any]]:
+    rows = zip(source.files, lowres.motions().tolist(), state.weights.tolist(), strict=True)
     return [
         {"file": file, "dx": round(dx, 5), "dy": round(dy, 5), "used": weight > 0} for file, (dx, dy), weight in rows
     ]
 
 
-def _write_registered(run: Run, source: Source, state: Reconstruction) -> None:
-    """registered.csv, which --shifts takes back: the shifts, or the given matrices with the shifts added."""
+def _write_registered(run: Run, source: Source, state: Reconstruction, lowres: LowresFrames) -> None:
+    """registered.csv, which --shifts takes back."""
     extra = {
         "used": [weight > 0 for weight in state.weights.tolist()],
         "residual": [round(r, 6) for r in state.residuals.tolist()],
+        "weight": [round(share, 4) for share in state.shares.tolist()],
+        "gain": [round(gain, 5) for gain in state.exposures[:, 0].tolist()],
+        "offset": [round(offset, 5) for offset in state.exposures[:, 1].tolist()],
     }
-    shifts = state.shifts.numpy()
     path = run.folder / "registered.csv"
-    if source.transforms is None:
-        write_shifts(path, source.files, shifts, "shift", extra)
+    if state.transforms is None:
+        write_shifts(path, source.files, state.shifts.numpy(), "shift", extra)
         return
-    moves = np.tile(np.eye(3), (len(shifts), 1, 1))
-    moves[:, :2, 2] = shifts
-    write_shifts(path, source.files, moves @ source.transforms, "homography", extra)
+    write_shifts(path, source.files, lowres.matrices().numpy(), "homography", extra)
 
 
 def score(image: NDArray[np.float32], truth: NDArray[np.float32], scale: float) -> dict[str, float | None]:

@@ -15,6 +15,8 @@ MAX_SCALE = 16.0
 MAX_CELLS = 2**25
 # cells of a low-res pixel's side at which candidates are compared: where a box PSF is exact to a third of 1 % noise
 TRIAL_CELLS = 8
+# cells of the finest grid on which candidates of two values are compared: a trial there takes a few seconds
+MAX_CONTRAST_CELLS = 2**22
 # side of a network's square and distance of two, in cells of a 4x output
 TILE, STRIDE = 26.0, 22.0
 
@@ -38,6 +40,8 @@ class SuperresSettings:
     # footprint of a low-res pixel: box (its side) or gaussian (its sigma), in low-res pixels
     psf: str = "box"
     psf_width: float = 1.0
+    # what moves between frames: shift, affine or homography
+    register: str = "shift"
     # whether given shifts are taken as they are
     exact_shifts: bool = False
     # what holds the image: tiled or single
@@ -58,6 +62,8 @@ class Plan:
 
     # where candidates are compared
     trial: int
+    # where candidates of two values are compared; as fine as the image is solved, or finer
+    contrast: int
     # where the image is solved at the end
     final: int
     # where the networks are fitted to it
@@ -73,7 +79,7 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
     Examples
     --------
     >>> plan_grids(4, (84, 84))
-    Plan(trial=8, final=8, fit=8, tile=6.5, stride=5.5)
+    Plan(trial=8, contrast=16, final=8, fit=8, tile=6.5, stride=5.5)
     >>> plan_grids(8, (84, 84)).final, plan_grids(2, (84, 84)).final, plan_grids(3, (84, 84)).final
     (16, 8, 9)
 
@@ -97,4 +103,8 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
         )  # fmt: skip
     fit = final if final <= TRIAL_CELLS + 1 else whole
     unit = max(whole, 4)
-    return Plan(final if fit == final else min(TRIAL_CELLS, final), final, fit, TILE / unit, STRIDE / unit)
+    trial = final if fit == final else min(TRIAL_CELLS, final)
+    contrast = max(2 * trial, final)
+    if area * contrast**2 > MAX_CONTRAST_CELLS:
+        contrast = final
+    return Plan(trial, contrast, final, fit, TILE / unit, STRIDE / unit)

@@ -139,12 +139,35 @@ class LowresFrames:
     def grid(self, cells: int) -> Grid:
         """A grid that holds what the frames see of the reference frame and of a few pixels round it."""
         height, width = self.frames.shape[1:]
-        reach = math.ceil(float(self.shifts.abs().max())) if len(self) > 1 else 0
+        reach = math.ceil(self._reach()) if len(self) > 1 else 0
         return Grid(height, width, cells, min(reach, MAX_MARGIN) + SPARE_MARGIN + math.ceil(self.psf.radius - 0.5))
 
-    def moved(self, shifts: Tensor) -> LowresFrames:
-        """The same frames looking elsewhere."""
-        return LowresFrames(self.frames, shifts, self.psf, self.transforms)
+    def _reach(self) -> float:
+        """How far frames look beyond the reference frame, low-res pixels."""
+        if self.transforms is None:
+            return float(self.shifts.abs().max())
+        height, width = self.frames.shape[1:]
+        corners = torch.tensor([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]], dtype=torch.float64)
+        seen = self.matrices() @ corners
+        x, y = (seen[:, axis] / seen[:, 2] for axis in (0, 1))
+        return max(0.0, float(torch.stack([-x, -y, x - width, y - height]).max()))
+
+    def moved(self, shifts: Tensor, transforms: Tensor | None = None) -> LowresFrames:
+        """The same frames looking elsewhere; the transforms stay as they are unless others are given."""
+        return LowresFrames(self.frames, shifts, self.psf, self.transforms if transforms is None else transforms)
+
+    def matrices(self) -> Tensor:
+        """Homographies [n_frames, 3, 3] from frame pixels to reference pixels, the shifts included."""
+        moves = torch.eye(3, dtype=torch.float64).repeat(len(self), 1, 1)
+        moves[:, :2, 2] = self.shifts
+        return moves if self.transforms is None else moves @ self.transforms
+
+    def motions(self) -> Tensor:
+        """How far each frame's centre is moved [n_frames, 2] (dx, dy), low-res pixels."""
+        height, width = self.frames.shape[1:]
+        centre = torch.tensor([width / 2, height / 2, 1.0], dtype=torch.float64)
+        seen = self.matrices() @ centre
+        return seen[:, :2] / seen[:, 2:] - centre[:2]
 
     def with_values(self, frames: Tensor) -> LowresFrames:
         """Frames of another channel that look where these do."""
@@ -159,21 +182,23 @@ class LowresFrames:
         offset[0, 2], offset[1, 2] = left, top
         return LowresFrames(frames, self.shifts, self.psf, torch.linalg.inv(offset) @ self.transforms @ offset)
 
-    def positions(self, grid: Grid) -> tuple[Tensor, Tensor]:
-        """Rows and columns [n_frames, h, w] in the filtered grid at which the pixels are samples of it."""
+    def looks_at(self) -> tuple[Tensor, Tensor]:
+        """Where each pixel looks, x and y [n_frames, h, w] in low-res pixels of the reference frame, float64."""
         n, h, w = self.frames.shape
         y, x = torch.arange(h, dtype=torch.float64) + 0.5, torch.arange(w, dtype=torch.float64) + 0.5
+        dx, dy = (self.shifts[:, axis, None, None] for axis in (0, 1))
+        if self.transforms is None:
+            return (x[None, None, :] + dx).expand(n, h, w), (y[None, :, None] + dy).expand(n, h, w)
+        points = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(h, w, dtype=torch.float64)])
+        seen = (self.transforms @ points.view(3, -1)).view(n, 3, h, w)
+        return seen[:, 0] / seen[:, 2] + dx, seen[:, 1] / seen[:, 2] + dy
+
+    def positions(self, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Rows and columns [n_frames, h, w] in the filtered grid at which the pixels are samples of it."""
         # the filtered cell (i, j) is centred on row i + n_taps / 2 of the cells' edges
         offset = grid.margin - len(self.psf.taps(grid.cells)) / (2 * grid.cells)
-        dx, dy = (self.shifts[:, axis, None, None] + offset for axis in (0, 1))
-        if self.transforms is None:
-            rows = ((y[None, :, None] + dy) * grid.cells).float().expand(n, h, w)
-            cols = ((x[None, None, :] + dx) * grid.cells).float().expand(n, h, w)
-        else:
-            points = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.ones(h, w, dtype=torch.float64)])
-            seen = (self.transforms @ points.view(3, -1)).view(n, 3, h, w)
-            rows = ((seen[:, 1] / seen[:, 2] + dy) * grid.cells).float()
-            cols = ((seen[:, 0] / seen[:, 2] + dx) * grid.cells).float()
+        x, y = self.looks_at()
+        rows, cols = (((part + offset) * grid.cells).float() for part in (y, x))
         device = self.frames.device
         return rows.contiguous().to(device), cols.contiguous().to(device)
 

@@ -40,7 +40,7 @@ COLUMNS: dict[Kind, tuple[str, ...]] = {
 }
 SHAPES: dict[Kind, tuple[int, ...]] = {"shift": (2,), "affine": (2, 3), "homography": (3, 3)}
 # what registered.csv says besides; read over
-EXTRA_COLUMNS = ("used", "residual", "weight")
+EXTRA_COLUMNS = ("used", "residual", "weight", "gain", "offset")
 # a frame that shows more than 10 times fewer of the reference's pixels a side is no frame of its burst
 MIN_DETERMINANT = 1e-2
 _HEADERS = " or ".join(",".join(("file", *columns)) for columns in COLUMNS.values())

@@ -36,6 +36,7 @@ def test_loops_equal_reference(shape, poisoned_empty):
     a, b = Descent(image), Descent(image)
     for _ in range(3):
         settings = {"learning_rate": 0.01, "data_weight": 50.0, "tv_weight": 0.5, "bounds": (0.1, 0.9)}
+        settings |= {"contrast": 3.0, "tv_map": image + 0.5}
         descend(a, equations, taps, impl="reference", **settings)
         descend(b, equations, taps, impl="cpu", **settings)
     # Adam divides by the gradient's size: where that is nearly zero, its sign decides over a whole step
@@ -66,6 +67,7 @@ def test_sample_of_a_plane_is_exact_to_the_last_cell(impl):
 def test_step_goes_down_the_gradient_of_the_energy(impl):
     image, taps, rows, cols, values, weights, inner = make(14, 17, 3)
     image, taps = image.double(), taps.double()
+    tv_map = torch.rand(image.shape, generator=torch.Generator().manual_seed(9)) + 0.5
     start = image.float()
     equations = normal_equations(rows, cols, values, weights, inner, impl=impl)
 
@@ -84,15 +86,22 @@ def test_step_goes_down_the_gradient_of_the_energy(impl):
             )
         is_inside = torch.stack(samples).detach() != 0
         data = (weights.double() * (torch.stack(samples) - values.double()).square() * is_inside).sum() / 2
-        pairs = ((x[:, :-1], x[:, 1:], 1), (x[:-1], x[1:], 1), (x[:-1, :-1], x[1:, 1:], 2), (x[:-1, 1:], x[1:, :-1], 2))
-        smooth = sum((((a - b).square() + 1e-4).sqrt() / n**0.5).sum() for a, b, n in pairs)
-        return 7 * data + 0.3 * smooth
+        m = tv_map.double()
+        pairs = (
+            (x[:, :-1], x[:, 1:], m[:, :-1], 1), (x[:-1], x[1:], m[:-1], 1),
+            (x[:-1, :-1], x[1:, 1:], m[:-1, :-1], 2), (x[:-1, 1:], x[1:, :-1], m[:-1, 1:], 2),
+        )  # fmt: skip
+        smooth = sum((weight * ((a - b).square() + 1e-4).sqrt() / n**0.5).sum() for a, b, weight, n in pairs)
+        return 7 * data + 0.3 * smooth + 0.8 * ((x + 1) * (2 - x)).sum() / 2
 
     image.requires_grad_()
     energy(image).backward()
     assert image.grad is not None
     descent = Descent(start)
-    descend(descent, equations, taps.float(), learning_rate=0.01, data_weight=7, tv_weight=0.3, impl=impl)
+    descend(
+        descent, equations, taps.float(), learning_rate=0.01, data_weight=7, tv_weight=0.3, bounds=(-1.0, 2.0),
+        contrast=0.8, tv_map=tv_map, impl=impl,
+    )  # fmt: skip
     # Adam's first step is the sign of the gradient, its first moment a tenth of it
     torch.testing.assert_close(descent.moments[0].double(), 0.1 * image.grad, rtol=1e-5, atol=1e-6)
     moved = descent.image - start
@@ -126,6 +135,15 @@ def test_enough_samples_without_a_prior_bring_the_image_back():
     torch.testing.assert_close(descent.image, image, rtol=0, atol=5e-4)
 
 
+def _descend(**options):
+    none = torch.empty(0)
+    equations = normal_equations(none, none, none, none, (7, 7))
+    descend(
+        Descent(torch.ones(8, 8)), equations, torch.ones(2) / 2, learning_rate=0.1, data_weight=1, tv_weight=1,
+        **options,
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -145,6 +163,8 @@ def test_enough_samples_without_a_prior_bring_the_image_back():
             ),
             r"shape \(7, 7\)",
         ),
+        (lambda: _descend(contrast=1.0), "give bounds"),
+        (lambda: _descend(tv_map=torch.ones(7, 8)), r"tv_map must be float32 of shape \(8, 8\)"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_named(call, message):

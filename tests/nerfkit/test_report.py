@@ -310,7 +310,10 @@ def test_superres_report_shows_the_run(tmp_path):
     for words in [*expected, "12\N{MULTIPLICATION SIGN}8", "4\N{MULTIPLICATION SIGN} a side"]:
         assert words in page.text, words
     assert "--size 24x16 --out text_larger.png" in page.text  # twice the result
-    assert len(page.all("input")) == 2  # bicubic | nerfkit and nerfkit | truth
+    assert len(page.all("input")) == 3  # bicubic | nerfkit, shift-and-add | nerfkit, nerfkit | truth
+    for words in ("error of the frames; white is 0.03", "standard error of the image; white is 0.02"):
+        assert words in page.text
+    assert any("Power at each frequency" in svg["aria-label"] for svg in page.all("svg"))
     assert page.text.index("1 frame ") < page.text.index("8 frames") < page.text.index("best of all")
     assert len(page.all("tr")) == 4
 
@@ -318,6 +321,7 @@ def test_superres_report_shows_the_run(tmp_path):
 def test_superres_report_without_bicubic_still_shows_the_result(tmp_path):
     folder = write_superres_run(tmp_path / "text")
     (folder / "bicubic.png").unlink()
+    (folder / "shift_and_add.png").unlink()
     Image.new("L", (5, 5)).save(folder / "truth.png")  # of another size: no slider
     page = page_of(report.superres_report(folder))
     assert not page.all("input")

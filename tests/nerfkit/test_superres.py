@@ -11,10 +11,10 @@ from PIL import Image
 
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
-from nerfkit.superres.choice import Trials, choose_prior
-from nerfkit.superres.grid_solve import Deadline, Prior, solve
-from nerfkit.superres.reconstruct import Reconstruction, reconstruct
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.superres.choice import Choice, Trials, choose_contrast, choose_local, choose_prior
+from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
+from nerfkit.superres.reconstruct import reconstruct
 from nerfkit.superres.registration import (
     check_given_shifts,
     find_outliers,
@@ -141,6 +141,64 @@ def test_supported_scale_counts_sub_pixel_positions():
     assert supported_scale(rng.uniform(-1, 1, (64, 2))) >= 4
 
 
+def turned_frames(n=10, side=32, perspective=0.0):
+    """Frames of a fine scene turned by up to 1.5 degrees and moved, as means of bilinear samples, and the matrices."""
+    fine = torch.from_numpy(fine_scene(3, side)).float()
+    rng = np.random.default_rng(4)
+    matrices = np.tile(np.eye(3), (n, 1, 1))
+    for matrix in matrices[1:]:
+        angle = math.radians(rng.uniform(-1.5, 1.5))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        matrix[:2, :2] = turn @ np.diag(rng.uniform(0.99, 1.01, 2))
+        matrix[:2, 2] = side / 2 - matrix[:2, :2] @ np.full(2, side / 2) + rng.uniform(-0.7, 0.7, 2)
+        matrix[2, :2] = rng.uniform(-perspective, perspective, 2)
+    lowres = LowresFrames(
+        torch.zeros(n, side, side), torch.zeros(n, 2, dtype=torch.float64), Psf(), torch.from_numpy(matrices)
+    )
+    samples, _ = lowres.predict(Grid(side, side, FINE, MARGIN), fine)
+    noise = rng.normal(0, 0.005, samples.values.shape)
+    return (samples.values.numpy() + noise).astype(np.float32), matrices
+
+
+@pytest.mark.parametrize(("motion", "perspective", "bound"), [("affine", 0.0, 0.04), ("homography", 3e-4, 0.08)])
+def test_turned_frames_are_registered(motion, perspective, bound):
+    frames, matrices = turned_frames(perspective=perspective)
+    side = frames.shape[1]
+    start = torch.from_numpy(phase_correlation(frames))
+    lowres = LowresFrames(torch.from_numpy(frames), start, Psf())
+    found = refine(
+        lowres, lowres.grid(4), n_rounds=24, n_steps=30, tv_weights=(8, 1), deadline=Deadline.after(60), motion=motion
+    )
+    assert found.transforms is not None
+    corners = np.array([[4.0, 4, 1], [side - 4, 4, 1], [4, side - 4, 1], [side - 4, side - 4, 1]]).T
+
+    def seen(matrix):
+        points = matrix @ corners
+        return points[:2] / points[2]
+
+    errors = [rms(seen(a), seen(b)) for a, b in zip(found.transforms.numpy(), matrices, strict=True)]
+    assert errors[0] == 0 and np.median(errors) < bound
+    # shifts alone leave the corners far off
+    shifted = LowresFrames(lowres.frames, start, Psf()).matrices().numpy()
+    assert np.median([rms(seen(a), seen(b)) for a, b in zip(shifted, matrices, strict=True)]) > 0.1
+
+
+def test_turned_frames_in_and_matrices_out(tmp_path, capsys):
+    frames, matrices = turned_frames(perspective=0.0)
+    folder = write(tmp_path / "f", frames, 16)
+    code, result = run(
+        capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--register", "affine", "--seconds", 8
+    )
+    assert code == 0 and len(result["registered"]) == len(frames)
+    written = (tmp_path / "a" / "registered.csv").read_text().splitlines()
+    assert written[0].startswith("file,h00,h01,h02") and len(written) == len(frames) + 1
+    found = np.array([[float(cell) for cell in line.split(",")[1:10]] for line in written[1:]]).reshape(-1, 3, 3)
+    assert np.median(np.abs(found[:, 0, 1] - matrices[:, 0, 1])) < 0.004
+    # the middle of a frame is what dx and dy say
+    middle = found @ np.array([16, 16, 1.0])
+    assert middle[3, 0] / middle[3, 2] - 16 == pytest.approx(result["registered"][3]["dx"], abs=1e-4)
+
+
 # choice and solution
 
 
@@ -171,6 +229,57 @@ def test_choice_finds_the_noise_and_a_range_that_the_scene_has():
     assert choice.mse < 4 * 0.01**2
 
 
+def trials_of(frames, shifts, cells=4):
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    grid = lowres.grid(cells)
+    trials = Trials(lowres, grid, torch.ones_like(lowres.frames), torch.Generator().manual_seed(0))
+    return trials, trials.attempt(Prior(0.5, 0.01), grid.enlarge(lowres.frames[0]))
+
+
+def test_two_values_are_found_where_a_scene_has_them_and_only_there():
+    frames, shifts, truth = make_frames(noise=0.01)
+    trials, free = trials_of(frames, shifts)
+    ranged = trials.attempt(Prior(0.5, 0.01, (0.1, 0.9)), free.image)
+    fine = trials.on(trials.frames.grid(8))
+    assert torch.equal(fine.is_out, trials.is_out)
+    found = choose_contrast(fine, ranged, Deadline.after(60))
+    assert found.prior.contrast > 0 and found.cells == 8 and found.mse < ranged.mse
+
+    def error(choice):
+        grid = trials.frames.grid(choice.cells)
+        pixels = torch.nn.functional.avg_pool2d(grid.crop(choice.image)[None, None], choice.cells // 2)[0, 0]
+        return rms(pixels.numpy()[4:-4, 4:-4], truth[4:-4, 4:-4])
+
+    assert error(found) < error(ranged)
+    # a ramp has every value between its ends
+    x = np.broadcast_to(np.linspace(0.1, 0.9, SIDE), (len(frames), SIDE, SIDE)).astype(np.float32)
+    ramp = x + np.random.default_rng(0).normal(0, 0.01, x.shape).astype(np.float32)
+    trials, free = trials_of(ramp, np.zeros_like(shifts))
+    ranged = trials.attempt(Prior(0.5, 0.01, (0.1, 0.9)), free.image)
+    assert choose_contrast(trials.on(trials.frames.grid(8)), ranged, Deadline.after(60)) is ranged
+
+
+def test_variation_weighs_less_where_it_is_busy_if_that_predicts_better():
+    image = torch.full((64, 64), 0.5)
+    image[:, 40:] += 0.4 * (torch.arange(24) % 4 < 2)
+    factors = busy_map(image, 8)
+    assert factors[:, :20].min() > 1.9 and factors[20:40, 50:60].max() < 1
+    trials, free = trials_of(*make_frames(noise=0.01)[:2])
+    found = choose_local(trials, free, Deadline.after(60))
+    assert found.mse <= free.mse and found.prior.is_local == (found.mse < free.mse)
+    beaten = Choice(free.prior, free.image, 0.0, 4)
+    assert choose_local(trials, beaten, Deadline.after(60)) is beaten
+    assert choose_local(trials, free, Deadline.after(-1)) is free
+
+
+def test_weights_of_a_prior_follow_the_cells():
+    prior = Prior(0.8, 0.01, (0.0, 1.0), contrast=4.0, is_local=True)
+    finer = prior.on_finer(2)
+    # the energy's two parts: differences weigh half, values a quarter
+    assert finer.tv_weight == 0.4 and finer.contrast * finer.tv_weight == prior.contrast * prior.tv_weight / 4
+    assert finer.plain() == Prior(0.4, 0.01, (0.0, 1.0))
+
+
 def test_given_shifts_are_kept_when_right_and_refined_when_not():
     frames, shifts, _ = make_frames()
     settings = SuperresSettings(scale=2)
@@ -192,6 +301,47 @@ def test_grids_are_whole_multiples_of_the_output(scale):
 def test_output_that_memory_cannot_hold_is_refused():
     with pytest.raises(NerfkitError, match="megapixels"):
         plan_grids(16, (4000, 3000))
+
+
+def test_brightness_of_frames_is_fitted_with_the_image():
+    frames, shifts, truth = make_frames()
+    rng = np.random.default_rng(5)
+    gains, offsets = rng.uniform(0.7, 1.2, len(frames)), rng.uniform(-0.05, 0.1, len(frames))
+    gains[0], offsets[0] = 1, 0
+    darkened = (frames * gains[:, None, None] + offsets[:, None, None]).astype(np.float32)
+    settings = SuperresSettings(scale=2, exact_shifts=True)
+    found = reconstruct(darkened, settings, Deadline.after(30), shifts=shifts)
+    assert rms(found.exposures[:, 0], gains) < 0.02 and rms(found.exposures[:, 1], offsets) < 0.02
+    plain = reconstruct(frames, settings, Deadline.after(30), shifts=shifts)
+    assert rms(plain.exposures[:, 0], 1) == 0
+
+    def error(state):
+        pixels = torch.nn.functional.avg_pool2d(state.image[None], state.cells // 2)[0, 0].numpy()
+        return rms(pixels[4:-4, 4:-4], truth[4:-4, 4:-4])
+
+    assert error(found) < 1.3 * error(plain)
+
+
+def test_what_moves_is_left_out_and_does_not_smear(monkeypatch):
+    from nerfkit.superres import reconstruct as module
+
+    frames, shifts, truth = make_frames()
+    for index in range(0, len(frames), 2):
+        frames[index, 9:12, index + 3 : index + 7] = 0.5
+    part = (slice(16, 26), slice(8, 40))
+
+    def solved():
+        settings = SuperresSettings(scale=2, exact_shifts=True)
+        state = reconstruct(frames, settings, Deadline.after(30), shifts=shifts)
+        assert state.image is not None
+        pixels = torch.nn.functional.avg_pool2d(state.image[None], state.cells // 2)[0, 0].numpy()
+        return state, rms(pixels[part], truth[part])
+
+    spared, error = solved()
+    assert 0.95 < float(spared.shares.mean()) < 0.999 and float(spared.weights.min()) == 1
+    monkeypatch.setattr(module, "MIN_FOR_MOTION", 99)
+    smeared, worse = solved()
+    assert float(smeared.shares.mean()) == 1 and error < 0.6 * worse
 
 
 # pictures
@@ -261,8 +411,15 @@ def test_frames_to_picture_and_back_from_the_run(sequence, tmp_path, capsys):
     assert result["psnr_interior"] > metrics["bicubic"]["psnr_interior"] + 4
     picture = np.asarray(Image.open(out))
     assert picture.dtype.kind in "iu" and picture.max() > 255 and picture.shape == (48, 48)
-    assert (tmp_path / "new" / "a" / "registered.csv").read_text().startswith("file,dx,dy,used,residual\nf0.png,")
+    assert (
+        (tmp_path / "new" / "a" / "registered.csv")
+        .read_text()
+        .startswith("file,dx,dy,used,residual,weight,gain,offset\nf0.png,")
+    )
     assert (tmp_path / "new" / "a" / "report.html").is_file()
+    diagnosis = json.loads((tmp_path / "new" / "a" / "diagnosis.json").read_text())
+    assert 0.001 < diagnosis["residuals"]["median"] < 0.02 and diagnosis["uncertainty"]["white"] > 0
+    assert set(diagnosis["spectra"]) == {"nerfkit", "bicubic", "drizzle"}
     # the run renders its picture again, a part of it, and a larger one
     run_folder = tmp_path / "new" / "a"
     code, again = run(capsys, "render", run_folder, "--out", tmp_path / "again.png")
@@ -293,7 +450,7 @@ def test_unknown_shifts_are_registered_and_an_outlier_is_named(tmp_path, capsys)
     frames, shifts, _ = make_frames()
     frames[5] = 1 - frames[5]
     code, result = run(
-        capsys, "superres", write(tmp_path / "f", frames), "-o", tmp_path / "b.png", "--scale", 2, "--seconds", 9
+        capsys, "superres", write(tmp_path / "f", frames), "-o", tmp_path / "b.png", "--scale", 2, "--seconds", 12
     )
     assert code == 0 and [row["file"] for row in result["registered"] if not row["used"]] == ["f5.png"]
     found = np.array([[row["dx"], row["dy"]] for row in result["registered"]])
@@ -328,11 +485,12 @@ def test_positions_that_matrices_give_count_for_the_scale(caplog):
     shifts = np.stack(np.meshgrid(np.arange(4), np.arange(4)), -1).reshape(-1, 2) / 4 + 0.1
     matrices = np.tile(np.eye(3), (16, 1, 1))
     matrices[:, :2, 2] = shifts
-    state = Reconstruction(torch.zeros(16, 2, dtype=torch.float64), torch.ones(16), torch.zeros(16))
+    still = torch.zeros(16, 2, dtype=torch.float64)
     settings = SuperresSettings(scale=4, frame_size=(24, 24))
-    _warn_of_scale(state, settings, matrices)
+    moved = LowresFrames(torch.zeros(16, 24, 24), still, Psf(), torch.from_numpy(matrices))
+    _warn_of_scale(moved, torch.ones(16), settings)
     assert not caplog.records
-    _warn_of_scale(state, settings, None)
+    _warn_of_scale(LowresFrames(moved.frames, still, Psf()), torch.ones(16), settings)
     assert "support a scale of about 1" in caplog.text
 
 

@@ -1,0 +1,109 @@
+"""The benchmark of super-resolution: problems keep to the convention, and no peer is lame, which would flatter us."""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+
+
+@pytest.fixture(scope="module")
+def scripts():
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        yield {name: importlib.import_module(f"superres_{name}") for name in ("problems", "baselines")} | {
+            "bench": importlib.import_module("bench_superres")
+        }
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture(scope="module")
+def view(scripts):
+    """The first frames of the photograph of a camera, 32 low-res pixels a side, and their truth."""
+    problems = scripts["problems"]
+    problem = problems.make_problem(problems.Column(scene="camera", n_frames=12))
+    frames = LowresFrames(torch.from_numpy(problem.frames), torch.from_numpy(problem.shifts), Psf())
+    view = scripts["baselines"].View(frames.window(20, 20, 32, 32), 4, problem.noise)
+    return view, problem.truth[80:208, 80:208]
+
+
+def test_frames_of_a_problem_are_what_the_convention_says(scripts):
+    problems = scripts["problems"]
+    # the scene is constant on the truth's pixels here, so that the truth predicts each frame exactly
+    problem = problems.make_problem(problems.Column(scene="page", noise=0.0, n_frames=4))
+    frames = LowresFrames(torch.from_numpy(problem.frames), torch.from_numpy(problem.true_shifts), Psf())
+    grid = frames.grid(problem.scale)
+    image = torch.zeros(grid.shape)
+    grid.crop(image)[:] = torch.from_numpy(problem.truth)
+    samples, _ = frames.predict(grid, image)
+    inner = (slice(None), slice(2, -2), slice(2, -2))
+    torch.testing.assert_close(samples.values[inner], frames.frames[inner], rtol=0, atol=1e-5)
+
+
+def test_seeds_columns_and_outliers_differ_where_they_should(scripts):
+    problems = scripts["problems"]
+    make, column = problems.make_problem, problems.Column(n_frames=10)
+    first, again, other = make(column, 0), make(column, 0), make(column, 1)
+    np.testing.assert_array_equal(first.frames, again.frames)
+    assert np.abs(first.truth - other.truth).mean() > 0.05 and not np.array_equal(first.shifts, other.shifts)
+    bad = make(problems.Column(n_frames=10, has_outliers=True), 0)
+    differs = np.abs(bad.frames - first.frames).mean((1, 2)) > 0.05
+    assert tuple(np.flatnonzero(differs)) == bad.outliers == (4, 9)
+    np.testing.assert_array_equal(bad.without_outliers().frames, np.delete(first.frames, [4, 9], axis=0))
+    off = make(problems.Column(n_frames=10, shift_error=0.1), 0)
+    assert 0.05 < np.sqrt(np.mean((off.shifts - off.true_shifts)[1:] ** 2)) < 0.2 and off.shifts[0].tolist() == [0, 0]
+    assert make(problems.Column(n_frames=2, shift_error=None)).shifts is None
+
+
+def test_operator_of_the_peers_is_the_observation_and_its_adjoint(view):
+    view, _ = view
+    image = torch.rand(view.grid.shape, generator=torch.Generator().manual_seed(0))
+    samples, is_known = view.frames.predict(view.grid, image)
+    np.testing.assert_allclose(view.see(image), samples.values[is_known].numpy(), atol=2e-5)
+    errors = np.random.default_rng(0).random(len(view.values)).astype(np.float32)
+    assert float((view.back(errors) * image).sum()) == pytest.approx(float(view.see(image) @ errors), rel=1e-4)
+
+
+def test_each_peer_is_better_than_the_one_before_it(scripts, view):
+    baselines, (view, truth) = scripts["baselines"], view
+    found = {}
+    for name, solve in {
+        "bicubic": baselines.bicubic,
+        "drizzle": baselines.drizzle,
+        "back-projection": lambda view: baselines.back_projection(view, 60),
+        "Tikhonov": lambda view: baselines.tikhonov(view, 3e-3, 40),
+        "BTV-L1": lambda view: baselines.btv_l1(view, 1e-4, 200),
+    }.items():
+        image = view.grid.crop(solve(view)).numpy()
+        found[name] = -10 * np.log10(np.mean((image - truth)[8:-8, 8:-8] ** 2))
+    assert list(found) == sorted(found, key=lambda name: found[name])
+    assert found["BTV-L1"] > found["bicubic"] + 3
+
+
+def test_scores_are_merged_and_goals_follow_the_peers(scripts, tmp_path):
+    bench = scripts["bench"]
+
+    def score(method, psnr, seed=0, column="camera"):
+        return bench.Score(column, method, seed, psnr, 0.9, 1.0)
+
+    path = tmp_path / "new" / "superres.json"
+    scores = [score("nerfkit", 32.0), score("nerfkit", 30.0, 1), score("BTV-L1", 31.0), score("drizzle", 20.0)]
+    bench.write_json(scores, path)
+    assert json.loads(path.read_text())["scores"][0]["psnr"] == 32.0
+    scores = bench.merged(path, [score("nerfkit", 33.0), score("nerfkit", 28.0, column="4x64")])
+    assert len(scores) == 5 and bench.median(scores, "camera", "nerfkit") == 31.5
+    assert bench.goal(scores, "camera") == pytest.approx(31.7) and bench.goal(scores, "4x64") == 31.0
+    assert bench.goal(scores, "outliers") is None
+    assert "| camera | 31.50 | 31.70 |  | 20.00 |  |  | 31.00 |" in bench.table(scores)
+    bench.plot(scores, tmp_path / "plots" / "a.png")
+    assert (tmp_path / "plots" / "a.png").stat().st_size > 1000
+    with pytest.raises(SystemExit, match="--columns: nothing is unknown"):
+        bench._names("4x64,nothing", ["4x64"], "--columns")
