@@ -95,7 +95,7 @@ def outputs_and_gradients(problem: Problem, impl: str) -> list[Tensor]:
     if not problem.leaves:
         return list(outputs)
     loss = sum(((i + 1) * out).sin().mean() for i, out in enumerate(outputs))
-    return [*outputs, *torch.autograd.grad(loss, problem.leaves)]  # pyright: ignore[reportArgumentType]
+    return [*outputs, *torch.autograd.grad(loss, problem.leaves)]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
 def check(case: Case, device: str, n: int) -> Checked:
@@ -182,7 +182,7 @@ def compiled_run(problem: Problem) -> Callable[[], object]:
         outputs = compiled()
         if not problem.leaves:
             return outputs
-        return torch.autograd.grad(sum(out.square().mean() for out in outputs), problem.leaves)  # pyright: ignore[reportArgumentType]
+        return torch.autograd.grad(sum(out.square().mean() for out in outputs), problem.leaves)  # pyright: ignore[reportCallIssue, reportArgumentType]
 
     run()
     return run

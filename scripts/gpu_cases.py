@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -166,7 +167,10 @@ def _radiance(
         trunk, color = draw.layers(*sizes[0]), draw.layers(*sizes[1])
         offset = torch.zeros((), device=device, dtype=dtype)
         params = RadianceParams(first, trunk, color, offset)
-        options = {"precision": "float32" if dtype == torch.float64 else precision, "backward": backward}
+        options: dict[str, Any] = {
+            "precision": "float32" if dtype == torch.float64 else precision,
+            "backward": backward,
+        }
         if marched:
             bits = pack_bits(draw.uniform(64, 64, 64) < 0.5)
             sampling = MarchSampling(64, 1.2 / SAMPLES_A_RAY, max_samples=2 * SAMPLES_A_RAY)
@@ -194,6 +198,7 @@ CASES = [
     Case("march", "64^3, half full", _march),
     Case("composite", "64 samples a ray", _composite),
     Case("radiance", "hash, exact float32", _radiance("hash", 64, 1, "float32"), tolerance=1e-4),
+    Case("radiance", "hash, exact float32, marched", _radiance("hash", 64, 1, "float32", marched=True), tolerance=1e-4),
     Case("radiance", "hash, bfloat16", _radiance("hash", 64, 1, HALF), tolerance=5e-2),
     Case("radiance", "hash, bfloat16, split", _radiance("hash", 64, 1, HALF, "split"), tolerance=5e-2),
     Case("radiance", "hash, bfloat16, marched", _radiance("hash", 64, 1, HALF, marched=True), tolerance=5e-2),

@@ -238,10 +238,10 @@ def count_samples(
 
 def march_cpu(rays_o: Tensor, *arguments: Any) -> tuple[Tensor, ...]:
     """Same contract as :func:`nerfkit.kernels.march.march` with all arguments; the fields of ``Samples``."""
-    packed_info, t_next, t_first, *walk_on = count_samples(rays_o, *arguments)
-    samples = _empty_samples(int(packed_info[:, 1].sum()), rays_o.dtype)
-    _fill(packed_info, t_first, *walk_on, _arrays(samples))
-    return (*samples, torch.from_numpy(packed_info), torch.from_numpy(t_next))
+    counted = count_samples(rays_o, *arguments)
+    samples = _empty_samples(int(counted.packed_info[:, 1].sum()), rays_o.dtype)
+    _fill(counted.packed_info, counted.t_first, counted.rays, counted.lattice, counted.grid, _arrays(samples))
+    return (*samples, torch.from_numpy(counted.packed_info), torch.from_numpy(counted.t_next))
 
 
 def _empty_samples(n: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -190,7 +190,12 @@ def radiance(
         rgb, depths, opacities, distortions, counts = radiance_triton(
             rays_o, rays_d, near, far, params, options, bkgd_rgb, occupancy, jitter
         )
-    elif chosen == "cpu" and can_loop(rays_o, rays_d, params, spec, sampling, has_distortion=has_distortion):
+    elif (
+        chosen == "cpu"
+        and can_loop(rays_o, rays_d, params, spec, sampling, has_distortion=has_distortion)
+        and isinstance(sampling, MarchSampling)
+        and occupancy is not None
+    ):
         # imported here so that numba is loaded only where its loops run
         from ._cpu import radiance_cpu
 

@@ -1,5 +1,8 @@
 """The numba loops as a function that torch differentiates."""
 
+# to a type checker an unpacked tuple is one argument
+# pyright: reportCallIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

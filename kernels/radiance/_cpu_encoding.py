@@ -4,8 +4,8 @@ Which of the two is known when the loops are compiled: by the length of ``featur
 grid, an empty one for Fourier features.
 """
 
-# numba takes stubs for functions; a type checker cannot know
-# pyright: reportCallIssue=false, reportGeneralTypeIssues=false
+# numba takes stubs for functions, and types its own options by what it happens to take; a type checker cannot know
+# pyright: reportCallIssue=false, reportGeneralTypeIssues=false, reportArgumentType=false
 
 from __future__ import annotations
 

@@ -70,10 +70,10 @@ class Case:
         trunk, color, biases = rest[:n], rest[n : n + m], rest[n + m :]
         halves = (biases[:n], biases[n:]) if biases else (None, None)
         params = RadianceParams(encoding, trunk, color, torch.tensor(1.5, dtype=dtype), *halves)
-        rays = [x.to(dtype) for x in (self.rays_o, self.rays_d, self.near, self.far)]
+        rays_o, rays_d, near, far = (x.to(dtype) for x in (self.rays_o, self.rays_d, self.near, self.far))
         return radiance(
-            *rays, params, self.spec, self.sampling(min_transmittance), bkgd_rgb, occupancy=self.occupancy,
-            jitter=self.jitter.to(dtype) if jitter else None, min_weight=min_weight, impl=impl,
+            rays_o, rays_d, near, far, params, self.spec, self.sampling(min_transmittance), bkgd_rgb,
+            occupancy=self.occupancy, jitter=self.jitter.to(dtype) if jitter else None, min_weight=min_weight, impl=impl,
         )  # fmt: skip
 
 
