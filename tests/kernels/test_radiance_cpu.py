@@ -73,7 +73,8 @@ class Case:
         rays_o, rays_d, near, far = (x.to(dtype) for x in (self.rays_o, self.rays_d, self.near, self.far))
         return radiance(
             rays_o, rays_d, near, far, params, self.spec, self.sampling(min_transmittance), bkgd_rgb,
-            occupancy=self.occupancy, jitter=self.jitter.to(dtype) if jitter else None, min_weight=min_weight, impl=impl,
+            occupancy=self.occupancy, jitter=self.jitter.to(dtype) if jitter else None,
+            min_weight=min_weight, impl=impl,
         )  # fmt: skip
 
 
