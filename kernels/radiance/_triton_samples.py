@@ -96,7 +96,8 @@ def _unit_cube_backward(x, y, z, d_x, d_y, d_z, CONTRACT: tl.constexpr):
 
 @triton.jit
 def _step(t, SAMPLING: tl.constexpr):
-    return tl.maximum(t * SAMPLING.CONE, SAMPLING.STEP)
+    # a number on its own would be rounded to float32, also for rays in float64
+    return tl.maximum(t * tl.full((), SAMPLING.CONE, t.dtype), tl.full((), SAMPLING.STEP, t.dtype))
 
 
 @triton.jit

@@ -149,6 +149,11 @@ def test_samplings(field, sampling, jitter):
 
 
 @needs_triton
+def test_a_lattice_in_float64_is_not_rounded_to_float32():
+    check(torch.float64, HASH, sampling=MARCH)
+
+
+@needs_triton
 @pytest.mark.parametrize(
     "field",
     [
