@@ -10,7 +10,7 @@ TEST_ENV := OMP_WAIT_POLICY=PASSIVE
 # on the CPU, also where there is a GPU: the interpreter is then compared with the same numbers everywhere
 INTERPRETER_ENV := $(TEST_ENV) TRITON_INTERPRET=1 CUDA_VISIBLE_DEVICES= HIP_VISIBLE_DEVICES=
 
-# operations and loops that have no Triton kernel: the first run of the tests has said all of them
+# no Triton kernel is behind these tests, so they run once, in the first run
 NO_TRITON := radiance_cpu lowres harmonics memory
 
 .DEFAULT_GOAL := help

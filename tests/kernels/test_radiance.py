@@ -465,6 +465,12 @@ def test_rows_are_int64():
     assert out[[4, 67]].tolist() == [3 * 2**31, 3 * (2**31 + 3)]
 
 
+@needs_triton
+def test_the_kernels_leave_no_sample_out():
+    with pytest.raises(ValueError, match=r"min_weight must be 0; got 0\.001"):
+        evaluate("triton", HASH, sampling=MARCH, dtype=torch.float32, min_weight=1e-3)
+
+
 def test_auto_on_the_cpu_is_the_operations_one_by_one(monkeypatch):
     monkeypatch.delenv("NERFKIT_KERNELS", raising=False)
     if DEVICE == "cuda":
