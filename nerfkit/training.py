@@ -171,7 +171,7 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
     result: dict[str, Any] = {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
     if not done.is_interrupted:
         result["psnr"] = _finite(task.validate()["psnr"])
-    run.write_json("metrics.json", {"train": result})
+    run.write_json("metrics.json", {"train": {**result, "preview_seconds": round(previews.spent, 3)}})
     return {**result, "interrupted": done.is_interrupted}
 
 

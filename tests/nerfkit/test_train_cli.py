@@ -44,6 +44,8 @@ def test_the_run_folder(trained_run, scene_folder):
     assert (data, device) == (scene_folder, "cuda" if torch.cuda.is_available() else "cpu")
     assert Run(trained_run).checkpoints.steps() == [200]
     assert not (trained_run.parent / "latest").exists()
+    figures = json.loads((trained_run / "metrics.json").read_text())["train"]
+    assert figures["steps"] == 200 and figures["preview_seconds"] >= 0
 
 
 def test_the_log_is_one_object_a_line(trained_run):
