@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -79,8 +80,12 @@ class View:
         return filter_valid(torch.nn.functional.pad(image, (padding,) * 4), self.taps.flip(0))
 
     def start(self) -> Tensor:
-        """The reference frame, enlarged."""
-        return self.grid.enlarge(self.frames.frames[self.reference])
+        """The reference frame, enlarged and laid where it looks, turns aside."""
+        image = self.grid.enlarge(self.frames.frames[self.reference])
+        dx, dy = (self.frames.motions()[self.reference] * self.grid.cells).tolist()
+        matrix, size = np.array([[1, 0, dx], [0, 1, dy]]), (image.shape[1], image.shape[0])
+        moved = cv2.warpAffine(image.numpy(), matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        return torch.from_numpy(moved)
 
 
 def bicubic(view: View) -> Tensor:
