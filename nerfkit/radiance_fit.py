@@ -13,23 +13,32 @@ from torch.nn.functional import huber_loss
 
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData
+from nerfkit.presets import TrainConfig
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.cameras import CameraBatch
 from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
 from nerfkit.scenes.rays import rays_from_pixels
 
-__all__ = ["RadianceFit"]
+__all__ = ["RadianceFit", "samples_a_step"]
 
 logger = logging.getLogger(__name__)
 
 # samples a step asks the field for: enough to keep the matrix products busy, few enough for many steps a second
 SAMPLES_A_STEP = {"cpu": 2**14, "cuda": 2**18}
+# a method whose samples cost more gets further with more steps of fewer (docs/decisions/0006)
+SAMPLES_OF_METHOD = {("cpu", "fourier"): 2**13}
 # a scene is empty when its rays absorb less than this although the photos show more than the background
 EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
 # steps between two looks at what is counted on the device: each look waits for it, which on a CPU costs nothing
 LOOK_STEPS = {"cpu": 1, "cuda": 16}
 # steps between two looks for an empty scene, and how often it is filled with fog again
 EMPTY_CHECK_STEPS, MAX_REVIVALS = 50, 4
+
+
+def samples_a_step(config: TrainConfig, device: str) -> int:
+    """Samples that a step asks the field for on a kind of device: the setting's, or what suits method and device."""
+    chosen = SAMPLES_OF_METHOD.get((device, config.method), SAMPLES_A_STEP.get(device, SAMPLES_A_STEP["cpu"]))
+    return config.samples_per_step or chosen
 
 
 class RadianceFit:
@@ -62,7 +71,7 @@ class RadianceFit:
         # where the pixels are: what it draws never crosses to the device
         self.generator = torch.Generator(device).manual_seed(config.seed + 2)
         self.look_steps = LOOK_STEPS.get(device.type, 1)
-        self.samples_per_step = config.samples_per_step or SAMPLES_A_STEP.get(device.type, 2**14)
+        self.samples_per_step = samples_a_step(config, device.type)
         self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
         self.opacity, self.object_share, self.n_revivals = 1.0, 0.0, 0
         self.mean_squared_error, self.n_samples = math.nan, 0

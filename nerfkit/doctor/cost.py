@@ -39,7 +39,7 @@ def _estimate(photos: PosedPhotos, device: str) -> dict[str, float]:
 
     from nerfkit.estimates import BASE_MB, BYTES_A_SAMPLE_AND_WIDTH
     from nerfkit.presets import PRESETS
-    from nerfkit.radiance_fit import SAMPLES_A_STEP
+    from nerfkit.radiance_fit import samples_a_step
     from nerfkit.scenes.fields import field_class
     from nerfkit.training import MAX_SIDE
 
@@ -51,7 +51,7 @@ def _estimate(photos: PosedPhotos, device: str) -> dict[str, float]:
     photos_mb = 4 * sum(camera.width * camera.height for camera in used) / downscale**2 / 1e6
     field = field_class(config.method)(config.field, torch.Generator())
     n_parameters = sum(p.numel() for p in field.parameters())
-    samples_mb = SAMPLES_A_STEP[device] * config.field.width * BYTES_A_SAMPLE_AND_WIDTH / 1e6
+    samples_mb = samples_a_step(config, device) * config.field.width * BYTES_A_SAMPLE_AND_WIDTH / 1e6
     return {
         "memory_mb": round(BASE_MB + n_parameters * 16 / 1e6 + n_copies * photos_mb + samples_mb),
         "photos_mb": round(photos_mb, 1),
