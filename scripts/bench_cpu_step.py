@@ -61,8 +61,8 @@ class Stopwatch:
         }
 
 
-def train(source: Any, seconds: float, *, is_fused: bool) -> dict[str, float]:
-    """Milliseconds of a step and of its parts over the second half of ``seconds`` of training."""
+def train(source: Any, budget: dict[str, float], *, is_fused: bool) -> dict[str, float]:
+    """Milliseconds of a step and of its parts over the second half of a training of some seconds or steps."""
     # here: the process that only starts others does without torch
     import torch
 
@@ -87,7 +87,7 @@ def train(source: Any, seconds: float, *, is_fused: bool) -> dict[str, float]:
     volume_rendering.can_render_fused = fused_rendering.can_render_fused if is_fused else lambda *_: False
     ends: list[Progress] = []
     try:
-        fit(task, Budget(seconds=seconds), schedule=FitSchedule(), on_progress=ends.append)
+        fit(task, Budget(**budget), schedule=FitSchedule(), on_progress=ends.append)
     finally:
         torch.Tensor.backward, torch.optim.Adam.step = backward, adam
         volume_rendering.can_render_fused = fused_rendering.can_render_fused
@@ -104,8 +104,8 @@ def work_fusion(data: Path, seconds: float) -> None:
     source = read_posed_photos(data)
     for name, is_fused in IS_FUSED.items():
         # the first steps compile, and no figure should contain that
-        train(source, 1.0, is_fused=is_fused)
-        print(json.dumps([name, train(source, seconds, is_fused=is_fused)]), flush=True)
+        train(source, {"seconds": 1.0}, is_fused=is_fused)
+        print(json.dumps([name, train(source, {"seconds": seconds}, is_fused=is_fused)]), flush=True)
 
 
 def bench_fusion(data: Path, rounds: int, seconds: float) -> list[Row]:

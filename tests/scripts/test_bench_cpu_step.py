@@ -43,7 +43,7 @@ def test_parts_of_a_step_add_up_in_both_ways(bench, tmp_path):
     write_posed_scene(tmp_path, n_train=4, n_val=1, n_test=1, size=(16, 16), supersample=1)
     source = read_posed_photos(tmp_path)
     for is_fused in (True, False):
-        times = bench.train(source, 0.3, is_fused=is_fused)
+        times = bench.train(source, {"steps": 6}, is_fused=is_fused)
         parts = sum(value for name, value in times.items() if name != "step")
         assert parts == pytest.approx(times["step"])
         assert 0 < times["forward"] < times["step"] and 0 < times["backward"] < times["step"]
