@@ -61,7 +61,7 @@ class Stopwatch:
         }
 
 
-def train(source: Any, budget: dict[str, float], *, is_fused: bool) -> dict[str, float]:
+def train(source: Any, budget: dict[str, Any], *, is_fused: bool) -> dict[str, float]:
     """Milliseconds of a step and of its parts over the second half of a training of some seconds or steps."""
     # here: the process that only starts others does without torch
     import torch
