@@ -14,7 +14,7 @@ from torch.nn.functional import huber_loss
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData
 from nerfkit.presets import TrainConfig
-from nerfkit.scene import RadianceScene
+from nerfkit.scene import FAINT_SHARE, RadianceScene
 from nerfkit.scenes.cameras import CameraBatch
 from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
 from nerfkit.scenes.rays import rays_from_pixels
@@ -31,6 +31,8 @@ SAMPLES_OF_METHOD = {("cpu", "fourier"): 2**13}
 EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
 # steps between two looks at what is counted on the device: each look waits for it, which on a CPU costs nothing
 LOOK_STEPS = {"cpu": 1, "cuda": 16}
+# steps between two that see faint samples as well
+FAINT_STEPS = 4
 # steps between two looks for an empty scene, and how often it is filled with fog again
 EMPTY_CHECK_STEPS, MAX_REVIVALS = 50, 4
 
@@ -86,7 +88,10 @@ class RadianceFit:
         rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
         background = self._background(len(rays_o))
         jitter = self._rand(len(rays_o))
-        predicted = self.scene.observation.predict(self.scene.field, rays_o, rays_d, background, jitter)
+        min_weight = self.scene.config.min_weight * (FAINT_SHARE if step % FAINT_STEPS == 0 else 1)
+        predicted = self.scene.observation.predict(
+            self.scene.field, rays_o, rays_d, background, jitter, min_weight=min_weight
+        )
         truth = _composite_truth(batch, background)
         delta = self.scene.config.huber_delta
         # Huber halves the square; twice it is the squared error wherever errors are small

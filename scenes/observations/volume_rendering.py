@@ -78,7 +78,7 @@ class VolumeRendering:
     sampler : RaySampler
         Where the field is asked.
     min_weight : float
-        Weight below which a sample is left out of :meth:`predict`; 0 keeps all.
+        Weight below which a sample is left out; 0 keeps all.
     """
 
     def __init__(self, sampler: RaySampler, *, min_weight: float = 0.0) -> None:
@@ -91,6 +91,8 @@ class VolumeRendering:
         rays_d: Tensor,
         bkgd_rgb: Tensor | None,
         jitter: Tensor | None,
+        *,
+        min_weight: float | None = None,
     ) -> Rendered:
         """Differentiable prediction of pixels, for fitting.
 
@@ -104,19 +106,22 @@ class VolumeRendering:
             Colour behind the scene.
         jitter : Tensor or None, shape (n_rays,)
             Shift of the samples in steps, [0, 1).
+        min_weight : float, optional
+            Instead of the observation's own.
         """
+        min_weight = self.min_weight if min_weight is None else min_weight
         if can_render_fused(field, self.sampler, rays_o):
             seed = None if jitter is None else draw_seed(self.sampler)
             # behind a transmittance of min_weight no sample can have more
             out = render_fused(
-                field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, seed=seed, min_weight=self.min_weight,
-                min_transmittance=self.min_weight,
+                field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, seed=seed, min_weight=min_weight,
+                min_transmittance=min_weight,
             )  # fmt: skip
             return _seen(out)
         samples = self.sampler.sample(field, rays_o, rays_d, jitter=jitter)
         n_asked = len(samples.xyzs)
-        if self.min_weight > 0:
-            samples = _that_matter(samples, field, self.min_weight)
+        if min_weight > 0:
+            samples = _that_matter(samples, field, min_weight)
         sigmas, rgbs = field(samples.xyzs, rays_d, samples.ray_indices)
         out = composite(sigmas, rgbs, samples.t_starts, samples.t_ends, samples.packed_info, bkgd_rgb)
         n_worth = max(len(sigmas), round(n_asked * COST_OF_ASKING))
