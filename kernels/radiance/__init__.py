@@ -206,7 +206,7 @@ def radiance(
     else:
         rgb, depths, opacities, distortions, counts = radiance_reference(
             rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
-            occupancy=occupancy, jitter=jitter, seed=seed, min_weight=min_weight,
+            occupancy=occupancy, jitter=jitter, seed=seed, has_distortion=has_distortion, min_weight=min_weight,
             impl="reference" if chosen == "reference" else "auto",
         )  # fmt: skip
     return Radiance(rgb, depths, opacities, distortions if has_distortion else None, counts)

@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from nerfkit.kernels.composite._triton import _alpha
+from nerfkit.kernels.distortion._triton import _distance
 
 from ._triton_encoding import _encode, _fourier_backward, _gather_backward, _scatter
 from ._triton_network import (
@@ -23,7 +24,7 @@ from ._triton_network import (
     _trunk,
     _trunk_backward,
 )
-from ._triton_rays import _bounded, _distance, _is_within, _load_ray, _positions, _ray, _row, _sum_before
+from ._triton_rays import _bounded, _is_within, _load_ray, _positions, _ray, _row, _sum_before
 from ._triton_samples import _samples, _unit_cube, _unit_cube_backward
 
 # counts, which never cause a recompilation

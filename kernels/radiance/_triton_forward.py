@@ -8,10 +8,11 @@ import triton
 import triton.language as tl
 
 from nerfkit.kernels.composite._triton import _alpha
+from nerfkit.kernels.distortion._triton import _distance
 
 from ._triton_encoding import _encode
 from ._triton_network import _color, _density, _trunk
-from ._triton_rays import _bounded, _distance, _load_ray, _positions, _ray, _row, _sum_before
+from ._triton_rays import _bounded, _load_ray, _positions, _ray, _row, _sum_before
 from ._triton_samples import _may_go_on, _samples, _unit_cube
 
 # counts, which never cause a recompilation

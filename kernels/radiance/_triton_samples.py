@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import triton
 import triton.language as tl
 
+from nerfkit.kernels._random_triton import _uniform
+
 __all__ = ["Sampling"]
 
 
@@ -31,16 +33,6 @@ class Sampling:
     """rays of a block"""
     K: int
     """samples of a ray in a chunk"""
-
-
-@triton.jit
-def _uniform(ray, k, seed):
-    # PCG-RXS-M-XS (O'Neill, HMC-CS-2014-0905) of 32 bits: the same number on every device, and nothing to store
-    h = (ray.to(tl.uint32) * 747796405) ^ (k.to(tl.uint32) * 2891336453) ^ seed.to(tl.uint32)
-    h = h * 747796405 + 2891336453
-    h = ((h >> ((h >> 28) + 4)) ^ h) * 277803737
-    h = (h >> 22) ^ h
-    return (h >> 8).to(tl.float32) * (1 / 16777216)
 
 
 @triton.jit

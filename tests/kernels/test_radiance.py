@@ -439,7 +439,7 @@ def test_distortion_is_the_double_sum():
 
 def test_jitter_is_the_published_hash():
     """PCG-RXS-M-XS in plain Python, and its spread."""
-    from nerfkit.kernels.radiance._reference import uniform
+    from nerfkit.kernels._random import uniform
 
     low = 0xFFFFFFFF
     for ray, k, seed in ((0, 0, 0), (1, 2, 3), (4095, 63, 2**31 - 1)):
