@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from nerfkit.scenes.cameras import CameraBatch
 from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
 from nerfkit.scenes.rays import rays_from_pixels
 
-__all__ = ["RadianceFit"]
+__all__ = ["Compared", "RadianceFit"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,20 @@ EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
 LOOK_STEPS = {"cpu": 1, "cuda": 16}
 # steps between two looks for an empty scene, and how often it is filled with fog again
 EMPTY_CHECK_STEPS, MAX_REVIVALS = 50, 4
+
+
+class Compared(NamedTuple):
+    """A batch of pixels, predicted and compared with the photos; all on the device."""
+
+    loss: Tensor
+    # colour [n_rays, 3] and opacity [n_rays, 1] as predicted, without gradients
+    rgb: Tensor
+    opacities: Tensor
+    # colour of the photos [n_rays, 3], and what lies behind: [3], [n_rays, 3], or None for black
+    truth: Tensor
+    background: Tensor | None
+    # samples that it took
+    n_samples: int | Tensor
 
 
 class RadianceFit:
@@ -71,9 +85,12 @@ class RadianceFit:
         """The field's groups at the configured learning rate."""
         return self.scene.field.parameter_groups(self.scene.config.learning_rate)
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Huber loss of a batch of pixels (NeRF's squared error for small errors)."""
-        batch = self.pixels.draw(self.n_rays, self.generator)
+    def compare(self, n_rays: int) -> Compared:
+        """Draw ``n_rays`` pixels and predict them; on a GPU nothing here waits for it, so that it can be captured.
+
+        The loss is Huber's (NeRF's squared error for small errors).
+        """
+        batch = self.pixels.draw(n_rays, self.generator)
         rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
         background = self._background(len(rays_o))
         jitter = self._rand(len(rays_o))
@@ -82,13 +99,20 @@ class RadianceFit:
         delta = self.scene.config.huber_delta
         # Huber halves the square; twice it is the squared error wherever errors are small
         loss = huber_loss(predicted.rgb, truth, delta=delta) * 2
+        return Compared(
+            loss, predicted.rgb.detach(), predicted.opacities.detach(), truth, background, predicted.n_samples
+        )
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a new batch; every ``look_steps`` also a look at how the fit goes."""
         n_rays = self.n_rays
+        compared = self.compare(n_rays)
         if step % self.look_steps == 0:
-            self._watch(predicted.rgb.detach(), predicted.opacities.detach(), truth, background)
-            self.n_samples = int(predicted.n_samples)
+            self._watch(compared.rgb, compared.opacities, compared.truth, compared.background)
+            self.n_samples = int(compared.n_samples)
             self._adapt(self.n_samples)
         psnr_now = -10 * math.log10(max(self.mean_squared_error, 1e-12))
-        return loss, {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
+        return compared.loss, {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
 
     def after_step(self, step: int) -> None:
         """Refresh the sampler, and fill a scene that went empty with fog again."""

@@ -96,7 +96,7 @@ class OccupancyGrid(nn.Module):
         occupied = torch.searchsorted(n_before, numbers, right=True).clamp(max=n_cells - 1)
         cells = torch.cat([anywhere, occupied])
         # once each, where it costs no wait: the field need not be asked twice
-        return torch.unique(cells) if device.type == "cpu" else cells
+        return cells if cells.is_cuda else torch.unique(cells)
 
     def _source(self) -> torch.Generator:
         """The generator, begun anew where the grid has moved to."""

@@ -46,6 +46,7 @@ CHOICES = [
     ("hash", "sampling.n_steps=384"),
     ("hash", "sampling.resolution=128"),
     ("hash", "sampling.update_every=32"),
+    ("hash", "field.touched_only=true"),
     ("hash", "min_weight=0"),
     ("hash", "min_weight=0.001"),
     ("hash", "learning_rate=0.02"),
@@ -104,12 +105,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
     parser.add_argument("--seconds", type=float, default=20.0, help="of each training (default: 20)")
-    parser.add_argument("--only", default="", help="choices that contain this text")
+    parser.add_argument("--only", default="", help="choices that contain this text, between two of the preset")
     parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/cpu_choices.json"))
     options = parser.parse_args()
     choices = [choice for choice in CHOICES if options.only in " ".join(choice)]
     if not choices:
         parser.error(f"--only: no choice contains {options.only!r}")
+    if options.only:
+        # what they are compared with, before and after
+        preset = choices[0][:1]
+        choices = [preset, *(choice for choice in choices if choice != preset), preset]
     use_all_cores()
     with tempfile.TemporaryDirectory() as name:
         write_posed_scene(Path(name) / "made")

@@ -131,8 +131,9 @@ def radiance(
     backward : {"fused", "split", "deterministic"}
         How the fused kernels find the table's gradient: added where it arises; by a second kernel from the
         encoding's gradient, at most 256 MiB of it at a time; or from the same by
-        :func:`nerfkit.kernels.hashgrid.hashgrid`, so that it has the same bits each time where that does.
-        All else always has.
+        :func:`nerfkit.kernels.hashgrid.hashgrid` in integers, so that it has the same bits each time, which all else
+        always has. ``torch.use_deterministic_algorithms`` chooses the last one, too, and alone decides where the
+        separate operations run.
     impl : {"auto", "triton", "cpu", "reference"}
         ``"auto"`` takes the fused kernels for float32 tensors on CUDA and fields that fit them (:func:`can_fuse`), the
         fused loops for tensors on a CPU and what they can do (:func:`can_loop`), and otherwise the separate operations
@@ -174,6 +175,8 @@ def radiance(
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     if backward not in BACKWARDS:
         raise ValueError(f"backward must be one of {', '.join(BACKWARDS)}; got {backward!r}")
+    if torch.are_deterministic_algorithms_enabled():
+        backward = "deterministic"
     if bkgd_rgb is not None:
         bkgd_rgb = bkgd_rgb.expand(len(rays_o), 3)
     seed = None if seed is None else seed & 0x7FFFFFFF  # one type of argument, whatever the seed

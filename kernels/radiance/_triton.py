@@ -321,7 +321,8 @@ def _table_gradient(options: Options, xyzs: Tensor, d_features: Tensor, table: T
     d_features = d_features[:, : grid.n_levels * grid.n_features]
     with torch.enable_grad():
         table = table.detach().requires_grad_()
-        (d_table,) = torch.autograd.grad(hashgrid(xyzs, table, grid), table, d_features.contiguous())
+        features = hashgrid(xyzs, table, grid, deterministic=True)
+        (d_table,) = torch.autograd.grad(features, table, d_features.contiguous())
     return d_table
 
 
