@@ -73,8 +73,8 @@ class CapturedStep(Generic[T]):
 def training_step(task: RadianceFit, optimizer: KernelAdam) -> Callable[[int], Compared]:
     """A step of a radiance field, from drawing pixels to changed parameters; its size is the number of rays.
 
-    To be captured, the optimiser has to hold its learning rates on the device (``hold_learning_rates``), and the
-    samples must not move by a seed, which the recording would freeze: march, or sample without jitter.
+    To be captured, the optimiser has to hold its learning rates on the device (``hold_learning_rates``), and so do all
+    generators their state: those of the task and, with stratified samples, of the sampler.
     """
 
     def step(n_rays: int) -> Compared:

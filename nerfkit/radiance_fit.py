@@ -15,6 +15,7 @@ from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.cameras import CameraBatch
+from nerfkit.scenes.generators import restore_generator
 from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
 from nerfkit.scenes.rays import rays_from_pixels
 
@@ -144,9 +145,7 @@ class RadianceFit:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         self.scene.load_state_dict(state["scene"])
-        # a run that goes on on another kind of device cannot draw what it would have drawn
-        if len(state["generator"]) == len(self.generator.get_state()):
-            self.generator.set_state(state["generator"].cpu())
+        restore_generator(self.generator, state["generator"])
         self.n_rays = int(state["n_rays"])
         self.opacity, self.object_share, self.n_revivals, self.mean_squared_error = state["watch"]
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nerfkit.kernels.march import unpack_bits
 from nerfkit.kernels.occupancy import update_occupancy
+from nerfkit.scenes.generators import generator_on, restore_generator
 
 __all__ = ["OccupancyGrid"]
 
@@ -100,8 +101,7 @@ class OccupancyGrid(nn.Module):
 
     def _source(self) -> torch.Generator:
         """The generator, begun anew where the grid has moved to."""
-        if self.generator.device.type != self.densities.device.type:
-            self.generator = torch.Generator(self.densities.device).manual_seed(self.generator.initial_seed())
+        self.generator = generator_on(self.generator, self.densities.device)
         return self.generator
 
     def _rand(self, *shape: int) -> Tensor:
@@ -123,7 +123,4 @@ class OccupancyGrid(nn.Module):
     def set_extra_state(self, state: dict) -> None:
         """The inverse of :meth:`get_extra_state`."""
         self.n_updates = int(state["n_updates"])
-        # a run that goes on on another kind of device cannot draw what it would have drawn
-        if len(state["generator"]) == len(self._source().get_state()):
-            # its state is taken from the CPU, wherever the checkpoint was loaded to
-            self.generator.set_state(state["generator"].cpu())
+        restore_generator(self._source(), state["generator"])

@@ -12,6 +12,7 @@ from nerfkit.kernels.resample import resample
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.contraction import to_unit_cube
 from nerfkit.scenes.fields.radiance import RadianceField
+from nerfkit.scenes.generators import generator_on, restore_generator
 from nerfkit.scenes.occupancy import OccupancyGrid
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 
@@ -108,6 +109,9 @@ class StratifiedSampler(nn.Module):
         super().__init__()
         self.bounds, self.config = bounds, config
         self.generator = torch.Generator().manual_seed(seed)
+        # goes where the module is moved to
+        self._place: Tensor
+        self.register_buffer("_place", torch.empty(0), persistent=False)
 
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None,
@@ -157,8 +161,14 @@ class StratifiedSampler(nn.Module):
         new = resample(edges[:, :-1], edges[:, 1:], weights, n_new, jitter=jitter, padding=1e-3 / n_samples)
         return torch.cat([edges, new.ts], dim=-1).sort(dim=-1).values
 
+    def source(self) -> torch.Generator:
+        """The sampler's own generator, where the sampler is."""
+        self.generator = generator_on(self.generator, self._place.device)
+        return self.generator
+
     def _rand(self, n: int, m: int, like: Tensor) -> Tensor:
-        return torch.rand(n, m, generator=self.generator).to(like)
+        generator = self.source()
+        return torch.rand(n, m, generator=generator, device=generator.device).to(like)
 
     def _pack(self, rays_o: Tensor, rays_d: Tensor, hit: Tensor, edges: Tensor, far: Tensor) -> Samples:
         n_samples = edges.shape[1] - 1
@@ -177,5 +187,4 @@ class StratifiedSampler(nn.Module):
 
     def set_extra_state(self, state: dict) -> None:
         """The inverse of :meth:`get_extra_state`."""
-        # a generator of the CPU takes its state from there, wherever the checkpoint was loaded to
-        self.generator.set_state(state["generator"].cpu())
+        restore_generator(self.source(), state["generator"])

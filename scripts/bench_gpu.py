@@ -214,9 +214,9 @@ def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
     from nerfkit.scenes.synthetic import write_posed_scene
     from nerfkit.training import prepare
 
-    config, side = PRESETS["hash"], 100 if device != "cpu" else 16
+    config, (n_train, side) = PRESETS["hash"], (24, 100) if device != "cpu" else (4, 16)
     with tempfile.TemporaryDirectory() as folder:
-        write_posed_scene(folder, n_train=12, n_val=1, n_test=1, size=(side, side), supersample=1)
+        write_posed_scene(folder, n_train=n_train, n_val=1, n_test=1, size=(side, side), supersample=1)
         prepared = prepare(read_posed_photos(folder), config, device)
     task = RadianceFit(RadianceScene(config, prepared.bounds, prepared.background).to(device), prepared.data)
     # until rays have found what is empty

@@ -45,7 +45,7 @@ def radiance_reference(
     *,
     occupancy: Tensor | None = None,
     jitter: Tensor | None = None,
-    seed: int | None = None,
+    seed: int | Tensor | None = None,
     has_distortion: bool = True,
     min_weight: float = 0.0,
     impl: str = "reference",
@@ -81,7 +81,7 @@ def radiance_reference(
 
 
 def regular_samples(
-    near: Tensor, far: Tensor, sampling: RegularSampling, seed: int | None
+    near: Tensor, far: Tensor, sampling: RegularSampling, seed: int | Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Starts and ends of the samples and their packed_info; rays with near >= far have none."""
     n_rays, n = len(near), sampling.n_samples
