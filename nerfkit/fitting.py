@@ -16,9 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
+from nerfkit.adam_optimizer import load_moments, make_adam
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.metrics import MetricsLog
 
@@ -31,7 +31,7 @@ class Task(Protocol):
     """What :func:`fit` needs to know of a problem."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
-        """Groups for Adam, each with its ``params`` and its peak ``lr``."""
+        """Groups for Adam, each with its ``params`` and its peak ``lr``; ``touched_only`` leaves out resting rows."""
         ...
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -168,7 +168,7 @@ class _Loop:
         self.checkpoints, self.metrics = checkpoints, metrics
         groups = task.parameter_groups()
         self.peaks = [group["lr"] for group in groups]
-        self.optimizer = torch.optim.Adam(groups, betas=schedule.betas, eps=schedule.epsilon, fused=True)
+        self.optimizer = make_adam(groups, schedule.betas, schedule.epsilon)
         self.step = self.first_step = 0
         self.first_share = self.share = 0.0
         self.loss: Tensor | None = None
@@ -236,7 +236,7 @@ class _Loop:
             raise ValueError("resume needs a checkpoint folder")
         state = self.checkpoints.load_newest()
         self.task.load_state_dict(state["task"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_moments(self.optimizer, state["optimizer"])
         self.step = self.first_step = int(state["loop"]["step"])
         # a run that had ended gets the second half of the decay again, so that more time still improves it
         self.first_share = min(float(state["loop"]["share"]), 0.5)

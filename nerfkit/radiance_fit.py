@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +16,11 @@ from nerfkit.photo_data import PhotoData
 from nerfkit.presets import TrainConfig
 from nerfkit.scene import FAINT_SHARE, RadianceScene
 from nerfkit.scenes.cameras import CameraBatch
+from nerfkit.scenes.generators import restore_generator
 from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
 from nerfkit.scenes.rays import rays_from_pixels
 
-__all__ = ["RadianceFit", "samples_a_step"]
+__all__ = ["Compared", "RadianceFit", "samples_a_step"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,20 @@ def samples_a_step(config: TrainConfig, device: str) -> int:
     """Samples that a step asks the field for on a kind of device: the setting's, or what suits method and device."""
     chosen = SAMPLES_OF_METHOD.get((device, config.method), SAMPLES_A_STEP.get(device, SAMPLES_A_STEP["cpu"]))
     return config.samples_per_step or chosen
+
+
+class Compared(NamedTuple):
+    """A batch of pixels, predicted and compared with the photos; all on the device."""
+
+    loss: Tensor
+    # colour [n_rays, 3] and opacity [n_rays, 1] as predicted, without gradients
+    rgb: Tensor
+    opacities: Tensor
+    # colour of the photos [n_rays, 3], and what lies behind: [3], [n_rays, 3], or None for black
+    truth: Tensor
+    background: Tensor | None
+    # samples that it took
+    n_samples: int | Tensor
 
 
 class RadianceFit:
@@ -82,13 +97,15 @@ class RadianceFit:
         """The field's groups at the configured learning rate."""
         return self.scene.field.parameter_groups(self.scene.config.learning_rate)
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """Huber loss of a batch of pixels (NeRF's squared error for small errors)."""
-        batch = self.pixels.draw(self.n_rays, self.generator)
+    def compare(self, n_rays: int, min_weight: float = 0.0) -> Compared:
+        """Draw ``n_rays`` pixels and predict them, without samples of less than ``min_weight`` on a CPU; on a GPU nothing here waits for it, so that it can be captured.
+
+        The loss is Huber's (NeRF's squared error for small errors).
+        """
+        batch = self.pixels.draw(n_rays, self.generator)
         rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
         background = self._background(len(rays_o))
         jitter = self._rand(len(rays_o))
-        min_weight = self.scene.config.min_weight * (FAINT_SHARE if step % FAINT_STEPS == 0 else 1)
         predicted = self.scene.observation.predict(
             self.scene.field, rays_o, rays_d, background, jitter, min_weight=min_weight
         )
@@ -96,13 +113,21 @@ class RadianceFit:
         delta = self.scene.config.huber_delta
         # Huber halves the square; twice it is the squared error wherever errors are small
         loss = huber_loss(predicted.rgb, truth, delta=delta) * 2
+        return Compared(
+            loss, predicted.rgb.detach(), predicted.opacities.detach(), truth, background, predicted.n_samples
+        )
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a new batch; every ``look_steps`` also a look at how the fit goes."""
         n_rays = self.n_rays
+        share = FAINT_SHARE if step % FAINT_STEPS == 0 else 1.0
+        compared = self.compare(n_rays, self.scene.config.min_weight * share)
         if step % self.look_steps == 0:
-            self._watch(predicted.rgb.detach(), predicted.opacities.detach(), truth, background)
-            self.n_samples = int(predicted.n_samples)
+            self._watch(compared.rgb, compared.opacities, compared.truth, compared.background)
+            self.n_samples = int(compared.n_samples)
             self._adapt(self.n_samples)
         psnr_now = -10 * math.log10(max(self.mean_squared_error, 1e-12))
-        return loss, {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
+        return compared.loss, {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
 
     def after_step(self, step: int) -> None:
         """Refresh the sampler, and fill a scene that went empty with fog again."""
@@ -134,9 +159,7 @@ class RadianceFit:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         self.scene.load_state_dict(state["scene"])
-        # a run that goes on on another kind of device cannot draw what it would have drawn
-        if len(state["generator"]) == len(self.generator.get_state()):
-            self.generator.set_state(state["generator"].cpu())
+        restore_generator(self.generator, state["generator"])
         self.n_rays = int(state["n_rays"])
         self.opacity, self.object_share, self.n_revivals, self.mean_squared_error = state["watch"]
 

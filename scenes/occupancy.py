@@ -11,7 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from nerfkit.kernels.march import pack_bits, unpack_bits
+from nerfkit.kernels.march import unpack_bits
+from nerfkit.kernels.occupancy import update_occupancy
+from nerfkit.scenes.generators import generator_on, restore_generator
 
 __all__ = ["OccupancyGrid"]
 
@@ -29,7 +31,8 @@ class OccupancyGrid(nn.Module):
     resolution : int
         Cells a side; ``resolution ** 3`` is a multiple of 8.
     seed : int
-        Seed of the grid's own generator, so that its draws do not depend on anything else.
+        Seed of the grid's own generator, so that its draws do not depend on anything else. It lies where the grid does,
+        and an update waits for no device.
     n_updates_full : int
         Updates at the start that look at every cell.
     max_cells : int
@@ -68,7 +71,7 @@ class OccupancyGrid(nn.Module):
             Length of a marching step, normalised units; with the density it gives a cell's opacity.
         """
         cells = self._choose_cells()
-        jitter = torch.rand(len(cells), 3, generator=self.generator).to(cells.device)
+        jitter = self._rand(len(cells), 3)
         corner = torch.stack(
             [
                 cells // self.resolution**2,
@@ -78,29 +81,31 @@ class OccupancyGrid(nn.Module):
             -1,
         )
         found = torch.cat([density(xyzs) for xyzs in ((corner + jitter) / self.resolution).split(2**16)])
-        self.densities *= DECAY
-        self.densities[cells] = torch.maximum(self.densities[cells], found.to(self.densities.dtype))
+        threshold = -math.log1p(-OPACITY_THRESHOLD) / step
+        update_occupancy(self.densities, self.bits, cells, found.float(), decay=DECAY, threshold=threshold)
         self.n_updates += 1
-        self._set_bits(step)
 
     def _choose_cells(self) -> Tensor:
         n_cells, device = self.resolution**3, self.densities.device
         if self.n_updates < self.n_updates_full or n_cells <= self.max_cells:
             return torch.arange(n_cells, device=device)
         n_half = self.max_cells // 2
-        anywhere = torch.randint(n_cells, (n_half,), generator=self.generator).to(device)
-        occupied = torch.nonzero(self.occupied().reshape(-1)).squeeze(-1)
-        if not len(occupied):
-            return anywhere
-        chosen = torch.randint(len(occupied), (n_half,), generator=self.generator).to(device)
-        # once each: a cell that was drawn twice would be written twice, in an order that is not defined
-        return torch.unique(torch.cat([anywhere, occupied[chosen]]))
+        anywhere = torch.randint(n_cells, (n_half,), generator=self._source(), device=device)
+        # the occupied cell of a number is where as many lie before it: a list of them would wait for the device
+        n_before = self.occupied().reshape(-1).cumsum(0)
+        numbers = (self._rand(n_half) * n_before[-1]).long()
+        occupied = torch.searchsorted(n_before, numbers, right=True).clamp(max=n_cells - 1)
+        cells = torch.cat([anywhere, occupied])
+        # once each, where it costs no wait: the field need not be asked twice
+        return cells if cells.is_cuda else torch.unique(cells)
 
-    def _set_bits(self, step: float) -> None:
-        threshold = -math.log1p(-OPACITY_THRESHOLD) / step
-        # half the mean bounds the threshold, so that a young scene that is thin everywhere is not emptied
-        occupied = self.densities > torch.clamp(self.densities.mean() / 2, max=threshold)
-        self.bits.copy_(pack_bits(occupied.reshape((self.resolution,) * 3)))
+    def _source(self) -> torch.Generator:
+        """The generator, begun anew where the grid has moved to."""
+        self.generator = generator_on(self.generator, self.densities.device)
+        return self.generator
+
+    def _rand(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self._source(), device=self.densities.device)
 
     def occupied(self) -> Tensor:
         """Which cells are occupied, bool [resolution, resolution, resolution]."""
@@ -118,5 +123,4 @@ class OccupancyGrid(nn.Module):
     def set_extra_state(self, state: dict) -> None:
         """The inverse of :meth:`get_extra_state`."""
         self.n_updates = int(state["n_updates"])
-        # a generator of the CPU takes its state from there, wherever the checkpoint was loaded to
-        self.generator.set_state(state["generator"].cpu())
+        restore_generator(self._source(), state["generator"])

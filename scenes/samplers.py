@@ -8,9 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from nerfkit.kernels.march import Samples, march
+from nerfkit.kernels.resample import resample
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.contraction import to_unit_cube
 from nerfkit.scenes.fields.radiance import RadianceField
+from nerfkit.scenes.generators import generator_on, restore_generator
 from nerfkit.scenes.occupancy import OccupancyGrid
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 
@@ -107,6 +109,9 @@ class StratifiedSampler(nn.Module):
         super().__init__()
         self.bounds, self.config = bounds, config
         self.generator = torch.Generator().manual_seed(seed)
+        # goes where the module is moved to
+        self._place: Tensor
+        self.register_buffer("_place", torch.empty(0), persistent=False)
 
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None,
@@ -151,21 +156,19 @@ class StratifiedSampler(nn.Module):
         xyzs = to_unit_cube((rays_o[:, None] + mids[..., None] * rays_d[:, None]).reshape(-1, 3), self.bounds.contract)
         tau = field.density(xyzs).reshape(n_rays, n_samples) * (edges[:, 1:] - edges[:, :-1])
         weights = torch.exp(tau - tau.cumsum(-1)) * -torch.expm1(-tau)
-        cdf = (weights + 1e-3 / n_samples).cumsum(-1)
-        cdf = torch.cat([torch.zeros_like(cdf[:, :1]), cdf / cdf[:, -1:]], dim=-1)
         n_new = self.config.n_importance
-        u = (torch.arange(n_new, device=edges.device) + 0.5).expand(n_rays, -1)
-        if is_random:
-            u = u + self._rand(n_rays, n_new, edges) - 0.5
-        u = u / n_new
-        right = torch.searchsorted(cdf, u.contiguous(), right=True).clamp(1, n_samples)
-        low, high = cdf.gather(1, right - 1), cdf.gather(1, right)
-        share = (u - low) / (high - low).clamp(min=1e-12)
-        new = torch.lerp(edges.gather(1, right - 1), edges.gather(1, right), share.clamp(0, 1))
-        return torch.cat([edges, new], dim=-1).sort(dim=-1).values
+        jitter = self._rand(n_rays, n_new, edges) if is_random else None
+        new = resample(edges[:, :-1], edges[:, 1:], weights, n_new, jitter=jitter, padding=1e-3 / n_samples)
+        return torch.cat([edges, new.ts], dim=-1).sort(dim=-1).values
+
+    def source(self) -> torch.Generator:
+        """The sampler's own generator, where the sampler is."""
+        self.generator = generator_on(self.generator, self._place.device)
+        return self.generator
 
     def _rand(self, n: int, m: int, like: Tensor) -> Tensor:
-        return torch.rand(n, m, generator=self.generator).to(like)
+        generator = self.source()
+        return torch.rand(n, m, generator=generator, device=generator.device).to(like)
 
     def _pack(self, rays_o: Tensor, rays_d: Tensor, hit: Tensor, edges: Tensor, far: Tensor) -> Samples:
         n_samples = edges.shape[1] - 1
@@ -184,5 +187,4 @@ class StratifiedSampler(nn.Module):
 
     def set_extra_state(self, state: dict) -> None:
         """The inverse of :meth:`get_extra_state`."""
-        # a generator of the CPU takes its state from there, wherever the checkpoint was loaded to
-        self.generator.set_state(state["generator"].cpu())
+        restore_generator(self.source(), state["generator"])

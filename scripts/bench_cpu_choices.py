@@ -1,6 +1,6 @@
 """What each choice behind the CPU's settings is worth: validation PSNR after equal seconds, one setting changed.
 
-    python scripts/bench_cpu_choices.py [--seconds 20] [--only TEXT] [--data FOLDER]
+    python scripts/bench_cpu_choices.py [--seconds 20 | --steps N] [--only TEXT] [--data FOLDER]
 
 Scenes are the made scene and, where --data or NERFKIT_TEST_DATA names the folder, lego_400; test views are not looked
 at. The preset stands first and a second time at the end: the difference is what the machine's noise is worth. The
@@ -46,6 +46,7 @@ CHOICES = [
     ("hash", "sampling.n_steps=384"),
     ("hash", "sampling.resolution=128"),
     ("hash", "sampling.update_every=32"),
+    ("hash", "field.touched_only=true"),
     ("hash", "min_weight=0"),
     ("hash", "min_weight=0.0001"),
     ("hash", "learning_rate=0.02"),
@@ -81,7 +82,7 @@ def train(source: PosedPhotos, choice: tuple[str, ...], budget: Budget) -> tuple
     return task.validate()["psnr"], done.steps, done.seconds
 
 
-def measure(sources: dict[str, PosedPhotos], choices: list[tuple[str, ...]], seconds: float) -> list[Outcome]:
+def measure(sources: dict[str, PosedPhotos], choices: list[tuple[str, ...]], budget: Budget) -> list[Outcome]:
     """Every choice on every scene; a row is printed when it is known."""
     for choice in choices:
         # compiles and allocates, so that no clock contains it
@@ -92,7 +93,7 @@ def measure(sources: dict[str, PosedPhotos], choices: list[tuple[str, ...]], sec
     for choice in choices:
         name, cells = " ".join(choice), []
         for scene, source in sources.items():
-            value, steps, spent = train(source, choice, Budget(seconds=seconds))
+            value, steps, spent = train(source, choice, budget)
             outcomes.append(Outcome(name, scene, round(value, 3), steps, round(spent / steps * 1e3, 2)))
             cells += [f"{value:.2f} dB", f"{outcomes[-1].milliseconds:.1f}"]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
@@ -104,12 +105,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
     parser.add_argument("--seconds", type=float, default=20.0, help="of each training (default: 20)")
-    parser.add_argument("--only", default="", help="choices that contain this text")
+    parser.add_argument("--steps", type=int, help="equal steps instead, whatever they take: on a machine that is busy")
+    parser.add_argument("--only", default="", help="choices that contain this text, between two of the preset")
     parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/cpu_choices.json"))
     options = parser.parse_args()
     choices = [choice for choice in CHOICES if options.only in " ".join(choice)]
     if not choices:
         parser.error(f"--only: no choice contains {options.only!r}")
+    if options.only:
+        # what they are compared with, before and after
+        preset = choices[0][:1]
+        choices = [preset, *(choice for choice in choices if choice != preset), preset]
     use_all_cores()
     with tempfile.TemporaryDirectory() as name:
         write_posed_scene(Path(name) / "made")
@@ -118,8 +124,10 @@ def main() -> None:
             sources["lego_400"] = read_posed_photos(Path(options.data) / "lego_400")
         else:
             print("left out: lego_400 (needs --data or NERFKIT_TEST_DATA)", file=sys.stderr)
-        outcomes = measure(sources, choices, options.seconds)
-    content = {"machine": machine(), "seconds": options.seconds, "outcomes": [dataclasses.asdict(x) for x in outcomes]}
+        budget = Budget(steps=options.steps) if options.steps else Budget(seconds=options.seconds)
+        outcomes = measure(sources, choices, budget)
+    rows = [dataclasses.asdict(outcome) for outcome in outcomes]
+    content = {"machine": machine(), **dataclasses.asdict(budget), "outcomes": rows}
     options.json.parent.mkdir(parents=True, exist_ok=True)
     options.json.write_text(json.dumps(content, indent=1) + "\n")
     print(f"wrote {options.json}")

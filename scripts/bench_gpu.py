@@ -6,8 +6,9 @@ Needs torch >= 2.11, triton >= 3.6, numpy, and for the part "lego" Pillow and th
 NERFKIT_TEST_DATA; nothing need be installed beside them. Every operation is first compared with its definition in
 float64: what is wrong is named, is not timed, and makes the exit code 1. Then the card's own copy bandwidth and bf16
 rate are measured, and each operation, forward and backward, beside the definition run eagerly and through
-torch.compile: milliseconds, peak memory, and the share of the roofline that the card's own rates give. The part "lego"
-trains to the time marks and renders. All of it takes under 9 minutes; the table goes to docs/benchmarks/<card>.json.
+torch.compile: milliseconds, peak memory, and the share of the roofline that the card's own rates give. The part "step"
+times a training step as the host launches it and played from a CUDA graph; "lego" trains to the time marks and renders.
+All of it takes under 9 minutes; the table goes to docs/benchmarks/<card>.json.
 
 --rehearse goes through it on a machine without a GPU, on a few samples in Triton's interpreter, and writes nothing.
 """
@@ -21,6 +22,7 @@ import os
 import re
 import statistics
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,7 +38,7 @@ from benchmarking import machine
 from gpu_cases import CASES, Case, Problem
 from torch import Tensor
 
-PARTS = ("checks", "ops", "lego")
+PARTS = ("checks", "ops", "step", "lego")
 # samples of a rehearsal: a program of the interpreter takes milliseconds
 N_REHEARSED = 131
 # seconds of training at which lego's test views are measured, and what kernels are to reach (dB)
@@ -200,6 +202,41 @@ def attempt(measure: Callable[[], float]) -> float | None:
             torch.cuda.empty_cache()
 
 
+def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
+    """Milliseconds of a training step on the made scene: launched one by one, and, on a GPU, as a graph."""
+    from nerfkit.adam_optimizer import KernelAdam
+    from nerfkit.captured_step import CapturedStep, training_step
+    from nerfkit.fitting import Budget, FitSchedule, fit
+    from nerfkit.presets import PRESETS
+    from nerfkit.radiance_fit import RadianceFit
+    from nerfkit.scene import RadianceScene
+    from nerfkit.scenes.readers import read_posed_photos
+    from nerfkit.scenes.synthetic import write_posed_scene
+    from nerfkit.training import prepare
+
+    config, (n_train, side) = PRESETS["hash"], (24, 100) if device != "cpu" else (4, 16)
+    with tempfile.TemporaryDirectory() as folder:
+        write_posed_scene(folder, n_train=n_train, n_val=1, n_test=1, size=(side, side), supersample=1)
+        prepared = prepare(read_posed_photos(folder), config, device)
+    task = RadianceFit(RadianceScene(config, prepared.bounds, prepared.background).to(device), prepared.data)
+    # until rays have found what is empty
+    fit(task, Budget(steps=n_steps), schedule=FitSchedule(config.warmup_steps, config.final_share))
+    optimizer = KernelAdam(task.parameter_groups(), (0.9, 0.99), 1e-15)
+    optimizer.hold_learning_rates()
+    step, n_rays = training_step(task, optimizer), task.n_rays
+    ways = {"launched": step}
+    if device != "cpu":
+        ways["captured"] = CapturedStep(step, [task.generator])
+    rows = []
+    for name, way in ways.items():
+        for _ in range(2):  # warms up, and records
+            way(n_rays)
+        value = milliseconds(lambda way=way: way(n_rays), device)
+        rows.append({"what": f"step of hash, {n_rays} rays, {name}", "milliseconds": value})
+        print(f"| {rows[-1]['what']} | {value:.3f} ms |")
+    return rows
+
+
 def train_lego(data: Path, device: str, marks: dict[float, float]) -> list[dict[str, Any]]:
     """PSNR over the test views of lego_400 after a training of each length, and frames a second at the end."""
     from nerfkit.fitting import Budget, FitSchedule, fit
@@ -300,6 +337,8 @@ def main() -> int:
             timed.append(time_case(case, device, N_REHEARSED if options.rehearse else case.n_timed, rates))
             print(show(timed[-1]), flush=True)
         content["ops"] = [dataclasses.asdict(row) for row in timed]
+    if "step" in parts:
+        content["step"] = time_step(device, 3 if options.rehearse else 300)
     if "lego" in parts and options.data and (Path(options.data) / "lego_400").exists() and not options.rehearse:
         content["lego"] = train_lego(Path(options.data), device, LEGO_GOALS)
     elif "lego" in parts:

@@ -16,12 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nerfkit.kernels.adam import adam
 from nerfkit.kernels.composite import composite
+from nerfkit.kernels.distortion import distortion
 from nerfkit.kernels.fourier import fourier
+from nerfkit.kernels.harmonics import harmonics
 from nerfkit.kernels.hashgrid import HashGridSpec, hashgrid
+from nerfkit.kernels.lowres import sample
 from nerfkit.kernels.march import march, pack_bits
 from nerfkit.kernels.mlp import mlp
+from nerfkit.kernels.occupancy import update_occupancy
 from nerfkit.kernels.radiance import MarchSampling, RadianceParams, RadianceSpec, RegularSampling, radiance
+from nerfkit.kernels.resample import resample
 
 __all__ = ["CASES", "Case", "Problem"]
 
@@ -82,6 +88,12 @@ class _Draw:
         return rays_o, rays_d, torch.full_like(rays_o[:, 0], 1.8), torch.full_like(rays_o[:, 0], 4.2)
 
 
+def _refuse_float64(dtype: torch.dtype, impl: str) -> None:
+    """Of operations of float32 alone; the definition is asked for in float64 to compare with."""
+    if dtype == torch.float64 and impl != "reference":
+        raise ValueError("float32 alone")
+
+
 def _fourier(n: int, device: str, dtype: torch.dtype) -> Problem:
     draw = _Draw(device, dtype)
     x, freqs = draw.uniform(n, 3).requires_grad_(), draw.normal(32, 3, scale=6.0)
@@ -94,14 +106,102 @@ def _grid(n: int) -> HashGridSpec:
     return HashGridSpec.geometric(8, 16, 1024, 19, 4) if n >= 10**5 else HashGridSpec.geometric(8, 4, 32, 10, 4)
 
 
-def _hashgrid(n: int, device: str, dtype: torch.dtype) -> Problem:
+def _hashgrid(deterministic: bool) -> Callable[[int, str, torch.dtype], Problem]:
+    def make(n: int, device: str, dtype: torch.dtype) -> Problem:
+        draw = _Draw(device, dtype)
+        spec = _grid(n)
+        x, table = draw.uniform(n, 3), draw.normal(spec.n_entries, 4, scale=0.1).requires_grad_()
+        features = n * spec.n_levels * spec.n_features * x.element_size()
+        # eight corners a level are gathered, and their gradients added
+        n_bytes = 2 * n * 12 + 2 * features + 3 * 8 * features
+
+        def run(impl: str) -> tuple[Tensor, ...]:
+            return (hashgrid(x, table, spec, deterministic=deterministic, impl=impl),)
+
+        return Problem(run, [table], n_bytes, 4 * 8 * n * 32)
+
+    return make
+
+
+def _harmonics(n: int, device: str, dtype: torch.dtype) -> Problem:
     draw = _Draw(device, dtype)
-    spec = _grid(n)
-    x, table = draw.uniform(n, 3), draw.normal(spec.n_entries, 4, scale=0.1).requires_grad_()
-    features = n * spec.n_levels * spec.n_features * x.element_size()
-    # eight corners a level are gathered, and their gradients added
-    n_bytes = 2 * n * 12 + 2 * features + 3 * 8 * features
-    return Problem(lambda impl: (hashgrid(x, table, spec, impl=impl),), [table], n_bytes, 4 * 8 * n * 32)
+    dirs = torch.nn.functional.normalize(draw.normal(n, 3), dim=-1).requires_grad_()
+    # directions come one a ray
+    return Problem(lambda impl: (harmonics(dirs, 3, impl=impl),), [dirs], 4 * n * (3 + 16 + 16 + 3), 100 * n)
+
+
+def _lowres(n: int, device: str, dtype: torch.dtype) -> Problem:
+    # what the definition makes of the same numbers is the check
+    draw = _Draw(device, torch.float32)
+    side = max(int(n**0.5), 2)
+    image, rows, cols = draw.uniform(side, side), *((side - 1) * draw.uniform(2, n)).unbind()
+
+    def run(impl: str) -> tuple[Tensor, ...]:
+        _refuse_float64(dtype, impl)
+        return tuple(sample(image, rows, cols, impl=impl))
+
+    return Problem(run, [], 4 * n * (2 + 3), 0)
+
+
+def _adam(share: float | None) -> Callable[[int, str, torch.dtype], Problem]:
+    """A step on n rows of 4; with a share, rows beside it have no gradient and are left out."""
+
+    def make(n: int, device: str, dtype: torch.dtype) -> Problem:
+        draw = _Draw(device, dtype)
+        param, grad = draw.normal(n, 4), draw.normal(n, 4)
+        means = 0.1 * draw.normal(n, 4), 0.1 * draw.uniform(n, 4)
+        if share is not None:
+            grad *= draw.uniform(n, 1) < share
+
+        def run(impl: str) -> tuple[Tensor, ...]:
+            adam(param, grad, *means, step=10, lr=0.01, touched_only=share is not None, impl=impl)
+            return param, *means
+
+        # the gradient is read in any case
+        return Problem(run, [], 16 * n * (1 + 6 * (1.0 if share is None else share)), 0)
+
+    return make
+
+
+def _resample(n: int, device: str, dtype: torch.dtype) -> Problem:
+    draw = _Draw(device, dtype)
+    n_rays = max(n // SAMPLES_A_RAY, 1)
+    edges = (2 + torch.arange(SAMPLES_A_RAY + 1, device=device) / SAMPLES_A_RAY).to(dtype).expand(n_rays, -1)
+    weights = 0.1 + draw.uniform(n_rays, SAMPLES_A_RAY)
+
+    def run(impl: str) -> tuple[Tensor, ...]:
+        return tuple(resample(edges[:, :-1], edges[:, 1:], weights, SAMPLES_A_RAY, impl=impl))
+
+    return Problem(run, [], n * (12 + 8), 0)
+
+
+def _distortion(n: int, device: str, dtype: torch.dtype) -> Problem:
+    draw = _Draw(device, dtype)
+    n_rays = max(n // SAMPLES_A_RAY, 1)
+    weights = (draw.uniform(n_rays, SAMPLES_A_RAY) / SAMPLES_A_RAY).requires_grad_()
+    edges = (2 + torch.arange(SAMPLES_A_RAY + 1, device=device) / SAMPLES_A_RAY).to(dtype)
+    starts, ends = (x.expand(n_rays, -1).contiguous() for x in (edges[:-1], edges[1:]))
+
+    def run(impl: str) -> tuple[Tensor, ...]:
+        return (distortion(weights, starts, ends, impl=impl),)
+
+    return Problem(run, [weights], n * (12 + 8 + 20 + 4), 40 * n)
+
+
+def _occupancy(n: int, device: str, dtype: torch.dtype) -> Problem:
+    # bit for bit what the definition makes of the same numbers
+    draw = _Draw(device, torch.float32)
+    n_cells, n_looks = 8 * -(-n // 8), -(-n // 16)
+    densities, bits = 4 * draw.uniform(n_cells), torch.zeros(-(-n // 8), dtype=torch.uint8, device=device)
+    cells = (draw.uniform(n_looks) * (n_cells - 1)).long()
+    found = 4 * draw.uniform(n_looks)
+
+    def run(impl: str) -> tuple[Tensor, ...]:
+        _refuse_float64(dtype, impl)
+        update_occupancy(densities, bits, cells, found, decay=0.95, threshold=1.0, impl=impl)
+        return densities, bits
+
+    return Problem(run, [], 16.125 * n_cells + 20 * n_looks, 0)
 
 
 def _mlp(sizes: tuple[int, ...], activation: str, scale: float) -> Callable[[int, str, torch.dtype], Problem]:
@@ -192,15 +292,25 @@ def _radiance(
 
 CASES = [
     Case("fourier", "m 32", _fourier),
-    Case("hashgrid", "L 8 F 4 T 2^19", _hashgrid),
+    Case("harmonics", "degree 3", _harmonics, n_timed=2**14, impl="auto"),
+    Case("hashgrid", "L 8 F 4 T 2^19", _hashgrid(deterministic=False)),
+    # the same, with the same bits each time: what that costs
+    Case("hashgrid", "L 8 F 4 T 2^19, deterministic", _hashgrid(deterministic=True)),
     Case("mlp", "relu 32-64-64-16", _mlp((32, 64, 64, 16), "relu", 1.0)),
     Case("mlp", "SIREN 2-64-64-64-1", _mlp((2, 64, 64, 64, 1), "sine", 30.0), tolerance=1e-4),
     Case("march", "64^3, half full", _march),
     Case("composite", "64 samples a ray", _composite),
+    Case("resample", "64 of 64", _resample),
+    Case("distortion", "64 samples a ray", _distortion),
+    Case("occupancy", "a look at a sixteenth", _occupancy, n_timed=2**21, tolerance=0),
+    Case("adam", "rows of 4, dense", _adam(None), n_timed=2**21),
+    Case("adam", "rows of 4, four of ten touched", _adam(0.4), n_timed=2**21),
+    Case("lowres", "bilinear samples", _lowres, impl="auto"),
     Case("radiance", "hash, exact float32", _radiance("hash", 64, 1, "float32"), tolerance=1e-4),
     Case("radiance", "hash, exact float32, marched", _radiance("hash", 64, 1, "float32", marched=True), tolerance=1e-4),
     Case("radiance", "hash, bfloat16", _radiance("hash", 64, 1, HALF), tolerance=5e-2),
     Case("radiance", "hash, bfloat16, split", _radiance("hash", 64, 1, HALF, "split"), tolerance=5e-2),
+    Case("radiance", "hash, bfloat16, deterministic", _radiance("hash", 64, 1, HALF, "deterministic"), tolerance=5e-2),
     Case("radiance", "hash, bfloat16, marched", _radiance("hash", 64, 1, HALF, marched=True), tolerance=5e-2),
     Case("radiance", "Fourier 4 x 64, bfloat16", _radiance("fourier", 64, 4, HALF), tolerance=5e-2),
     # wider than the kernel: the separate operations

@@ -21,8 +21,8 @@ def adam(
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
     *,
-    step: int,
-    lr: float,
+    step: int | Tensor,
+    lr: float | Tensor,
     betas: tuple[float, float] = (0.9, 0.99),
     eps: float = 1e-15,
     touched_only: bool = False,
@@ -38,16 +38,19 @@ def adam(
         Their gradient; same dtype.
     exp_avg, exp_avg_sq : Tensor, shape (n, ...)
         Running means of the gradient and of its square; zeros before the first step. Changed.
-    step : int
-        Number of this step, from 1.
-    lr, betas, eps : float
-        Learning rate, decay of the two means, and what is added to the root, as in ``torch.optim.Adam``.
+    step : int or Tensor of one element
+        Number of this step, from 1. A tensor stays on its device and is not looked at here, so that a step that was
+        captured in a CUDA graph goes on counting.
+    lr : float or Tensor of one element
+        Learning rate.
+    betas, eps : float
+        Decay of the two means, and what is added to the root, as in ``torch.optim.Adam``.
     touched_only : bool
         Leave out rows whose gradient is zero throughout, means included: a hash table's entries that no sample
         of the batch came near neither drift on nor are read and written.
-    impl : {"auto", "triton", "reference"}
+    impl : {"auto", "triton", "cpu", "reference"}
         ``"auto"`` takes Triton for float32 CUDA tensors with at most 64 numbers a row, or any without
-        ``touched_only``, and the reference otherwise.
+        ``touched_only``, numba for tensors on the CPU, and the reference otherwise.
 
     Notes
     -----
@@ -74,14 +77,16 @@ def adam(
             )
     if param.dtype not in (torch.float32, torch.float64) or param.ndim == 0:
         raise ValueError(f"param must be float32 or float64 with one dimension or more; got {param.dtype}")
-    if step < 1 or not all(0 <= beta < 1 for beta in betas):
+    if (not isinstance(step, Tensor) and step < 1) or not all(0 <= beta < 1 for beta in betas):
         raise ValueError(f"need step >= 1 and betas in [0, 1); got {step} and {betas}")
     n_in_row = param.numel() // max(len(param), 1)
     fits = param.dtype == torch.float32 and (n_in_row <= MAX_TRITON_ROW or not touched_only)
-    chosen = choose_impl("adam", param, impl, ("triton",) if fits else ())
-    # imported here so that a machine without Triton can still import nerfkit.kernels
+    chosen = choose_impl("adam", param, impl, ("triton", "cpu") if fits else ("cpu",))
+    # imported here so that a machine without Triton or numba can still import nerfkit.kernels
     if chosen == "triton":
         from ._triton import adam_triton as run
+    elif chosen == "cpu":
+        from ._cpu import adam_cpu as run
     else:
         run = adam_reference
     run(param, grad, exp_avg, exp_avg_sq, step, lr, betas, eps, touched_only)

@@ -1,11 +1,15 @@
-"""The definition in plain torch: torch.optim.Adam's operations in its order, and the choice of rows."""
+"""The definition in plain torch: torch.optim.Adam's operations, and the choice of rows."""
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+
+def step_factors(step: int | Tensor, lr: float | Tensor, betas: tuple[float, float]) -> tuple:
+    """Length of the step, and what the root is multiplied by; float64, on the device of ``step`` or ``lr``."""
+    step, lr = (x.double() if isinstance(x, Tensor) else x for x in (step, lr))
+    return lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** -0.5
 
 
 @torch.no_grad()
@@ -14,8 +18,8 @@ def adam_reference(
     grad: Tensor,
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
-    step: int,
-    lr: float,
+    step: int | Tensor,
+    lr: float | Tensor,
     betas: tuple[float, float],
     eps: float,
     touched_only: bool,
@@ -23,8 +27,8 @@ def adam_reference(
     """Same contract as :func:`nerfkit.kernels.adam.adam`."""
     first = exp_avg.lerp(grad, 1 - betas[0])
     second = (exp_avg_sq * betas[1]).addcmul(grad, grad, value=1 - betas[1])
-    root = second.sqrt() / math.sqrt(1 - betas[1] ** step) + eps
-    moved = param.addcdiv(first, root, value=-lr / (1 - betas[0] ** step))
+    step_size, root_scale = step_factors(step, lr, betas)
+    moved = param - step_size * (first / (second.sqrt() * root_scale + eps))
     if touched_only:
         is_touched = (grad != 0).flatten(1).any(1) if grad.ndim > 1 else grad != 0
         is_touched = is_touched.view(-1, *(1 for _ in grad.shape[1:]))

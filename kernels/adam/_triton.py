@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from nerfkit.kernels._launch import CompileCase, ceil_div, launch
+
+from ._reference import step_factors
 
 # numbers of a program, 8 a thread: two vectors of each array in flight
 TILE = 1024
@@ -22,6 +22,7 @@ def _adam_kernel(
     exp_avg_ptr,
     exp_avg_sq_ptr,  # in and out, [n, D]
     grad_ptr,  # in, [n, D]
+    factors_ptr,  # in, [2] step_size and root_scale where they lie on the device, else None
     n,
     step_size,
     root_scale,
@@ -33,6 +34,8 @@ def _adam_kernel(
     BLOCK_N: tl.constexpr,
     BLOCK_D: tl.constexpr,
 ):
+    if factors_ptr is not None:
+        step_size, root_scale = tl.load(factors_ptr), tl.load(factors_ptr + 1)
     # int64 before the multiply: n * D can pass 2**31
     rows = tl.program_id(0).to(tl.int64) * BLOCK_N + tl.arange(0, BLOCK_N)
     cols = tl.arange(0, BLOCK_D)
@@ -58,8 +61,8 @@ def adam_triton(
     grad: Tensor,
     exp_avg: Tensor,
     exp_avg_sq: Tensor,
-    step: int,
-    lr: float,
+    step: int | Tensor,
+    lr: float | Tensor,
     betas: tuple[float, float],
     eps: float,
     touched_only: bool,
@@ -73,9 +76,16 @@ def adam_triton(
     n, d = (len(param), param[0].numel()) if touched_only else (param.numel(), 1)
     block_d = 1 << (d - 1).bit_length()
     block_n = TILE // block_d
-    numbers = lr / (1 - betas[0] ** step), 1 / math.sqrt(1 - betas[1] ** step), *betas, eps
+    factors = step_factors(step, lr, betas)
+    on_device = None
+    if isinstance(step, Tensor) or isinstance(lr, Tensor):
+        on_device = param.new_empty(2)
+        for i, factor in enumerate(factors):
+            on_device[i] = factor
+        factors = 0.0, 0.0
+    numbers = *factors, *betas, eps
     meta = {"D": d, "TOUCHED_ONLY": touched_only, "BLOCK_N": block_n, "BLOCK_D": block_d, "num_warps": NUM_WARPS}
-    launch(_adam_kernel, (ceil_div(n, block_n),), *changed, grad.contiguous(), n, *numbers, **meta)
+    launch(_adam_kernel, (ceil_div(n, block_n),), *changed, grad.contiguous(), on_device, n, *numbers, **meta)
     for tensor, new in zip(given, changed, strict=True):
         if new is not tensor:
             tensor.copy_(new)
@@ -84,12 +94,13 @@ def adam_triton(
 def compile_cases() -> list[CompileCase]:
     """Uses of adam whose kernel is compiled ahead of time."""
 
-    def run(d: int, *, touched_only: bool) -> None:
+    def run(d: int, *, touched_only: bool, step: int | Tensor = 1) -> None:
         param, grad, exp_avg, exp_avg_sq = torch.zeros(4, 5, d).unbind()
-        adam_triton(param, grad, exp_avg, exp_avg_sq, 1, 0.01, (0.9, 0.99), 1e-15, touched_only)
+        adam_triton(param, grad, exp_avg, exp_avg_sq, step, 0.01, (0.9, 0.99), 1e-15, touched_only)
 
     return [
         CompileCase("fp32 dense", lambda: run(3, touched_only=False)),
         CompileCase("fp32 rows of 4", lambda: run(4, touched_only=True)),
         CompileCase("fp32 rows of 3", lambda: run(3, touched_only=True)),
+        CompileCase("fp32 counted", lambda: run(4, touched_only=True, step=torch.ones(()))),
     ]

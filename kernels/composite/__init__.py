@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from nerfkit.kernels._dispatch import choose_impl
+from nerfkit.kernels._packed import check_packed
 
 from ._reference import composite_reference
 
@@ -112,26 +112,7 @@ def _check_shapes(
     n_samples = sigmas.shape[0]
     if rgbs.shape != (n_samples, 3):
         raise ValueError(f"rgbs must have shape ({n_samples}, 3), one row a sample; got {tuple(rgbs.shape)}")
-    if packed_info.ndim != 2 or packed_info.shape[1] != 2 or packed_info.dtype != torch.int64:
-        raise ValueError(
-            "packed_info must be int64 of shape (n_rays, 2), first sample and count of each ray; "
-            f"got {packed_info.dtype} of shape {tuple(packed_info.shape)}"
-        )
+    check_packed(packed_info, n_samples)
     n_rays = packed_info.shape[0]
     if bkgd_rgb is not None and bkgd_rgb.shape not in ((3,), (n_rays, 3)):
         raise ValueError(f"bkgd_rgb must have shape (3,) or ({n_rays}, 3); got {tuple(bkgd_rgb.shape)}")
-    if packed_info.device.type == "cpu":
-        _check_packed(packed_info, n_samples)
-
-
-def _check_packed(packed_info: Tensor, n_samples: int) -> None:
-    starts, counts = packed_info.numpy().T  # numpy: a tenth of the calls' cost in torch, and this runs every step
-    ends = starts + counts
-    n_packed = int(ends[-1]) if len(ends) else 0
-    follows = len(ends) == 0 or (starts[0] == 0 and (starts[1:] == ends[:-1]).all() and counts.min() >= 0)
-    if not follows or n_packed != n_samples:
-        raise ValueError(
-            f"packed_info must list all {n_samples} samples ray after ray without gaps "
-            "(start = sum of the counts before); "
-            f"got starts {starts[:4].tolist()}..., counts {counts[:4].tolist()}..., last end {n_packed}"
-        )

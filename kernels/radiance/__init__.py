@@ -80,7 +80,7 @@ def radiance(
     *,
     occupancy: Tensor | None = None,
     jitter: Tensor | None = None,
-    seed: int | None = None,
+    seed: int | Tensor | None = None,
     has_distortion: bool = False,
     min_weight: float = 0.0,
     precision: str = "float32",
@@ -114,9 +114,10 @@ def radiance(
         With :class:`MarchSampling`: the bits, as :func:`nerfkit.kernels.march.pack_bits` writes them.
     jitter : Tensor, shape (n_rays,), optional
         With :class:`MarchSampling`: shift of each lattice in steps, [0, 1). None is 0.5.
-    seed : int, optional
+    seed : int or Tensor of int64 with one element, optional
         With :class:`RegularSampling`: inner edges of the intervals move at random by up to half an interval, each by
-        a hash of its ray's row, its number and the seed. None keeps them regular.
+        a hash of its ray's row, its number and the seed. None keeps them regular. A tensor, 0 to 2**31 - 1, is read on
+        its device, so that a captured step draws anew; it must not change before the backward.
     has_distortion : bool
         Also give mip-NeRF 360's distortion loss of each ray (arXiv:2111.12077, eq. 15), measured in t or, with
         ``contract``, in t up to 1 and ``2 - 1/t`` beyond.
@@ -131,8 +132,9 @@ def radiance(
     backward : {"fused", "split", "deterministic"}
         How the fused kernels find the table's gradient: added where it arises; by a second kernel from the
         encoding's gradient, at most 256 MiB of it at a time; or from the same by
-        :func:`nerfkit.kernels.hashgrid.hashgrid`, so that it has the same bits each time where that does.
-        All else always has.
+        :func:`nerfkit.kernels.hashgrid.hashgrid` in integers, so that it has the same bits each time, which all else
+        always has. ``torch.use_deterministic_algorithms`` chooses the last one, too, and alone decides where the
+        separate operations run.
     impl : {"auto", "triton", "cpu", "reference"}
         ``"auto"`` takes the fused kernels for float32 tensors on CUDA and fields that fit them (:func:`can_fuse`), the
         fused loops for tensors on a CPU and what they can do (:func:`can_loop`), and otherwise the separate operations
@@ -174,9 +176,13 @@ def radiance(
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
     if backward not in BACKWARDS:
         raise ValueError(f"backward must be one of {', '.join(BACKWARDS)}; got {backward!r}")
+    if torch.are_deterministic_algorithms_enabled():
+        backward = "deterministic"
     if bkgd_rgb is not None:
         bkgd_rgb = bkgd_rgb.expand(len(rays_o), 3)
-    seed = None if seed is None else seed & 0x7FFFFFFF  # one type of argument, whatever the seed
+    if seed is not None and not isinstance(seed, Tensor):
+        # filled there: a copy to the device would be a wait
+        seed = torch.full((1,), seed & 0x7FFFFFFF, device=rays_o.device)
     chosen = choose_impl("radiance", rays_o, impl, ("triton", "cpu"))
     is_asked = impl == "triton"
     if chosen == "triton" and min_weight > 0:
@@ -206,7 +212,7 @@ def radiance(
     else:
         rgb, depths, opacities, distortions, counts = radiance_reference(
             rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
-            occupancy=occupancy, jitter=jitter, seed=seed, min_weight=min_weight,
+            occupancy=occupancy, jitter=jitter, seed=seed, has_distortion=has_distortion, min_weight=min_weight,
             impl="reference" if chosen == "reference" else "auto",
         )  # fmt: skip
     return Radiance(rgb, depths, opacities, distortions if has_distortion else None, counts)
@@ -317,7 +323,7 @@ def _check_sampling(
     sampling: RegularSampling | MarchSampling,
     occupancy: Tensor | None,
     jitter: Tensor | None,
-    seed: int | None,
+    seed: int | Tensor | None,
 ) -> None:
     if isinstance(sampling, RegularSampling):
         if occupancy is not None or jitter is not None:

@@ -79,8 +79,8 @@ def _call(
     params, spec = field
     rays_o, rays_d = (torch.zeros(n_rays, 3).requires_grad_(through_rays) for _ in range(2))
     is_marched = isinstance(sampling, MarchSampling)
-    seed = None if is_marched else seed
-    options = Options.of(params, spec, sampling, precision, backward, through_rays, seed, torch.float32)
+    drawn = None if is_marched or seed is None else torch.full((1,), seed)
+    options = Options.of(params, spec, sampling, precision, backward, through_rays, drawn, torch.float32)
     occupancy = torch.zeros(sampling.resolution**3 // 8, dtype=torch.uint8) if is_marched else None
     near, far, bkgd_rgb = torch.zeros(n_rays), torch.ones(n_rays), torch.zeros(n_rays, 3)
     return radiance_triton(rays_o, rays_d, near, far, params, options, bkgd_rgb, occupancy, None)

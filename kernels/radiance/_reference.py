@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from nerfkit.kernels._packed import places
+from nerfkit.kernels._random import uniform
 from nerfkit.kernels.composite import composite
 from nerfkit.kernels.composite._reference import MAX_TAU
+from nerfkit.kernels.distortion import distortion
 from nerfkit.kernels.fourier import fourier
 from nerfkit.kernels.harmonics import harmonics
 from nerfkit.kernels.hashgrid import hashgrid
@@ -42,7 +45,8 @@ def radiance_reference(
     *,
     occupancy: Tensor | None = None,
     jitter: Tensor | None = None,
-    seed: int | None = None,
+    seed: int | Tensor | None = None,
+    has_distortion: bool = True,
     min_weight: float = 0.0,
     impl: str = "reference",
 ) -> tuple[Tensor, ...]:
@@ -57,9 +61,7 @@ def radiance_reference(
             max_samples=sampling.max_samples, impl=impl,
         )  # fmt: skip
         t_starts, t_ends, packed_info = samples.t_starts, samples.t_ends, samples.packed_info
-    starts, counts = packed_info.unbind(-1)
-    rays = torch.repeat_interleave(torch.arange(len(rays_o), device=rays_o.device), counts)  # [n_samples]
-    nth = torch.arange(len(rays), device=rays.device) - starts[rays]  # [n_samples] place within the ray
+    rays, nth = places(packed_info, len(t_starts))
     mids = 0.5 * (t_starts + t_ends)
     xyzs = unit_cube(rays_o[rays] + mids[:, None] * rays_d[rays], sampling.contract)
     sigmas, rgbs = _field(xyzs, rays_d, rays, params, spec, impl)
@@ -71,13 +73,15 @@ def radiance_reference(
         is_seen = is_seen & ~(weights <= min_weight)
         sigmas = torch.where(is_seen, sigmas, 0)
     out = composite(sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb, impl=impl)
-    distortions = _distortions(out.weights, t_starts, t_ends, rays, nth, len(rays_o), sampling.contract)
-    counts = torch.zeros_like(counts).index_add(0, rays, is_seen.to(counts.dtype))
+    distortions = torch.zeros_like(out.depths)
+    if has_distortion:
+        distortions = distortion(out.weights, t_starts, t_ends, packed_info, contract=sampling.contract, impl=impl)
+    counts = torch.zeros_like(packed_info[:, 1]).index_add(0, rays, is_seen.long())
     return out.rgb, out.depths, out.opacities, distortions, counts.int()
 
 
 def regular_samples(
-    near: Tensor, far: Tensor, sampling: RegularSampling, seed: int | None
+    near: Tensor, far: Tensor, sampling: RegularSampling, seed: int | Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Starts and ends of the samples and their packed_info; rays with near >= far have none."""
     n_rays, n = len(near), sampling.n_samples
@@ -98,16 +102,6 @@ def regular_samples(
     counts = torch.zeros(n_rays, dtype=torch.int64, device=near.device).index_fill_(0, hit, n)
     packed_info = torch.stack([counts.cumsum(0) - counts, counts], dim=-1)
     return edges[:, :-1].reshape(-1), edges[:, 1:].reshape(-1), packed_info
-
-
-def uniform(rays: Tensor, k: Tensor, seed: int) -> Tensor:
-    """Numbers in [0, 1) of 24 bits from ray, sample and seed: PCG-RXS-M-XS (O'Neill, HMC-CS-2014-0905)."""
-    low = 2**32 - 1  # int64 keeps the 32 low bits of a product of two 32-bit numbers, as uint32 does
-    h = (rays * 747796405 & low) ^ (k * 2891336453 & low) ^ seed
-    h = h * 747796405 + 2891336453 & low
-    h = ((h >> ((h >> 28) + 4)) ^ h) * 277803737 & low
-    h = (h >> 22) ^ h
-    return (h >> 8).double() / 2**24
 
 
 def contracted_left(t: Tensor) -> Tensor:
@@ -157,21 +151,3 @@ def _is_seen(sigmas: Tensor, t_starts: Tensor, t_ends: Tensor, rays: Tensor, nth
     before = torch.nn.functional.pad(chunks.cumsum(-1), (1, 0))  # [n_rays, n_chunks + 1]
     # negated, so that NaN is seen: a field that diverged must not pass for an opaque one
     return ~(before[rays, nth // CHUNK] >= max_depth)
-
-
-def _distortions(
-    weights: Tensor, t_starts: Tensor, t_ends: Tensor, rays: Tensor, nth: Tensor, n_rays: int, contract: bool
-) -> Tensor:
-    """mip-NeRF 360 eq. 15 [n_rays, 1] by running sums, with s = t, or its contraction."""
-    if contract:
-        t_starts, t_ends = (torch.where(t < 1, t, 2 - 1 / t.clamp(min=1)) for t in (t_starts, t_ends))
-    mids, lengths = 0.5 * (t_starts + t_ends).to(weights.dtype), (t_ends - t_starts).to(weights.dtype)
-    n_longest = int(nth.max()) + 1 if len(nth) else 0
-    # one column to the right: running sums exclude the sample itself
-    padded = weights.new_zeros(2, n_rays, n_longest + 1)
-    padded = padded.index_put(
-        (torch.arange(2, device=rays.device)[:, None], rays, nth + 1), torch.stack([weights, weights * mids])
-    )
-    weight_before, moment_before = padded.cumsum(-1)[:, rays, nth]
-    each = 2 * weights * (mids * weight_before - moment_before) + weights.square() * lengths / 3
-    return weights.new_zeros(n_rays).index_add(0, rays, each)[:, None]

@@ -40,14 +40,15 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 @dataclass(frozen=True)
 class Options:
-    """All of a call that is no tensor."""
+    """All of a call that is no tensor, and its seed."""
 
     spec: RadianceSpec
     sampling: RegularSampling | MarchSampling
     precision: str
     backward: str
     has_distortion: bool
-    seed: int | None
+    seed: Tensor | None
+    """[1] int64, beside the rays"""
     layout: Layout
     shapes: WeightShapes
 
@@ -321,7 +322,8 @@ def _table_gradient(options: Options, xyzs: Tensor, d_features: Tensor, table: T
     d_features = d_features[:, : grid.n_levels * grid.n_features]
     with torch.enable_grad():
         table = table.detach().requires_grad_()
-        (d_table,) = torch.autograd.grad(hashgrid(xyzs, table, grid), table, d_features.contiguous())
+        features = hashgrid(xyzs, table, grid, deterministic=True)
+        (d_table,) = torch.autograd.grad(features, table, d_features.contiguous())
     return d_table
 
 
@@ -349,11 +351,11 @@ def _direction_gradient(options: Options, inputs: _Inputs, d_directions: Tensor)
         return torch.autograd.grad(values, rays_d, d_directions[:, : values.shape[1]])[0]
 
 
-def _scalars(options: Options, inputs: _Inputs) -> tuple[int | float, ...]:
+def _scalars(options: Options, inputs: _Inputs) -> tuple[int | float | Tensor | None, ...]:
     sampling = options.sampling
     resolution = sampling.resolution if isinstance(sampling, MarchSampling) else 0
     n_rays, n_samples = len(inputs.rays_o), sampling.max_samples
-    return n_rays, n_samples, inputs.n_freqs, resolution, options.seed or 0, sampling.max_depth
+    return n_rays, n_samples, inputs.n_freqs, resolution, options.seed, sampling.max_depth
 
 
 @lru_cache(maxsize=16)

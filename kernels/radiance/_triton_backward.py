@@ -12,6 +12,7 @@ import triton
 import triton.language as tl
 
 from nerfkit.kernels.composite._triton import _alpha
+from nerfkit.kernels.distortion._triton import _distance
 
 from ._triton_encoding import _encode, _fourier_backward, _gather_backward, _scatter
 from ._triton_network import (
@@ -23,17 +24,17 @@ from ._triton_network import (
     _trunk,
     _trunk_backward,
 )
-from ._triton_rays import _bounded, _distance, _is_within, _load_ray, _positions, _ray, _row, _sum_before
+from ._triton_rays import _bounded, _is_within, _load_ray, _positions, _ray, _row, _sum_before
 from ._triton_samples import _samples, _unit_cube, _unit_cube_backward
 
 # counts, which never cause a recompilation
-_COUNTS = ["n_rays", "n_samples", "seed", "first_block", "n_slots"]
+_COUNTS = ["n_rays", "n_samples", "first_block", "n_slots"]
 
 
 @triton.jit
 def _chunk_samples(
     chunk, ray, mask, passed, chunk_cursors_ptr, rays_o_ptr, rays_d_ptr, near_ptr, far_ptr,
-    occupancy_ptr, n_rays, resolution, n_samples, seed, max_depth, SAMPLING: tl.constexpr,
+    occupancy_ptr, n_rays, resolution, n_samples, seed_ptr, max_depth, SAMPLING: tl.constexpr,
 ):  # fmt: skip
     """Starts, ends [R, K] of the samples of a chunk, and which exist, as the forward had them."""
     ox, oy, oz = _load_ray(rays_o_ptr, ray, mask)
@@ -46,7 +47,7 @@ def _chunk_samples(
     is_live = (passed >= max_depth) == 0
     t_starts, t_ends, exists, _ = _samples(
         chunk, ray, near, far, cursor, is_live, ox, oy, oz, dx, dy, dz,
-        occupancy_ptr, resolution, n_samples, seed, SAMPLING,
+        occupancy_ptr, resolution, n_samples, seed_ptr, SAMPLING,
     )  # fmt: skip
     return t_starts, t_ends, exists
 
@@ -105,7 +106,7 @@ def _radiance_bwd_kernel(
     n_samples,
     n_freqs,
     resolution,
-    seed,
+    seed_ptr,
     max_depth,
     first_block,
     end_block,
@@ -154,7 +155,7 @@ def _radiance_bwd_kernel(
             passed = tl.load(chunk_depths_ptr + ray + chunk * n_rays.to(tl.int64), mask=mask, other=0)
             t_starts, t_ends, exists = _chunk_samples(
                 chunk, ray, mask, passed, chunk_cursors_ptr, rays_o_ptr, rays_d_ptr, near_ptr, far_ptr,
-                occupancy_ptr, n_rays, resolution, n_samples, seed, max_depth, SAMPLING,
+                occupancy_ptr, n_rays, resolution, n_samples, seed_ptr, max_depth, SAMPLING,
             )  # fmt: skip
             t_mids = 0.5 * (t_starts + t_ends)
 
@@ -300,7 +301,7 @@ def _radiance_scatter_kernel(
     n_rays,
     n_samples,
     resolution,
-    seed,
+    seed_ptr,
     max_depth,
     first_block,
     n_slots,
@@ -322,7 +323,7 @@ def _radiance_scatter_kernel(
         passed = tl.load(chunk_depths_ptr + ray + chunk * n_rays.to(tl.int64), mask=mask, other=0)
         t_starts, t_ends, _ = _chunk_samples(
             chunk, ray, mask, passed, chunk_cursors_ptr, rays_o_ptr, rays_d_ptr, near_ptr, far_ptr,
-            occupancy_ptr, n_rays, resolution, n_samples, seed, max_depth, SAMPLING,
+            occupancy_ptr, n_rays, resolution, n_samples, seed_ptr, max_depth, SAMPLING,
         )  # fmt: skip
         t_mids = 0.5 * (t_starts + t_ends)
         px, py, pz = _positions(rays_o_ptr, rays_d_ptr, ray, mask, t_mids, M)

@@ -8,14 +8,15 @@ import triton
 import triton.language as tl
 
 from nerfkit.kernels.composite._triton import _alpha
+from nerfkit.kernels.distortion._triton import _distance
 
 from ._triton_encoding import _encode
 from ._triton_network import _color, _density, _trunk
-from ._triton_rays import _bounded, _distance, _load_ray, _positions, _ray, _row, _sum_before
+from ._triton_rays import _bounded, _load_ray, _positions, _ray, _row, _sum_before
 from ._triton_samples import _may_go_on, _samples, _unit_cube
 
 # counts, which never cause a recompilation
-_COUNTS = ["n_rays", "n_samples", "n_freqs", "seed"]
+_COUNTS = ["n_rays", "n_samples", "n_freqs"]
 
 
 @triton.jit(do_not_specialize=_COUNTS)
@@ -44,7 +45,7 @@ def _radiance_fwd_kernel(
     n_samples,
     n_freqs,
     resolution,
-    seed,
+    seed_ptr,  # in, [1]; None where nothing is drawn
     max_depth,
     zero,  # 0, which the compiler does not know: addresses that depend on it are not kept over the loop
     LAYOUT: tl.constexpr,
@@ -86,7 +87,7 @@ def _radiance_fwd_kernel(
         far = tl.load(far_ptr + ray, mask=mask, other=0)
         t_starts, t_ends, exists, cursor = _samples(
             chunk, ray, near, far, cursor, is_live, ox, oy, oz, dx, dy, dz,
-            occupancy_ptr, resolution, n_samples, seed, SAMPLING,
+            occupancy_ptr, resolution, n_samples, seed_ptr, SAMPLING,
         )  # fmt: skip
         t_mids = 0.5 * (t_starts + t_ends)
         x, y, z = _positions(rays_o_ptr, rays_d_ptr, ray, mask, t_mids, M)

@@ -35,15 +35,6 @@ def _is_within(tau):
 
 
 @triton.jit
-def _distance(t, CONTRACT: tl.constexpr):
-    """What distortion is measured in: t, or its contraction (mip-NeRF 360, arXiv:2111.12077)."""
-    if CONTRACT:
-        return tl.where(t < 1, t, 2 - 1 / tl.maximum(t, 1))
-    else:
-        return t
-
-
-@triton.jit
 def _load_ray(rays_ptr, ray, mask):
     return (
         tl.load(rays_ptr + 3 * ray, mask=mask, other=0),

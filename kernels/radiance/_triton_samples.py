@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import triton
 import triton.language as tl
 
+from nerfkit.kernels._random_triton import _uniform
+
 __all__ = ["Sampling"]
 
 
@@ -34,26 +36,16 @@ class Sampling:
 
 
 @triton.jit
-def _uniform(ray, k, seed):
-    # PCG-RXS-M-XS (O'Neill, HMC-CS-2014-0905) of 32 bits: the same number on every device, and nothing to store
-    h = (ray.to(tl.uint32) * 747796405) ^ (k.to(tl.uint32) * 2891336453) ^ seed.to(tl.uint32)
-    h = h * 747796405 + 2891336453
-    h = ((h >> ((h >> 28) + 4)) ^ h) * 277803737
-    h = (h >> 22) ^ h
-    return (h >> 8).to(tl.float32) * (1 / 16777216)
-
-
-@triton.jit
 def _contracted_left(t):
     return tl.where(t < 1, 2 - t, 1 / tl.maximum(t, 1))
 
 
 @triton.jit
-def _edge(k, ray, near, far, n_samples, seed, SAMPLING: tl.constexpr):
+def _edge(k, ray, near, far, n_samples, seed_ptr, SAMPLING: tl.constexpr):
     passed = k.to(near.dtype)
     if SAMPLING.HAS_JITTER:
         # inner edges move within half an interval: samples stay in order and cover the ray
-        shift = _uniform(ray, k, seed).to(near.dtype) - 0.5
+        shift = _uniform(ray, k, tl.load(seed_ptr)).to(near.dtype) - 0.5
         passed += tl.where((k > 0) & (k < n_samples), shift, 0)
     n = n_samples.to(near.dtype)
     if SAMPLING.CONTRACT:
@@ -157,7 +149,7 @@ def _marched(cursor, far, ox, oy, oz, dx, dy, dz, occupancy_ptr, resolution, SAM
 
 @triton.jit
 def _samples(
-    chunk, ray, start, far, cursor, is_live, ox, oy, oz, dx, dy, dz, occupancy_ptr, resolution, n_samples, seed,
+    chunk, ray, start, far, cursor, is_live, ox, oy, oz, dx, dy, dz, occupancy_ptr, resolution, n_samples, seed_ptr,
     SAMPLING: tl.constexpr,
 ):  # fmt: skip
     """Starts, ends [R, K] of the samples of a chunk, which of them exist, and where the next chunk starts [R]."""
@@ -169,8 +161,8 @@ def _samples(
         t_ends = t_starts + _step(t_starts, SAMPLING)
         exists = (tl.arange(0, SAMPLING.K)[None, :] < n_found[:, None]) & (k < n_samples)
     else:
-        t_starts = _edge(k, ray[:, None], start[:, None], far[:, None], n_samples, seed, SAMPLING)
-        t_ends = _edge(k + 1, ray[:, None], start[:, None], far[:, None], n_samples, seed, SAMPLING)
+        t_starts = _edge(k, ray[:, None], start[:, None], far[:, None], n_samples, seed_ptr, SAMPLING)
+        t_ends = _edge(k + 1, ray[:, None], start[:, None], far[:, None], n_samples, seed_ptr, SAMPLING)
         exists = (k < n_samples) & (far > start)[:, None]
     exists &= is_live[:, None]
     # slots without a sample lie at the origin with no length: whatever is computed there is finite and counts nothing

@@ -32,6 +32,8 @@ class HashFieldConfig:
     harmonics_degree: int = 3
     # density at the start, in 1 / normalised unit: the scene starts as a thin fog, never empty
     initial_density: float = 1.0
+    # whether Adam leaves out entries of the table that no sample of a step came near
+    touched_only: bool = False
 
     def __post_init__(self) -> None:
         _check_range("n_levels", self.n_levels, 1, 32)

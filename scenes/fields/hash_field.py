@@ -92,6 +92,6 @@ class HashField(nn.Module):
         """The table at ``learning_rate``, the networks at ``NETWORK_SHARE`` of it."""
         networks = [p for name, p in self.named_parameters() if name != "table"]
         return [
-            {"params": [self.table], "lr": learning_rate},
+            {"params": [self.table], "lr": learning_rate, "touched_only": self.config.touched_only},
             {"params": networks, "lr": learning_rate * NETWORK_SHARE},
         ]

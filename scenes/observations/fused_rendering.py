@@ -39,11 +39,12 @@ class FusableField(Protocol):
         ...
 
 
-def draw_seed(sampler: object) -> int | None:
-    """Seed of a step's stratified samples, from the sampler's own generator; a marching sampler needs none."""
+def draw_seed(sampler: object) -> Tensor | None:
+    """Seed [1] of a step's stratified samples, from the sampler's own generator; a marching sampler needs none."""
     if not isinstance(sampler, StratifiedSampler):
         return None
-    return int(torch.randint(2**31 - 1, (), generator=sampler.generator))
+    generator = sampler.source()
+    return torch.randint(2**31 - 1, (1,), generator=generator, device=generator.device)
 
 
 def can_render_fused(field: object, sampler: object, rays_o: Tensor) -> bool:
@@ -68,7 +69,7 @@ def render_fused(
     bkgd_rgb: Tensor | None,
     *,
     jitter: Tensor | None = None,
-    seed: int | None = None,
+    seed: int | Tensor | None = None,
     has_distortion: bool = False,
     min_weight: float = 0.0,
     min_transmittance: float = MIN_TRANSMITTANCE,
@@ -89,7 +90,7 @@ def render_fused(
         Colour behind the scene.
     jitter : Tensor or None, shape (n_rays,)
         Shift of marched samples in steps, [0, 1).
-    seed : int or None
+    seed : int, Tensor or None
         Moves the edges of stratified samples.
     min_weight : float
         Samples of less weight are left out; on a GPU all are kept, where a ray's samples cost no memory.

@@ -6,7 +6,7 @@ from support import DEVICE, TOLERANCE, needs_triton
 
 from nerfkit.kernels.adam import adam
 
-IMPLS = ["reference", pytest.param("triton", marks=needs_triton)]
+IMPLS = ["reference", "cpu", pytest.param("triton", marks=needs_triton)]
 # one number, odd, rows of an encoding, more than a program, nothing
 SHAPES = [(1,), (37,), (9, 3), (5, 2, 2), (400, 4), (0, 4)]
 OPTIONS = {"lr": 0.01, "betas": (0.9, 0.99), "eps": 1e-12}
@@ -57,6 +57,20 @@ def test_rows_without_a_gradient_are_left_out(impl):
     for got, old, moved in zip(state, before, dense, strict=True):
         assert torch.equal(got[rests], old[rests]) and not torch.equal(moved[rests], old[rests])
         assert torch.equal(got[~rests], moved[~rests])
+
+
+@pytest.mark.parametrize("touched_only", [False, True])
+@pytest.mark.parametrize("impl", IMPLS)
+def test_numbers_on_the_device(impl, touched_only):
+    """Step and learning rate as tensors, as a captured step needs them."""
+    states = [make_state((40, 3)) for _ in range(2)]
+    for step, grad in enumerate(make_grads((40, 3), 3), start=1):
+        counted, rate = torch.tensor(float(step), device=DEVICE), torch.tensor(0.01, device=DEVICE)
+        rest = {**OPTIONS, "touched_only": touched_only, "impl": impl}
+        for (param, *means), numbers in zip(states, ({"step": step}, {"step": counted, "lr": rate}), strict=True):
+            adam(param, grad, *means, **{**rest, **numbers})
+    for got, want in zip(*states, strict=True):
+        torch.testing.assert_close(got, want, **TOLERANCE[torch.float32])
 
 
 @pytest.mark.parametrize("impl", IMPLS)

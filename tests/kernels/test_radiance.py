@@ -181,6 +181,28 @@ def test_other_backwards(sampling, backward, monkeypatch):
     check(torch.float32, HASH, sampling=sampling, backward=backward)
 
 
+@needs_triton
+@pytest.mark.parametrize("asked", ["argument", "torch"])
+def test_the_same_bits_where_asked(asked, monkeypatch):
+    """The table's gradient is then summed in integers by hashgrid, whichever switch it was."""
+    from nerfkit.kernels.radiance import _triton
+
+    seen, hashgrid = [], _triton.hashgrid
+
+    def spy(*args, deterministic):
+        seen.append(deterministic)
+        return hashgrid(*args, deterministic=deterministic)
+
+    monkeypatch.setattr(_triton, "hashgrid", spy)
+    torch.use_deterministic_algorithms(asked == "torch")
+    try:
+        options = {"backward": "deterministic"} if asked == "argument" else {}
+        check(torch.float32, HASH, n=2, sampling=RegularSampling(4), **options)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert seen == [True]
+
+
 def rounded(x):
     """To float16, with the gradient of the identity."""
     return x + (x.detach().half().to(x) - x.detach())
@@ -439,7 +461,7 @@ def test_distortion_is_the_double_sum():
 
 def test_jitter_is_the_published_hash():
     """PCG-RXS-M-XS in plain Python, and its spread."""
-    from nerfkit.kernels.radiance._reference import uniform
+    from nerfkit.kernels._random import uniform
 
     low = 0xFFFFFFFF
     for ray, k, seed in ((0, 0, 0), (1, 2, 3), (4095, 63, 2**31 - 1)):

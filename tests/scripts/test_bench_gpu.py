@@ -42,7 +42,7 @@ def test_without_a_gpu_it_says_so():
 def test_an_unknown_part():
     done = rehearse("--parts", "checks,nonsense")
     assert done.returncode == 2
-    assert "no nonsense; there are checks, ops, lego" in done.stderr
+    assert "no nonsense; there are checks, ops, step, lego" in done.stderr
 
 
 class Twice:
@@ -81,3 +81,21 @@ def test_what_is_wrong_is_not_timed(bench, monkeypatch, capsys):
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert bench.main() == 1
     assert "wrong, and not timed: twice (test)" in capsys.readouterr().err
+
+
+def test_definitions_in_float32_are_those_in_float64(bench):
+    """Every case but the large ones can be made, with numbers that float32 can hold."""
+    cases = importlib.import_module("gpu_cases")
+    for case in cases.CASES:
+        if case.op not in ("radiance", "mlp"):
+            got, want = (
+                bench.outputs_and_gradients(case.make(65, "cpu", dtype), "reference")
+                for dtype in (torch.float32, torch.float64)
+            )
+            errors = [bench.relative_error(a, b) for a, b in zip(got, want, strict=True)]
+            assert max(errors) <= case.tolerance, case
+
+
+def test_a_training_step_is_timed_as_it_is_launched(bench):
+    (row,) = bench.time_step("cpu", 2)
+    assert row["what"].startswith("step of hash") and row["what"].endswith("launched") and row["milliseconds"] > 0

@@ -110,7 +110,10 @@ def test_signature_is_that_of_the_launch(script):
     assert special.options == {"num_warps": NUM_WARPS, "enable_fp_fusion": True}
 
 
-@pytest.mark.parametrize("op", ["adam", "composite", "fourier", "hashgrid", "march", "mlp", "mlp half"])
+@pytest.mark.parametrize(
+    "op",
+    ["adam", "composite", "distortion", "fourier", "hashgrid", "march", "mlp", "mlp half", "occupancy", "resample"],
+)
 def test_counts_do_not_recompile(script, op):
     """Other counts of rays and samples, 1 and multiples of 16 among them, are the same kernel."""
     from nerfkit.kernels._launch import record_launches
@@ -126,17 +129,29 @@ def test_counts_do_not_recompile(script, op):
 def launch_with(op, n):
     from nerfkit.kernels.adam._triton import adam_triton
     from nerfkit.kernels.composite._triton import composite_triton
+    from nerfkit.kernels.distortion._triton import distortion_triton
     from nerfkit.kernels.fourier._triton import Fourier
     from nerfkit.kernels.hashgrid import HashGridSpec
     from nerfkit.kernels.hashgrid._triton import HashGridTriton
     from nerfkit.kernels.march._triton import march_triton
     from nerfkit.kernels.mlp._triton import mlp_triton
+    from nerfkit.kernels.occupancy._triton import update_occupancy_triton
+    from nerfkit.kernels.resample._triton import resample_triton
 
     x = torch.zeros(n, 3, requires_grad=True)
     if op == "adam":
         # the number of the step and the learning rate change, too
         numbers = torch.zeros(n, 3), torch.zeros(n, 3), torch.zeros(n, 3), torch.zeros(n, 3)
         adam_triton(*numbers, n, 1.0 / n, (0.9, 0.99), 1e-15, True)
+    elif op == "distortion":
+        samples = torch.zeros(n, n + 1, requires_grad=True)
+        distortion_triton(samples, samples.detach(), samples.detach(), None, False).sum().backward()
+    elif op == "occupancy":
+        grid = torch.zeros(8 * n), torch.zeros(n, dtype=torch.uint8)
+        update_occupancy_triton(*grid, torch.zeros(n, dtype=torch.int64), torch.zeros(n), 0.9, 1.0 / n)
+    elif op == "resample":
+        samples = torch.zeros(n, n + 1)
+        resample_triton(samples, samples, samples, n, None, None, n, 0.0)
     elif op == "fourier":
         Fourier.apply(x, torch.zeros(20, 3, requires_grad=True)).sum().backward()
     elif op == "hashgrid":
