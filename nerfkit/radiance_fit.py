@@ -98,9 +98,10 @@ class RadianceFit:
         return self.scene.field.parameter_groups(self.scene.config.learning_rate)
 
     def compare(self, n_rays: int, min_weight: float = 0.0) -> Compared:
-        """Draw ``n_rays`` pixels and predict them, without samples of less than ``min_weight`` on a CPU; on a GPU nothing here waits for it, so that it can be captured.
+        """Draw ``n_rays`` pixels, predict them without samples of less than ``min_weight`` (on a CPU), and compare.
 
-        The loss is Huber's (NeRF's squared error for small errors).
+        The loss is Huber's (NeRF's squared error for small errors). On a GPU nothing here waits for it, so that it can
+        be captured.
         """
         batch = self.pixels.draw(n_rays, self.generator)
         rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
