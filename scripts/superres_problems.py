@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["COLUMNS", "Column", "Problem", "make_problem"]
+__all__ = ["COLUMNS", "Column", "Problem", "draw_text", "make_problem", "means"]
 
 # fine pixels along a pixel of the truth
 FINE = 4
@@ -94,7 +94,7 @@ def make_problem(column: Column, seed: int = 0) -> Problem:
     noise = column.noise * rng.normal(0, 1, (N_DRAWN, height, width))
     step = scale * FINE
     moves = moves[:n]
-    seen = [_means(fine, margin * FINE + move, (height, width), step) for move in moves]
+    seen = [means(fine, margin * FINE + move, (height, width), step) for move in moves]
     outliers = tuple(range(OUTLIER_EVERY - 1, n, OUTLIER_EVERY)) if column.has_outliers else ()
     for index in outliers:
         seen[index] = _something_else(seen[index], index)
@@ -105,7 +105,7 @@ def make_problem(column: Column, seed: int = 0) -> Problem:
         errors = rng.normal(0, column.shift_error, (N_DRAWN, 2))[:n] if column.shift_error else np.zeros((n, 2))
         errors[0] = 0
         shifts = true_shifts + errors
-    truth = _means(fine, np.full(2, margin * FINE), (height * scale, width * scale), FINE)
+    truth = means(fine, np.full(2, margin * FINE), (height * scale, width * scale), FINE)
     return Problem(
         frames.astype(np.float32), true_shifts, shifts, truth.astype(np.float32), scale, column.noise, outliers
     )  # fmt: skip
@@ -115,7 +115,7 @@ def _scene(column: Column, seed: int) -> tuple[NDArray[np.float32], int, tuple[i
     """Fine pixels, the truth's pixels beyond each side of the frame, and the frame's size in low-res pixels."""
     if column.scene == "text":
         margin = 2 * column.scale
-        return _draw_text(SIDE * column.scale, margin, TEXT_SIZES[column.scale], seed + 1), margin, (SIDE, SIDE)
+        return draw_text(SIDE * column.scale, margin, TEXT_SIZES[column.scale], seed + 1), margin, (SIDE, SIDE)
     from skimage import color, data
 
     picture = np.asarray(getattr(data, column.scene)(), np.float64)
@@ -128,31 +128,33 @@ def _scene(column: Column, seed: int) -> tuple[NDArray[np.float32], int, tuple[i
     return np.kron(part, np.ones((FINE, FINE), np.float32)), margin, (height, SIDE)
 
 
-def _draw_text(side: int, margin: int, sizes: tuple[int, ...], seed: int) -> NDArray[np.float32]:
+def draw_text(
+    side: int, margin: int, sizes: tuple[int, ...], seed: int, fine: int = FINE
+) -> NDArray[np.float32]:  # fmt: skip
     """Lines of random letters in turns of size, dark on paper."""
     import matplotlib
     from PIL import Image, ImageDraw, ImageFont
 
     font_file = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSansMono.ttf"
     rng = np.random.default_rng(seed)
-    n = (side + 2 * margin) * FINE
+    n = (side + 2 * margin) * fine
     ink = Image.new("L", (n, n), 0)
     y, line = margin + TEXT_BORDER, 0
     while True:
         size = sizes[line % len(sizes)]
-        font = ImageFont.truetype(str(font_file), size * FINE)
-        cell = math.ceil(font.getlength("M") / FINE), math.ceil(size * 1.25)
+        font = ImageFont.truetype(str(font_file), size * fine)
+        cell = math.ceil(font.getlength("M") / fine), math.ceil(size * 1.25)
         if y + cell[1] > margin + side - TEXT_BORDER:
             return np.float32(PAPER) - np.float32(INK / 255) * np.asarray(ink, np.float32)
         for x in range(margin + TEXT_BORDER, margin + side - TEXT_BORDER - cell[0] + 1, cell[0]):
             if rng.random() > 0.1:
-                letter = Image.new("L", (cell[0] * FINE, cell[1] * FINE), 0)
+                letter = Image.new("L", (cell[0] * fine, cell[1] * fine), 0)
                 ImageDraw.Draw(letter).text((0, 0), LETTERS[rng.integers(len(LETTERS))], fill=255, font=font)
-                ink.paste(letter, (x * FINE, y * FINE))
+                ink.paste(letter, (x * fine, y * fine))
         y, line = y + cell[1], line + 1
 
 
-def _means(fine: NDArray[np.float32], corner: NDArray, size: tuple[int, int], step: int) -> NDArray[np.float32]:
+def means(fine: NDArray[np.float32], corner: NDArray, size: tuple[int, int], step: int) -> NDArray[np.float32]:
     """Means over squares of ``step`` fine pixels from a corner (row, column) on."""
     rows, cols = size
     part = fine[corner[0] : corner[0] + rows * step, corner[1] : corner[1] + cols * step]

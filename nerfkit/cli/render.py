@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, device_for, use_cores
+from nerfkit.cli.running import Console, device_for, progress_bar, use_cores
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     out = Path(options.out) if options.out else run.folder / f"{stem}.mp4"
     result = render_path(
         run, options.path, out, device, n_frames=options.frames, fps=options.fps, size=size, channels=channels,
-        data=Path(options.data) if options.data else None, on_frame=_bar(console),
+        data=Path(options.data) if options.data else None, on_frame=progress_bar(console, "frames"),
     )  # fmt: skip
     if out.resolve().is_relative_to(run.folder.resolve()):
         # the run's page shows the videos that lie in its folder
@@ -128,22 +127,3 @@ def _channels(text: str) -> tuple[str, ...]:
             fix="choose of rgb, depth, opacity",
         )
     return names
-
-
-def _bar(console: Console) -> Any:
-    """A bar on a terminal; elsewhere a line now and then."""
-    if console.is_quiet:
-        return lambda done, total: None
-    if not sys.stderr.isatty():
-        return lambda done, total: console.say(f"frame {done} of {total}") if done % max(total // 4, 1) == 0 else None
-    from tqdm import tqdm
-
-    bar = tqdm(unit=" frames", file=sys.stderr, dynamic_ncols=True)
-
-    def show(done: int, total: int) -> None:
-        bar.total = total
-        bar.update(done - bar.n)
-        if done == total:
-            bar.close()
-
-    return show

@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from nerfkit.cli.options import CommonOptions, parse
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["Console", "Interrupted", "device_for", "run_command", "unknown_command", "use_cores"]
+__all__ = ["Console", "Interrupted", "device_for", "progress_bar", "run_command", "unknown_command", "use_cores"]
 
 
 class Interrupted(Exception):
@@ -163,3 +163,25 @@ def use_cores(device: str) -> None:
     use_all_cores()
     if device == "cpu":
         say_when_compiling()
+
+
+def progress_bar(console: Console, unit: str) -> Callable[[int, int], None]:
+    """What to call with how many of something are done and how many there are: a bar, or a line now and then."""
+    if console.is_quiet:
+        return lambda done, total: None
+    if not sys.stderr.isatty():
+        name = unit.removesuffix("s")
+        return lambda done, total: (
+            console.say(f"{name} {done} of {total}") if done % max(total // 4, 1) == 0 else None
+        )  # fmt: skip
+    from tqdm import tqdm
+
+    bar = tqdm(unit=f" {unit}", file=sys.stderr, dynamic_ncols=True, delay=1e-3)
+
+    def show(done: int, total: int) -> None:
+        bar.total = total
+        bar.update(done - bar.n)
+        if done == total:
+            bar.close()
+
+    return show

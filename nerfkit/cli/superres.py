@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, Interrupted, device_for, use_cores
+from nerfkit.cli.running import Console, Interrupted, device_for, progress_bar, use_cores
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Options(CommonOptions):
 
     source: str = argument("low-res frames: a folder, a glob, a video, an npz", metavar="FRAMES")
     out: str | None = option(
-        None, "picture to write, a PNG; its run folder is OUT without .png", flag="-o", metavar="OUT.png"
+        None, "picture to write, a PNG or TIFF; its run folder is OUT without .png", flag="-o", metavar="OUT.png"
     )
     scale: float | None = option(None, "output pixels along a low-res pixel (default: 4)", kind=float, metavar="S")
     output_size: str | None = option(None, "width and height of the output instead of a scale", metavar="WxH")
@@ -46,6 +46,10 @@ class Options(CommonOptions):
     psf_width: float = option(
         1.0, "side of the box or sigma of the Gaussian, in low-res pixels", kind=float, metavar="W"
     )
+    transfer: str = option(
+        "auto", "curve of the frames' values, which is undone before they are averaged; linear: none (auto: srgb for "
+        "colour of 8 or 16 bits, else linear)", choices=("auto", "srgb", "linear"),
+    )  # fmt: skip
     frames: int | None = option(None, "use the first N frames only", kind=int, metavar="N")
     truth: str | None = option(None, "picture of the output's size to compare with", metavar="FILE")
     seconds: float = option(
@@ -76,7 +80,10 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     for line in _describe(frames, settings, source):
         console.say(line)
     prepare_output_folder(folder, overwrite=options.overwrite, keep=frames.root)
-    result = run_superres(source, settings, Run(folder), output, device, truth=truth, say=console.say)
+    result = run_superres(
+        source, settings, Run(folder), output, device, truth=truth, say=console.say,
+        on_part=progress_bar(console, "parts"),
+    )  # fmt: skip
     return _finish(result, console)
 
 
@@ -84,8 +91,13 @@ def _output(options: Options) -> Path:
     if options.out is None:
         raise NerfkitError("no output given", where="nerfkit superres", fix="nerfkit superres FRAMES -o OUT.png")
     output = Path(options.out)
-    if output.suffix.lower() != ".png":
-        raise NerfkitError("the picture is written as PNG", where=output, fix="end its name in .png")
+    from nerfkit.superres.picture_files import PICTURE_SUFFIXES
+
+    if output.suffix.lower() not in PICTURE_SUFFIXES:
+        seen = output.suffix or "a name without suffix"
+        raise NerfkitError(
+            f"the picture is written as PNG or TIFF; got {seen}", where=output, fix="end its name in .png or .tif"
+        )
     if output.is_dir():
         raise NerfkitError("is a folder; the name of a picture is wanted", where=output, fix="give another -o")
     if output.exists() and not options.overwrite:
@@ -132,10 +144,12 @@ def _settings(options: Options, frames: Frames) -> SuperresSettings:
                 "times with equal sides", where="--output-size", fix=f"for example {4 * width}x{4 * height}",
             )  # fmt: skip
     plan_grids(scale, frames.size)
+    n_colours = 1 if frames.images.ndim == 3 else 3
+    is_srgb = options.transfer == "srgb" or (options.transfer == "auto" and n_colours == 3 and frames.bit_depth < 32)
     return SuperresSettings(
-        scale=scale, output_size=size, frame_size=frames.size, n_channels=1 if frames.images.ndim == 3 else 3,
-        bit_depth=8 if frames.bit_depth == 8 else 16, psf=options.psf, psf_width=options.psf_width,
-        register=options.register, exact_shifts=options.exact_shifts, network=options.network,
+        scale=scale, output_size=size, frame_size=frames.size, n_channels=n_colours + (frames.alpha is not None),
+        bit_depth=frames.bit_depth, transfer="srgb" if is_srgb else "linear", register=options.register,
+        psf=options.psf, psf_width=options.psf_width, exact_shifts=options.exact_shifts, network=options.network,
         seconds=options.seconds, seed=options.seed,
     )  # fmt: skip
 
@@ -162,7 +176,16 @@ def _truth(options: Options, settings: SuperresSettings) -> NDArray[np.float32] 
             f"the truth has {seen}, the output {wanted}; they must have the same size", where=options.truth,
             fix="give a picture of that size, or another --scale",
         )  # fmt: skip
-    return truth.images[0]
+    return _with_alpha(truth)[0]
+
+
+def _with_alpha(frames: Frames) -> NDArray[np.float32]:
+    """Images [n, h, w] or [n, h, w, 2 to 4], alpha last where there is any."""
+    import numpy as np
+
+    if frames.alpha is None:
+        return frames.images
+    return np.concatenate([frames.images.reshape(*frames.alpha.shape, -1), frames.alpha[..., None]], axis=-1)
 
 
 def _source(options: Options, frames: Frames, settings: SuperresSettings) -> Source:
@@ -171,8 +194,9 @@ def _source(options: Options, frames: Frames, settings: SuperresSettings) -> Sou
     from nerfkit.superres.running import Source
 
     reference = 0 if options.reference is None else _reference(options.reference, frames)
+    icc_profile = frames.icc_profiles[reference] if frames.icc_profiles else None
     source = Source(
-        frames.images, frames.files, Path(options.source), reference=reference, icc_profile=frames.icc_profile
+        _with_alpha(frames), frames.files, Path(options.source), reference=reference, icc_profile=icc_profile
     )
     if options.shifts is None:
         return source
@@ -209,10 +233,13 @@ def _reference(name: str, frames: Frames) -> int:
 
 def _describe(frames: Frames, settings: SuperresSettings, source: Source) -> list[str]:
     """What was found, and what the frames cannot give."""
-    kind = "grey" if settings.n_channels == 1 else "colour"
+    kind = "grey" if settings.n_channels < 3 else "colour"
+    depth = "floats" if frames.bit_depth == 32 else f"{frames.bit_depth} bits"
+    depth += " with alpha" if frames.alpha is not None else ""
+    depth += ", averaged in linear light" if settings.transfer == "srgb" else ""
     width, height = settings.output_size
     lines = [
-        f"{frames.name}: {len(frames)} {kind} frames of {frames.size[0]} x {frames.size[1]}, {frames.bit_depth} bits",
+        f"{frames.name}: {len(frames)} {kind} frames of {frames.size[0]} x {frames.size[1]}, {depth}",
         f"output: {width} x {height} ({settings.scale:.3g}x), footprint: {settings.psf} {settings.psf_width:g} px",
     ]
     if len(frames) == 1:

@@ -102,8 +102,10 @@ def _metrics(folder: Path) -> dict[str, Any]:
 
 def _result_path(folder: Path, metrics: dict[str, Any]) -> Path:
     places = [folder.with_name(f"{folder.resolve().name}.png"), folder / "result.png"]
-    if isinstance(metrics.get("output"), str):
-        places.insert(0, folder / metrics["output"])
+    output = metrics.get("output")
+    if isinstance(output, str):
+        # beside a TIFF, which no browser shows, there is result.png
+        places.insert(0, folder / output if output.endswith(".png") else folder / "result.png")
     return next((place for place in places if place.is_file()), places[-1])
 
 

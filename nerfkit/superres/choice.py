@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -80,10 +81,15 @@ class Trials:
         Weight of each pixel; those of weight 0 neither fit nor judge.
     generator : torch.Generator
         Draws the pixels that are kept out.
+    encode : callable
+        From values of the frames to those in which errors are judged.
     """
 
-    def __init__(self, frames: LowresFrames, grid: Grid, weights: Tensor, generator: torch.Generator) -> None:
-        self.frames, self.grid = frames, grid
+    def __init__(
+        self, frames: LowresFrames, grid: Grid, weights: Tensor, generator: torch.Generator,
+        encode: Callable[[Tensor], Tensor] = lambda values: values,
+    ) -> None:  # fmt: skip
+        self.frames, self.grid, self.encode = frames, grid, encode
         is_out = (torch.rand(weights.shape, generator=generator) < HOLDOUT_SHARE).to(weights.device)
         self.is_out = is_out & (weights > 0)
         self.weights = weights * ~self.is_out
@@ -112,8 +118,9 @@ class Trials:
     def squares(self, image: Tensor) -> Tensor:
         """Squared errors [n] of the kept-out pixels, NaN where the grid does not reach."""
         samples, is_known = self.frames.predict(self.grid, image)
-        errors = torch.where(is_known, samples.values - self.frames.frames, math.nan)
-        return errors[self.is_out].square()
+        is_out = self.is_out
+        errors = self.encode(samples.values[is_out]) - self.encode(self.frames.frames[is_out])
+        return torch.where(is_known[is_out], errors, math.nan).square()
 
     def seen(self, image: Tensor) -> Tensor:
         """What the used low-res pixels would be of ``image``."""

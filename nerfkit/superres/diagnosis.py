@@ -16,6 +16,8 @@ __all__ = ["power_spectrum", "residual_map", "uncertainty"]
 
 # steps of a half's solution, and cells along a low-res pixel that it has
 HALF_STEPS, HALF_CELLS = 120, 8
+# pixels of frames that are predicted at a time
+CHUNK = 2**22
 # standard deviation that maps are smoothed by, low-res pixels
 SMOOTHING = 0.75
 
@@ -34,10 +36,13 @@ def residual_map(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tenso
     weights : Tensor, shape (n_frames, h, w)
         Weights of the pixels; those of 0 do not count.
     """
-    samples, is_known = frames.predict(grid, image)
-    share = weights * is_known
-    squares = (frames.frames - samples.values).square() * share
-    return (squares.sum(0) / share.sum(0).clamp(min=1e-6)).sqrt()
+    squares, total = (torch.zeros(frames.frames.shape[1:], device=image.device) for _ in range(2))
+    for part, some in frames.chunks(CHUNK):
+        samples, is_known = some.predict(grid, image)
+        share = weights[part] * is_known
+        squares += ((some.frames - samples.values).square() * share).sum(0)
+        total += share.sum(0)
+    return (squares / total.clamp(min=1e-6)).sqrt()
 
 
 def uncertainty(frames: LowresFrames, weights: Tensor, prior: Prior, generator: torch.Generator) -> Tensor | None:

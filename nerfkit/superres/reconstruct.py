@@ -15,17 +15,18 @@ from torch.nn.functional import avg_pool2d, interpolate
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
 from .choice import Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
-from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
+from .grid_solve import COLD_RATE, Deadline, Prior
+from .light import Light
 from .registration import (
     Registered,
     find_outliers,
     fit_exposures,
     phase_correlation,
-    pixel_weights,
     refine,
     spread,
 )
-from .settings import Plan, SuperresSettings, plan_grids
+from .settings import WINDOW, Plan, SuperresSettings, plan_grids
+from .solving import COARSE_CELLS, Found, expose, solve_everywhere, still_pixels
 
 __all__ = ["Reconstruction", "reconstruct"]
 
@@ -33,33 +34,29 @@ logger = logging.getLogger(__name__)
 
 # shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
 REGISTERED_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.46, 0.54, 0.68, 0.8
-# low-res pixels of a side of the window that registration and choice look at in large frames
-WINDOW = 128
-# cells along a low-res pixel on which registration begins: coarse, quick, and with a wide reach
-COARSE_CELLS = 4
+# in frames larger than the window, the least share for all that looks at the window alone
+MIN_SEARCH = 0.25
 # rounds and steps of a registration from phase correlation, and of shifts that are nearly right
 FROM_SCRATCH, FROM_GIVEN = ((40, 30), (15, 40)), ((12, 30), (6, 40))
-LAST_ROUNDS, FIRST_STEPS, FINAL_STEPS, SHARP_STEPS, REFINED_STEPS = (12, 40), 150, 400, 200, 120
+LAST_ROUNDS = (12, 40)
 # refined shifts must predict the kept-out pixels this much better than given ones to take their place
 BETTER = 0.98
 # median change of brightness between frames from which on gains and offsets are fitted
 MIN_DRIFT = 0.01
-# frames that it takes to tell what moves, and the share of lost pixels that is worth a word
-MIN_FOR_MOTION, MIN_LOST = 5, 0.001
-# weights of red, green and blue in luminance (ITU-R BT.709)
-LUMINANCE = (0.2126, 0.7152, 0.0722)
+# share of lost pixels that is worth a word
+MIN_LOST = 0.001
 
 
 @dataclass
 class Reconstruction:
     """What is known so far; complete when ``is_complete``."""
 
-    # [n_frames, 2] (dx, dy) in low-res pixels
-    shifts: Tensor
+    # grey frames where they look, their brightness made equal
+    frames: LowresFrames
     # [n_frames] 1 for frames that were used, 0 for outliers; root mean squared error of each
     weights: Tensor
     residuals: Tensor
-    # [n_channels, rows, cols] on ``cells`` cells a low-res pixel, the reference frame alone
+    # light [n_channels, rows, cols] on ``cells`` cells a low-res pixel, the reference frame alone
     image: Tensor | None = None
     cells: int = 0
     # [n_channels, 2] range of the values
@@ -70,18 +67,21 @@ class Reconstruction:
     is_two_valued: bool = False
     # the chosen prior, without what depends on an image, on the cells that candidates are compared on
     prior: Prior | None = None
-    # [n_frames, 3, 3] homographies from frame pixels to reference pixels, before the shifts; None: the identity
-    transforms: Tensor | None = None
     # [n_frames, 2] gain and offset of each frame against the reference: measured = gain * scene + offset
     exposures: Tensor = field(default_factory=lambda: torch.empty(0, 2))
     # [n_frames] share of each frame's pixels that was used
     shares: Tensor = field(default_factory=lambda: torch.empty(0))
     is_complete: bool = False
 
+    @property
+    def shifts(self) -> Tensor:
+        """(dx, dy) [n_frames, 2] in low-res pixels."""
+        return self.frames.shifts
 
-def luminance(images: Tensor) -> Tensor:
-    """Grey frames [n, h, w] of frames [n, h, w] or [n, h, w, 3]."""
-    return images if images.ndim == 3 else (images * images.new_tensor(LUMINANCE)).sum(-1)
+    @property
+    def transforms(self) -> Tensor | None:
+        """Homographies [n_frames, 3, 3] from frame to reference pixels, before the shifts; None: the identity."""
+        return self.frames.transforms
 
 
 def reconstruct(
@@ -89,13 +89,14 @@ def reconstruct(
     shifts: NDArray[np.float64] | None = None, transforms: NDArray[np.float64] | None = None, reference: int = 0,
     device: str = "cpu", say: Callable[[str], None] = lambda text: None,
     found: Callable[[Reconstruction], None] = lambda state: None,
+    on_part: Callable[[int, int], None] = lambda done, total: None,
 ) -> Reconstruction:  # fmt: skip
     """Solve for the image on a grid.
 
     Parameters
     ----------
-    images : ndarray, shape (n_frames, h, w) or (n_frames, h, w, 3)
-        Frames in [0, 1].
+    images : ndarray, shape (n_frames, h, w) or (n_frames, h, w, n_channels)
+        Frames as files have them, in [0, 1].
     settings : SuperresSettings
         Scale, footprint, seed, and whether the shifts are exact.
     deadline : Deadline
@@ -112,13 +113,15 @@ def reconstruct(
         Called with a line for a person at each stage.
     found : callable
         Called with the state whenever it holds a better image, so that a caller who is interrupted has the last one.
+    on_part : callable
+        Called with the number of parts of large frames that are solved and that there are.
     """
     work = _Work(images, settings, deadline, shifts, transforms, reference, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
     work.spare_moving_things()
     work.choose()
     work.sharpen()
-    work.finish()
+    work.finish(on_part)
     return work.state
 
 
@@ -133,37 +136,50 @@ class _Work:
         self.settings, self.deadline, self.reference = settings, deadline, reference
         self.say, self.found = say, found
         self.budget = max(deadline.left, 1e-3)
-        everything = torch.from_numpy(np.ascontiguousarray(images, dtype=np.float32)).to(device)
-        self.channels = [everything] if everything.ndim == 3 else [part.contiguous() for part in everything.unbind(-1)]
-        n = len(everything)
+        self.images = np.ascontiguousarray(images, dtype=np.float32)
+        self.light = Light(settings.transfer, settings.n_channels)
+        n, height, width = images.shape[:3]
         start = (
             torch.zeros(n, 2, dtype=torch.float64) if shifts is None else torch.as_tensor(shifts, dtype=torch.float64)
         )
         matrices = None if transforms is None else torch.as_tensor(transforms, dtype=torch.float64)
         psf = Psf(settings.psf, settings.psf_width)
-        self.frames = LowresFrames(luminance(everything), start, psf, matrices)
-        self.plan: Plan = plan_grids(settings.scale, (everything.shape[2], everything.shape[1]))
+        self.frames = LowresFrames(self._grey(device), start, psf, matrices)
+        self.plan: Plan = plan_grids(settings.scale, (width, height))
         self.window, self.corner = _busiest_window(self.frames, reference)
         ones = torch.ones(n, device=device)
-        self.state = Reconstruction(start, ones, torch.zeros_like(ones), transforms=matrices)
+        self.state = Reconstruction(self.frames, ones, torch.zeros_like(ones))
         self.state.exposures = torch.stack([torch.ones(n), torch.zeros(n)], dim=1)
         self.state.shares = torch.ones(n)
-        # weight of each pixel; 0 for those of outliers and of things that move
-        self.pixels = torch.ones_like(self.frames.frames)
+        # weight of each pixel of the window; 0 for those of outliers and of things that move
+        self.pixels = torch.ones_like(self.window.frames)
         self.choice: Choice | None = None
         self.percentiles: RangePercentiles | None = None
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.is_estimated = False
 
-    def _window_weights(self) -> Tensor:
-        """Weights of the window's pixels [n_frames, h, w]."""
-        top, left = self.corner
-        height, width = self.window.frames.shape[1:]
-        return self.pixels[:, top : top + height, left : left + width].contiguous()
+    def _grey(self, device: str) -> Tensor:
+        """Grey frames [n_frames, h, w] in light."""
+        if self.light.n_channels == 1:
+            return self.light.channels(torch.from_numpy(self.images).to(device))[0]
+        grey = torch.empty(self.images.shape[:3], device=device)
+        # one by one: the channels of all would take three times the memory again
+        for out, image in zip(grey, self.images, strict=True):
+            out[...] = self.light.grey(self.light.channels(torch.from_numpy(image[None]).to(device)))[0]
+        return grey
 
     def until(self, share: float) -> Deadline:
-        """The moment at which ``share`` of the budget is used up."""
-        return Deadline(self.deadline.at - self.budget * (1 - share))
+        """The moment at which ``share`` of the budget is used up, if the frames are no larger than the window.
+
+        In larger ones, what looks at the window gets less, and what covers the whole more.
+        """
+        n_windows = self.frames.frames[0].numel() / self.window.frames[0].numel()
+        search = max(MIN_SEARCH, CONTRAST_AT / (CONTRAST_AT + (1 - CONTRAST_AT) * n_windows))
+        if share <= CONTRAST_AT:
+            spent = share * search / CONTRAST_AT
+        else:
+            spent = 1 - (1 - share) * (1 - search) / (1 - CONTRAST_AT)
+        return Deadline(self.deadline.at - self.budget * (1 - spent))
 
     def register(self, *, is_given: bool) -> None:
         """Find or improve the shifts, and which frames belong to the scene."""
@@ -212,7 +228,7 @@ class _Work:
             frames = self.window.moved(found.shifts, found.transforms)
             grid = frames.grid(self.plan.trial)
             generator = torch.Generator().manual_seed(self.settings.seed)
-            trials = Trials(frames, grid, spread(given.weights * refined.weights, frames), generator)
+            trials = Trials(frames, grid, spread(given.weights * refined.weights, frames), generator, self.light.encode)
             image = trials.image(grid.enlarge(frames.frames[self.reference]), Prior(0.5, 0.015), 120, COLD_RATE)
             errors.append(trials.judge(image))
         logger.debug("kept-out error with refined and with given shifts: %.3g, %.3g", *errors)
@@ -227,11 +243,14 @@ class _Work:
             transforms = corner @ of_window @ torch.linalg.inv(corner)
             transforms = transforms / transforms[:, 2:, 2:]
         self.frames, self.window = self.frames.moved(shifts, transforms), self.window.moved(shifts, of_window)
-        self.state.shifts, self.state.transforms = shifts, self.frames.transforms
+        self.state.frames = self.frames
 
     def _match_brightness(self) -> None:
         """Bring frames that differ in brightness to the reference's, where the differences are more than chance."""
-        grey = self.frames.frames.double()
+        if self.light.has_alpha:
+            # what is transparent has no brightness
+            return
+        grey = self.frames.frames
         means, deviations = grey.mean((1, 2)), grey.std((1, 2))
         drift = (means / means[self.reference] - 1).abs().median()
         if drift < MIN_DRIFT:
@@ -249,27 +268,16 @@ class _Work:
 
     def _expose(self, exposures: Tensor) -> None:
         """Undo a gain and an offset [n_frames, 2] of each frame, in every channel alike."""
-        gain, offset = exposures.to(self.frames.frames.device)[:, :, None, None].unbind(1)
         before = self.state.exposures
         self.state.exposures = torch.stack(
             [before[:, 0] * exposures[:, 0], before[:, 1] + before[:, 0] * exposures[:, 1]], dim=1
         )  # fmt: skip
-        self.channels = [(values - offset) / gain for values in self.channels]
-        self.frames = self.frames.with_values((self.frames.frames - offset) / gain)
-        self.window = self.window.with_values((self.window.frames - offset) / gain)
+        self.frames = self.state.frames = self.frames.with_values(expose(self.frames.frames, exposures))
+        self.window = self.window.with_values(expose(self.window.frames, exposures))
 
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""
-        self.pixels = spread(self.state.weights, self.frames)
-        if self.state.weights.sum() < MIN_FOR_MOTION:
-            return
-        grid = self.frames.grid(COARSE_CELLS)
-        start = grid.enlarge(self.frames.frames[self.reference])
-        prior = Prior(0.5, 0.02)
-        for _ in range(3):
-            equations = self.frames.equations(grid, self.pixels)
-            start = solve(equations, start, self.frames.psf, grid, prior, 80, learning_rate=COLD_RATE)
-            self.pixels = pixel_weights(self.frames, grid, start, self.state.weights)
+        self.pixels = still_pixels(self.window, self.state.weights, self.reference)
         self.state.shares = self.pixels.mean((1, 2))
         lost = 1 - float(self.state.shares.sum() / self.state.weights.sum())
         if lost > MIN_LOST:
@@ -282,7 +290,7 @@ class _Work:
         """Choose the prior, and move the frames once more under it when their shifts were estimated."""
         self.say("choosing the weight of the prior and the range of values from kept-out pixels")
         grid = self.window.grid(self.plan.trial)
-        trials = Trials(self.window, grid, self._window_weights(), self.generator)
+        trials = Trials(self.window, grid, self.pixels, self.generator, self.light.encode)
         start = grid.enlarge(self.window.frames[self.reference])
         self.choice, self.percentiles = choose_prior(trials, start, self.until(CHOSEN_AT))
         self.state.holdout_mse = self.choice.mse
@@ -298,7 +306,7 @@ class _Work:
             reference=self.reference, start=begin, bounds=prior.bounds, motion=self.settings.register,
         )  # fmt: skip
         self._move(last.shifts, last.transforms)
-        self.pixels = self.pixels * spread(last.weights, self.frames)
+        self.pixels = self.pixels * spread(last.weights, self.window)
         self._keep(last)
 
     def sharpen(self) -> None:
@@ -307,7 +315,7 @@ class _Work:
         self.say("comparing with priors for busy scenes and for scenes of two values")
         grid, choice = self.window.grid(self.plan.trial), self.choice
         generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(self.window, grid, self._window_weights(), generator)
+        trials = Trials(self.window, grid, self.pixels, generator, self.light.encode)
         if self.is_estimated:
             # the frames have moved since
             start = (
@@ -322,67 +330,45 @@ class _Work:
         self.choice = min(candidates, key=lambda found: found.mse)
         self.state.holdout_mse = self.choice.mse
 
-    def finish(self) -> None:
-        """Solve with all pixels, channel by channel, on the grid of the output."""
+    def finish(self, on_part: Callable[[int, int], None]) -> None:
+        """Solve with all pixels, part by part and channel by channel, on the grid of the output."""
         assert self.choice is not None
         cells = max(self.plan.final, self.choice.cells)
         self.say(f"solving {cells} x {cells} cells a low-res pixel")
-        images, bounds = [], []
-        for index, values in enumerate(self.channels):
-            part = 1 / (len(self.channels) - index)
-            image, prior = self._solve_channel(values, self.until(SOLVED_AT).share(part))
-            images.append(image)
-            bounds.append(prior.bounds or _spanned(image))
-        self._show(images, self.frames.grid(cells))
-        self.state.prior = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
-        self.state.is_two_valued = self.choice.prior.contrast > 0
-        self.state.bounds = torch.tensor(bounds)
-        self.state.is_complete = True
+        state = self.state
+        found = Found(
+            self.images, self.light, self.settings.bit_depth < 32 and not self.light.has_alpha, self.frames,
+            self.reference, state.weights, state.exposures, self.pixels, self.choice, self._priors(), self.plan,
+        )  # fmt: skip
+        state.image, state.bounds, state.shares = solve_everywhere(found, self.until(SOLVED_AT), on_part)
+        state.cells = self.plan.fit
+        state.prior = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
+        state.is_two_valued = self.choice.prior.contrast > 0
+        state.is_complete = True
+        self.found(state)
 
-    def _solve_channel(self, values: Tensor, deadline: Deadline) -> tuple[Tensor, Prior]:
+    def _priors(self) -> list[Prior]:
+        """The prior of each channel."""
         assert self.choice is not None
-        choice, frames = self.choice, self.frames.with_values(values)
-        prior = choice.prior if len(self.channels) == 1 else self._channel_prior(values)
-        if len(self.channels) == 1 and choice.image.shape == frames.grid(choice.cells).shape:
-            image = choice.image
-        else:
-            grid, plain = frames.grid(self.plan.trial), prior.on_finer(self.plan.trial / choice.cells).plain()
-            start = grid.enlarge(values[self.reference])
-            image = self._solve_on(grid, frames, start, plain, FIRST_STEPS, COLD_RATE, deadline.share(0.3))
-        is_sharp = choice.cells > self.plan.trial
-        n_steps, rate = (SHARP_STEPS, WARM_RATE) if is_sharp else (FINAL_STEPS, COLD_RATE)
-        needs_more = self.plan.final > choice.cells
-        until = deadline.share(0.4) if needs_more else deadline
-        image = self._solve_on(frames.grid(choice.cells), frames, image, prior, n_steps, rate, until)
-        if needs_more:
-            finer = prior.on_finer(self.plan.final / choice.cells)
-            image = self._solve_on(
-                frames.grid(self.plan.final), frames, image, finer, REFINED_STEPS, 0.01, deadline
-            )  # fmt: skip
-        return image, prior
-
-    def _solve_on(
-        self, grid: Grid, frames: LowresFrames, start: Tensor, prior: Prior, n_steps: int, rate: float, until: Deadline
-    ) -> Tensor:  # fmt: skip
-        """A solution with all pixels from an image on any grid."""
-        if start.shape != grid.shape:
-            start = interpolate(start[None, None], grid.shape, mode="bilinear")[0, 0]
-        equations = frames.equations(grid, self.pixels)
-        return solve(equations, start, frames.psf, grid, prior, n_steps, learning_rate=rate, deadline=until)
+        if self.light.n_channels == 1:
+            return [self.choice.prior]
+        top, left = self.corner
+        height, width = self.window.frames.shape[1:]
+        part = torch.from_numpy(np.ascontiguousarray(self.images[:, top : top + height, left : left + width]))
+        channels = self.light.channels(part.to(self.frames.frames.device))
+        return [self._channel_prior(expose(values, self.state.exposures)) for values in channels]
 
     def _channel_prior(self, values: Tensor) -> Prior:
-        """The prior for a channel: the weight of luminance, the range at the same percentiles if it predicts better."""
+        """The prior for the window in a channel: luminance's, the range at its percentiles if that predicts better."""
         assert self.choice is not None
         plain = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
         unbounded = replace(self.choice.prior, bounds=None, contrast=0.0)
         if self.percentiles is None:
             return unbounded
-        top, left = self.corner
-        height, width = self.window.frames.shape[1:]
-        frames = self.window.with_values(values[:, top : top + height, left : left + width].contiguous())
+        frames = self.window.with_values(values)
         grid, free = frames.grid(self.plan.trial), replace(plain, bounds=None)
         generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(frames, grid, self._window_weights(), generator)
+        trials = Trials(frames, grid, self.pixels, generator, self.light.encode)
         first = trials.attempt(free, grid.enlarge(frames.frames[self.reference]))
         bounds = trials.range_at(first.image, self.percentiles)
         bounded = trials.attempt(replace(free, bounds=bounds), first.image)
@@ -399,13 +385,6 @@ class _Work:
             image, cells = avg_pool2d(image, cells // self.plan.fit), self.plan.fit
         self.state.image, self.state.cells = image, cells
         self.found(self.state)
-
-
-def _spanned(image: Tensor) -> tuple[float, float]:
-    """A range that holds all values of an image with some room, so that a logistic function can reach them."""
-    low, high = float(image.min()), float(image.max())
-    room = 0.02 * (high - low) + 1e-3
-    return low - room, high + room
 
 
 def _busiest_window(frames: LowresFrames, reference: int) -> tuple[LowresFrames, tuple[int, int]]:

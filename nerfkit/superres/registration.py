@@ -79,16 +79,19 @@ def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArr
     The peak is found on whole pixels by FFT, then to 1/100 pixel by an upsampled discrete Fourier transform round it
     (Guizar-Sicairos et al., Optics Letters 33, 2008). Shifts are below half of the frame's sides.
     """
-    frames = np.asarray(frames, dtype=np.float64)
-    frames = frames - frames.mean(axis=(1, 2), keepdims=True)
     h, w = frames.shape[1:]
-    spectra = np.fft.fft2(frames)
     shifts = np.zeros((len(frames), 2))
-    for index, spectrum in enumerate(spectra):
+
+    def spectrum(frame: NDArray[np.floating]) -> NDArray[np.complexfloating]:
+        return np.fft.fft2(frame - frame.mean(dtype=np.float64))
+
+    of_reference = spectrum(frames[reference])
+    # one frame at a time: the spectra of all take eight times the memory of the frames
+    for index, frame in enumerate(frames):
         if index == reference:
             continue
         # the peak lies at s where frame(x) = reference(x + s)
-        product = spectra[reference] * spectrum.conj()
+        product = of_reference * spectrum(frame).conj()
         peak = np.unravel_index(np.argmax(np.real(np.fft.ifft2(product))), (h, w))
         row, col = (p - n if p > n // 2 else p for p, n in zip(peak, (h, w), strict=True))
         # coarse to fine: to a tenth within a pixel and a half, then to a hundredth within a tenth

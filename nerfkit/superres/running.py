@@ -16,30 +16,29 @@ from numpy.typing import NDArray
 from torch.nn.functional import interpolate
 
 from nerfkit.files import write_atomically
-from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import SSIM_WINDOW, MetricsLog, psnr, ssim
 from nerfkit.report import refresh_superres
 from nerfkit.runs import Run
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
-from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.readers.shifts import write_shifts
 
 from .diagnosis import power_spectrum, residual_map, uncertainty
 from .grid_solve import Deadline, Prior, solve
-from .reconstruct import Reconstruction, luminance, reconstruct
+from .light import Light
+from .network_fit import fit_networks
+from .picture_files import picture_bytes
+from .reconstruct import Reconstruction, reconstruct
 from .registration import spread, supported_scale
-from .rendering import png_bytes_of_depth, render_image
-from .runs import make_field
+from .rendering import render_image
+from .runs import PROFILE_FILE, make_field
 from .settings import SuperresSettings
 from .shift_and_add import shift_and_add
-from .siren_fit import SirenFit
+from .solving import expose
 
 __all__ = ["Source", "compile_loops", "run_superres", "score"]
 
 logger = logging.getLogger(__name__)
 
-# Adam's peak rate for each kind of network, and its share at the end
-LEARNING_RATES, FINAL_SHARE = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
 # seconds that are kept for the last picture
 RENDER_SECONDS = 0.5
 # a warning is given when the frames support less than this share of the scale
@@ -54,7 +53,7 @@ INTERIOR = 2
 class Source:
     """Frames that were read, and what is known of where they look."""
 
-    # [n, h, w] or [n, h, w, 3] in [0, 1]
+    # [n, h, w] or [n, h, w, 2 to 4] in [0, 1]; the last of 2 or 4 channels is alpha
     images: NDArray[np.float32]
     files: list[str]
     path: Path
@@ -68,7 +67,7 @@ class Source:
 def run_superres(
     source: Source, settings: SuperresSettings, run: Run, output: Path, device: str, *,
     truth: NDArray[np.float32] | None = None, say: Callable[[str], None] = lambda text: None,
-    on_progress: Callable[[Progress], None] = lambda progress: None,
+    on_part: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Super-resolve, and write the picture and the run folder.
 
@@ -81,15 +80,15 @@ def run_superres(
     run : Run
         The run folder, which exists.
     output : Path
-        The picture, a PNG.
+        The picture, a PNG or a TIFF.
     device : str
         Where to compute.
-    truth : ndarray, shape (h, w) or (h, w, 3), optional
+    truth : ndarray, shape (h, w) or (h, w, 2 to 4), optional
         To compare with, of the output's size.
     say : callable
         Called with a line for a person at each stage.
-    on_progress : callable
-        Called after every step of the networks' fit.
+    on_part : callable
+        Of large frames, called with the number of parts that are done, solved or fitted, and that there are of both.
 
     Returns
     -------
@@ -100,24 +99,28 @@ def run_superres(
     run.write_config(cast(Any, settings), data=source.path, device=device)
     compile_loops(settings, device)
     clock, deadline = Deadline.after(0), Deadline.after(settings.seconds)
+    light = Light(settings.transfer, settings.n_channels)
     latest: list[Reconstruction] = []
     try:
         state = reconstruct(
             source.images, settings, deadline, shifts=source.shifts, transforms=source.transforms,
             reference=source.reference, device=device, say=say, found=latest.append,
+            on_part=lambda done, total: on_part(done, 2 * total),
         )  # fmt: skip
         is_interrupted = False
     except KeyboardInterrupt:
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
-    lowres = _lowres(source, state, settings)
+    lowres = state.frames.with_values(state.frames.frames.cpu())
     _warn_of_scale(lowres, state.weights, settings)
     if is_interrupted:
-        image, fitted = _picture_of_grid(state, settings), {}
+        image, fitted = _picture_of_grid(state, settings, light), {}
     else:
-        image, fitted, is_interrupted = _fit(state, settings, run, deadline, device, say, on_progress)
-    write_atomically(output, png_bytes_of_depth(image, settings.bit_depth, source.icc_profile))
+        image, fitted, is_interrupted = _fit(
+            state, settings, light, run, deadline, device, say, lambda done, total: on_part(total + done, 2 * total)
+        )
+    write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, source.icc_profile))
     result = {
         "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
         "registered": _registered(source, state, lowres), "holdout_psnr": _decibels(state.holdout_mse),
@@ -126,7 +129,7 @@ def run_superres(
     if truth is not None:
         result.update(score(image, truth, settings.scale))
     _write_registered(run, source, state, lowres)
-    _write_for_report(run, source, settings, output, truth, result, lowres, state)
+    _write_for_report(run, source, settings, light, output, image, truth, result, lowres, state)
     refresh_superres(run.folder)
     return {**result, "interrupted": is_interrupted}
 
@@ -138,17 +141,9 @@ def compile_loops(settings: SuperresSettings, device: str) -> None:
     image = solve(frames.equations(grid), grid.enlarge(frames.frames[0]), frames.psf, grid, Prior(1.0, 0.1), 2)
     frames.predict(grid, image)
     bounds = torch.tensor([[0.0, 1.0]]).expand(settings.n_channels, 2)
-    network = make_field(settings, bounds).to(device)
+    network = make_field(dataclasses.replace(settings, frame_size=(8, 8)), bounds).to(device)
     lattice = network.lattice(torch.arange(8) + 0.5, torch.arange(8) + 0.5)
     network(lattice).sum().backward()
-
-
-def _lowres(source: Source, state: Reconstruction, settings: SuperresSettings) -> LowresFrames:
-    """The frames, grey, where they were found to look."""
-    psf = Psf(settings.psf, settings.psf_width)
-    gain, offset = state.exposures[:, :, None, None].unbind(1)
-    grey = (luminance(torch.from_numpy(source.images)) - offset) / gain
-    return LowresFrames(grey, state.shifts, psf, state.transforms)
 
 
 def _warn_of_scale(lowres: LowresFrames, weights: torch.Tensor, settings: SuperresSettings) -> None:
@@ -167,93 +162,113 @@ def _warn_of_scale(lowres: LowresFrames, weights: torch.Tensor, settings: Superr
 
 
 def _fit(
-    state: Reconstruction, settings: SuperresSettings, run: Run, deadline: Deadline, device: str,
-    say: Callable[[str], None], on_progress: Callable[[Progress], None],
+    state: Reconstruction, settings: SuperresSettings, light: Light, run: Run, deadline: Deadline, device: str,
+    say: Callable[[str], None], on_part: Callable[[int, int], None],
 ) -> tuple[NDArray[np.float32], dict[str, Any], bool]:  # fmt: skip
     assert state.image is not None and state.bounds is not None
     network = make_field(settings, state.bounds).to(device)
     n_weights = sum(weight.numel() for weight in network.parameters())
     kind = "local networks" if settings.network == "tiled" else "a network"
     say(f"fitting {kind} of {n_weights:,} weights to the image")
-    task = SirenFit(network, state.image, LEARNING_RATES[settings.network])
     metrics = MetricsLog(run.metrics_log)
+    left = Deadline(deadline.at - RENDER_SECONDS)
     try:
-        done = fit(
-            task, Budget(seconds=max(deadline.left - RENDER_SECONDS, 1.0)),
-            schedule=FitSchedule(final_share=FINAL_SHARE, epsilon=1e-8), checkpoints=run.checkpoints, metrics=metrics,
-            on_progress=on_progress,
-        )  # fmt: skip
+        done = fit_networks(network, state.image, settings.network, left, run.checkpoints, metrics, on_part)
     finally:
         metrics.close()
-    image = render_image(network, settings.output_size, state.cells)
-    figures = {"steps": done.steps, "fit_psnr": round(task.validate()["fit_psnr"], 3)}
-    return image, figures, done.is_interrupted
+    figures = {"steps": done.steps, "fit_psnr": round(done.psnr, 3)}
+    if not done.is_complete:
+        return _picture_of_grid(state, settings, light), figures, True
+    return render_image(network, light, settings.output_size, state.cells), figures, done.is_interrupted
 
 
-def _picture_of_grid(state: Reconstruction, settings: SuperresSettings) -> NDArray[np.float32]:
+def _picture_of_grid(state: Reconstruction, settings: SuperresSettings, light: Light) -> NDArray[np.float32]:
     """The picture when there was no time for networks: the grid resampled; before channels are solved it is grey."""
     assert state.image is not None
     width, height = settings.output_size
-    image = (
-        interpolate(state.image[None].cpu(), (height, width), mode="bilinear", antialias=True)[0].clamp(0, 1).numpy()
-    )
-    image = np.broadcast_to(image, (settings.n_channels, height, width))
-    return image[0] if len(image) == 1 else np.ascontiguousarray(image.transpose(1, 2, 0))
+    image = interpolate(state.image[None].cpu(), (height, width), mode="bilinear", antialias=True)[0]
+    if len(image) != light.n_channels:
+        image = image.expand(light.n_channels, height, width).clone()
+        image[light.n_channels - light.has_alpha :] = 1
+    return light.image(image)
+
+
+def _enlarged(source: Source, settings: SuperresSettings, light: Light) -> NDArray[np.float32]:
+    """The reference frame on the output's pixels by cubics, as viewers do: file values, but alpha multiplied in."""
+    width, height = settings.output_size
+    values = Light("linear", light.n_channels)
+    channels = values.channels(torch.from_numpy(source.images[source.reference : source.reference + 1]))
+    return values.image(_enlarge(torch.cat(channels)[:, None], (height, width)))
+
+
+def _enlarge(channels: torch.Tensor, shape: tuple[int, int]) -> torch.Tensor:
+    return interpolate(channels, shape, mode="bicubic", align_corners=False)[:, 0]
 
 
 def _write_for_report(
-    run: Run, source: Source, settings: SuperresSettings, output: Path, truth: NDArray[np.float32] | None,
-    result: dict[str, Any], lowres: LowresFrames, state: Reconstruction,
+    run: Run, source: Source, settings: SuperresSettings, light: Light, output: Path, image: NDArray[np.float32],
+    truth: NDArray[np.float32] | None, result: dict[str, Any], lowres: LowresFrames, state: Reconstruction,
 ) -> None:  # fmt: skip
     """metrics.json, and what the result is compared with: the reference frame enlarged, and the truth."""
-    frame = torch.from_numpy(np.ascontiguousarray(source.images[source.reference]))
-    channels = frame[None, None] if frame.ndim == 2 else frame.permute(2, 0, 1)[None]
-    width, height = settings.output_size
-    enlarged = interpolate(channels, (height, width), mode="bicubic", align_corners=False)[0].clamp(0, 1)
-    bicubic = (enlarged[0] if frame.ndim == 2 else enlarged.permute(1, 2, 0)).numpy()
-    write_atomically(run.folder / "bicubic.png", png_bytes_of_depth(bicubic, settings.bit_depth, source.icc_profile))
+
+    def write(name: str, picture: NDArray[np.float32]) -> None:
+        write_atomically(run.folder / name, picture_bytes(picture, ".png", settings.bit_depth, source.icc_profile))
+
+    pictures = {"bicubic": _enlarged(source, settings, light), "drizzle": _laid_down(source, state, settings, light)}
+    write("bicubic.png", pictures["bicubic"])
+    write("shift_and_add.png", pictures["drizzle"])
+    if source.icc_profile is not None:
+        write_atomically(run.folder / PROFILE_FILE, source.icc_profile)
+    if output.suffix.lower() != ".png":
+        # browsers show no TIFF
+        write("result.png", image)
     figures: dict[str, Any] = {**result, "output": os.path.relpath(output.resolve(), run.folder.resolve())}
     del figures["registered"]
     if truth is not None:
-        figures["bicubic"] = score(bicubic, truth, settings.scale)
-        write_atomically(run.folder / "truth.png", png_bytes_of_depth(truth, settings.bit_depth, source.icc_profile))
-    _write_diagnosis(run, source, settings, output, lowres, state)
+        figures["bicubic"] = score(pictures["bicubic"], truth, settings.scale)
+        write("truth.png", truth)
+    _write_diagnosis(run, settings, light, {"nerfkit": image, **pictures}, lowres, state)
     run.write_json("metrics.json", {"superres": figures})
 
 
+def _laid_down(
+    source: Source, state: Reconstruction, settings: SuperresSettings, light: Light
+) -> NDArray[np.float32]:  # fmt: skip
+    """The frames laid over one another in light, channel by channel."""
+    laid = []
+    for index in range(light.n_channels):
+        values = torch.stack([light.channels(torch.from_numpy(image[None]))[index][0] for image in source.images])
+        frames = state.frames.with_values(expose(values, state.exposures))
+        laid.append(shift_and_add(frames, settings.output_size, source.reference, state.weights.cpu()))
+    return light.image(torch.stack(laid))
+
+
 def _write_diagnosis(
-    run: Run, source: Source, settings: SuperresSettings, output: Path, lowres: LowresFrames, state: Reconstruction
+    run: Run, settings: SuperresSettings, light: Light, pictures: dict[str, NDArray[np.float32]], lowres: LowresFrames,
+    state: Reconstruction,
 ) -> None:  # fmt: skip
-    """shift_and_add.png, residuals.png, uncertainty.png with their scales, and the spectra, for the report."""
-    size = settings.output_size
-    weights = spread(state.weights.cpu(), lowres)
-    laid = [
-        shift_and_add(lowres.with_values(torch.from_numpy(np.ascontiguousarray(values))), size, source.reference,
-                      state.weights.cpu()).clamp(0, 1).numpy()
-        for values in (source.images[None] if source.images.ndim == 3 else np.moveaxis(source.images, -1, 0))
-    ]  # fmt: skip
-    added = laid[0] if len(laid) == 1 else np.stack(laid, axis=-1)
-    write_atomically(run.folder / "shift_and_add.png", png_bytes_of_depth(added, settings.bit_depth))
+    """residuals.png, uncertainty.png with their scales in the unit of light, and the spectra, for the report."""
     figures: dict[str, Any] = {}
     if state.image is not None:
         height, width = lowres.frames.shape[1:]
         grid = Grid(height, width, state.cells, 0)
-        grey = luminance(state.image.cpu().permute(1, 2, 0)[None])[0] if len(state.image) == 3 else state.image[0].cpu()
-        maps = {"residuals": residual_map(lowres, grid, grey.contiguous(), weights)}
+        image = state.image.cpu()
+        grey = light.grey(image) if len(image) == light.n_channels else image[0]
+        maps = {"residuals": residual_map(lowres, grid, grey.contiguous(), spread(state.weights.cpu(), lowres))}
         if state.prior is not None and max(height, width) <= MAX_UNCERTAIN:
             generator = torch.Generator().manual_seed(settings.seed)
             unsure = uncertainty(lowres, state.weights.cpu(), state.prior, generator)
             maps |= {} if unsure is None else {"uncertainty": unsure}
         for name, values in maps.items():
-            top = max(float(values.quantile(0.99)), 1e-4)
+            top = max(float(np.quantile(values.numpy(), 0.99)), 1e-4)
             picture = (values / top).clamp(0, 1).numpy()
-            write_atomically(run.folder / f"{name}.png", png_bytes_of_depth(picture, 8))
+            write_atomically(run.folder / f"{name}.png", picture_bytes(picture, ".png", 8))
             figures[name] = {"white": round(top, 5), "median": round(float(values.median()), 5)}
-    pictures = {"nerfkit": output, "bicubic": run.folder / "bicubic.png", "drizzle": run.folder / "shift_and_add.png"}
+    as_files = Light("linear", light.n_channels)
     spectra = {}
-    for name, path in pictures.items():
-        picture = torch.from_numpy(read_frames(path).images)
-        frequencies, power = power_spectrum(luminance(picture)[0].numpy(), settings.scale)
+    for name, picture in pictures.items():
+        channels = torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1)
+        frequencies, power = power_spectrum(as_files.grey(channels).numpy(), settings.scale)
         spectra[name] = {"frequencies": [round(f, 4) for f in frequencies], "power": power}
     run.write_json("diagnosis.json", {"spectra": spectra, **figures})
 
@@ -282,8 +297,11 @@ def _write_registered(run: Run, source: Source, state: Reconstruction, lowres: L
 
 
 def score(image: NDArray[np.float32], truth: NDArray[np.float32], scale: float) -> dict[str, float | None]:
-    """PSNR, SSIM, and PSNR without two low-res pixels at each side; of grey against colour, the channels are equal."""
-    a, b = (torch.from_numpy(np.clip(part, 0, 1)) for part in (image, truth))
+    """PSNR, SSIM, and PSNR without two low-res pixels at each side.
+
+    Of grey against colour, the channels are equal; what is transparent is compared on white.
+    """
+    a, b = (torch.from_numpy(_on_white(np.clip(part, 0, 1))) for part in (image, truth))
     a, b = (part[..., None] if part.ndim == 2 else part for part in (a, b))
     a, b = torch.broadcast_tensors(a, b)
     border = round(INTERIOR * scale)
@@ -294,6 +312,14 @@ def score(image: NDArray[np.float32], truth: NDArray[np.float32], scale: float) 
         "ssim": _finite(ssim(a, b), 5) if min(a.shape[:2]) >= SSIM_WINDOW else None,
         "psnr_interior": _finite(psnr(a[inner], b[inner]), 4) if is_large else None,
     }
+
+
+def _on_white(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image [h, w] or [h, w, 1 or 3] without alpha."""
+    if image.ndim == 2 or image.shape[2] not in (2, 4):
+        return image
+    alpha = image[..., -1:]
+    return image[..., :-1] * alpha + 1 - alpha
 
 
 def _decibels(mse: float | None) -> float | None:

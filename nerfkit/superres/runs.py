@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from nerfkit.runs import Run
     from nerfkit.scenes.fields.siren import Siren, TiledSiren
 
-__all__ = ["is_superres_run", "load_superres", "make_field", "render_superres"]
+__all__ = ["PROFILE_FILE", "is_superres_run", "load_superres", "make_field", "render_superres"]
+
+# colour profile of the frames in the run folder
+PROFILE_FILE = "profile.icc"
 
 # torch is imported where it is used: every `nerfkit render` asks first whether a run is of this kind
 
@@ -97,7 +100,7 @@ def render_superres(
     crop : (x, y, width, height), optional
         A part of it, in its pixels.
     output : Path
-        A PNG.
+        A PNG or a TIFF, written in the frames' depth.
     device : str
         Where to compute.
 
@@ -106,11 +109,16 @@ def render_superres(
     result : dict
         ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
     """
-    from .rendering import png_bytes_of_depth, render_image
+    from .light import Light
+    from .picture_files import PICTURE_SUFFIXES, picture_bytes
+    from .rendering import render_image
 
     started = time.perf_counter()
-    if output.suffix.lower() != ".png":
-        raise NerfkitError("a super-resolved image is written as PNG", where=output, fix="end it in .png")
+    if output.suffix.lower() not in PICTURE_SUFFIXES:
+        raise NerfkitError(
+            f"a super-resolved image is written as PNG or TIFF, not as {output.suffix or 'a file without suffix'}",
+            where=output, fix="end its name in .png or .tif",
+        )  # fmt: skip
     network, settings = load_superres(run)
     width, height = size or settings.output_size
     if crop is not None:
@@ -120,8 +128,11 @@ def render_superres(
                 f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
                 fix="x,y,w,h in pixels of the whole image at its --size",
             )  # fmt: skip
-    image = render_image(network.to(device), (width, height), plan_grids(settings.scale, settings.frame_size).fit, crop)
-    write_atomically(output, png_bytes_of_depth(image, settings.bit_depth))
+    light, cells = Light(settings.transfer, settings.n_channels), plan_grids(settings.scale, settings.frame_size).fit
+    image = render_image(network.to(device), light, (width, height), cells, crop)
+    profile = run.folder / PROFILE_FILE
+    icc_profile = profile.read_bytes() if profile.is_file() else None
+    write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, icc_profile))
     shown = crop[2:] if crop else (width, height)
     return {
         "output": str(output),

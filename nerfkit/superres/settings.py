@@ -11,12 +11,16 @@ __all__ = ["MAX_SCALE", "Plan", "SuperresSettings", "plan_grids"]
 
 # beyond it a low-res pixel has no more to say, whatever the number of frames
 MAX_SCALE = 16.0
-# cells of the finest grid: a solution keeps about 64 bytes for each
-MAX_CELLS = 2**25
+# pixels of the output: about 50 bytes for each and channel, the networks' weights included
+MAX_OUTPUT = 2**26
+# cells of the largest grid that is solved at once, about 64 bytes each; larger frames are solved part by part
+MAX_CELLS = 2**22
+# cells of the whole image that networks are fitted to, where its output has fewer pixels
+MAX_FIT_CELLS = 2**24
+# side of the window that registration and choice look at in large frames, low-res pixels
+WINDOW = 128
 # cells of a low-res pixel's side at which candidates are compared: where a box PSF is exact to a third of 1 % noise
 TRIAL_CELLS = 8
-# cells of the finest grid on which candidates of two values are compared: a trial there takes a few seconds
-MAX_CONTRAST_CELLS = 2**22
 # side of a network's square and distance of two, in cells of a 4x output
 TILE, STRIDE = 26.0, 22.0
 
@@ -33,10 +37,12 @@ class SuperresSettings:
     output_size: tuple[int, int] = (0, 0)
     # width and height of a frame in low-res pixels
     frame_size: tuple[int, int] = (0, 0)
-    # 1 for grey, 3 for RGB
+    # 1 for grey, 3 for RGB; 2 and 4 with alpha
     n_channels: int = 1
-    # bits of a value of the output
+    # bits of a value of the frames and of the output; 32 is float
     bit_depth: int = 8
+    # curve of the colours in files, which is undone before they are averaged: srgb or linear
+    transfer: str = "linear"
     # footprint of a low-res pixel: box (its side) or gaussian (its sigma), in low-res pixels
     psf: str = "box"
     psf_width: float = 1.0
@@ -71,6 +77,8 @@ class Plan:
     # side of a network's square and distance of two, in low-res pixels
     tile: float
     stride: float
+    # longest side that is solved at once, in low-res pixels
+    side: int
 
 
 def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
@@ -79,7 +87,7 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
     Examples
     --------
     >>> plan_grids(4, (84, 84))
-    Plan(trial=8, contrast=16, final=8, fit=8, tile=6.5, stride=5.5)
+    Plan(trial=8, contrast=16, final=8, fit=8, tile=6.5, stride=5.5, side=128)
     >>> plan_grids(8, (84, 84)).final, plan_grids(2, (84, 84)).final, plan_grids(3, (84, 84)).final
     (16, 8, 9)
 
@@ -92,19 +100,20 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
     # at least as fine as the comparison, a whole number of cells an output pixel; up to 8x twice the output's pixels
     final = whole * max(math.ceil(TRIAL_CELLS / whole), 2 if whole <= 8 else 1)
     area = frame_size[0] * frame_size[1]
-    while final > whole and area * final**2 > MAX_CELLS:
-        final -= whole
-    if area * final**2 > MAX_CELLS:
-        largest = max(1, math.isqrt(MAX_CELLS // area))
+    if area * whole**2 > MAX_OUTPUT:
+        largest = max(1, math.isqrt(MAX_OUTPUT // area))
         raise NerfkitError(
             f"an output of {frame_size[0] * whole} x {frame_size[1] * whole} pixels is more than the "
-            f"{MAX_CELLS / 1e6:.0f} megapixels that memory is planned for",
+            f"{MAX_OUTPUT / 1e6:.0f} megapixels that memory is planned for",
             where="--scale", fix=f"give --scale {largest} or less, or crop the frames",
         )  # fmt: skip
     fit = final if final <= TRIAL_CELLS + 1 else whole
     unit = max(whole, 4)
     trial = final if fit == final else min(TRIAL_CELLS, final)
     contrast = max(2 * trial, final)
-    if area * contrast**2 > MAX_CONTRAST_CELLS:
+    if min(frame_size[0], WINDOW) * min(frame_size[1], WINDOW) * contrast**2 > MAX_CELLS:
         contrast = final
-    return Plan(trial, contrast, final, fit, TILE / unit, STRIDE / unit)
+    if area * fit**2 > MAX_FIT_CELLS:
+        fit = whole
+    side = math.isqrt(MAX_CELLS) // max(contrast, final)
+    return Plan(trial, contrast, final, fit, TILE / unit, STRIDE / unit, side)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nerfkit.scenes.observations.lowres_frames import LowresFrames
@@ -14,6 +15,8 @@ __all__ = ["PIXFRAC", "shift_and_add"]
 PIXFRAC = 0.5
 # points along that side, each of which falls into one output pixel
 N_POINTS = 4
+# pixels of frames that are laid down at a time
+CHUNK = 2**22
 
 
 def shift_and_add(
@@ -37,10 +40,22 @@ def shift_and_add(
     image : Tensor, shape (height, width)
     """
     width, height = size
-    n_rows, n_cols = frames.frames.shape[1:]
-    values = frames.frames if weights is None else frames.frames * weights[:, None, None]
-    counted = torch.ones_like(frames.frames) if weights is None else torch.ones_like(values) * weights[:, None, None]
     total, weight = np.zeros(width * height), np.zeros(width * height)
+    weights = torch.ones(len(frames)) if weights is None else weights.float()
+    for part, some in frames.chunks(CHUNK):
+        _lay_down(total, weight, some, size, weights[part])
+    image = torch.from_numpy(total / np.maximum(weight, 1e-12)).float().view(height, width)
+    enlarged = torch.nn.functional.interpolate(frames.frames[None, reference : reference + 1].cpu(), (height, width),
+                                               mode="bicubic", align_corners=False)[0, 0]  # fmt: skip
+    return torch.where(torch.from_numpy(weight > 0).view(height, width), image, enlarged)
+
+
+def _lay_down(total: NDArray, weight: NDArray, frames: LowresFrames, size: tuple[int, int], weights: Tensor) -> None:
+    """Add to each output pixel [height * width] what falls on it, and how much."""
+    width, height = size
+    n_rows, n_cols = frames.frames.shape[1:]
+    counted = weights[:, None, None].expand_as(frames.frames)
+    values = frames.frames * counted
     offsets = ((torch.arange(N_POINTS) + 0.5) / N_POINTS - 0.5) * PIXFRAC
     x, y = frames.looks_at()
     for dy in offsets.tolist():
@@ -51,7 +66,3 @@ def shift_and_add(
             index = (rows * width + cols)[is_in].numpy()
             total += np.bincount(index, values[is_in].numpy(), width * height)
             weight += np.bincount(index, counted[is_in].numpy(), width * height)
-    image = torch.from_numpy(total / np.maximum(weight, 1e-12)).float().view(height, width)
-    enlarged = torch.nn.functional.interpolate(frames.frames[None, reference : reference + 1].cpu(), (height, width),
-                                               mode="bicubic", align_corners=False)[0, 0]  # fmt: skip
-    return torch.where(torch.from_numpy(weight > 0).view(height, width), image, enlarged)

@@ -34,10 +34,18 @@ class SirenFit:
         The image on the cells of the reference frame.
     learning_rate : float
         Adam's peak rate.
+    axes : (Tensor, Tensor), optional
+        Heights [n_rows] and positions along a row [n_cols] of the cells in the field; unless given they cover it.
     """
 
-    def __init__(self, field: Siren | TiledSiren, target: Tensor, learning_rate: float) -> None:
+    def __init__(
+        self, field: Siren | TiledSiren, target: Tensor, learning_rate: float,
+        axes: tuple[Tensor, Tensor] | None = None,
+    ) -> None:  # fmt: skip
         self.field, self.target, self.learning_rate = field, target, learning_rate
+        n_rows, n_cols = target.shape[1:]
+        width, height = field.size
+        self.axes = axes or (cell_centres(n_rows, n_rows / height), cell_centres(n_cols, n_cols / width))
         self.sub = max(1, math.ceil(math.sqrt(target[0].numel() / POINTS_A_STEP)))
         self._lattices: dict[int, Lattice] = {}
 
@@ -45,17 +53,12 @@ class SirenFit:
         """All weights at one rate."""
         return [{"params": list(self.field.parameters()), "lr": self.learning_rate}]
 
-    def _axes(self) -> tuple[Tensor, Tensor]:
-        n_rows, n_cols = self.target.shape[1:]
-        width, height = self.field.size
-        return cell_centres(n_rows, n_rows / height), cell_centres(n_cols, n_cols / width)
-
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """Mean squared error over the sub-lattice whose turn it is."""
         phase = step * PHASE_STRIDE % self.sub**2
         top, left = divmod(phase, self.sub)
         if phase not in self._lattices:
-            ys, xs = self._axes()
+            ys, xs = self.axes
             self._lattices[phase] = self.field.lattice(ys[top :: self.sub], xs[left :: self.sub])
         truth = self.target[:, top :: self.sub, left :: self.sub]
         return (self.field(self._lattices[phase]) - truth).square().mean(), {}

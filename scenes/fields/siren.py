@@ -181,6 +181,31 @@ class TiledSiren(_SineImage):
         self.counts = tuple(max(1, math.ceil(side / config.stride - 1e-9)) for side in size)
         super().__init__(config, size, bounds, self.counts[0] * self.counts[1], generator)
 
+    def _numbers(self, rows: range, cols: range) -> Tensor:
+        """Which networks those of some rows and columns of squares are."""
+        return (torch.tensor(rows)[:, None] * self.counts[0] + torch.tensor(cols)).view(-1)
+
+    def part(self, rows: range, cols: range) -> TiledSiren:
+        """The networks of a block of squares as an image of their own, whose origin is that of the block.
+
+        It is the same image except in the half overlaps at the block's borders, where the neighbours are missing: what
+        fits a part in its whole squares fits the image, which blends such parts.
+        """
+        size = (len(cols) * self.config.stride, len(rows) * self.config.stride)
+        part = TiledSiren(self.config, size, self.bounds.cpu(), torch.Generator()).to(self.bounds.device)
+        chosen = self._numbers(rows, cols).to(self.bounds.device)
+        with torch.no_grad():
+            for own, whole in zip(part.parameters(), self.parameters(), strict=True):
+                own.copy_(whole[chosen])
+        return part
+
+    def take(self, part: TiledSiren, rows: range, cols: range) -> None:
+        """The inverse of :meth:`part`: its networks replace those of the block."""
+        chosen = self._numbers(rows, cols).to(self.bounds.device)
+        with torch.no_grad():
+            for own, whole in zip(part.parameters(), self.parameters(), strict=True):
+                whole[chosen] = own
+
     def _axis(self, positions: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Tiles that have points along an axis, and of their points [n_tiles, n]: which, where in [-1, 1], share."""
         tile, overlap = self.config.tile, self.config.tile - self.config.stride

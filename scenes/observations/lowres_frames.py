@@ -8,6 +8,7 @@ The image lives on a grid of ``cells`` x ``cells`` per low-res pixel that covers
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -172,6 +173,14 @@ class LowresFrames:
     def with_values(self, frames: Tensor) -> LowresFrames:
         """Frames of another channel that look where these do."""
         return LowresFrames(frames, self.shifts, self.psf, self.transforms)
+
+    def chunks(self, n_values: int) -> Iterator[tuple[slice, LowresFrames]]:
+        """A few frames at a time, of at most ``n_values`` pixels unless one frame has more, and which they are."""
+        size = max(1, n_values // max(self.frames[0].numel(), 1))
+        for first in range(0, len(self), size):
+            part = slice(first, first + size)
+            transforms = None if self.transforms is None else self.transforms[part]
+            yield part, LowresFrames(self.frames[part], self.shifts[part], self.psf, transforms)
 
     def window(self, top: int, left: int, height: int, width: int) -> LowresFrames:
         """The frames' pixels in a rectangle, as frames of their own."""

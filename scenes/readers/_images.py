@@ -13,10 +13,13 @@ from PIL import Image
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.opencv import load_cv2
 
-__all__ = ["Decoded", "decode_image", "without_alpha"]
+__all__ = ["Decoded", "decode_image", "split_alpha"]
 
 EXIF_ORIENTATION = 0x0112
-TIFF_BITS_PER_SAMPLE = 258
+TIFF_BITS_PER_SAMPLE, TIFF_ICC_PROFILE = 258, 34675
+DEPTHS = ("uint8", "uint16", "float32", "float64")
+# PNG's colour type of grey with alpha (PNG specification, 11.2.1)
+PNG_GREY_WITH_ALPHA = 4
 # EXIF orientation -> (transpose first, then flip these axes); Exif 2.32, tag 274
 TURNS = {
     2: (False, (1,)),
@@ -37,8 +40,8 @@ class Decoded:
     Parameters
     ----------
     pixels : ndarray
-    has_alpha : bool
-        Whether an alpha that was not opaque was dropped.
+    alpha : ndarray, shape (h, w), or None
+        Of the type of the pixels; None where the file has none.
     icc_profile : bytes or None
         Colour profile.
     n_pages : int
@@ -46,13 +49,13 @@ class Decoded:
     """
 
     pixels: np.ndarray
-    has_alpha: bool
+    alpha: np.ndarray | None
     icc_profile: bytes | None
     n_pages: int = 1
 
 
 def decode_image(path: Path) -> Decoded:
-    """Pixels of one image, upright as EXIF says, without alpha.
+    """Pixels of one image, upright as EXIF says, and its alpha.
 
     Parameters
     ----------
@@ -83,42 +86,61 @@ def decode_image(path: Path) -> Decoded:
             return _unpack(image, path, needs_cv2, n_pages)
     except Image.UnidentifiedImageError:
         # Pillow knows no TIFF of colour in floats, or of float64
-        pixels = _decode_cv2(path) if path.suffix.lower() in (".tif", ".tiff") else None
-        if pixels is None:
+        found = _decode_tiff(path) if path.suffix.lower() in (".tif", ".tiff") else None
+        if found is None:
             raise bad("it is no image, a damaged one, or of an unusual kind") from None
-        return Decoded(*without_alpha(pixels), None)
+        return found
     except Image.DecompressionBombError as error:
         raise bad(error) from None
     except (OSError, SyntaxError, ValueError, struct.error) as error:  # what Pillow raises on broken data
         raise bad(error) from error
 
 
-def without_alpha(pixels: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Grey or RGB of an [h, w], [h, w, 2], [h, w, 3] or [h, w, 4], and whether any alpha was not opaque."""
+def split_alpha(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Grey or RGB of an [h, w], [h, w, 2], [h, w, 3] or [h, w, 4], and its alpha [h, w] if there is one."""
     if pixels.ndim == 2 or pixels.shape[2] == 3:
-        return pixels, False
-    opaque = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
-    colour = pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3]
-    return colour, bool((pixels[..., -1] < opaque).any())
+        return pixels, None
+    return pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :3], pixels[..., -1]
 
 
 def _unpack(image: Image.Image, path: Path, needs_cv2: bool, n_pages: int) -> Decoded:
-    has_alpha = False
+    alpha = None
     if needs_cv2:
         stored = _decode_cv2(path)
         if stored is None:
             raise NerfkitError("this frame cannot be decoded by OpenCV", where=path, fix=_BAD_FRAME)
-        pixels, has_alpha = without_alpha(stored)
-        pixels = pixels[..., 0] if image.mode == "LA" and pixels.ndim == 3 else pixels
+        pixels, alpha = split_alpha(stored)
+        pixels = pixels[..., 0] if _is_grey_png(path) and pixels.ndim == 3 else pixels
     elif image.mode[0] in "IF":
         pixels = _grey_of_many_bits(image, path)
     else:
         is_grey = image.mode in ("1", "L", "LA", "La")
         mode = ("L" if is_grey else "RGB") + "A" * image.has_transparency_data
-        pixels, has_alpha = without_alpha(np.asarray(image.convert(mode)))
+        pixels, alpha = split_alpha(np.asarray(image.convert(mode)))
     # asked after load: a TIFF is turned by then, and Pillow has forgotten its tag
-    pixels = _turn(pixels, _orientation(image))
-    return Decoded(pixels, has_alpha, image.info.get("icc_profile"), n_pages)
+    orientation = _orientation(image)
+    alpha = None if alpha is None else _turn(alpha, orientation)
+    return Decoded(_turn(pixels, orientation), alpha, image.info.get("icc_profile"), n_pages)
+
+
+def _decode_tiff(path: Path) -> Decoded | None:
+    """A TIFF that Pillow does not know: floats of colour or of 64 bits, deep grey with alpha; None if it is none."""
+    import tifffile
+
+    try:
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0].aspage()
+            tag = page.tags.get(TIFF_ICC_PROFILE)
+            icc_profile = None if tag is None else bytes(tag.value)
+            # OpenCV makes colour of grey with alpha, and tifffile alone knows few compressions
+            pixels = page.asarray() if page.samplesperpixel == 2 else _decode_cv2(path)
+    # what tifffile raises where a file is cut short
+    except (tifffile.TiffFileError, ValueError, IndexError):
+        return None
+    if pixels is None or pixels.dtype.name not in DEPTHS:
+        return None
+    pixels = pixels.astype(np.float32) if pixels.dtype.kind == "f" else pixels
+    return Decoded(*split_alpha(pixels), icc_profile)
 
 
 def _grey_of_many_bits(image: Image.Image, path: Path) -> np.ndarray:
@@ -145,6 +167,13 @@ def _is_wide(image: Image.Image, path: Path) -> bool:
     return max(bits if isinstance(bits, tuple) else (bits,)) > 8
 
 
+def _is_grey_png(path: Path) -> bool:
+    """Whether a PNG is grey with alpha, which OpenCV, and Pillow at 16 bits, make colour of."""
+    with path.open("rb") as file:
+        header = file.read(26)
+    return header.startswith(b"\x89PNG") and header[25] == PNG_GREY_WITH_ALPHA
+
+
 def _is_lying(image: Image.Image) -> bool:
     """Whether a TIFF is to be turned by 90 degrees: Pillow 13 scrambles those that are not compressed."""
     return image.format == "TIFF" and _orientation(image) in (5, 6, 7, 8)
@@ -158,7 +187,7 @@ def _decode_cv2(path: Path) -> np.ndarray | None:
         pixels: np.ndarray | None = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error:
         return None
-    if pixels is None or str(pixels.dtype) not in ("uint8", "uint16", "float32", "float64"):
+    if pixels is None or pixels.dtype.name not in DEPTHS:
         return None
     if pixels.ndim == 3 and pixels.shape[2] > 2:
         pixels = pixels[..., [2, 1, 0, 3][: pixels.shape[2]]]  # from BGR(A)

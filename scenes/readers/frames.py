@@ -1,6 +1,7 @@
 """Low-resolution frames of one scene into one array: a folder, a glob, a single image, a video, an npz or npy.
 
-Values become float32 in [0, 1]: 255 and 65535 are 1. Pixels are taken as the file has them (no gamma is undone).
+Values become float32 in [0, 1]: 255 and 65535 are 1. Pixels are taken as the file has them (no gamma is undone), alpha
+beside them and not multiplied in.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import os
 import re
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
 
-from ._images import decode_image
+from ._images import Decoded, decode_image
 from .photos import map_in_threads, some
 
 __all__ = ["Frames", "check_memory", "natural_key", "read_frames"]
@@ -51,8 +52,10 @@ class Frames:
         The folder's or the file's, without suffix.
     root : Path
         Folder that ``files`` are relative to.
-    icc_profile : bytes, optional
-        Colour profile of the first frame.
+    alpha : ndarray of float32, shape (n, h, w), optional
+        In [0, 1]; None where every pixel of every frame is opaque.
+    icc_profiles : list of bytes or None
+        Colour profile of each frame; empty where the format has none.
     shifts_file : Path, optional
         The ``shifts.csv`` beside the frames.
     is_indexed : bool
@@ -66,7 +69,8 @@ class Frames:
     bit_depth: int
     name: str
     root: Path
-    icc_profile: bytes | None = None
+    alpha: np.ndarray | None = None
+    icc_profiles: list[bytes | None] = field(default_factory=list)
     shifts_file: Path | None = None
     is_indexed: bool = False
     is_cut: bool = False
@@ -87,7 +91,7 @@ def read_frames(path: str | Path, n_frames: int | None = None) -> Frames:
     ----------
     path : str or Path
         A folder of images (taken in natural order, other files ignored), a glob pattern, one image, a video,
-        or an npz or npy of shape (n, h, w) or (n, h, w, 3).
+        or an npz or npy of shape (n, h, w), (n, h, w, 3) or, with alpha, (n, h, w, 4).
     n_frames : int, optional
         Take the first so many; all of them unless given.
 
@@ -98,7 +102,7 @@ def read_frames(path: str | Path, n_frames: int | None = None) -> Frames:
     Raises
     ------
     NerfkitError
-        Nothing to read there, or a frame that is unreadable, of another size or not finite: by name.
+        Nothing to read there, or a frame that is unreadable, of another size or kind, or not finite: by name.
 
     Examples
     --------
@@ -214,19 +218,36 @@ def _read_images(root: Path, files: list[str]) -> Frames:
     check_memory(len(files) * first.pixels.size, root)
     decoded = [first, *map_in_threads(lambda file: decode_image(root / file), files[1:])]
     for file, frame in zip(files, decoded, strict=True):
-        if frame.pixels.shape[:2] != first.pixels.shape[:2]:
-            raise NerfkitError(
-                f"the frames have different sizes: {files[0]} has {_size(first.pixels)}, {file} has "
-                f"{_size(frame.pixels)} pixels",
-                where=root,
-                fix="frames must have one size: take the others out, or give a pattern of those that belong together "
-                "(in quotes)",
-            )
-    _warn_of(files, [frame.has_alpha for frame in decoded], root, "has transparent pixels; alpha is dropped")
+        for what, of in (("sizes", _size), ("kinds", _kind)):
+            if of(frame) != of(first):
+                raise NerfkitError(
+                    f"the frames have different {what}: {files[0]} has {of(first)}, {file} has {of(frame)}",
+                    where=root,
+                    fix="frames must be of one size and kind: take the others out, convert them, or give a pattern of "
+                    "those that belong together (in quotes)",
+                )
     _warn_of(files, [frame.n_pages > 1 for frame in decoded], root, "has pages; only the first is read")
-    bit_depth = max(_bit_depth(frame.pixels.dtype) for frame in decoded)
+    profiles = [frame.icc_profile for frame in decoded]
+    _warn_of(files, [profile != profiles[0] for profile in profiles], root, f"has another profile than {files[0]}")
     images = _stack(root, files, [frame.pixels for frame in decoded])
-    return Frames(images, files, bit_depth, root.resolve().name, root, first.icc_profile)
+    alphas = [frame.alpha for frame in decoded if frame.alpha is not None]
+    alpha = _stack(root, files, alphas) if alphas else None
+    bit_depth = _bit_depth(first.pixels.dtype)
+    return Frames(images, files, bit_depth, root.resolve().name, root, _unless_opaque(alpha), profiles)
+
+
+def _size(frame: Decoded) -> str:
+    return f"{frame.pixels.shape[1]}x{frame.pixels.shape[0]} pixels"
+
+
+def _kind(frame: Decoded) -> str:
+    depth = _bit_depth(frame.pixels.dtype)
+    values = "floats" if depth == 32 else f"{depth} bits"
+    return f"{values} of {'grey' if frame.pixels.ndim == 2 else 'RGB'}{'' if frame.alpha is None else ' with alpha'}"
+
+
+def _unless_opaque(alpha: np.ndarray | None) -> np.ndarray | None:
+    return None if alpha is None or (alpha >= 1).all() else alpha
 
 
 def _warn_of(files: Sequence[str], flags: Sequence[bool], root: Path, what: str) -> None:
@@ -235,28 +256,19 @@ def _warn_of(files: Sequence[str], flags: Sequence[bool], root: Path, what: str)
         logger.warning("%s: %d of %d frames: %s (%s)", root, len(named), len(files), what, some(named))
 
 
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"
-
-
 def _bit_depth(dtype: np.dtype) -> int:
     return 32 if dtype.kind == "f" else 8 * dtype.itemsize
 
 
 def _stack(where: Path, names: Sequence[str], frames: Sequence[np.ndarray]) -> np.ndarray:
-    """Float32 in [0, 1]; grey where every frame is, else RGB."""
-    is_rgb = any(frame.ndim == 3 for frame in frames)
-    n_grey = sum(frame.ndim == 2 for frame in frames)
-    if is_rgb and n_grey:
-        logger.info("%s: %d of %d frames are grey and become RGB", where, n_grey, len(frames))
-    images = np.empty((len(frames), *frames[0].shape[:2], *([3] if is_rgb else [])), np.float32)
+    """Float32 in [0, 1] of equal arrays."""
+    images = np.empty((len(frames), *frames[0].shape), np.float32)
     for image, frame, name in zip(images, frames, names, strict=True):
-        pixels = frame[..., None] if is_rgb and frame.ndim == 2 else frame
-        if pixels.dtype.kind == "f":
-            _check_floats(pixels, where, name)
-            image[...] = pixels
+        if frame.dtype.kind == "f":
+            _check_floats(frame, where, name)
+            image[...] = frame
         else:
-            np.divide(pixels, np.float32(np.iinfo(pixels.dtype).max), out=image)
+            np.divide(frame, np.float32(np.iinfo(frame.dtype).max), out=image)
     return images
 
 
@@ -296,13 +308,18 @@ def _read_container(path: Path, suffix: str, n_frames: int | None) -> Frames:
             f"frames cannot be read from a {seen}", where=path, fix=f"give a folder of frames, or {KINDS}"
         )
     files = [str(i) for i in range(len(pixels))]
+    alpha = None
+    if pixels.ndim == 4 and pixels.shape[-1] == 4:
+        pixels, alpha = pixels[..., :3], _stack(path, files, list(pixels[..., 3]))
     images = _stack(path, files, list(pixels))
     bit_depth = _bit_depth(pixels.dtype)
-    return Frames(images, files, bit_depth, path.stem, path.parent, is_indexed=True, is_cut=is_cut)
+    return Frames(
+        images, files, bit_depth, path.stem, path.parent, _unless_opaque(alpha), is_indexed=True, is_cut=is_cut
+    )  # fmt: skip
 
 
 def _read_array(path: Path) -> np.ndarray:
-    """[n, h, w] or [n, h, w, 3] of uint8, uint16 or float."""
+    """[n, h, w], [n, h, w, 3] or, with alpha, [n, h, w, 4] of uint8, uint16 or float."""
     try:
         content = np.load(path, allow_pickle=False)
         array = content if isinstance(content, np.ndarray) else content[_choose_key(content.files, path)]
@@ -317,14 +334,13 @@ def _read_array(path: Path) -> np.ndarray:
             where=path,
             fix="convert the array first",
         )
-    if array.ndim == 4 and array.shape[-1] in (1, 4):
-        if array.shape[-1] == 4:
-            logger.warning("%s: the fourth channel of the frames is taken for alpha and dropped", path)
-        array = array[..., 0] if array.shape[-1] == 1 else array[..., :3]
+    if array.ndim == 4 and array.shape[-1] == 1:
+        array = array[..., 0]
     is_grey = array.ndim == 3 and array.shape[-1] not in (1, 3, 4)
-    if not (is_grey or (array.ndim == 4 and array.shape[-1] == 3)) or not array.size:
+    if not (is_grey or (array.ndim == 4 and array.shape[-1] in (3, 4))) or not array.size:
         raise NerfkitError(
-            f"the frames have shape {array.shape}; (n, h, w) for grey or (n, h, w, 3) for RGB is wanted",
+            f"the frames have shape {array.shape}; (n, h, w) for grey, (n, h, w, 3) for RGB or (n, h, w, 4) for RGB "
+            "with alpha is wanted",
             where=path,
             fix="one frame is array[None]",
         )

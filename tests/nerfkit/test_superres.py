@@ -7,6 +7,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+from lowres_scenes import FINE, MARGIN, SIDE, fine_scene, make_frames, rms, run, write, write_csv
 from PIL import Image
 
 from nerfkit.cli import main
@@ -14,6 +15,8 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.superres.choice import Choice, Trials, choose_contrast, choose_local, choose_prior
 from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
+from nerfkit.superres.light import Light
+from nerfkit.superres.picture_files import png_bytes_of_depth
 from nerfkit.superres.reconstruct import reconstruct
 from nerfkit.superres.registration import (
     check_given_shifts,
@@ -22,69 +25,9 @@ from nerfkit.superres.registration import (
     refine,
     supported_scale,
 )
-from nerfkit.superres.rendering import png_bytes_of_depth, render_image
+from nerfkit.superres.rendering import render_image
 from nerfkit.superres.running import _warn_of_scale, score
 from nerfkit.superres.settings import SuperresSettings, plan_grids
-
-# fine pixels along a low-res one, low-res pixels round the frame, side of a frame
-FINE, MARGIN, SIDE = 8, 3, 24
-
-
-def fine_scene(seed=0, side=SIDE):
-    """Dark strokes of all directions on bright paper, ``FINE`` pixels a low-res one."""
-    rng = np.random.default_rng(seed)
-    n = (side + 2 * MARGIN) * FINE
-    y, x = np.mgrid[:n, :n] / FINE
-    image = np.full((n, n), 0.9)
-    for _ in range(24):
-        cx, cy = rng.uniform(0, side + 2 * MARGIN, 2)
-        angle = rng.uniform(0, math.pi)
-        along = (x - cx) * math.cos(angle) + (y - cy) * math.sin(angle)
-        across = -(x - cx) * math.sin(angle) + (y - cy) * math.cos(angle)
-        image[(np.abs(along) < 3) & (np.abs(across) < 0.35)] = 0.15
-    return image
-
-
-def means(fine, dx, dy, side, step):
-    """Means over squares of ``step`` fine pixels of the frame at a shift in low-res pixels."""
-    top, left = (round((MARGIN + shift) * FINE) for shift in (dy, dx))
-    part = fine[top : top + side * FINE, left : left + side * FINE]
-    return part.reshape(side * FINE // step, step, side * FINE // step, step).mean((1, 3))
-
-
-def make_frames(n=16, noise=0.005, seed=0, side=SIDE):
-    """Frames [n, side, side], shifts [n, 2] in eighths of a low-res pixel, the first 0, and the 2x truth."""
-    rng = np.random.default_rng(seed + 1)
-    fine = fine_scene(seed, side)
-    shifts = np.round(rng.uniform(-1, 1, (n, 2)) * FINE) / FINE
-    shifts[0] = 0
-    frames = np.stack([means(fine, dx, dy, side, FINE) for dx, dy in shifts])
-    frames = frames + rng.normal(0, noise, frames.shape)
-    return frames.astype(np.float32), shifts, means(fine, 0, 0, side, FINE // 2).astype(np.float32)
-
-
-def rms(a, b):
-    return float(np.sqrt(np.mean(np.square(np.asarray(a) - np.asarray(b)))))
-
-
-def write(folder, frames, bits=8):
-    folder.mkdir(parents=True, exist_ok=True)
-    for index, frame in enumerate(frames):
-        (folder / f"f{index}.png").write_bytes(png_bytes_of_depth(np.clip(frame, 0, 1), bits))
-    return folder
-
-
-def write_csv(path, shifts):
-    rows = [f"f{index}.png,{dx},{dy}" for index, (dx, dy) in enumerate(shifts)]
-    path.write_text("\n".join(["file,dx,dy", *rows]) + "\n")
-    return path
-
-
-def run(capsys, *arguments):
-    """Exit code and the JSON of ``nerfkit ...``."""
-    code = main([*map(str, arguments), "--json"])
-    return code, json.loads(capsys.readouterr().out.splitlines()[-1])
-
 
 # registration
 
@@ -323,7 +266,7 @@ def test_brightness_of_frames_is_fitted_with_the_image():
 
 
 def test_what_moves_is_left_out_and_does_not_smear(monkeypatch):
-    from nerfkit.superres import reconstruct as module
+    from nerfkit.superres import solving as module
 
     frames, shifts, truth = make_frames()
     for index in range(0, len(frames), 2):
@@ -367,10 +310,11 @@ def test_any_size_is_the_same_image_averaged():
     from nerfkit.scenes.fields.siren import SirenConfig, TiledSiren
 
     field = TiledSiren(SirenConfig(), (12.0, 9.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
-    large = render_image(field, (96, 72), 8)
-    small = render_image(field, (48, 36), 8)
+    large = render_image(field, Light("linear", 1), (96, 72), 8)
+    small = render_image(field, Light("linear", 1), (48, 36), 8)
     np.testing.assert_allclose(large.reshape(36, 2, 48, 2).mean((1, 3)), small, atol=1e-5)
-    np.testing.assert_allclose(render_image(field, (96, 72), 8, (10, 20, 30, 40)), large[20:60, 10:40], atol=1e-5)
+    part = render_image(field, Light("linear", 1), (96, 72), 8, (10, 20, 30, 40))
+    np.testing.assert_allclose(part, large[20:60, 10:40], atol=1e-5)
 
 
 def test_score_leaves_two_low_res_pixels_out():
@@ -495,7 +439,7 @@ def test_positions_that_matrices_give_count_for_the_scale(caplog):
 
 
 def test_interrupted_solution_leaves_its_picture(sequence, tmp_path, capsys, monkeypatch):
-    from nerfkit.superres import reconstruct as module
+    from nerfkit.superres import solving as module
 
     def stop(*_, **__):
         raise KeyboardInterrupt

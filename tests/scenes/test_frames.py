@@ -1,6 +1,5 @@
 """Frames of super-resolution from folders, patterns, images of every depth, and arrays."""
 
-import logging
 import os
 import re
 import zlib
@@ -151,11 +150,15 @@ def test_16_bits_are_kept(tmp_path, suffix, shape):
     np.testing.assert_array_equal(frames.images[0], pixels / np.float32(65535))
 
 
-def test_16_bit_alpha_is_dropped(tmp_path, caplog):
-    pixels = noise((4, 6, 4), np.uint16)
-    frames = read_frames(save_cv2(tmp_path, "f.png", pixels))
-    np.testing.assert_array_equal(frames.images[0], pixels[..., :3] / np.float32(65535))
-    assert "alpha is dropped (f.png)" in caplog.text
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_alpha_of_every_depth_is_kept(tmp_path, suffix, dtype):
+    pixels = noise((4, 6, 4), dtype)
+    frames = read_frames(save_cv2(tmp_path, f"f.{suffix}", pixels))
+    white = np.float32(np.iinfo(dtype).max)
+    np.testing.assert_array_equal(frames.images[0], pixels[..., :3] / white)
+    assert frames.alpha is not None
+    np.testing.assert_array_equal(frames.alpha[0], pixels[..., 3] / white)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -181,35 +184,32 @@ def test_black_and_white_and_palettes(tmp_path):
     np.testing.assert_array_equal(read_frames(tmp_path / "palette.png").images[0], colours / 255)
 
 
-def test_alpha_is_dropped_with_one_warning(tmp_path, caplog):
-    pixels = noise((4, 6, 4))
-    for i in range(3):
-        save(tmp_path, f"{i}.png", pixels)
-    np.testing.assert_array_equal(read_frames(tmp_path).images[1], pixels[..., :3] / np.float32(255))
-    assert len(caplog.records) == 1 and "3 of 3 frames" in caplog.text
-
-
 def test_opaque_alpha_is_dropped_silently(tmp_path, caplog):
     save(tmp_path, "f.png", np.dstack([noise((4, 6, 3)), np.full((4, 6), 255, np.uint8)]))
-    assert read_frames(tmp_path).images.shape == (1, 4, 6, 3) and not caplog.records
+    frames = read_frames(tmp_path)
+    assert frames.images.shape == (1, 4, 6, 3) and frames.alpha is None and not caplog.records
 
 
 def test_grey_with_alpha_stays_grey(tmp_path):
     Image.merge("LA", [Image.new("L", (6, 4), 51), Image.new("L", (6, 4), 9)]).save(tmp_path / "f.png")
     frames = read_frames(tmp_path)
     assert frames.images.shape == (1, 4, 6) and np.allclose(frames.images, 0.2)
+    assert frames.alpha is not None and np.allclose(frames.alpha, 9 / 255)
 
 
-def test_mixed_grey_and_colour_and_depth_become_the_richer(tmp_path, caplog):
-    caplog.set_level(logging.INFO)
-    grey, colour = noise((4, 6)), noise((4, 6, 3), np.uint16)
-    save(tmp_path, "1.png", grey)
-    save_cv2(tmp_path, "2.png", colour)
-    frames = read_frames(tmp_path)
-    assert frames.images.shape == (2, 4, 6, 3) and frames.bit_depth == 16
-    np.testing.assert_array_equal(frames.images[0], np.repeat(grey[..., None], 3, -1) / np.float32(255))
-    np.testing.assert_array_equal(frames.images[1], colour / np.float32(65535))
-    assert "1 of 2 frames are grey" in caplog.text
+@pytest.mark.parametrize(
+    ("pixels", "kind"),
+    [
+        (noise((4, 6, 3)), "8 bits of RGB"),
+        (noise((4, 6), np.uint16), "16 bits of grey"),
+        (noise((4, 6, 4)), "8 bits of RGB with alpha"),
+    ],
+)
+def test_frames_of_different_kinds_are_named(tmp_path, pixels, kind):
+    save(tmp_path, "1.png", noise((4, 6)))
+    save_cv2(tmp_path, "2.png", pixels)
+    wanted = f"different kinds: 1.png has 8 bits of grey, 2.png has {kind}; frames must be of one size and kind"
+    assert wanted in error_of(tmp_path)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -235,12 +235,12 @@ def test_exif_orientation_of_16_bit_colour(tmp_path):
     np.testing.assert_array_equal(read_frames(tmp_path).images[0], np.rot90(pixels, -1) / np.float32(65535))
 
 
-def test_colour_profile_of_the_first_frame_is_kept(tmp_path):
+def test_colour_profiles_are_kept(tmp_path, caplog):
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     save(tmp_path, "1.png", noise((4, 6, 3)), icc_profile=profile)
     save(tmp_path, "2.png", noise((4, 6, 3)))
-    assert read_frames(tmp_path).icc_profile == profile
-    assert read_frames(tmp_path / "2.png").icc_profile is None
+    assert read_frames(tmp_path).icc_profiles == [profile, None]
+    assert "1 of 2 frames: has another profile than 1.png (2.png)" in caplog.text
 
 
 def test_pages_of_a_tiff_after_the_first_are_said(tmp_path, caplog):
@@ -266,11 +266,12 @@ def test_arrays(tmp_path, dtype, bit_depth, shape):
     np.testing.assert_array_equal(frames.images, pixels.astype(np.float32) / np.float32(white))
 
 
-def test_array_of_big_endian_or_with_alpha_or_one_channel(tmp_path, caplog):
+def test_array_of_big_endian_or_with_alpha_or_one_channel(tmp_path):
     for i, pixels in enumerate((noise((2, 4, 6, 4)), noise((2, 4, 6, 1)))):
         np.save(tmp_path / f"{i}.npy", pixels)
-    assert read_frames(tmp_path / "0.npy").images.shape == (2, 4, 6, 3)
-    assert "fourth channel" in caplog.text
+    with_alpha = read_frames(tmp_path / "0.npy")
+    assert with_alpha.images.shape == (2, 4, 6, 3) and with_alpha.alpha is not None
+    np.testing.assert_array_equal(with_alpha.alpha, np.load(tmp_path / "0.npy")[..., 3] / np.float32(255))
     assert read_frames(tmp_path / "1.npy").images.shape == (2, 4, 6)
     np.save(tmp_path / "big.npy", np.full((1, 2, 2), 65535, ">u2"))
     assert (read_frames(tmp_path / "big.npy").images == 1).all()
@@ -352,7 +353,7 @@ def test_frames_of_different_sizes_names_the_first_two(tmp_path):
     save_three(tmp_path)
     save(tmp_path, "frame3.png", noise((4, 7)))
     save(tmp_path, "frame4.png", noise((5, 7)))
-    message = "different sizes: frame1.png has 6x4, frame3.png has 7x4 pixels; frames must have one size"
+    message = "different sizes: frame1.png has 6x4 pixels, frame3.png has 7x4 pixels; frames must be of one size"
     assert message in error_of(tmp_path)
     assert len(read_frames(tmp_path, 2)) == 2  # only those taken are compared
 
@@ -445,6 +446,6 @@ def test_real_folder_with_its_truth_among_the_frames():
     folder = DATA / "sr" / "carta_with_gt"
     if not folder.is_dir():
         pytest.skip("NERFKIT_TEST_DATA has no sr/carta_with_gt")
-    assert "carta_1.png has 62x62, cartaOriginal.png has 124x124" in error_of(folder)
+    assert "carta_1.png has 62x62 pixels, cartaOriginal.png has 124x124 pixels" in error_of(folder)
     frames = read_frames(folder / "carta_*.png")
     assert (len(frames), frames.size) == (5, (62, 62))

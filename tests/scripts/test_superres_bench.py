@@ -19,7 +19,8 @@ def scripts():
     sys.path.insert(0, str(SCRIPTS))
     try:
         yield {name: importlib.import_module(f"superres_{name}") for name in ("problems", "baselines")} | {
-            "bench": importlib.import_module("bench_superres")
+            "bench": importlib.import_module("bench_superres"),
+            "large": importlib.import_module("bench_superres_large"),
         }
     finally:
         sys.path.remove(str(SCRIPTS))
@@ -107,3 +108,18 @@ def test_scores_are_merged_and_goals_follow_the_peers(scripts, tmp_path):
     assert (tmp_path / "plots" / "a.png").stat().st_size > 1000
     with pytest.raises(SystemExit, match="--columns: nothing is unknown"):
         bench._names("4x64,nothing", ["4x64"], "--columns")
+
+
+@pytest.mark.parametrize("is_colour", [False, True])
+def test_large_frames_are_what_the_truth_predicts(scripts, tmp_path, is_colour):
+    from nerfkit.scenes.readers.frames import read_frames
+    from nerfkit.superres.light import decode_srgb
+
+    truth = scripts["large"].write_frames(tmp_path / "f", 60, 3, 4, is_colour=is_colour)
+    first, whole = read_frames(tmp_path / "f").images[0], read_frames(truth).images[0]
+    assert first.shape == (60, 60, 3)[: 2 + is_colour] and whole.shape == (240, 240, 3)[: 2 + is_colour]
+    first, whole = (decode_srgb(torch.from_numpy(part)).numpy() if is_colour else part for part in (first, whole))
+    predicted = whole.reshape(60, 4, 60, 4, -1).mean((1, 3)).reshape(first.shape)
+    assert np.sqrt(np.mean((predicted - first) ** 2)) < 0.02
+    # strokes on one side, a photograph on the other
+    assert whole[:, :100].std() > 0.1 and whole[:, 140:].std() > 0.05

@@ -1,0 +1,68 @@
+"""A scene of strokes and the low-resolution frames of it, for the tests of super-resolution."""
+
+import json
+import math
+
+import numpy as np
+
+from nerfkit.cli import main
+from nerfkit.superres.picture_files import png_bytes_of_depth
+
+# fine pixels along a low-res one, low-res pixels round the frame, side of a frame
+FINE, MARGIN, SIDE = 8, 3, 24
+
+
+def fine_scene(seed=0, side=SIDE):
+    """Dark strokes of all directions on bright paper, ``FINE`` pixels a low-res one."""
+    rng = np.random.default_rng(seed)
+    n = (side + 2 * MARGIN) * FINE
+    y, x = np.mgrid[:n, :n] / FINE
+    image = np.full((n, n), 0.9)
+    for _ in range(24):
+        cx, cy = rng.uniform(0, side + 2 * MARGIN, 2)
+        angle = rng.uniform(0, math.pi)
+        along = (x - cx) * math.cos(angle) + (y - cy) * math.sin(angle)
+        across = -(x - cx) * math.sin(angle) + (y - cy) * math.cos(angle)
+        image[(np.abs(along) < 3) & (np.abs(across) < 0.35)] = 0.15
+    return image
+
+
+def means(fine, dx, dy, side, step):
+    """Means over squares of ``step`` fine pixels of the frame at a shift in low-res pixels."""
+    top, left = (round((MARGIN + shift) * FINE) for shift in (dy, dx))
+    part = fine[top : top + side * FINE, left : left + side * FINE]
+    return part.reshape(side * FINE // step, step, side * FINE // step, step).mean((1, 3))
+
+
+def make_frames(n=16, noise=0.005, seed=0, side=SIDE):
+    """Frames [n, side, side], shifts [n, 2] in eighths of a low-res pixel, the first 0, and the 2x truth."""
+    rng = np.random.default_rng(seed + 1)
+    fine = fine_scene(seed, side)
+    shifts = np.round(rng.uniform(-1, 1, (n, 2)) * FINE) / FINE
+    shifts[0] = 0
+    frames = np.stack([means(fine, dx, dy, side, FINE) for dx, dy in shifts])
+    frames = frames + rng.normal(0, noise, frames.shape)
+    return frames.astype(np.float32), shifts, means(fine, 0, 0, side, FINE // 2).astype(np.float32)
+
+
+def rms(a, b):
+    return float(np.sqrt(np.mean(np.square(np.asarray(a) - np.asarray(b)))))
+
+
+def write(folder, frames, bits=8):
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        (folder / f"f{index}.png").write_bytes(png_bytes_of_depth(np.clip(frame, 0, 1), bits))
+    return folder
+
+
+def write_csv(path, shifts):
+    rows = [f"f{index}.png,{dx},{dy}" for index, (dx, dy) in enumerate(shifts)]
+    path.write_text("\n".join(["file,dx,dy", *rows]) + "\n")
+    return path
+
+
+def run(capsys, *arguments):
+    """Exit code and the JSON of ``nerfkit ...``."""
+    code = main([*map(str, arguments), "--json"])
+    return code, json.loads(capsys.readouterr().out.splitlines()[-1])

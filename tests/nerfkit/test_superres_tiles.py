@@ -1,0 +1,181 @@
+"""Large frames: parts that overlap give the image of the whole, and blocks of networks hold it."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from lowres_scenes import make_frames, rms, run, write, write_csv
+
+from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.fitting import FitResult
+from nerfkit.metrics import MetricsLog
+from nerfkit.scenes.fields.siren import SirenConfig, TiledSiren
+from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.superres import network_fit, reconstruct, runs, settings, solving
+from nerfkit.superres.choice import Choice
+from nerfkit.superres.grid_solve import Deadline, Prior
+from nerfkit.superres.light import Light
+from nerfkit.superres.network_fit import fit_networks
+from nerfkit.superres.rendering import render_image
+from nerfkit.superres.settings import SuperresSettings
+from nerfkit.superres.solving import Found, solve_everywhere, still_pixels
+from nerfkit.superres.tiles import look_into, make_tiles
+
+
+def small_parts(monkeypatch, side):
+    """Cut frames into parts of ``side`` low-res pixels."""
+
+    def plan(scale, frame_size):
+        return replace(settings.plan_grids(scale, frame_size), side=side)
+
+    monkeypatch.setattr(reconstruct, "plan_grids", plan)
+    monkeypatch.setattr(network_fit, "WINDOW", side)
+
+
+@pytest.mark.parametrize("size", [(50, 40), (200, 129), (16, 16), (17, 300)])
+def test_shares_of_all_parts_sum_to_one(size):
+    total = torch.zeros(size[0] * 4, size[1] * 4)
+    for tile in make_tiles(*size, 32):
+        assert max(tile.shape) <= 32 + 16
+        tile.blend(total, torch.ones(tile.shape[0] * 4, tile.shape[1] * 4), 4)
+    torch.testing.assert_close(total, torch.ones_like(total))
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+def test_pixels_of_a_part_look_where_they_did(is_turned):
+    h, w = 60, 70
+    shifts = torch.tensor([[0.0, 0.0], [7.3, -4.6]], dtype=torch.float64)
+    turn = torch.tensor([[1.0, -0.02, 3], [0.02, 1, -2], [0, 0, 1]], dtype=torch.float64)
+    transforms = torch.stack([torch.eye(3, dtype=torch.float64), turn]) if is_turned else None
+    frames = LowresFrames(torch.rand(2, h, w), shifts, Psf(), transforms)
+    # each pixel says where it looks
+    where = torch.stack(frames.looks_at(), -1).float().numpy()
+    tile = make_tiles(h, w, 30)[3]
+    seen, part, is_inside = look_into(where, frames, tile)
+    x, y = part.looks_at()
+    assert is_inside.float().mean() > 0.7
+    np.testing.assert_allclose((seen[..., 0] - tile.cols.first)[is_inside], x[is_inside], atol=1e-4)
+    np.testing.assert_allclose((seen[..., 1] - tile.rows.first)[is_inside], y[is_inside], atol=1e-4)
+    # the part is seen by every frame, however far that is away
+    assert float((x.mean((1, 2)) - tile.shape[1] / 2).abs().max()) < 1
+    # what lies beyond a frame is known to
+    beyond = look_into(where, frames, make_tiles(h, w, 30)[0])[2]
+    assert not bool(beyond[0, :2].any()) and bool(beyond[0, 2:, 2:].all())
+
+
+def test_parts_give_the_image_of_the_whole(monkeypatch):
+    monkeypatch.setattr(solving, "FINAL_STEPS", 150)
+    # whether a pixel at the border moves is decided by the part that it is in
+    monkeypatch.setattr(solving, "MIN_FOR_MOTION", 99)
+    frames, shifts, _ = make_frames(12, side=48)
+    # farther than a part reaches
+    frames[5], shifts[5] = 0.9, (30.0, 0.0)
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    weights = torch.ones(12)
+    weights[5] = 0
+    prior = Prior(0.5, 0.01)
+    plan = settings.plan_grids(2, (48, 48))
+    found = Found(
+        frames, Light("linear", 1), False, lowres, 0, weights, torch.tensor([[1.0, 0.0]]).repeat(12, 1),
+        still_pixels(lowres, weights, 0), Choice(prior, torch.zeros(1, 1), 0.0, plan.trial), [prior], plan,
+    )  # fmt: skip
+    whole, bounds, shares = solve_everywhere(found, Deadline.after(1000))
+    parts: list[tuple[int, int]] = []
+    tiled, other_bounds, other_shares = solve_everywhere(
+        replace(found, plan=replace(plan, side=24)), Deadline.after(1000), lambda *done: parts.append(done)
+    )
+    assert parts == [(1, 4), (2, 4), (3, 4), (4, 4)] and tiled.shape == whole.shape == (1, 384, 384)
+    difference = (tiled - whole)[0]
+    # steps are finite: solutions differ a little anywhere, and no more where the parts meet
+    assert float(difference[32:-32, 32:-32].square().mean().sqrt()) < 0.0015
+    assert float(difference[184:200, 32:-32].square().mean().sqrt()) < 0.0015
+    # at the frame's border cells are seen by few pixels; those of the output agree
+    pixels = torch.nn.functional.avg_pool2d(difference[None], plan.fit // 2)
+    assert float(pixels.square().mean().sqrt()) < 0.003
+    torch.testing.assert_close(bounds, other_bounds, atol=0.02, rtol=0)
+    torch.testing.assert_close(other_shares, shares, atol=1e-5, rtol=0)
+
+
+def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
+    monkeypatch.setattr(network_fit, "WINDOW", 12)
+    y, x = np.mgrid[: 20 * 8, : 24 * 8] / 8
+    image = torch.from_numpy(0.5 + 0.3 * np.sin(x) * np.cos(0.7 * y)).float()[None]
+    network = TiledSiren(SirenConfig(), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
+    folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
+    blocks: list[tuple[int, int]] = []
+    done = fit_networks(
+        network, image, "tiled", Deadline.after(8), folder, metrics, lambda *done: blocks.append(done)
+    )  # fmt: skip
+    metrics.close()
+    assert done.is_complete and blocks == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert len((tmp_path / "m.jsonl").read_text().splitlines()) == 4
+    shown = render_image(network, Light("linear", 1), (192, 160), 8)
+    errors = np.abs(shown - image[0].numpy())
+    assert np.sqrt(np.mean(errors**2)) < 0.01 and errors.max() < 0.06
+    # the seam of the blocks lies on a border of squares, 11 low-res pixels from the left
+    assert np.sqrt(np.mean(errors[:, 84:92] ** 2)) < 0.012
+    saved = folder.load_newest()["task"]["field"]
+    other = TiledSiren(SirenConfig(), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator())
+    other.load_state_dict(saved)
+    np.testing.assert_array_equal(render_image(other, Light("linear", 1), (192, 160), 8), shown)
+
+
+def test_a_part_of_the_networks_is_the_same_image():
+    network = TiledSiren(SirenConfig(), (33.0, 27.5), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
+    part = network.part(range(1, 4), range(2, 5))
+    ys, xs = torch.arange(8) + 7.0, torch.arange(10) + 12.5
+    whole, alone = network(network.lattice(ys, xs)), part(part.lattice(ys - 5.5, xs - 11.0))
+    torch.testing.assert_close(alone, whole)
+    with torch.no_grad():
+        for weight in part.parameters():
+            weight += 0.1
+    network.take(part, range(1, 4), range(2, 5))
+    torch.testing.assert_close(network(network.lattice(ys, xs)), part(part.lattice(ys - 5.5, xs - 11.0)))
+
+
+def test_large_frames_by_the_command(tmp_path, capsys, monkeypatch):
+    frames, shifts, truth = make_frames(8, side=40)
+    small_parts(monkeypatch, 20)
+    folder, listed = write(tmp_path / "f", frames, 16), write_csv(tmp_path / "s.csv", shifts)
+    code, result = run(
+        capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--shifts", listed, "--exact-shifts",
+        "--seconds", 6,
+    )  # fmt: skip
+    assert code == 0 and result["steps"] > 4
+    code, _ = run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")
+    assert code == 0 and (tmp_path / "b.png").read_bytes() == (tmp_path / "a.png").read_bytes()
+    from nerfkit.scenes.readers.frames import read_frames
+
+    assert rms(read_frames(tmp_path / "a.png").images[0][4:-4, 4:-4], truth[4:-4, 4:-4]) < 0.12
+    assert json.loads((tmp_path / "a" / "diagnosis.json").read_text())["residuals"]["white"] > 0
+
+
+def test_large_frames_leave_the_search_a_smaller_share():
+    frames = np.zeros((2, 300, 300), np.float32)
+    deadline = Deadline.after(100)
+    work = reconstruct._Work(
+        frames, SuperresSettings(scale=2, frame_size=(300, 300)), deadline, None, None, 0, "cpu", print, print
+    )
+    searched = 100 - (deadline.at - work.until(reconstruct.CONTRAST_AT).at)
+    assert searched == pytest.approx(27.9, abs=1)
+    assert deadline.at - work.until(reconstruct.SOLVED_AT).at == pytest.approx(0.625 * (100 - searched), abs=1)
+
+
+def test_interrupted_blocks_are_no_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(network_fit, "WINDOW", 12)
+    network = TiledSiren(SirenConfig(), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
+
+    monkeypatch.setattr(network_fit, "fit", lambda *_, **__: FitResult(1, 0.1, True))
+    folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
+    done = fit_networks(network, torch.rand(1, 160, 192), "tiled", Deadline.after(1), folder, metrics)
+    metrics.close()
+    assert done.is_interrupted and not done.is_complete and not folder.steps()
+
+
+def test_plan_of_large_frames():
+    plan = settings.plan_grids(4, (1000, 1000))
+    assert (plan.final, plan.contrast, plan.fit, plan.side) == (8, 16, 4, 128)
+    assert settings.plan_grids(4, (500, 500)).fit == 8
+    assert runs.PROFILE_FILE == "profile.icc"
