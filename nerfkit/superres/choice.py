@@ -15,7 +15,16 @@ from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
 from .grid_solve import COLD_RATE, Deadline, Prior, solve
 
-__all__ = ["HOLDOUT_SHARE", "Choice", "RangePercentiles", "Trials", "choose_contrast", "choose_local", "choose_prior"]
+__all__ = [
+    "HOLDOUT_SHARE",
+    "MIN_SIGMA",
+    "Choice",
+    "RangePercentiles",
+    "Trials",
+    "choose_contrast",
+    "choose_local",
+    "choose_prior",
+]
 
 logger = logging.getLogger(__name__)
 

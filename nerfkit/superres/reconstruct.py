@@ -59,6 +59,8 @@ class Reconstruction:
     # [n_frames] 1 for frames that were used, 0 for outliers; root mean squared error of each
     weights: Tensor
     residuals: Tensor
+    # footprint of a pixel, its width estimated where that was asked for
+    psf: Psf
     # [n_channels, rows, cols] on ``cells`` cells a low-res pixel, the reference frame alone
     image: Tensor | None = None
     cells: int = 0
@@ -87,7 +89,7 @@ def luminance(images: Tensor) -> Tensor:
 def reconstruct(
     images: NDArray[np.float32], settings: SuperresSettings, deadline: Deadline, *,
     shifts: NDArray[np.float64] | None = None, transforms: NDArray[np.float64] | None = None, reference: int = 0,
-    device: str = "cpu", say: Callable[[str], None] = lambda text: None,
+    psf: Psf | None = None, device: str = "cpu", say: Callable[[str], None] = lambda text: None,
     found: Callable[[Reconstruction], None] = lambda state: None,
 ) -> Reconstruction:  # fmt: skip
     """Solve for the image on a grid.
@@ -106,6 +108,8 @@ def reconstruct(
         Homographies from frame to reference pixels instead; the shifts are refined on top.
     reference : int
         Frame that stands still.
+    psf : Psf, optional
+        Footprint of a pixel; None: by the settings' name and width.
     device : str
         Where to compute.
     say : callable
@@ -113,7 +117,8 @@ def reconstruct(
     found : callable
         Called with the state whenever it holds a better image, so that a caller who is interrupted has the last one.
     """
-    work = _Work(images, settings, deadline, shifts, transforms, reference, device, say, found)
+    psf = psf or Psf(settings.psf, settings.psf_width)
+    work = _Work(images, settings, deadline, shifts, transforms, reference, psf, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
     work.spare_moving_things()
     work.choose()
@@ -127,8 +132,8 @@ class _Work:
 
     def __init__(
         self, images: NDArray[np.float32], settings: SuperresSettings, deadline: Deadline,
-        shifts: NDArray[np.float64] | None, transforms: NDArray[np.float64] | None, reference: int, device: str,
-        say: Callable[[str], None], found: Callable[[Reconstruction], None],
+        shifts: NDArray[np.float64] | None, transforms: NDArray[np.float64] | None, reference: int, psf: Psf,
+        device: str, say: Callable[[str], None], found: Callable[[Reconstruction], None],
     ) -> None:  # fmt: skip
         self.settings, self.deadline, self.reference = settings, deadline, reference
         self.say, self.found = say, found
@@ -140,12 +145,11 @@ class _Work:
             torch.zeros(n, 2, dtype=torch.float64) if shifts is None else torch.as_tensor(shifts, dtype=torch.float64)
         )
         matrices = None if transforms is None else torch.as_tensor(transforms, dtype=torch.float64)
-        psf = Psf(settings.psf, settings.psf_width)
         self.frames = LowresFrames(luminance(everything), start, psf, matrices)
         self.plan: Plan = plan_grids(settings.scale, (everything.shape[2], everything.shape[1]))
         self.window, self.corner = _busiest_window(self.frames, reference)
         ones = torch.ones(n, device=device)
-        self.state = Reconstruction(start, ones, torch.zeros_like(ones), transforms=matrices)
+        self.state = Reconstruction(start, ones, torch.zeros_like(ones), psf, transforms=matrices)
         self.state.exposures = torch.stack([torch.ones(n), torch.zeros(n)], dim=1)
         self.state.shares = torch.ones(n)
         # weight of each pixel; 0 for those of outliers and of things that move

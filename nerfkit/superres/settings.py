@@ -37,9 +37,11 @@ class SuperresSettings:
     n_channels: int = 1
     # bits of a value of the output
     bit_depth: int = 8
-    # footprint of a low-res pixel: box (its side) or gaussian (its sigma), in low-res pixels
+    # footprint of a low-res pixel: box, gaussian or file (its samples are in psf.npy)
     psf: str = "box"
+    # side of the box, sigma of the Gaussian or side of the samples together, in low-res pixels; estimated or given
     psf_width: float = 1.0
+    is_width_estimated: bool = False
     # what moves between frames: shift, affine or homography
     register: str = "shift"
     # whether given shifts are taken as they are

@@ -1,0 +1,68 @@
+"""Frames of a made scene with a known truth: dark strokes on paper, moved by whole fine pixels or turned."""
+
+import math
+
+import numpy as np
+import torch
+
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+
+# fine pixels along a low-res one, low-res pixels round the frame, side of a frame
+FINE, MARGIN, SIDE = 8, 3, 24
+
+
+def fine_scene(seed=0, side=SIDE):
+    """Dark strokes of all directions on bright paper, ``FINE`` pixels a low-res one."""
+    rng = np.random.default_rng(seed)
+    n = (side + 2 * MARGIN) * FINE
+    y, x = np.mgrid[:n, :n] / FINE
+    image = np.full((n, n), 0.9)
+    for _ in range(24):
+        cx, cy = rng.uniform(0, side + 2 * MARGIN, 2)
+        angle = rng.uniform(0, math.pi)
+        along = (x - cx) * math.cos(angle) + (y - cy) * math.sin(angle)
+        across = -(x - cx) * math.sin(angle) + (y - cy) * math.cos(angle)
+        image[(np.abs(along) < 3) & (np.abs(across) < 0.35)] = 0.15
+    return image
+
+
+def means(fine, dx, dy, side, step):
+    """Means over squares of ``step`` fine pixels of the frame at a shift in low-res pixels."""
+    top, left = (round((MARGIN + shift) * FINE) for shift in (dy, dx))
+    part = fine[top : top + side * FINE, left : left + side * FINE]
+    return part.reshape(side * FINE // step, step, side * FINE // step, step).mean((1, 3))
+
+
+def make_frames(n=16, noise=0.005, seed=0, side=SIDE):
+    """Frames [n, side, side], shifts [n, 2] in eighths of a low-res pixel, the first 0, and the 2x truth."""
+    rng = np.random.default_rng(seed + 1)
+    fine = fine_scene(seed, side)
+    shifts = np.round(rng.uniform(-1, 1, (n, 2)) * FINE) / FINE
+    shifts[0] = 0
+    frames = np.stack([means(fine, dx, dy, side, FINE) for dx, dy in shifts])
+    frames = frames + rng.normal(0, noise, frames.shape)
+    return frames.astype(np.float32), shifts, means(fine, 0, 0, side, FINE // 2).astype(np.float32)
+
+
+def rms(a, b):
+    return float(np.sqrt(np.mean(np.square(np.asarray(a) - np.asarray(b)))))
+
+
+def turned_frames(n=10, side=32, perspective=0.0, degrees=1.5):
+    """Frames of a fine scene turned by up to some degrees and moved, as means of bilinear samples, and the matrices."""
+    spare = int(degrees // 2)  # low-res pixels more for the corners
+    fine = torch.from_numpy(fine_scene(3, side + 2 * spare)).float()
+    rng = np.random.default_rng(4)
+    matrices = np.tile(np.eye(3), (n, 1, 1))
+    for matrix in matrices[1:]:
+        angle = math.radians(rng.uniform(-degrees, degrees))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        matrix[:2, :2] = turn @ np.diag(rng.uniform(0.99, 1.01, 2))
+        matrix[:2, 2] = side / 2 - matrix[:2, :2] @ np.full(2, side / 2) + rng.uniform(-0.7, 0.7, 2)
+        matrix[2, :2] = rng.uniform(-perspective, perspective, 2)
+    lowres = LowresFrames(
+        torch.zeros(n, side, side), torch.zeros(n, 2, dtype=torch.float64), Psf(), torch.from_numpy(matrices)
+    )
+    samples, _ = lowres.predict(Grid(side, side, FINE, MARGIN + spare), fine)
+    noise = rng.normal(0, 0.005, samples.values.shape)
+    return (samples.values.numpy() + noise).astype(np.float32), matrices
