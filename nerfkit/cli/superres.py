@@ -25,8 +25,8 @@ __all__ = ["Options", "main"]
 
 # shortest budget that goes through all stages
 MIN_SECONDS = 1.0
-# footprints with a name, the widest of them, and the widest file, in low-res pixels
-PSF_NAMES, MAX_PSF_WIDTH, MAX_FILE_WIDTH = ("box", "gaussian"), 8.0, 16.0
+# footprints with a name, the width they have unless another is given, the widest of them, and the widest file, in low-res pixels
+PSF_NAMES, DEFAULT_WIDTH, MAX_PSF_WIDTH, MAX_FILE_WIDTH = ("box", "gaussian"), 1.0, 8.0, 16.0
 
 
 @dataclass(kw_only=True)
@@ -180,7 +180,7 @@ def _settings(options: Options, frames: Frames) -> SuperresSettings:
     plan_grids(scale, frames.size)
     return SuperresSettings(
         scale=scale, output_size=size, frame_size=frames.size, n_channels=1 if frames.images.ndim == 3 else 3,
-        bit_depth=8 if frames.bit_depth == 8 else 16, psf=options.psf, psf_width=_psf_width(options) or 1.0,
+        bit_depth=8 if frames.bit_depth == 8 else 16, psf=options.psf, psf_width=_psf_width(options) or DEFAULT_WIDTH,
         is_width_estimated=options.psf_width == "auto", register=options.register, exact_shifts=options.exact_shifts,
         network=options.network, seconds=options.seconds, seed=options.seed,
     )  # fmt: skip

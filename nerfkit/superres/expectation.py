@@ -39,6 +39,8 @@ CUBIC = -0.75
 TINY = 1e-9
 # frames for each pixel of the output, with shifts that are all that one could want, for what any frames can measure
 MANY = 16
+# a better spread of the shifts is what is missing where it would measure this much more, and enough
+BETTER_SPREAD = 1.25
 # most cycles per low-res pixel that one frame can hold, along an axis
 ONE_FRAME = 0.5
 
@@ -130,7 +132,7 @@ def expect(shifts: Sequence[NDArray[np.float64]], psf: Psf, scale: float, sigma:
     if share < ENOUGH:
         is_blurred = spectrum.measured_share(spectrum.errors_of_many(MANY * scale**2)) < ENOUGH
         spread_out = spectrum.measured_share(spectrum.errors(_even_shifts(n_frames)))
-        limit = "blur" if is_blurred else "shifts" if spread_out >= ENOUGH else "frames"
+        limit = "blur" if is_blurred else "shifts" if spread_out > max(ENOUGH, BETTER_SPREAD * share) else "frames"
     gain = 10 * math.log10(spectrum.bicubic_error / spectrum.total(left))
     return Expectation(scale, spectrum.supported_scale(left), share, gain, n_frames, limit)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +23,7 @@ from .registration import phase_correlation
 
 __all__ = ["check_given_matrices", "check_given_shifts"]
 
+Reading = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 logger = logging.getLogger(__name__)
 
 # shifts that are this far off, rms in low-res pixels, are not what the frames show
@@ -105,7 +107,7 @@ def check_given_matrices(
     matrices = given[chosen]
     as_given = compared.difference(matrices)
     readings = _matrix_readings(scale)
-    found = {name: compared.difference(read(matrices)) for name, read in readings.items()}
+    found = {name: compared.difference_by(read, matrices) for name, read in readings.items()}
     best = min(found, key=lambda name: found[name])
     if found[best] < MUCH_BETTER * as_given:
         what = (
@@ -134,7 +136,7 @@ def _evenly(n: int, n_wanted: int) -> list[int]:
     return sorted({round(at) for at in np.linspace(0, n - 1, min(n, n_wanted))})
 
 
-def _shift_readings(scale: float) -> dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
+def _shift_readings(scale: float) -> dict[str, Reading]:
     """Other readings of shifts by name, each alone and together."""
     orders = {"dx and dy as they are": slice(None), "dx and dy exchanged": slice(None, None, -1)}
     signs = {
@@ -154,11 +156,11 @@ def _shift_readings(scale: float) -> dict[str, Callable[[NDArray[np.float64]], N
     return found
 
 
-def _matrix_readings(scale: float) -> dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]]:
+def _matrix_readings(scale: float) -> dict[str, Reading]:
     """Other readings of matrices [n, 3, 3] by name, each alone and in the unit of the output."""
     exchange = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
     to_output = np.diag([scale, scale, 1.0])
-    ways: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    ways: dict[str, Reading] = {
         "the matrices as they are": lambda m: m,
         "their inverse": np.linalg.inv,
         "their numbers read column by column": _by_column,
@@ -223,6 +225,13 @@ class _Comparison:
         squares = ((self.seen - under[:, 0]).square() * is_in).sum(1) / counts.clamp(min=1)
         squares[counts < MIN_OVERLAP * is_in.shape[1]] = torch.inf
         return float(squares.sqrt().median())
+
+    def difference_by(self, read: Reading, matrices: NDArray[np.float64]) -> float:
+        """The same by another reading; infinite where there is none."""
+        try:
+            return self.difference(read(matrices))
+        except np.linalg.LinAlgError:
+            return math.inf
 
     def left_over(self, matrices: NDArray[np.float64]) -> NDArray[np.float64]:
         """Shift [n_frames, 2] of each frame that a Gauss-Newton step finds beyond the matrices, low-res pixels."""

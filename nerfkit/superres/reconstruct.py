@@ -15,9 +15,11 @@ from torch.nn.functional import avg_pool2d, interpolate
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
 from .choice import Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
+from .footprint import choose_width
 from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
 from .registration import (
     Registered,
+    correction,
     find_outliers,
     fit_exposures,
     phase_correlation,
@@ -32,7 +34,7 @@ __all__ = ["Reconstruction", "reconstruct"]
 logger = logging.getLogger(__name__)
 
 # shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
-REGISTERED_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.46, 0.54, 0.68, 0.8
+REGISTERED_AT, WIDTH_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.4, 0.46, 0.54, 0.68, 0.8
 # low-res pixels of a side of the window that registration and choice look at in large frames
 WINDOW = 128
 # cells along a low-res pixel on which registration begins: coarse, quick, and with a wide reach
@@ -40,6 +42,8 @@ COARSE_CELLS = 4
 # rounds and steps of a registration from phase correlation, and of shifts that are nearly right
 FROM_SCRATCH, FROM_GIVEN = ((40, 30), (15, 40)), ((12, 30), (6, 40))
 LAST_ROUNDS, FIRST_STEPS, FINAL_STEPS, SHARP_STEPS, REFINED_STEPS = (12, 40), 150, 400, 200, 120
+# given shifts that a step of refinement would move by less, in low-res pixels, are right
+RIGHT = 0.008
 # refined shifts must predict the kept-out pixels this much better than given ones to take their place
 BETTER = 0.98
 # median change of brightness between frames from which on gains and offsets are fitted
@@ -120,6 +124,7 @@ def reconstruct(
     psf = psf or Psf(settings.psf, settings.psf_width)
     work = _Work(images, settings, deadline, shifts, transforms, reference, psf, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
+    work.estimate_width()
     work.spare_moving_things()
     work.choose()
     work.sharpen()
@@ -182,6 +187,8 @@ class _Work:
         self._keep(first)
         if is_given and self.settings.exact_shifts:
             return
+        if is_given and self._are_right(first):
+            return
         refined = self._refine_from(first, FROM_GIVEN if is_given else FROM_SCRATCH)
         if is_given and not self._is_better(refined, first):
             self.say("registering: refined shifts predict no better than the given ones, which are kept")
@@ -189,6 +196,16 @@ class _Work:
         self.is_estimated = True
         self._move(refined.shifts, refined.transforms)
         self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
+
+    def _are_right(self, given: Registered) -> bool:
+        """Whether given shifts need no refinement, which takes a quarter of the time; asked in a hundredth of it."""
+        if self.settings.register != "shift":
+            return False
+        wrong = correction(self.window, self.window.grid(COARSE_CELLS), given, self.reference)
+        logger.debug("given shifts are off by %.4f low-res pixels", wrong)
+        if wrong < RIGHT:
+            self.say(f"registering: the given shifts are right to {max(wrong, 0.001):.3f} low-res pixels and are kept")
+        return wrong < RIGHT
 
     def _refine_from(self, start: Registered, rounds: tuple[tuple[int, int], tuple[int, int]]) -> Registered:
         middle, end = self.until(REGISTERED_AT / 2), self.until(REGISTERED_AT)
@@ -261,6 +278,20 @@ class _Work:
         self.channels = [(values - offset) / gain for values in self.channels]
         self.frames = self.frames.with_values((self.frames.frames - offset) / gain)
         self.window = self.window.with_values((self.window.frames - offset) / gain)
+
+    def estimate_width(self) -> None:
+        """Choose the footprint's width, where the frames are to tell it."""
+        if not self.settings.is_width_estimated:
+            return
+        self.say("choosing the width of the footprint by kept-out pixels")
+        weights = spread(self.state.weights, self.window)
+        psf = choose_width(
+            self.window, weights, self.settings.psf, self.reference, self.settings.seed, self.until(WIDTH_AT)
+        )
+        what = "a box, side" if psf.kind == "box" else "a Gaussian, standard deviation"
+        self.say(f"footprint: {what} {psf.width:.3g} low-res pixels; --psf-width {psf.width:.3g} takes it as it is")
+        self.state.psf = psf
+        self.frames, self.window = self.frames.with_psf(psf), self.window.with_psf(psf)
 
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""

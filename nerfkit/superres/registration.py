@@ -16,6 +16,7 @@ from .grid_solve import COLD_RATE, Deadline, Prior, solve
 
 __all__ = [
     "Registered",
+    "correction",
     "find_outliers",
     "fit_exposures",
     "phase_correlation",
@@ -242,6 +243,22 @@ def refine(
         remaining = min(n_rounds - done, left)
         share = share + (1 - share) / remaining if remaining >= 1 and share < 1 else 2.0
     return Registered(frames.shifts, weights, residuals, image, frames.transforms)
+
+
+def correction(frames: LowresFrames, grid: Grid, start: Registered, reference: int = 0) -> float:
+    """Median distance, low-res pixels, by which a Gauss-Newton step would move the used frames.
+
+    One step from an image that a weak prior has sharpened shows an error of the shifts nearly whole: 0.10 where they
+    are off by 0.10, 0.002 to 0.005 where they are right.
+    """
+    assert start.image is not None
+    sigma = max(float(start.residuals[start.weights > 0].median()), 1e-3)
+    equations = frames.equations(grid, spread(start.weights, frames))
+    image = solve(equations, start.image, frames.psf, grid, Prior(1.0, sigma), 60)
+    moves = _step(frames, grid, image, reference, "shift").shifts - frames.shifts
+    moves = moves[(start.weights.cpu() > 0) & (torch.arange(len(moves)) != reference)]
+    # a move that all share is the reference's own
+    return float((moves - moves.median(0).values).norm(dim=1).median()) if len(moves) else 0.0
 
 
 def _step(frames: LowresFrames, grid: Grid, image: Tensor, reference: int, motion: str) -> LowresFrames:

@@ -291,11 +291,8 @@ def _check_value(value: np.ndarray, size: tuple[int, int], line: int, path: Path
         return _check_motion(value, size, line, path)
     except NerfkitError as error:
         if value.ndim == 2 and _is_by_column(value, size, line, path):
-            raise NerfkitError(
-                f"line {line}: the matrix is no small motion, but it is one when its numbers are read column by column",
-                where=path,
-                fix=_ROW_MAJOR,
-            ) from error
+            fix = f"its numbers read column by column are a small motion, are they transposed? {_ROW_MAJOR}"
+            raise NerfkitError(error.what, where=path, fix=fix) from error
         raise
 
 
