@@ -25,7 +25,7 @@ __all__ = ["Options", "main"]
 
 # shortest budget that goes through all stages
 MIN_SECONDS = 1.0
-# footprints with a name, the width they have unless another is given, the widest of them, and the widest file, in low-res pixels
+# footprints with a name; the width they have unless another is given, and the widest, also of a file, low-res pixels
 PSF_NAMES, DEFAULT_WIDTH, MAX_PSF_WIDTH, MAX_FILE_WIDTH = ("box", "gaussian"), 1.0, 8.0, 16.0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -36,8 +35,7 @@ def choose_width(
     """The footprint whose width predicts best.
 
     A footprint that is too narrow still predicts well, from an image that is blurred instead; one that is too wide does
-    not. So the answer is at times a little narrow: on text and a photograph seen with widths that were known, boxes were
-    found to an eighth of a pixel, Gaussians to a sixth of their width.
+    not. So the answer is at times a little narrow.
 
     Parameters
     ----------

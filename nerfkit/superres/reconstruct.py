@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
 from .choice import Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
-from .footprint import choose_width
+from .footprint import START_WIDTHS, choose_width
 from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
 from .registration import (
     Registered,
@@ -121,7 +121,8 @@ def reconstruct(
     found : callable
         Called with the state whenever it holds a better image, so that a caller who is interrupted has the last one.
     """
-    psf = psf or Psf(settings.psf, settings.psf_width)
+    width = START_WIDTHS[settings.psf] if settings.is_width_estimated else settings.psf_width
+    psf = psf or Psf(settings.psf, width)
     work = _Work(images, settings, deadline, shifts, transforms, reference, psf, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
     work.estimate_width()

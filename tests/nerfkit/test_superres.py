@@ -19,6 +19,7 @@ from nerfkit.superres.choice import Choice, Trials, choose_contrast, choose_loca
 from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
 from nerfkit.superres.reconstruct import reconstruct
 from nerfkit.superres.registration import (
+    correction,
     find_outliers,
     phase_correlation,
     refine,
@@ -231,6 +232,35 @@ def test_given_shifts_are_kept_when_right_and_refined_when_not():
     assert rms(found.shifts, shifts) < 0.05
     exact = reconstruct(frames, SuperresSettings(scale=2, exact_shifts=True), UNHURRIED, shifts=wrong)
     assert rms(exact.shifts, wrong) == 0
+
+
+@pytest.mark.parametrize("error", [0.02, 0.1])
+def test_one_step_tells_how_far_shifts_are_off(error):
+    frames, shifts, _ = make_frames()
+    wrong = shifts + np.random.default_rng(0).normal(0, error, shifts.shape) * (np.arange(len(shifts)) > 0)[:, None]
+
+    def told(given):
+        lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(given), Psf())
+        grid = lowres.grid(4)
+        return correction(lowres, grid, find_outliers(lowres, grid))
+
+    assert told(shifts) < 0.008 < told(wrong)
+    assert 0.6 < told(wrong) / np.median(np.hypot(*(wrong - shifts)[1:].T)) < 1.6
+
+
+def test_right_shifts_are_not_refined(monkeypatch):
+    from nerfkit.superres import reconstruct as module
+
+    def never(*_, **__):
+        raise AssertionError("refined")
+
+    frames, shifts, _ = make_frames()
+    monkeypatch.setattr(module, "refine", never)
+    said = []
+    found = reconstruct(frames, SuperresSettings(scale=2), UNHURRIED, shifts=shifts, say=said.append)
+    assert rms(found.shifts, shifts) == 0 and any("right to 0.00" in line for line in said)
+    with pytest.raises(AssertionError, match="refined"):
+        reconstruct(frames, SuperresSettings(scale=2, register="affine"), UNHURRIED, shifts=shifts)
 
 
 @pytest.mark.parametrize("scale", [2, 3, 4, 8, 2.5, 16])
