@@ -44,8 +44,8 @@ LOWER_PERCENTILE, LOWER_STEP, N_LOWER_STEPS = 0.5, 0.03, 3
 LOCAL_FACTORS = (1.5, 2.25)
 # standard errors by which a scene of two values must predict better: a smooth one can be halftoned nearly as well
 SURE = 4.0
-# contrasts that are tried in turn on cells of half the side, the one that is tried when the first of them fails, and the
-# factor on the total variation that goes with them
+# contrasts that are tried in turn on cells of half the side, and the one for when the first fails; the factor on the
+# total variation that goes with them
 CONTRASTS, WEAK_CONTRAST, CONTRAST_FACTOR = (5.0, 10.0), 2.0, 1.5
 
 
