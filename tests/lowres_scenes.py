@@ -4,8 +4,10 @@ import json
 import math
 
 import numpy as np
+import torch
 
 from nerfkit.cli import main
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.superres.picture_files import png_bytes_of_depth
 
 # fine pixels along a low-res one, low-res pixels round the frame, side of a frame
@@ -43,6 +45,26 @@ def make_frames(n=16, noise=0.005, seed=0, side=SIDE):
     frames = np.stack([means(fine, dx, dy, side, FINE) for dx, dy in shifts])
     frames = frames + rng.normal(0, noise, frames.shape)
     return frames.astype(np.float32), shifts, means(fine, 0, 0, side, FINE // 2).astype(np.float32)
+
+
+def turned_frames(n=10, side=32, perspective=0.0, degrees=1.5):
+    """Frames of a fine scene turned by up to some degrees and moved, as means of bilinear samples, and the matrices."""
+    spare = int(degrees // 2)  # low-res pixels more for the corners
+    fine = torch.from_numpy(fine_scene(3, side + 2 * spare)).float()
+    rng = np.random.default_rng(4)
+    matrices = np.tile(np.eye(3), (n, 1, 1))
+    for matrix in matrices[1:]:
+        angle = math.radians(rng.uniform(-degrees, degrees))
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        matrix[:2, :2] = turn @ np.diag(rng.uniform(0.99, 1.01, 2))
+        matrix[:2, 2] = side / 2 - matrix[:2, :2] @ np.full(2, side / 2) + rng.uniform(-0.7, 0.7, 2)
+        matrix[2, :2] = rng.uniform(-perspective, perspective, 2)
+    lowres = LowresFrames(
+        torch.zeros(n, side, side), torch.zeros(n, 2, dtype=torch.float64), Psf(), torch.from_numpy(matrices)
+    )
+    samples, _ = lowres.predict(Grid(side, side, FINE, MARGIN + spare), fine)
+    noise = rng.normal(0, 0.005, samples.values.shape)
+    return (samples.values.numpy() + noise).astype(np.float32), matrices
 
 
 def rms(a, b):

@@ -45,6 +45,7 @@ def write_superres_run(run: Path) -> Path:
     rows = ["file,dx,dy,used,residual", "a.png,0,0,1,0.01", "b.png,0.5,-0.25,true,0.012", "c.png,0.1,3,0,0.4"]
     (run / "registered.csv").write_text("\n".join(rows))
     figures = {"scale": 4, "seconds": 58.0, "psnr_interior": 30.1, "ssim": 0.986, "bicubic": {"psnr_interior": 13.2}}
+    figures["expected"] = {"measured_share": 0.43, "gain_db": 2.61, "frames_per_pixel": 0.19, "limit": "frames"}
     _write_json(run / "metrics.json", {"superres": figures})
     _write_lines(run / "metrics.jsonl")
     (run / "config.yml").write_text("kind: superres\ndata: ../frames\nscale: 4\n")

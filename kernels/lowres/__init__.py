@@ -68,12 +68,16 @@ class Descent:
 def filter_valid(image: Tensor, taps: Tensor, *, impl: str = "auto") -> Tensor:
     """Weighted sum of the ``n_taps`` x ``n_taps`` cells from each cell on, where all of them exist.
 
+    A footprint of any form is a sum of few terms, each a product of weights by row and weights by column (its singular
+    values); a box and a Gaussian are one.
+
     Parameters
     ----------
     image : Tensor, shape (h, w), float32
         The fine grid.
-    taps : Tensor, shape (n_taps,), float32
-        Weights along a row and along a column.
+    taps : Tensor, shape (n_taps,) or (n_terms, 2, n_taps), float32
+        Weights along a row and along a column alike; or terms that are summed, each with its weights down the column,
+        then those along the row.
     impl : {"auto", "reference", "cpu"}
         ``"auto"`` takes the numba loops on the CPU and the reference elsewhere.
 
@@ -93,10 +97,10 @@ def filter_valid(image: Tensor, taps: Tensor, *, impl: str = "auto") -> Tensor:
     """
     _check_filter(image.shape, taps)
     if choose_impl("lowres", image, impl, ("cpu",)) == "reference":
-        return filter_reference(image, taps)
+        return filter_reference(image, _terms(taps))
     from ._cpu import filter_cpu
 
-    return filter_cpu(image, taps)
+    return filter_cpu(image, _terms(taps))
 
 
 def sample(image: Tensor, rows: Tensor, cols: Tensor, *, impl: str = "auto") -> Samples:
@@ -175,8 +179,8 @@ def descend(
         The image; changed.
     equations : NormalEquations
         Of the filtered image: its shape is that of ``filter_valid(descent.image, taps)``.
-    taps : Tensor, shape (n_taps,), float32
-        The filter.
+    taps : Tensor, shape (n_taps,) or (n_terms, 2, n_taps), float32
+        The filter, as for :func:`filter_valid`.
     learning_rate : float
         Of this step; Adam's decay rates are 0.9 and 0.99.
     data_weight, tv_weight : float
@@ -205,16 +209,23 @@ def descend(
     descent.n_steps += 1
     settings = (learning_rate, data_weight, tv_weight, epsilon, bounds, contrast, tv_map)
     if choose_impl("lowres", descent.image, impl, ("cpu",)) == "reference":
-        descend_reference(descent, equations, taps, *settings)
+        descend_reference(descent, equations, _terms(taps), *settings)
         return
     from ._cpu import descend_cpu
 
-    descend_cpu(descent, equations, taps, *settings)
+    descend_cpu(descent, equations, _terms(taps), *settings)
+
+
+def _terms(taps: Tensor) -> Tensor:
+    """Taps as terms [n_terms, 2, n_taps]."""
+    return taps.expand(1, 2, -1) if taps.ndim == 1 else taps
 
 
 def _check_filter(shape: torch.Size, taps: Tensor) -> tuple[int, int]:
-    n = len(taps)
-    if len(shape) != 2 or taps.ndim != 1 or n < 1 or min(shape) < n + 1:
+    if taps.numel() < 1 or (taps.ndim != 1 and (taps.ndim != 3 or taps.shape[1] != 2)):
+        raise ValueError(f"taps must have the shape (n_taps,) or (n_terms, 2, n_taps); got {tuple(taps.shape)}")
+    n = taps.shape[-1]
+    if len(shape) != 2 or min(shape) < n + 1:
         raise ValueError(f"{n} taps need an image (h, w) of at least {n + 1} cells a side; got {tuple(shape)}")
     return shape[0] - n + 1, shape[1] - n + 1
 

@@ -40,24 +40,30 @@ def _filter_row(out, x, i, taps):
 
 
 @njit(cache=True, fastmath=True, nogil=True)
-def _filter_col(out, x, i, taps):
-    """Row i of the correlation along columns."""
+def _filter_col(out, x, i, taps, is_first):
+    """Row i of the correlation along columns, added to what is there unless it is the first."""
     n = out.shape[1]
     row = out[i]
-    for j in range(n):
-        row[j] = taps[0] * x[i, j]
-    for k in range(1, len(taps)):
+    if is_first:
+        row[:] = 0
+    for k in range(len(taps)):
         source = x[i + k]
         for j in range(n):
             row[j] += taps[k] * source[j]
 
 
 @njit(parallel=True, cache=True, nogil=True)
-def _filter(out, half, x, taps):
+def _filter_term(out, half, x, down, across, is_first):
     for i in prange(x.shape[0]):
-        _filter_row(half, x, i, taps)
+        _filter_row(half, x, i, across)
     for i in prange(out.shape[0]):
-        _filter_col(out, half, i, taps)
+        _filter_col(out, half, i, down, is_first)
+
+
+def _filter(out, half, x, taps):
+    """The sum of the terms [n_terms, 2, n_taps]; ``half`` [x's rows, out's columns] is overwritten."""
+    for index, (down, across) in enumerate(taps):
+        _filter_term(out, half, x, down, across, index == 0)
 
 
 @njit(cache=True, fastmath=True, nogil=True)
@@ -221,7 +227,7 @@ def _accumulate(stencil, rhs, rows, cols, values, weights):
 
 def filter_cpu(image: Tensor, taps: Tensor) -> Tensor:
     """See :func:`nerfkit.kernels.lowres.filter_valid`."""
-    cut = len(taps) - 1
+    cut = taps.shape[-1] - 1
     half = np.empty((image.shape[0], image.shape[1] - cut), np.float32)
     out = torch.empty(image.shape[0] - cut, image.shape[1] - cut)
     _filter(out.numpy(), half, image.contiguous().numpy(), taps.contiguous().numpy())
@@ -254,7 +260,7 @@ def descend_cpu(
     tv_weight: float, epsilon: float, bounds: tuple[float, float] | None, contrast: float, tv_map: Tensor | None,
 ) -> None:  # fmt: skip
     """See :func:`nerfkit.kernels.lowres.descend`."""
-    cut = len(taps) - 1
+    cut = taps.shape[-1] - 1
     scratch = descent.scratch
     if not scratch:
         h, w = descent.image.shape
@@ -270,7 +276,7 @@ def descend_cpu(
     _filter(arrays["filtered"], arrays["half"], descent.image.numpy(), forward)
     stencil = equations.stencil.contiguous().numpy()
     _residual(arrays["residual"], stencil, equations.rhs.contiguous().numpy(), arrays["filtered"], cut)
-    _filter(arrays["gradient"], arrays["half_back"], arrays["residual"], np.ascontiguousarray(forward[::-1]))
+    _filter(arrays["gradient"], arrays["half_back"], arrays["residual"], np.ascontiguousarray(forward[..., ::-1]))
     rates = (
         np.float32(learning_rate / (1 - BETA1**descent.n_steps)),
         np.float32(1 / (1 - BETA2**descent.n_steps)),

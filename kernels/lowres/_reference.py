@@ -19,9 +19,10 @@ NEIGHBOURS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
 def filter_reference(image: Tensor, taps: Tensor) -> Tensor:
-    """Two correlations in one dimension each."""
-    rows = conv2d(image[None, None], taps.view(1, 1, 1, -1))
-    return conv2d(rows, taps.view(1, 1, -1, 1))[0, 0]
+    """For each term [2, n_taps] of ``taps`` two correlations in one dimension each, summed."""
+    down, across = taps.unbind(1)
+    rows = conv2d(image[None, None], across[:, None, None])
+    return conv2d(rows, down[None, :, :, None])[0, 0]
 
 
 def _corners(rows: Tensor, cols: Tensor, shape: tuple[int, int] | torch.Size) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -101,9 +102,9 @@ def descend_reference(
     image, (mean, square) = descent.image, descent.moments
     residual = apply_reference(equations.stencil, filter_reference(image, taps)) - equations.rhs
     # the adjoint of the valid filter: pad by what it cut off, then the mirrored taps
-    padding = len(taps) - 1
+    padding = taps.shape[-1] - 1
     padded = torch.nn.functional.pad(residual, (padding,) * 4)
-    gradient = data_weight * filter_reference(padded, taps.flip(0)) + tv_weight * total_variation_gradient(
+    gradient = data_weight * filter_reference(padded, taps.flip(-1)) + tv_weight * total_variation_gradient(
         image, epsilon, tv_map
     )
     if bounds is not None and contrast:

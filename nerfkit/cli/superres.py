@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from nerfkit.scenes.observations.lowres_frames import Psf
     from nerfkit.scenes.readers.frames import Frames
     from nerfkit.superres.running import Source
     from nerfkit.superres.settings import SuperresSettings
@@ -24,6 +25,8 @@ __all__ = ["Options", "main"]
 
 # shortest budget that goes through all stages
 MIN_SECONDS = 1.0
+# footprints with a name; the width they have unless another is given, and the widest, also of a file, low-res pixels
+PSF_NAMES, DEFAULT_WIDTH, MAX_PSF_WIDTH, MAX_FILE_WIDTH = ("box", "gaussian"), 1.0, 8.0, 16.0
 
 
 @dataclass(kw_only=True)
@@ -42,10 +45,14 @@ class Options(CommonOptions):
     exact_shifts: bool = option(False, "take the shifts as they are instead of refining them")
     register: str = option("shift", "what moves between frames", choices=("shift", "affine", "homography"))
     reference: str | None = option(None, "frame that the output covers (default: the first)", metavar="FILE")
-    psf: str = option("box", "how a low-res pixel weighs its surroundings", choices=("box", "gaussian"))
-    psf_width: float = option(
-        1.0, "side of the box or sigma of the Gaussian, in low-res pixels", kind=float, metavar="W"
-    )
+    psf: str = option(
+        "box", "how a low-res pixel weighs its surroundings: box, gaussian, or the picture of a point of light (image, "
+        "npy, txt)", metavar="box|gaussian|FILE",
+    )  # fmt: skip
+    psf_width: str | None = option(
+        None, "side of the box, sigma of the Gaussian (default: 1) or side of the whole FILE (default: a sample is a "
+        "pixel of the output), in low-res pixels; auto: box or Gaussian by the frames", metavar="W|auto",
+    )  # fmt: skip
     transfer: str = option(
         "auto", "curve of the frames' values, which is undone before they are averaged; linear: none (auto: srgb for "
         "colour of 8 or 16 bits, else linear)", choices=("auto", "srgb", "linear"),
@@ -72,6 +79,9 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     settings = _settings(options, frames)
     truth = _truth(options, settings)
     source = _source(options, frames, settings)
+    if options.psf not in PSF_NAMES:
+        psf = _psf_of_file(options, settings)
+        settings, source = replace(settings, psf="file", psf_width=psf.width), replace(source, psf=psf)
     device = device_for(options.device)
     from nerfkit.runs import Run
     from nerfkit.superres.running import run_superres
@@ -116,17 +126,53 @@ def _check_numbers(options: Options) -> None:
             where="--scale",
             fix="for example --scale 4",
         )
-    if not 0 < options.psf_width <= 8:
-        raise NerfkitError(
-            f"must be above 0 and at most 8 low-res pixels; got {options.psf_width:g}", where="--psf-width",
-            fix="1 is the side of a pixel's own square",
-        )  # fmt: skip
+    _psf_width(options)
     if not MIN_SECONDS <= options.seconds < math.inf:
         raise NerfkitError(f"must be {MIN_SECONDS:g} or more; got {options.seconds:g}", where="--seconds")
     if options.exact_shifts and options.shifts is None:
         raise NerfkitError(
             "there are no shifts to take as they are", where="--exact-shifts", fix="give them: --shifts FILE.csv"
         )
+
+
+def _psf_width(options: Options) -> float | None:
+    """The width that is given; None when there is none, or the frames are to tell it."""
+    if options.psf_width is None:
+        return None
+    if options.psf_width == "auto":
+        if options.psf not in PSF_NAMES:
+            raise NerfkitError(
+                "auto finds the width of a box or a Gaussian, not of a file", where="--psf-width",
+                fix="give the side of the whole file in low-res pixels, or leave it out",
+            )  # fmt: skip
+        return None
+    try:
+        width = float(options.psf_width)
+    except ValueError:
+        width = math.nan
+    most = MAX_PSF_WIDTH if options.psf in PSF_NAMES else MAX_FILE_WIDTH
+    if not 0 < width <= most:
+        raise NerfkitError(
+            f"must be above 0 and at most {most:g} low-res pixels, or auto; got {options.psf_width}",
+            where="--psf-width", fix="1 is the side of a pixel's own square",
+        )  # fmt: skip
+    return width
+
+
+def _psf_of_file(options: Options, settings: SuperresSettings) -> Psf:
+    """The footprint that a file holds."""
+    from nerfkit.scenes.observations.lowres_frames import Psf
+    from nerfkit.scenes.readers.psf import read_psf
+
+    picture = read_psf(options.psf)
+    width = _psf_width(options) or len(picture) / settings.scale
+    most = min(MAX_FILE_WIDTH, min(settings.frame_size) / 2)
+    if width > most:
+        raise NerfkitError(
+            f"its {len(picture)} samples are {width:.3g} low-res pixels wide; at most {most:.3g} are wanted",
+            where=options.psf, fix="crop it round the point, or give the width of the whole: --psf-width W",
+        )  # fmt: skip
+    return Psf.of_picture(picture, width)
 
 
 def _settings(options: Options, frames: Frames) -> SuperresSettings:
@@ -149,8 +195,8 @@ def _settings(options: Options, frames: Frames) -> SuperresSettings:
     return SuperresSettings(
         scale=scale, output_size=size, frame_size=frames.size, n_channels=n_colours + (frames.alpha is not None),
         bit_depth=frames.bit_depth, transfer="srgb" if is_srgb else "linear", register=options.register,
-        psf=options.psf, psf_width=options.psf_width, exact_shifts=options.exact_shifts, network=options.network,
-        seconds=options.seconds, seed=options.seed,
+        psf=options.psf, psf_width=_psf_width(options) or DEFAULT_WIDTH, is_width_estimated=options.psf_width == "auto",
+        exact_shifts=options.exact_shifts, network=options.network, seconds=options.seconds, seed=options.seed,
     )  # fmt: skip
 
 
@@ -200,20 +246,23 @@ def _source(options: Options, frames: Frames, settings: SuperresSettings) -> Sou
     )
     if options.shifts is None:
         return source
-    from dataclasses import replace
-
     from nerfkit.scenes.readers.shifts import read_shifts
-    from nerfkit.superres.registration import check_given_shifts
+    from nerfkit.superres.given_motion import check_given_matrices, check_given_shifts
 
     given = read_shifts(options.shifts, frames)
+    grey = frames.images if frames.images.ndim == 3 else frames.images.mean(-1)
+    is_exact = options.exact_shifts
     if given.kind == "shift":
         values = given.values - given.values[reference] if options.reference is not None else given.values
-        if len(frames) > 1 and not options.exact_shifts:
-            grey = frames.images if frames.images.ndim == 3 else frames.images.mean(-1)
-            check_given_shifts(values, grey, settings.scale, options.shifts)
+        if len(frames) > 1:
+            check_given_shifts(values, grey, settings.scale, options.shifts, is_exact=is_exact)
         return replace(source, shifts=values)
     matrices = np.tile(np.eye(3), (len(frames), 1, 1))
     matrices[:, : given.values.shape[1]] = given.values
+    if len(frames) > 1:
+        check_given_matrices(
+            matrices, grey, settings.scale, options.shifts, reference=reference, is_exact=is_exact
+        )  # fmt: skip
     if options.reference is not None:
         matrices = np.linalg.inv(matrices[reference]) @ matrices
     return replace(source, transforms=matrices)
@@ -231,6 +280,12 @@ def _reference(name: str, frames: Frames) -> int:
     return found[0]
 
 
+def _footprint(settings: SuperresSettings) -> str:
+    if settings.is_width_estimated:
+        return f"{settings.psf}, its width by the frames"
+    return f"{settings.psf} {settings.psf_width:.3g} px"
+
+
 def _describe(frames: Frames, settings: SuperresSettings, source: Source) -> list[str]:
     """What was found, and what the frames cannot give."""
     kind = "grey" if settings.n_channels < 3 else "colour"
@@ -240,7 +295,7 @@ def _describe(frames: Frames, settings: SuperresSettings, source: Source) -> lis
     width, height = settings.output_size
     lines = [
         f"{frames.name}: {len(frames)} {kind} frames of {frames.size[0]} x {frames.size[1]}, {depth}",
-        f"output: {width} x {height} ({settings.scale:.3g}x), footprint: {settings.psf} {settings.psf_width:g} px",
+        f"output: {width} x {height} ({settings.scale:.3g}x), footprint: {_footprint(settings)}",
     ]
     if len(frames) == 1:
         lines.append(

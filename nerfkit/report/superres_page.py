@@ -35,8 +35,9 @@ def superres_report(run_folder: Path) -> Path:
         Looked for in it, each left out when absent:
 
         - ``metrics.json``: {"superres": {...}}, or the object itself, with any of ``scale``, ``seconds``,
-          ``holdout_psnr``, ``psnr``, ``psnr_interior``, ``ssim``, ``output`` (path of the result, relative to the run
-          folder), and ``bicubic`` {the same figures of the bicubic enlargement}.
+          ``expected`` {``measured_share``, ``gain_db``, ``limit``}, ``holdout_psnr``, ``psnr``, ``psnr_interior``,
+          ``ssim``, ``output`` (path of the result, relative to the run folder), and ``bicubic`` {the same figures of
+          the bicubic enlargement}.
         - ``metrics.jsonl``: lines with ``seconds`` and ``loss``.
         - the result: metrics' ``output``, else ``../<name of the folder>.png``, else ``result.png``.
         - ``bicubic.png``: the reference frame enlarged to the result's size, edge on edge.
@@ -125,7 +126,23 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
         if value is not None and not (key == "psnr" and "psnr_interior" in metrics):
             against = f"; bicubic {form.format(before)}" if before is not None else ""
             tiles.append(Tile(name, form.format(value), note + against))
-    return tiles
+    return tiles + _expected(metrics.get("expected"))
+
+
+def _expected(expected: object) -> list[Tile]:
+    """What the frames could be expected to give, and what is missing."""
+    share, gain = (
+        number(expected, key) if isinstance(expected, dict) else None for key in ("measured_share", "gain_db")
+    )
+    if share is None or gain is None or not isinstance(expected, dict):
+        return []
+    missing = {
+        "blur": "; blur and noise hide the rest",
+        "shifts": "; the shifts leave gaps",
+        "frames": "; too few frames",
+    }
+    limit = missing.get(str(expected.get("limit")), "")
+    return [Tile("Detail measured", f"{share:.0%}", f"expected {gain:+.1f} dB over bicubic{limit}")]
 
 
 def _diagnosis(folder: Path) -> list[Block]:

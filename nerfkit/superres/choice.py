@@ -16,7 +16,16 @@ from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
 from .grid_solve import COLD_RATE, Deadline, Prior, solve
 
-__all__ = ["HOLDOUT_SHARE", "Choice", "RangePercentiles", "Trials", "choose_contrast", "choose_local", "choose_prior"]
+__all__ = [
+    "HOLDOUT_SHARE",
+    "MIN_SIGMA",
+    "Choice",
+    "RangePercentiles",
+    "Trials",
+    "choose_contrast",
+    "choose_local",
+    "choose_prior",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +45,9 @@ LOWER_PERCENTILE, LOWER_STEP, N_LOWER_STEPS = 0.5, 0.03, 3
 LOCAL_FACTORS = (1.5, 2.25)
 # standard errors by which a scene of two values must predict better: a smooth one can be halftoned nearly as well
 SURE = 4.0
-# contrasts that are tried on cells of half the side, and the factor on the total variation that goes with them
-CONTRASTS, CONTRAST_FACTOR = (2.0, 5.0, 10.0), 1.5
+# contrasts that are tried in turn on cells of half the side, and the one for when the first fails; the factor on the
+# total variation that goes with them
+CONTRASTS, WEAK_CONTRAST, CONTRAST_FACTOR = (5.0, 10.0), 2.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -287,6 +297,8 @@ def choose_contrast(trials: Trials, choice: Choice, deadline: Deadline) -> Choic
         return best
 
     best = improve(choice, [replace(prior, contrast=contrast) for contrast in CONTRASTS])
+    if best is choice:
+        best = improve(choice, [replace(prior, contrast=WEAK_CONTRAST)])
     if best is choice or not best.is_surely_better(choice):
         return choice
     assert best.prior.bounds is not None

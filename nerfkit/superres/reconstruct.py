@@ -15,10 +15,12 @@ from torch.nn.functional import avg_pool2d, interpolate
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
 from .choice import Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
+from .footprint import START_WIDTHS, choose_width
 from .grid_solve import COLD_RATE, Deadline, Prior
 from .light import Light
 from .registration import (
     Registered,
+    correction,
     find_outliers,
     fit_exposures,
     phase_correlation,
@@ -33,12 +35,14 @@ __all__ = ["Reconstruction", "reconstruct"]
 logger = logging.getLogger(__name__)
 
 # shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
-REGISTERED_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.46, 0.54, 0.68, 0.8
+REGISTERED_AT, WIDTH_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.4, 0.46, 0.54, 0.68, 0.8
 # in frames larger than the window, the least share for all that looks at the window alone
 MIN_SEARCH = 0.25
 # rounds and steps of a registration from phase correlation, and of shifts that are nearly right
 FROM_SCRATCH, FROM_GIVEN = ((40, 30), (15, 40)), ((12, 30), (6, 40))
 LAST_ROUNDS = (12, 40)
+# given shifts that a step of refinement would move by less, in low-res pixels, are right
+RIGHT = 0.008
 # refined shifts must predict the kept-out pixels this much better than given ones to take their place
 BETTER = 0.98
 # median change of brightness between frames from which on gains and offsets are fitted
@@ -87,7 +91,7 @@ class Reconstruction:
 def reconstruct(
     images: NDArray[np.float32], settings: SuperresSettings, deadline: Deadline, *,
     shifts: NDArray[np.float64] | None = None, transforms: NDArray[np.float64] | None = None, reference: int = 0,
-    device: str = "cpu", say: Callable[[str], None] = lambda text: None,
+    psf: Psf | None = None, device: str = "cpu", say: Callable[[str], None] = lambda text: None,
     found: Callable[[Reconstruction], None] = lambda state: None,
     on_part: Callable[[int, int], None] = lambda done, total: None,
 ) -> Reconstruction:  # fmt: skip
@@ -107,6 +111,8 @@ def reconstruct(
         Homographies from frame to reference pixels instead; the shifts are refined on top.
     reference : int
         Frame that stands still.
+    psf : Psf, optional
+        Footprint of a pixel; None: by the settings' name and width.
     device : str
         Where to compute.
     say : callable
@@ -116,8 +122,11 @@ def reconstruct(
     on_part : callable
         Called with the number of parts of large frames that are solved and that there are.
     """
-    work = _Work(images, settings, deadline, shifts, transforms, reference, device, say, found)
+    width = START_WIDTHS[settings.psf] if settings.is_width_estimated else settings.psf_width
+    psf = psf or Psf(settings.psf, width)
+    work = _Work(images, settings, deadline, shifts, transforms, reference, psf, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
+    work.estimate_width()
     work.spare_moving_things()
     work.choose()
     work.sharpen()
@@ -130,8 +139,8 @@ class _Work:
 
     def __init__(
         self, images: NDArray[np.float32], settings: SuperresSettings, deadline: Deadline,
-        shifts: NDArray[np.float64] | None, transforms: NDArray[np.float64] | None, reference: int, device: str,
-        say: Callable[[str], None], found: Callable[[Reconstruction], None],
+        shifts: NDArray[np.float64] | None, transforms: NDArray[np.float64] | None, reference: int, psf: Psf,
+        device: str, say: Callable[[str], None], found: Callable[[Reconstruction], None],
     ) -> None:  # fmt: skip
         self.settings, self.deadline, self.reference = settings, deadline, reference
         self.say, self.found = say, found
@@ -143,7 +152,6 @@ class _Work:
             torch.zeros(n, 2, dtype=torch.float64) if shifts is None else torch.as_tensor(shifts, dtype=torch.float64)
         )
         matrices = None if transforms is None else torch.as_tensor(transforms, dtype=torch.float64)
-        psf = Psf(settings.psf, settings.psf_width)
         self.frames = LowresFrames(self._grey(device), start, psf, matrices)
         self.plan: Plan = plan_grids(settings.scale, (width, height))
         self.window, self.corner = _busiest_window(self.frames, reference)
@@ -194,6 +202,8 @@ class _Work:
         self._keep(first)
         if is_given and self.settings.exact_shifts:
             return
+        if is_given and self._are_right(first):
+            return
         refined = self._refine_from(first, FROM_GIVEN if is_given else FROM_SCRATCH)
         if is_given and not self._is_better(refined, first):
             self.say("registering: refined shifts predict no better than the given ones, which are kept")
@@ -201,6 +211,16 @@ class _Work:
         self.is_estimated = True
         self._move(refined.shifts, refined.transforms)
         self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
+
+    def _are_right(self, given: Registered) -> bool:
+        """Whether given shifts need no refinement, which takes a quarter of the time; asked in a hundredth of it."""
+        if self.settings.register != "shift":
+            return False
+        wrong = correction(self.window, self.window.grid(COARSE_CELLS), given, self.reference)
+        logger.debug("given shifts are off by %.4f low-res pixels", wrong)
+        if wrong < RIGHT:
+            self.say(f"registering: the given shifts are right to {max(wrong, 0.001):.3f} low-res pixels and are kept")
+        return wrong < RIGHT
 
     def _refine_from(self, start: Registered, rounds: tuple[tuple[int, int], tuple[int, int]]) -> Registered:
         middle, end = self.until(REGISTERED_AT / 2), self.until(REGISTERED_AT)
@@ -274,6 +294,20 @@ class _Work:
         )  # fmt: skip
         self.frames = self.state.frames = self.frames.with_values(expose(self.frames.frames, exposures))
         self.window = self.window.with_values(expose(self.window.frames, exposures))
+
+    def estimate_width(self) -> None:
+        """Choose the footprint's width, where the frames are to tell it."""
+        if not self.settings.is_width_estimated:
+            return
+        self.say("choosing the width of the footprint by kept-out pixels")
+        weights = spread(self.state.weights, self.window)
+        psf = choose_width(
+            self.window, weights, self.settings.psf, self.reference, self.settings.seed, self.until(WIDTH_AT)
+        )
+        what = "a box, side" if psf.kind == "box" else "a Gaussian, standard deviation"
+        self.say(f"footprint: {what} {psf.width:.3g} low-res pixels; --psf-width {psf.width:.3g} takes it as it is")
+        self.frames = self.state.frames = self.frames.with_psf(psf)
+        self.window = self.window.with_psf(psf)
 
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""

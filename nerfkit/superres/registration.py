@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import logging
 import math
 from dataclasses import dataclass
 
@@ -12,14 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
 from .grid_solve import COLD_RATE, Deadline, Prior, solve
 
 __all__ = [
     "Registered",
-    "check_given_shifts",
+    "correction",
     "find_outliers",
     "fit_exposures",
     "phase_correlation",
@@ -28,8 +25,6 @@ __all__ = [
     "spread",
     "supported_scale",
 ]
-
-logger = logging.getLogger(__name__)
 
 # positions that the sub-pixel peak of a phase correlation is looked for at, per low-res pixel
 UPSAMPLING = 100
@@ -43,8 +38,6 @@ BORDER = 2
 PATCH, STRANGE = 3, 3.0
 # most low-res pixels that one Gauss-Newton step may move a frame
 MAX_MOVE = 0.25
-# shifts that are this far off, rms in low-res pixels, are not what the frames show
-WRONG_RMS = 0.35
 
 
 @dataclass(frozen=True)
@@ -110,55 +103,6 @@ def _peak_near(product: NDArray, row: float, col: float, step: float, reach: flo
     across = np.exp(2j * np.pi * np.fft.fftfreq(w)[:, None] * cols[None])
     i, j = np.unravel_index(np.argmax(np.real(down @ product @ across)), (len(rows), len(cols)))
     return float(rows[i]), float(cols[j])
-
-
-def check_given_shifts(given: NDArray[np.float64], frames: NDArray[np.floating], scale: float, where: str) -> None:
-    """Compare shifts with what the frames show, and name the mistake if another sign, order or unit fits far better.
-
-    Raises
-    ------
-    NerfkitError
-        The shifts contradict the frames in one of the usual ways.
-    """
-    seen = phase_correlation(frames)
-    seen = seen - np.median(seen, axis=0)
-
-    def distance(shifts: NDArray[np.float64]) -> float:
-        # the median withstands frames of something else
-        shifts = shifts - np.median(shifts, axis=0)
-        return float(np.sqrt(np.median(np.square(shifts - seen).sum(axis=1))))
-
-    as_given = distance(given)
-    if as_given < WRONG_RMS:
-        return
-    dx, dy = given[:, 0], given[:, 1]
-    orders = {"dx and dy as they are": (dx, dy), "dx and dy exchanged": (dy, dx)}
-    signs = {
-        "": (1, 1),
-        "both signs changed": (-1, -1),
-        "the sign of dx changed": (-1, 1),
-        "the sign of dy changed": (1, -1),
-    }
-    units = {"": 1.0, f"divided by {scale:g} (they seem to be in pixels of the output)": 1 / scale}
-    found: dict[str, float] = {}
-    for (order, pair), (sign, factors), (unit, factor) in itertools.product(
-        orders.items(), signs.items(), units.items()
-    ):
-        name = ", ".join(part for part in (order, sign, unit) if part)
-        found[name] = distance(np.stack([pair[0] * factors[0], pair[1] * factors[1]], axis=1) * factor)
-    best = min(found, key=lambda name: found[name])
-    if found[best] < min(WRONG_RMS, as_given / 3):
-        raise NerfkitError(
-            f"the shifts are {as_given:.2f} low-res pixels away from what the frames show; "
-            f"with {best} it is {found[best]:.2f}",
-            where=where,
-            fix="correct the file (pixel (i, j) of a frame looks at (j + 0.5 + dx, i + 0.5 + dy) of the reference), "
-            "or leave --shifts out",
-        )
-    logger.warning(
-        "%s: the shifts are %.2f low-res pixels away from what the frames seem to show; if the result has ghosts, "
-        "leave --shifts out", where, as_given,
-    )  # fmt: skip
 
 
 def frame_residuals(frames: LowresFrames, grid: Grid, image: Tensor) -> Tensor:
@@ -302,6 +246,22 @@ def refine(
         remaining = min(n_rounds - done, left)
         share = share + (1 - share) / remaining if remaining >= 1 and share < 1 else 2.0
     return Registered(frames.shifts, weights, residuals, image, frames.transforms)
+
+
+def correction(frames: LowresFrames, grid: Grid, start: Registered, reference: int = 0) -> float:
+    """Median distance, low-res pixels, by which a Gauss-Newton step would move the used frames.
+
+    One step from an image that a weak prior has sharpened shows an error of the shifts nearly whole: 0.10 where they
+    are off by 0.10, 0.002 to 0.005 where they are right.
+    """
+    assert start.image is not None
+    sigma = max(float(start.residuals[start.weights > 0].median()), 1e-3)
+    equations = frames.equations(grid, spread(start.weights, frames))
+    image = solve(equations, start.image, frames.psf, grid, Prior(1.0, sigma), 60)
+    moves = _step(frames, grid, image, reference, "shift").shifts - frames.shifts
+    moves = moves[(start.weights.cpu() > 0) & (torch.arange(len(moves)) != reference)]
+    # a move that all share is the reference's own
+    return float((moves - moves.median(0).values).norm(dim=1).median()) if len(moves) else 0.0
 
 
 def _step(frames: LowresFrames, grid: Grid, image: Tensor, reference: int, motion: str) -> LowresFrames:

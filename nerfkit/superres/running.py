@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import logging
 import math
 import os
@@ -22,13 +23,15 @@ from nerfkit.runs import Run
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.scenes.readers.shifts import write_shifts
 
+from .choice import MIN_SIGMA
 from .diagnosis import power_spectrum, residual_map, uncertainty
+from .expectation import Expectation, expect, places, scene_power
 from .grid_solve import Deadline, Prior, solve
 from .light import Light
 from .network_fit import fit_networks
 from .picture_files import picture_bytes
 from .reconstruct import Reconstruction, reconstruct
-from .registration import spread, supported_scale
+from .registration import spread
 from .rendering import render_image
 from .runs import PROFILE_FILE, make_field
 from .settings import SuperresSettings
@@ -41,8 +44,6 @@ logger = logging.getLogger(__name__)
 
 # seconds that are kept for the last picture
 RENDER_SECONDS = 0.5
-# a warning is given when the frames support less than this share of the scale
-ENOUGH = 0.75
 # sides of frames, low-res pixels, up to which the uncertainty is computed: two solutions more, after the budget
 MAX_UNCERTAIN = 160
 # low-res pixels at each side that psnr_interior leaves out
@@ -62,6 +63,8 @@ class Source:
     transforms: NDArray[np.float64] | None = None
     reference: int = 0
     icc_profile: bytes | None = None
+    # a sampled footprint; None: by the settings' name and width
+    psf: Psf | None = None
 
 
 def run_superres(
@@ -93,10 +96,12 @@ def run_superres(
     Returns
     -------
     result : dict
-        ``output``, ``run``, ``size``, ``scale``, ``registered``, ``holdout_psnr``, ``seconds`` and ``interrupted``;
-        with a truth ``psnr``, ``ssim``, ``psnr_interior``.
+        ``output``, ``run``, ``size``, ``scale``, ``registered``, ``holdout_psnr``, ``expected``, ``seconds`` and
+        ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     run.write_config(cast(Any, settings), data=source.path, device=device)
+    if source.psf is not None:
+        write_atomically(run.folder / "psf.npy", _npy_bytes(source.psf.picture()))
     compile_loops(settings, device)
     clock, deadline = Deadline.after(0), Deadline.after(settings.seconds)
     light = Light(settings.transfer, settings.n_channels)
@@ -104,7 +109,7 @@ def run_superres(
     try:
         state = reconstruct(
             source.images, settings, deadline, shifts=source.shifts, transforms=source.transforms,
-            reference=source.reference, device=device, say=say, found=latest.append,
+            reference=source.reference, psf=source.psf, device=device, say=say, found=latest.append,
             on_part=lambda done, total: on_part(done, 2 * total),
         )  # fmt: skip
         is_interrupted = False
@@ -112,8 +117,15 @@ def run_superres(
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
+    if settings.is_width_estimated:
+        settings = dataclasses.replace(settings, psf_width=round(state.frames.psf.width, 4))
+        run.write_config(cast(Any, settings), data=source.path, device=device)
     lowres = state.frames.with_values(state.frames.frames.cpu())
-    _warn_of_scale(lowres, state.weights, settings)
+    expected = _expect(lowres, state, settings, light)
+    if expected is not None:
+        say(expected.sentence())
+        if warning := expected.warning():
+            logger.warning("%s", warning)
     if is_interrupted:
         image, fitted = _picture_of_grid(state, settings, light), {}
     else:
@@ -123,7 +135,9 @@ def run_superres(
     write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, source.icc_profile))
     result = {
         "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
+        "psf": {"kind": settings.psf, "width": settings.psf_width, "estimated": settings.is_width_estimated},
         "registered": _registered(source, state, lowres), "holdout_psnr": _decibels(state.holdout_mse),
+        "expected": None if expected is None else expected.as_dict(),
         **fitted, "seconds": round(-clock.left, 2),
     }  # fmt: skip
     if truth is not None:
@@ -146,19 +160,22 @@ def compile_loops(settings: SuperresSettings, device: str) -> None:
     network(lattice).sum().backward()
 
 
-def _warn_of_scale(lowres: LowresFrames, weights: torch.Tensor, settings: SuperresSettings) -> None:
-    """Say when the frames' sub-pixel positions leave gaps at this scale."""
-    # a frame that is turned or stretched is sampled elsewhere all over; its centre speaks for it
-    used = lowres.motions().numpy()[weights.cpu().numpy() > 0]
-    if len(used) < 2:
-        return
-    supported = supported_scale(used)
-    if supported < ENOUGH * min(settings.scale, 8.0):
-        logger.warning(
-            "the sub-pixel positions of %d frames support a scale of about %.3g; at %.3g the finest detail is what the "
-            "prior makes of it: more frames with other shifts, or a smaller --scale",
-            len(used), supported, settings.scale,
-        )  # fmt: skip
+def _expect(
+    lowres: LowresFrames, state: Reconstruction, settings: SuperresSettings, light: Light
+) -> Expectation | None:  # fmt: skip
+    """What the used frames can give; None before there is an image to take the scene's power from."""
+    used = state.weights.cpu().numpy() > 0
+    if state.image is None or not used.any():
+        return None
+    sigma = state.prior.sigma if state.prior is not None else float(state.residuals[state.weights > 0].median())
+    power = scene_power(_grey(state.image, light).numpy(), state.cells)
+    return expect(places(lowres, used), lowres.psf, settings.scale, max(sigma, MIN_SIGMA), power)
+
+
+def _grey(image: torch.Tensor, light: Light) -> torch.Tensor:
+    """Grey [h, w] of an image [n_channels, h, w]; before channels are solved it is grey."""
+    image = image.cpu()
+    return (light.grey(image) if len(image) == light.n_channels else image[0]).contiguous()
 
 
 def _fit(
@@ -252,9 +269,8 @@ def _write_diagnosis(
     if state.image is not None:
         height, width = lowres.frames.shape[1:]
         grid = Grid(height, width, state.cells, 0)
-        image = state.image.cpu()
-        grey = light.grey(image) if len(image) == light.n_channels else image[0]
-        maps = {"residuals": residual_map(lowres, grid, grey.contiguous(), spread(state.weights.cpu(), lowres))}
+        grey = _grey(state.image, light)
+        maps = {"residuals": residual_map(lowres, grid, grey, spread(state.weights.cpu(), lowres))}
         if state.prior is not None and max(height, width) <= MAX_UNCERTAIN:
             generator = torch.Generator().manual_seed(settings.seed)
             unsure = uncertainty(lowres, state.weights.cpu(), state.prior, generator)
@@ -320,6 +336,12 @@ def _on_white(image: NDArray[np.float32]) -> NDArray[np.float32]:
         return image
     alpha = image[..., -1:]
     return image[..., :-1] * alpha + 1 - alpha
+
+
+def _npy_bytes(values: NDArray[np.float64]) -> bytes:
+    payload = io.BytesIO()
+    np.save(payload, values, allow_pickle=False)
+    return payload.getvalue()
 
 
 def _decibels(mse: float | None) -> float | None:

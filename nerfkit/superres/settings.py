@@ -43,9 +43,11 @@ class SuperresSettings:
     bit_depth: int = 8
     # curve of the colours in files, which is undone before they are averaged: srgb or linear
     transfer: str = "linear"
-    # footprint of a low-res pixel: box (its side) or gaussian (its sigma), in low-res pixels
+    # footprint of a low-res pixel: box, gaussian or file (its samples are in psf.npy)
     psf: str = "box"
+    # side of the box, sigma of the Gaussian or side of the samples together, in low-res pixels; estimated or given
     psf_width: float = 1.0
+    is_width_estimated: bool = False
     # what moves between frames: shift, affine or homography
     register: str = "shift"
     # whether given shifts are taken as they are

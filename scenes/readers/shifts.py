@@ -44,6 +44,7 @@ EXTRA_COLUMNS = ("used", "residual", "weight", "gain", "offset")
 # a frame that shows more than 10 times fewer of the reference's pixels a side is no frame of its burst
 MIN_DETERMINANT = 1e-2
 _HEADERS = " or ".join(",".join(("file", *columns)) for columns in COLUMNS.values())
+_ROW_MAJOR = "rows map frame pixel to reference pixel, row-major; the identity is 1,0,0, 0,1,0(, 0,0,1)"
 _UNIT = "the unit is the low-res pixel: divide shifts of the high-res grid by the scale"
 
 
@@ -286,6 +287,25 @@ def _parse_number(cell: str, name: str, line: int, path: Path) -> float:
 
 def _check_value(value: np.ndarray, size: tuple[int, int], line: int, path: Path) -> np.ndarray:
     """The value, a homography's last element made 1, if it can be a small motion of a frame of ``size``."""
+    try:
+        return _check_motion(value, size, line, path)
+    except NerfkitError as error:
+        if value.ndim == 2 and _is_by_column(value, size, line, path):
+            fix = f"its numbers read column by column are a small motion, are they transposed? {_ROW_MAJOR}"
+            raise NerfkitError(error.what, where=path, fix=fix) from error
+        raise
+
+
+def _is_by_column(matrix: np.ndarray, size: tuple[int, int], line: int, path: Path) -> bool:
+    """Whether a matrix is a small motion when it is read column by column."""
+    try:
+        _check_motion(matrix.reshape(matrix.shape[::-1]).T, size, line, path)
+    except NerfkitError:
+        return False
+    return True
+
+
+def _check_motion(value: np.ndarray, size: tuple[int, int], line: int, path: Path) -> np.ndarray:
     if value.ndim == 2:
         value = _check_matrix(value, size, line, path)
     dx, dy = value if value.ndim == 1 else _move_at_centre(value, size)
@@ -304,7 +324,7 @@ def _check_matrix(matrix: np.ndarray, size: tuple[int, int], line: int, path: Pa
         return NerfkitError(
             f"line {line}: {what}",
             where=path,
-            fix="rows map frame pixel to reference pixel, row-major; the identity is 1,0,0, 0,1,0(, 0,0,1)",
+            fix=_ROW_MAJOR,
         )
 
     if matrix.shape == (3, 3):

@@ -54,6 +54,37 @@ def test_filter_is_the_weighted_sum_of_a_square(impl):
 
 
 @pytest.mark.parametrize("impl", IMPLS)
+def test_terms_are_summed_each_with_its_own_rows_and_columns(impl):
+    image, _, rows, cols, values, weights, _ = make(15, 18, 4)
+    terms = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(3))
+    square = torch.einsum("kr,kc->rc", terms[:, 0], terms[:, 1])
+    want = torch.nn.functional.conv2d(image[None, None], square[None, None])[0, 0]
+    torch.testing.assert_close(filter_valid(image, terms, impl=impl), want, rtol=1e-5, atol=1e-5)
+    # the gradient of the squared error goes back through all of them
+    equations = normal_equations(rows, cols, values, weights, (12, 15), impl=impl)
+    image = image.double().requires_grad_()
+    filtered = torch.nn.functional.conv2d(image[None, None], square.double()[None, None])[0, 0]
+    samples = sample(filtered.detach().float(), rows, cols, impl="reference")
+    i, j = (part.floor().long().clamp(0, size - 2) for part, size in ((rows, 12), (cols, 15)))
+    t, u = rows.double() - i, cols.double() - j
+    is_in = (rows >= 0) & (cols >= 0) & (rows <= 11) & (cols <= 14)
+    upper = (1 - u) * filtered[i, j] + u * filtered[i, j + 1]
+    seen = (1 - t) * upper + t * ((1 - u) * filtered[i + 1, j] + u * filtered[i + 1, j + 1])
+    torch.testing.assert_close(seen[is_in].float(), samples.values[is_in], rtol=1e-4, atol=1e-4)
+    (weights * (seen - values).square() * is_in).sum().div(2).backward()
+    assert image.grad is not None
+    descent = Descent(image.detach().float())
+    descend(descent, equations, terms, learning_rate=0.01, data_weight=1, tv_weight=0, impl=impl)
+    torch.testing.assert_close(descent.moments[0].double(), 0.1 * image.grad, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3), (2, 3, 4)])
+def test_taps_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"taps must have the shape"):
+        filter_valid(torch.rand(9, 9), torch.ones(shape))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
 def test_sample_of_a_plane_is_exact_to_the_last_cell(impl):
     plane = 2.0 * torch.arange(5.0)[:, None] + 3.0 * torch.arange(7.0)
     rows, cols = torch.tensor([0.0, 1.25, 4.0, -0.1, 2.0]), torch.tensor([0.0, 2.5, 6.0, 1.0, 6.1])

@@ -311,6 +311,8 @@ def test_superres_report_shows_the_run(tmp_path):
         assert words in page.text, words
     assert "--size 24x16 --out text_larger.png" in page.text  # twice the result
     assert len(page.all("input")) == 3  # bicubic | nerfkit, shift-and-add | nerfkit, nerfkit | truth
+    for words in ("Detail measured", "43%", "expected +2.6 dB over bicubic; too few frames"):
+        assert words in page.text
     for words in ("error of the frames; white is 0.03", "standard error of the image; white is 0.02"):
         assert words in page.text
     assert any("Power at each frequency" in svg["aria-label"] for svg in page.all("svg"))

@@ -156,7 +156,7 @@ def test_large_frames_leave_the_search_a_smaller_share():
     frames = np.zeros((2, 300, 300), np.float32)
     deadline = Deadline.after(100)
     work = reconstruct._Work(
-        frames, SuperresSettings(scale=2, frame_size=(300, 300)), deadline, None, None, 0, "cpu", print, print
+        frames, SuperresSettings(scale=2, frame_size=(300, 300)), deadline, None, None, 0, Psf(), "cpu", print, print
     )
     searched = 100 - (deadline.at - work.until(reconstruct.CONTRAST_AT).at)
     assert searched == pytest.approx(27.9, abs=1)

@@ -1,0 +1,93 @@
+"""Footprints that a user names, gives or leaves to the frames, from the command line to what is written down."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from lowres_scenes import FINE, MARGIN, SIDE, fine_scene
+
+from nerfkit.cli import main
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.superres.footprint import choose_width
+from nerfkit.superres.grid_solve import Deadline
+
+
+def seen_with(psf, n=16, noise=0.005):
+    """Frames of the made scene with a footprint, and the shifts."""
+    rng = np.random.default_rng(1)
+    shifts = np.vstack([[0, 0], rng.uniform(-1, 1, (n - 1, 2))])
+    frames = LowresFrames(torch.zeros(n, SIDE, SIDE), torch.from_numpy(shifts), psf)
+    samples, is_known = frames.predict(Grid(SIDE, SIDE, FINE, MARGIN), torch.from_numpy(fine_scene()).float())
+    assert bool(is_known.all())
+    values = samples.values + noise * torch.randn(samples.values.shape, generator=torch.Generator().manual_seed(0))
+    return frames.with_values(values)
+
+
+@pytest.mark.parametrize("psf", [Psf("box", 0.625), Psf("box", 1.0), Psf("box", 1.5), Psf("gaussian", 0.35)], ids=str)
+def test_width_is_found_by_what_is_kept_out(psf):
+    frames = seen_with(psf)
+    wrong = frames.with_psf(Psf("box", 3.0))
+    found = choose_width(wrong, torch.ones_like(frames.frames), psf.kind, 0, 0, Deadline.after(1e6))
+    assert found.kind == psf.kind and found.width == pytest.approx(psf.width, abs=0.126, rel=0.2)
+
+
+def test_no_width_is_tried_after_the_deadline():
+    frames = seen_with(Psf("box", 1.5), n=4)
+    found = choose_width(frames, torch.ones_like(frames.frames), "gaussian", 0, 0, Deadline.after(-1))
+    assert found == Psf("gaussian", 0.42)
+
+
+def frames_file(path, psf):
+    np.savez(path, frames=seen_with(psf).frames.clamp(0, 1).numpy())
+    return str(path)
+
+
+def test_width_by_the_frames_is_said_and_written_down(tmp_path, capsys):
+    source = frames_file(tmp_path / "f.npz", Psf("box", 1.5))
+    arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "20"]
+    assert main([*arguments, "--psf-width", "auto"]) == 0
+    said = capsys.readouterr().out
+    assert "footprint: box, its width by the frames" in said and "footprint: a box, side 1." in said
+    config = yaml.safe_load((tmp_path / "o" / "config.yml").read_text())
+    assert config["is_width_estimated"] and config["psf_width"] == pytest.approx(1.5, abs=0.13)
+    metrics = json.loads((tmp_path / "o" / "metrics.json").read_text())["superres"]
+    assert metrics["psf"] == {"kind": "box", "width": config["psf_width"], "estimated": True}
+
+
+def test_footprint_of_a_file_is_used_and_kept_in_the_run(tmp_path, capsys):
+    x = np.arange(-4, 5)
+    bell = np.exp(-0.5 * (x[:, None] ** 2 + x**2) / 1.6**2)
+    np.save(tmp_path / "psf.npy", bell)
+    source = frames_file(tmp_path / "f.npz", Psf("gaussian", 0.4))
+    code = main(
+        ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "4", "--seconds", "4", "--json", "--psf",
+         str(tmp_path / "psf.npy")]
+    )  # fmt: skip
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    # a sample is a pixel of the output: nine of them, four a low-res pixel
+    assert code == 0 and result["psf"] == {"kind": "file", "width": 2.25, "estimated": False}
+    np.testing.assert_allclose(np.load(tmp_path / "o" / "psf.npy"), bell / bell.sum(), atol=1e-4)
+    assert set(result["expected"]) == {"gain_db", "measured_share", "frames_per_pixel", "limit"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--psf-width", "wide"), "must be above 0 and at most 8 low-res pixels, or auto; got wide"),
+        (("--psf-width", "9"), "at most 8"),
+        (("--psf", "disc"), "--psf is box, gaussian or a file"),
+        (("--psf", "PSF", "--psf-width", "auto"), "not of a file"),
+        (("--psf", "PSF", "--psf-width", "17"), "at most 16"),
+        (("--psf", "PSF", "--psf-width", "15"), "samples are 15 low-res pixels wide; at most 12"),
+    ],
+)
+def test_footprints_that_cannot_be_are_named(tmp_path, capsys, arguments, said):
+    np.save(tmp_path / "psf.npy", np.ones((3, 3)))
+    source = frames_file(tmp_path / "f.npz", Psf())
+    arguments = [str(tmp_path / "psf.npy") if part == "PSF" else part for part in arguments]
+    assert main(["superres", source, "-o", str(tmp_path / "o.png"), "--json", *arguments]) == 2
+    error = json.loads(capsys.readouterr().out.splitlines()[-1])["error"]
+    assert said in error["what"] and error["fix"]
+    assert not (tmp_path / "o.png").exists()
