@@ -8,7 +8,8 @@ from torch import Tensor
 
 def step_factors(step: int | Tensor, lr: float | Tensor, betas: tuple[float, float]) -> tuple:
     """Length of the step, and what the root is multiplied by; float64, on the device of ``step`` or ``lr``."""
-    step, lr = (x.double() if isinstance(x, Tensor) else x for x in (step, lr))
+    step = step.double() if isinstance(step, Tensor) else step
+    lr = lr.double() if isinstance(lr, Tensor) else lr
     return lr / (1 - betas[0] ** step), (1 - betas[1] ** step) ** -0.5
 
 

@@ -79,7 +79,7 @@ class DistortionCpu(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
 
             def reference(*inputs: Tensor) -> Tensor:
-                return distortion_reference(*inputs, packed_info)
+                return distortion_reference(*inputs, packed_info=packed_info)
 
             return *differentiable_gradients(reference, inputs, ctx.needs_input_grad[:3], (d_distortions,)), None
         grads = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in inputs]

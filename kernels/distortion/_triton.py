@@ -173,7 +173,7 @@ class DistortionTriton(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
 
             def reference(*inputs: Tensor) -> Tensor:
-                return distortion_reference(*inputs, packed_info, contract)
+                return distortion_reference(*inputs, packed_info=packed_info, contract=contract)
 
             return *differentiable_gradients(reference, inputs, needs, (d_distortions,)), None, None
         wanted = [
@@ -188,7 +188,7 @@ class DistortionTriton(torch.autograd.Function):
                 d_distortions.contiguous(),
                 ctx.befores,
                 ctx.spreads,
-                *_given(*inputs, packed_info),
+                *_given(*inputs, packed_info=packed_info),
                 **_meta(d_distortions.dtype, contract),
             )
         return *wanted, None, None

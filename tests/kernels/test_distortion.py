@@ -26,7 +26,7 @@ def make_samples(counts, dtype=torch.float64, impl="reference", far=3.0):
     device = "cpu" if impl == "cpu" else DEVICE
     tensors = [x.to(device, dtype).requires_grad_() for x in (draw[2] / max(n, 1), t_starts, t_ends)]
     counts = torch.tensor(counts, dtype=torch.int64)
-    return *tensors, torch.stack([counts.cumsum(0) - counts, counts], dim=-1).to(device)
+    return [*tensors, torch.stack([counts.cumsum(0) - counts, counts], dim=-1).to(device)]
 
 
 def double_sum(weights, t_starts, t_ends, packed_info, contract=False):
@@ -83,7 +83,9 @@ def test_dense_is_packed(impl):
 @pytest.mark.parametrize("impl", ALL_IMPLS)
 def test_second_derivatives(impl):
     *args, packed_info = make_samples([3, 2], impl=impl)
-    assert torch.autograd.gradgradcheck(lambda *x: distortion(*x, packed_info, impl=impl), args, fast_mode=True)
+    assert torch.autograd.gradgradcheck(
+        lambda *x: distortion(*x, packed_info=packed_info, impl=impl), args, fast_mode=True
+    )
 
 
 @pytest.mark.parametrize("wanted", range(3))
@@ -127,4 +129,4 @@ def test_rejects_wrong_arguments():
     with pytest.raises(ValueError, match=r"share one shape.*got \(2, 3\), \(2, 3\), \(2,\)"):
         distortion(t, t, t[:, 0])
     with pytest.raises(ValueError, match="must list all 6 samples"):
-        distortion(*(t.reshape(-1),) * 3, torch.tensor([[0, 3]]))
+        distortion(*(t.reshape(-1),) * 3, packed_info=torch.tensor([[0, 3]]))

@@ -38,7 +38,8 @@ def test_kernel_is_the_reference_bit_for_bit(n_cells, n):
     grids = [make_grid(n_cells, n) for _ in range(2)]
     for step in range(3):
         for grid, impl in zip(grids, ("triton", "reference"), strict=True):
-            update_occupancy(*grid[:2], grid[2], grid[3] / (1 + step), decay=0.95, threshold=1.5, impl=impl)
+            densities, bits, cells, found = grid
+            update_occupancy(densities, bits, cells, found / (1 + step), decay=0.95, threshold=1.5, impl=impl)
         assert torch.equal(grids[0][0], grids[1][0]) and torch.equal(grids[0][1], grids[1][1])
     assert n_cells < 64 or int(grids[0][1].count_nonzero()) > 0
 

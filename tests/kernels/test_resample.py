@@ -1,5 +1,7 @@
 """resample: the reference against closed forms and a loop, the kernel against the reference."""
 
+from typing import Any
+
 import pytest
 import torch
 from support import DEVICE, TOLERANCE, needs_triton
@@ -68,7 +70,10 @@ def test_kernel_matches_reference(is_packed, dtype):
         # without gaps
         edges = torch.cat([t_starts.new_zeros(35, 1), t_ends.view(35, 11)], -1)
         t_starts, t_ends, weights, packed_info = edges[:, :-1], edges[:, 1:], weights.view(35, 11), None
-    for options in ({}, {"seed": 5}, {"seed": torch.tensor([5], device=DEVICE)}, {"jitter": uniforms(35, 6, dtype)}):
+    draws: list[dict[str, Any]] = [
+        {}, {"seed": 5}, {"seed": torch.tensor([5], device=DEVICE)}, {"jitter": uniforms(35, 6, dtype)},
+    ]  # fmt: skip
+    for options in draws:
         got, want = (
             resample(t_starts, t_ends, weights, 6, packed_info, padding=1e-3, impl=impl, **options)
             for impl in ("triton", "reference")
@@ -123,7 +128,7 @@ def test_half_precision_weights_and_strides(impl):
     weights = (weights * 8).round() / 8
     want = resample(t_starts, t_ends, weights, 4, packed_info, impl=impl)
     strided = [torch.stack([x, x], -1)[..., 0] for x in (t_starts, t_ends, weights.half())]
-    got = resample(*strided, 4, packed_info, impl=impl)
+    got = resample(*strided, n_new=4, packed_info=packed_info, impl=impl)
     assert all(torch.equal(g, w) for g, w in zip(got, want, strict=True))
 
 
@@ -140,4 +145,4 @@ def test_rejects_wrong_arguments():
     with pytest.raises(ValueError, match=r"jitter must have shape \(2, 4\), and no seed beside it; got \(2, 5\)"):
         resample(t, t, t, 4, jitter=torch.zeros(2, 5))
     with pytest.raises(ValueError, match="must list all 6 samples"):
-        resample(*(t.reshape(-1),) * 3, 4, torch.tensor([[0, 3]]))
+        resample(*(t.reshape(-1),) * 3, n_new=4, packed_info=torch.tensor([[0, 3]]))
