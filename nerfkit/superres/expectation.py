@@ -35,6 +35,8 @@ N_FREQUENCIES = 6
 CELLS = 16
 # parameter of torch's bicubic interpolation
 CUBIC = -0.75
+# cells of the middle of an image along a side, at most, that its power is taken from
+MAX_SIDE = 1024
 # least power that a scene is taken to have
 TINY = 1e-9
 # frames for each pixel of the output, with shifts that are all that one could want, for what any frames can measure
@@ -157,7 +159,8 @@ def scene_power(image: NDArray[np.floating], scale: float) -> Power:
 
     The solution's own, which the frames and the prior have made, stands for the scene's.
     """
-    frequencies, power = power_spectrum(image, scale)
+    top, left = (max(0, (side - MAX_SIDE) // 2) for side in image.shape)
+    frequencies, power = power_spectrum(image[top : top + MAX_SIDE, left : left + MAX_SIDE], scale)
     # of pixels a low-res pixel is scale^2; the power is that of a low-res pixel's area
     return np.array(frequencies), np.maximum(np.array(power) / scale**2, TINY)
 

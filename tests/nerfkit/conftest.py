@@ -94,3 +94,21 @@ def run_copy(trained_run):
     shutil.copytree(trained_run, folder)
     yield folder
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def unhurried(monkeypatch):
+    """A super-resolution registers and finds its footprint in all steps, however busy the machine; 200 for networks.
+
+    Its seconds then decide only how many priors are compared.
+    """
+    from nerfkit.fitting import Budget
+    from nerfkit.superres import network_fit, reconstruct
+    from nerfkit.superres.footprint import choose_width
+    from nerfkit.superres.grid_solve import Deadline
+    from nerfkit.superres.registration import refine
+
+    late = Deadline.after(1e6)
+    monkeypatch.setattr(reconstruct, "refine", lambda *args, **known: refine(*args, **{**known, "deadline": late}))
+    monkeypatch.setattr(reconstruct, "choose_width", lambda *args: choose_width(*args[:-1], late))
+    monkeypatch.setattr(network_fit, "Budget", lambda seconds: Budget(steps=200))

@@ -44,9 +44,9 @@ def frames_file(path, psf):
     return str(path)
 
 
-def test_width_by_the_frames_is_said_and_written_down(tmp_path, capsys):
+def test_width_by_the_frames_is_said_and_written_down(tmp_path, capsys, unhurried):
     source = frames_file(tmp_path / "f.npz", Psf("box", 1.5))
-    arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "20"]
+    arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "4"]
     assert main([*arguments, "--psf-width", "auto"]) == 0
     said = capsys.readouterr().out
     assert "footprint: box, its width by the frames" in said and "footprint: a box, side 1." in said
