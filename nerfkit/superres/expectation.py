@@ -28,7 +28,11 @@ from .diagnosis import power_spectrum
 __all__ = ["ENOUGH", "Expectation", "expect", "places", "scene_power"]
 
 # a scale is said to be too large when the frames measure less than this share of its detail's power
-ENOUGH = 0.5
+ENOUGH = 0.45
+# whatever the scene: fewer values than this for a pixel of the output are too few
+MIN_VALUES = 0.2
+# frequencies that a solution shows as they are, and the exponent by which a scene's power falls at most beyond them
+SHOWN, STEEPEST = (0.35, 0.5), 2.5
 # frequencies of a low-res pixel that are looked at, along an axis
 N_FREQUENCIES = 6
 # cells along a low-res pixel that a footprint is sampled on for its transfer function
@@ -131,7 +135,7 @@ def expect(shifts: Sequence[NDArray[np.float64]], psf: Psf, scale: float, sigma:
     left = np.mean([spectrum.errors(part) for part in shifts], axis=0)
     share = spectrum.measured_share(left)
     limit = ""
-    if share < ENOUGH:
+    if share < ENOUGH or n_frames < MIN_VALUES * scale**2:
         is_blurred = spectrum.measured_share(spectrum.errors_of_many(MANY * scale**2)) < ENOUGH
         spread_out = spectrum.measured_share(spectrum.errors(_even_shifts(n_frames)))
         limit = "blur" if is_blurred else "shifts" if spread_out > max(ENOUGH, BETTER_SPREAD * share) else "frames"
@@ -157,12 +161,22 @@ def places(frames: LowresFrames, used: NDArray[np.bool_]) -> list[NDArray[np.flo
 def scene_power(image: NDArray[np.floating], scale: float) -> Power:
     """The power that an image [h, w] of ``scale`` cells a low-res pixel has at each frequency, whatever its direction.
 
-    The solution's own, which the frames and the prior have made, stands for the scene's.
+    The solution's own stands for the scene's, but a prior makes what few frames tell too smooth: beyond what one frame
+    holds, it is taken to fall no faster than that of photographs and text does.
     """
     top, left = (max(0, (side - MAX_SIDE) // 2) for side in image.shape)
     frequencies, power = power_spectrum(image[top : top + MAX_SIDE, left : left + MAX_SIDE], scale)
     # of pixels a low-res pixel is scale^2; the power is that of a low-res pixel's area
-    return np.array(frequencies), np.maximum(np.array(power) / scale**2, TINY)
+    return _with_a_tail(np.array(frequencies), np.maximum(np.array(power) / scale**2, TINY))
+
+
+def _with_a_tail(frequencies: NDArray[np.float64], power: NDArray[np.float64]) -> Power:
+    is_shown = (frequencies > SHOWN[0]) & (frequencies < SHOWN[1])
+    if not is_shown.any():
+        return frequencies, power
+    level, at = np.exp(np.log(power[is_shown]).mean()), sum(SHOWN) / 2
+    tail = level * (at / np.maximum(frequencies, at)) ** STEEPEST
+    return frequencies, np.where(frequencies > SHOWN[1], np.maximum(power, tail), power)
 
 
 class _Spectrum:

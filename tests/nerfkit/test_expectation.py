@@ -91,6 +91,15 @@ def test_power_of_an_image_is_that_of_its_area_whatever_its_cells():
     assert frequencies.max() < 2
 
 
+def test_power_falls_no_faster_than_that_of_scenes_where_a_prior_has_smoothed_it():
+    rows = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256)) * 4
+    white = np.fft.rfft2(np.random.default_rng(3).normal(0, 0.2, (256, 256)))
+    frequencies, power = scene_power(np.fft.irfft2(white * (rows < 0.7), (256, 256)), 4)
+    tail = frequencies > 0.8
+    level = power[(frequencies > 0.35) & (frequencies < 0.5)].mean()
+    np.testing.assert_allclose(power[tail], level * (0.425 / frequencies[tail]) ** 2.5, rtol=0.1)
+
+
 def test_expected_gain_comes_true_where_a_linear_method_is_the_best_there_is():
     rng = np.random.default_rng(2)
     n, cells, scale, sigma = 32, 8, 4, 0.01
