@@ -87,6 +87,10 @@ def composite(
     if bkgd_rgb is not None:
         bkgd_rgb = bkgd_rgb.expand(packed_info.shape[0], 3)
     # imported here so that a machine without Triton or numba can still import nerfkit.kernels
+    if torch.compiler.is_compiling() and chosen != "reference":
+        from ._graph import composite_graph
+
+        return Composited(*composite_graph(sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb, chosen))
     if chosen == "triton":
         from ._triton import composite_triton as run
     elif chosen == "cpu":
@@ -120,11 +124,13 @@ def _check_shapes(
     n_rays = packed_info.shape[0]
     if bkgd_rgb is not None and bkgd_rgb.shape not in ((3,), (n_rays, 3)):
         raise ValueError(f"bkgd_rgb must have shape (3,) or ({n_rays}, 3); got {tuple(bkgd_rgb.shape)}")
-    if packed_info.device.type == "cpu":
-        _check_packed(packed_info, n_samples)
+    # a compiler has no numbers to check yet: the node of its graph does it
+    if packed_info.device.type == "cpu" and not torch.compiler.is_compiling():
+        check_packed(packed_info, n_samples)
 
 
-def _check_packed(packed_info: Tensor, n_samples: int) -> None:
+def check_packed(packed_info: Tensor, n_samples: int) -> None:
+    """Raise a ValueError unless the rays' samples follow one another without gaps; on the CPU."""
     starts, counts = packed_info.numpy().T  # numpy: a tenth of the calls' cost in torch, and this runs every step
     ends = starts + counts
     n_packed = int(ends[-1]) if len(ends) else 0
