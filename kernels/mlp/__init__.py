@@ -13,8 +13,8 @@ from ._reference import ACTIVATIONS, OUTPUTS, mlp_reference
 
 __all__ = ["mlp", "mlp_reference"]
 
-# a wider matrix does not fit the shared memory of a program in float32
-MAX_TRITON_WIDTH = 128
+# a tile's sums of a wider layer do not fit the registers
+MAX_TRITON_WIDTH = 256
 
 
 def mlp(
@@ -49,7 +49,7 @@ def mlp(
     output : {"none", "sigmoid"}
         Function after the last layer.
     impl : {"auto", "triton", "cpu", "reference"}
-        ``"auto"`` takes numba for CPU tensors, and Triton for CUDA tensors whose network is at most 128 wide
+        ``"auto"`` takes numba for CPU tensors, and Triton for CUDA tensors whose network is at most 256 wide
         everywhere; a wider one goes through the reference.
 
     Returns

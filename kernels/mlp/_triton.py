@@ -28,9 +28,10 @@ __all__ = ["MlpTriton", "compile_cases", "mlp_triton", "pack", "run_backward"]
 # one where these sums are large
 MAX_PROGRAMS = 264
 MAX_WIDE_PROGRAMS = 132
-# sums of a weight's gradient that a program holds at once, beside their operands: exact products need more for these
-N_SUMS = 2048
-N_HALF_SUMS = 8192
+# what a program holds at once in the backward: sums of a weight's gradient, and units of a layer with their gradients.
+# Exact products need more registers for their operands
+EXACT_PARTS = {"N_SUMS": 2048, "MAX_PART": 64}
+HALF_PARTS = {"N_SUMS": 8192, "MAX_PART": 128}
 
 
 class MlpTriton(torch.autograd.Function):
@@ -90,8 +91,8 @@ def run_backward(d_out, out, packed, x, parameters, needs, activation: str, scal
         launch(_mlp_bwd_kernel, grid, d_x, *sums, *tensors, n, n_chunks, **meta)
     else:
         scratch, meta = _scratch(net, n_chunks, len(net.has_bias) + 2, x.device, meta)
-        n_sums = N_SUMS if net.dtype == net.acc else N_HALF_SUMS
-        launch(_mlp_cached_bwd_kernel, grid, d_x, *sums, scratch, *tensors, n, n_chunks, N_SUMS=n_sums, **meta)
+        meta |= EXACT_PARTS if net.dtype == net.acc else HALF_PARTS
+        launch(_mlp_cached_bwd_kernel, grid, d_x, *sums, scratch, *tensors, n, n_chunks, **meta)
     grads = [d_x]
     both = layouts(net.widths, tuple(net.padded), net.has_bias, x.device)
     for kind, need, total, layout in zip(halves(parameters), halves(needs[1:]), sums, both, strict=True):
@@ -179,6 +180,11 @@ def mlp_triton(
     return MlpTriton.apply(activation, scale, output, x, *weights, *biases)  # pyright: ignore[reportReturnType]
 
 
+_WIDE_SPILLS = (
+    "in the backward on sm_120 and on gfx942, where a lane of 8 wavefronts has 256 registers; none on sm_80, sm_90"
+)
+
+
 def compile_cases() -> list[CompileCase]:
     """Uses of mlp whose kernels are compiled ahead of time."""
 
@@ -213,12 +219,38 @@ def compile_cases() -> list[CompileCase]:
             spill_reason="ptxas stops at 96 registers on sm_120 and spills three values",
         ),
         CompileCase("fp32 SIREN 32", lambda: run(fp32, (2, 32, 32, 1), "sine", biases=True)),
-        CompileCase("fp32 SIREN 128", lambda: run(fp32, (2, 128, 128, 3), "sine", biases=True)),
-        CompileCase("bf16 gauss 128", lambda: run(bf16, (64, 128, 128, 3), "gaussian", biases=True)),
+        CompileCase(
+            "fp32 SIREN 128",
+            lambda: run(fp32, (2, 128, 128, 3), "sine", biases=True),
+            spill_budget=16,
+            spill_reason="four values on sm_120, beside 255 registers in the backward",
+        ),
+        CompileCase(
+            "bf16 gauss 128",
+            lambda: run(bf16, (64, 128, 128, 3), "gaussian", biases=True),
+            spill_budget=16,
+            spill_reason="four values on sm_120, beside 255 registers in the backward",
+        ),
+        CompileCase(
+            "bf16 relu 256",
+            lambda: run(bf16, (64, 256, 256, 256, 4), biases=True),
+            spill_budget=136,
+            spill_reason=_WIDE_SPILLS,
+            is_quick=False,
+        ),
+        CompileCase(
+            "bf16 SIREN 256",
+            lambda: run(bf16, (2, 256, 256, 256, 3), "sine", biases=True),
+            spill_budget=560,
+            spill_reason=_WIDE_SPILLS,
+            is_quick=False,
+        ),
+        CompileCase("fp32 SIREN 256", lambda: run(fp32, (2, 256, 256, 256, 3), "sine", biases=True), is_quick=False),
+        CompileCase("fp32 gauss 256", lambda: run(fp32, (2, 256, 256, 3), "gaussian", biases=True), is_quick=False),
         CompileCase(
             "fp64 SIREN 32",
             lambda: run(fp64, (2, 32, 32, 1), "sine", biases=True),
-            spill_budget=32,
+            spill_budget=40,
             spill_reason="float64 is for checks; sm_120 has no matrix units for it",
         ),
     ]
