@@ -6,17 +6,16 @@ It loads the compiler, which takes a second.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any
 
 import torch
 
 __all__ = ["call_eagerly"]
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-@torch.compiler.disable
-def call_eagerly(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """``function(*args, **kwargs)`` as without a compiler: the graph ends before it, and another begins behind."""
+def _call(function: Callable, *args: Any, **kwargs: Any) -> Any:
     return function(*args, **kwargs)
+
+
+call_eagerly: Callable[..., Any] = torch.compiler.disable(_call)
+"""``function(*args, **kwargs)`` as without a compiler: the graph ends before it, and another begins behind."""

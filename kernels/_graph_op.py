@@ -21,11 +21,11 @@ def define_graph_op(
     name: str,
     options: str,
     *,
-    run: Callable[..., list[Tensor]],
+    run: Callable[..., Sequence[Tensor | None]],
     fake: Callable[..., list[Tensor]],
     gradients: Callable[..., Sequence[Tensor | None]],
     reference: Callable[..., tuple[Tensor, ...]],
-) -> Callable[..., list[Tensor]]:
+) -> Any:
     """Register ``nerfkit::<name>(Tensor[] tensors, <options>) -> Tensor[]`` and its backward with torch.
 
     Parameters
@@ -42,6 +42,11 @@ def define_graph_op(
         One for each of ``tensors``, None where ``needs`` says so. Entries of ``d_outputs`` are None where nothing came.
     reference : (tensors, *options) -> tuple of Tensor
         The definition, for gradients that are differentiated once more; as many outputs as ``run`` has.
+
+    Returns
+    -------
+    torch.library.CustomOpDef
+        To be called as ``run`` is.
     """
 
     def run_backward(d_outputs, tensors, outputs, needs, *options):

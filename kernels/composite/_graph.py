@@ -55,7 +55,8 @@ def _gradients(d_outputs, tensors, outputs, needs, impl) -> Sequence[Tensor | No
         from ._triton import run_backward
     inputs = _with_background(tensors, impl)
     needs = [*needs, *(False for _ in inputs[len(needs) :])]
-    return run_backward(d_outputs[:4], inputs, *outputs[3:], needs)
+    weights, trans = outputs[3:]
+    return run_backward(d_outputs[:4], inputs, weights, trans, needs)
 
 
 def _with_background(tensors, impl):

@@ -57,9 +57,10 @@ class FourierCpu(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, d_features: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        x, freqs = ctx.saved_tensors
         # autocast would round the products, where a gradient is asked for under it
         with torch.autocast("cpu", enabled=False):
-            return gradients(d_features, *ctx.saved_tensors, ctx.needs_input_grad)
+            return gradients(d_features, x, freqs, ctx.needs_input_grad)
 
 
 def gradients(

@@ -33,7 +33,8 @@ def _gradients(d_outputs, tensors, outputs, needs, impl) -> Sequence[Tensor | No
         from ._cpu import gradients
     else:
         from ._triton import gradients
-    return gradients(d_outputs[0], *tensors, needs)
+    x, freqs = tensors
+    return gradients(d_outputs[0], x, freqs, needs)
 
 
 def _reference(tensors, impl):

@@ -179,11 +179,11 @@ class Fourier(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_features: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Recompute the features; each gradient has a kernel of its own."""
-        inputs = ctx.saved_tensors
+        x, freqs = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
-            d_x, d_freqs = differentiable_gradients(fourier_reference, inputs, ctx.needs_input_grad, [d_features])
+            d_x, d_freqs = differentiable_gradients(fourier_reference, (x, freqs), ctx.needs_input_grad, [d_features])
             return d_x, d_freqs
-        return gradients(d_features, *inputs, ctx.needs_input_grad)
+        return gradients(d_features, x, freqs, ctx.needs_input_grad)
 
 
 def gradients(

@@ -23,8 +23,8 @@ def hashgrid_graph(x: Tensor, table: Tensor, spec: HashGridSpec, deterministic: 
 
 
 def _run(tensors, n_dims, n_features, resolutions, log2_table_size, deterministic, impl):
-    spec = HashGridSpec(n_dims, n_features, resolutions, log2_table_size)
-    return [hashgrid(*tensors, spec, deterministic=deterministic, impl=impl)]
+    (x, table), spec = tensors, HashGridSpec(n_dims, n_features, resolutions, log2_table_size)
+    return [hashgrid(x, table, spec, deterministic=deterministic, impl=impl)]
 
 
 def _fake(tensors, n_dims, n_features, resolutions, log2_table_size, deterministic, impl):
@@ -35,18 +35,19 @@ def _fake(tensors, n_dims, n_features, resolutions, log2_table_size, determinist
 def _gradients(
     d_outputs, tensors, outputs, needs, n_dims, n_features, resolutions, log2_table_size, deterministic, impl
 ) -> Sequence[Tensor | None]:
-    spec = HashGridSpec(n_dims, n_features, resolutions, log2_table_size)
+    (x, table), spec = tensors, HashGridSpec(n_dims, n_features, resolutions, log2_table_size)
     if impl == "cpu":
         from ._cpu import gradients
 
-        return gradients(d_outputs[0], *tensors, spec, needs)
+        return gradients(d_outputs[0], x, table, spec, needs)
     from ._triton import gradients
 
-    return gradients(d_outputs[0], *tensors, spec, deterministic, needs)
+    return gradients(d_outputs[0], x, table, spec, deterministic, needs)
 
 
 def _reference(tensors, n_dims, n_features, resolutions, log2_table_size, deterministic, impl):
-    return (hashgrid_reference(*tensors, HashGridSpec(n_dims, n_features, resolutions, log2_table_size)),)
+    x, table = tensors
+    return (hashgrid_reference(x, table, HashGridSpec(n_dims, n_features, resolutions, log2_table_size)),)
 
 
 _hashgrid = define_graph_op(

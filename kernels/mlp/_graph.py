@@ -64,7 +64,7 @@ def _gradients(
 def _reference(tensors, has_bias, activation, scale, output, impl):
     parameters = _parameters(tensors, has_bias)
     weights, biases = parameters[: len(has_bias)], parameters[len(has_bias) :]
-    return (mlp_reference(tensors[0], weights, biases, activation, scale, output),)
+    return (mlp_reference(tensors[0], weights, biases, activation, scale, output),)  # pyright: ignore[reportArgumentType]
 
 
 _mlp = define_graph_op(

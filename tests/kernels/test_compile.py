@@ -1,5 +1,8 @@
 """Operations in the graphs of torch.compile: one graph, the numbers of eager mode, torch's own checks."""
 
+# to a type checker an unpacked list is one argument, and a grid or a gradient may be None
+# pyright: reportCallIssue=false, reportOptionalMemberAccess=false
+
 import pytest
 import torch
 from support import DEVICE, needs_triton
