@@ -89,7 +89,7 @@ def mlp(
     is_wide = max(x.shape[-1], *(w.shape[-1] for w in weights)) > MAX_TRITON_WIDTH
     op, available = ("mlp", ("triton", "cpu")) if not is_wide else (f"mlp wider than {MAX_TRITON_WIDTH}", ("cpu",))
     chosen = choose_impl(op, x, impl, available)
-    if torch.is_autocast_enabled(x.device.type):
+    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
         if chosen == "triton":
             x, weights = _at_autocasts_precision(x, weights)
         with torch.autocast(x.device.type, enabled=False):

@@ -409,6 +409,11 @@ def test_reference_is_torchs_linear_layers():
         torch.testing.assert_close(got, 1 / (1 + (-layers[1](value)).exp()))
 
 
+def test_a_device_without_numbers_knows_the_shape():
+    weights = [torch.empty(3, 8, device="meta"), torch.empty(8, 2, device="meta")]
+    assert mlp(torch.empty(9, 3, device="meta"), weights).shape == (9, 2)
+
+
 def test_without_gradients_nothing_is_kept():
     x, weights, biases = make_inputs((3, 8, 2), 9)
     with torch.no_grad():
