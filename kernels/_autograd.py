@@ -34,10 +34,12 @@ def differentiable_gradients(
     """
     # aliases: one input may be a function of another, and its gradient must not flow on into that one here
     aliases = [x.view_as(x) if x is not None and need else x for x, need in zip(inputs, needed, strict=True)]
-    outputs = reference(*aliases)
-    outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
-    pairs = [(y, d_y) for y, d_y in zip(outputs, d_outputs, strict=True) if d_y is not None and y.requires_grad]
-    wanted = [x for x, need in zip(aliases, needed, strict=True) if x is not None and need]
-    ys, d_ys = zip(*pairs, strict=True)
-    grads = iter(torch.autograd.grad(ys, wanted, d_ys, create_graph=True, allow_unused=True))
+    # autocast, where a gradient is asked for under it, would round the definition's products and their gradients
+    with torch.autocast(next(x for x in inputs if x is not None).device.type, enabled=False):
+        outputs = reference(*aliases)
+        outputs = (outputs,) if isinstance(outputs, Tensor) else outputs
+        pairs = [(y, d_y) for y, d_y in zip(outputs, d_outputs, strict=True) if d_y is not None and y.requires_grad]
+        wanted = [x for x, need in zip(aliases, needed, strict=True) if x is not None and need]
+        ys, d_ys = zip(*pairs, strict=True)
+        grads = iter(torch.autograd.grad(ys, wanted, d_ys, create_graph=True, allow_unused=True))
     return [next(grads) if need else None for need in needed]

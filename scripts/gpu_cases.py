@@ -67,19 +67,20 @@ class Case:
 
 
 class _Draw:
-    """Random numbers that are the same on every device and in every dtype."""
+    """Random numbers that are the same on every device and in every dtype; if ``is_half``, such as float16 holds."""
 
-    def __init__(self, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, device: str, dtype: torch.dtype, *, is_half: bool = False) -> None:
         self.generator, self.device, self.dtype = torch.Generator().manual_seed(0), device, dtype
+        self.drawn = torch.float16 if is_half else torch.float32
 
     def normal(self, *shape: int, scale: float = 1.0) -> Tensor:
-        return (scale * torch.randn(*shape, generator=self.generator)).to(self.device, self.dtype)
+        return (scale * torch.randn(*shape, generator=self.generator)).to(self.drawn).to(self.device, self.dtype)
 
     def uniform(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self.generator).to(self.device, self.dtype)
+        return torch.rand(*shape, generator=self.generator).to(self.drawn).to(self.device, self.dtype)
 
-    def layers(self, *sizes: int) -> list[Tensor]:
-        return [self.normal(a, b, scale=(2 / a) ** 0.5).requires_grad_() for a, b in pairwise(sizes)]
+    def layers(self, *sizes: int, scale: float = 1.0) -> list[Tensor]:
+        return [self.normal(a, b, scale=scale * (2 / a) ** 0.5).requires_grad_() for a, b in pairwise(sizes)]
 
     def rays(self, n: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Origins on a sphere of radius 3, unit directions to the middle of the scene, near, far."""
@@ -95,7 +96,7 @@ def _refuse_float64(dtype: torch.dtype, impl: str) -> None:
 
 
 def _fourier(n: int, device: str, dtype: torch.dtype) -> Problem:
-    draw = _Draw(device, dtype)
+    draw = _Draw(device, dtype, is_half=True)
     x, freqs = draw.uniform(n, 3).requires_grad_(), draw.normal(32, 3, scale=6.0)
     size = x.element_size()
     return Problem(lambda impl: (fourier(x, freqs, impl=impl),), [x], n * size * (3 + 2 * 64 + 2 * 3), 4 * n * 96)
@@ -108,9 +109,10 @@ def _grid(n: int) -> HashGridSpec:
 
 def _hashgrid(deterministic: bool) -> Callable[[int, str, torch.dtype], Problem]:
     def make(n: int, device: str, dtype: torch.dtype) -> Problem:
-        draw = _Draw(device, dtype)
+        draw = _Draw(device, dtype, is_half=True)
         spec = _grid(n)
         x, table = draw.uniform(n, 3), draw.normal(spec.n_entries, 4, scale=0.1).requires_grad_()
+        x = x.float() if dtype == torch.float16 else x  # positions are never in half precision
         features = n * spec.n_levels * spec.n_features * x.element_size()
         # eight corners a level are gathered, and their gradients added
         n_bytes = 2 * n * 12 + 2 * features + 3 * 8 * features
@@ -206,10 +208,9 @@ def _occupancy(n: int, device: str, dtype: torch.dtype) -> Problem:
 
 def _mlp(sizes: tuple[int, ...], activation: str, scale: float) -> Callable[[int, str, torch.dtype], Problem]:
     def make(n: int, device: str, dtype: torch.dtype) -> Problem:
-        draw = _Draw(device, dtype)
-        x, weights = draw.normal(n, sizes[0]).requires_grad_(), draw.layers(*sizes)
-        if activation == "sine":
-            weights = [(w / scale).detach().requires_grad_() for w in weights]
+        draw = _Draw(device, dtype, is_half=True)
+        x = draw.normal(n, sizes[0]).requires_grad_()
+        weights = draw.layers(*sizes, scale=1 / scale if activation == "sine" else 1.0)
         products = sum(a * b for a, b in pairwise(sizes))
         n_bytes = n * x.element_size() * (3 * sizes[0] + 2 * sizes[-1])
 
@@ -234,7 +235,7 @@ def _march(n: int, device: str, dtype: torch.dtype) -> Problem:
 
 
 def _composite(n: int, device: str, dtype: torch.dtype) -> Problem:
-    draw = _Draw(device, dtype)
+    draw = _Draw(device, dtype, is_half=True)
     n_rays = max(n // SAMPLES_A_RAY, 1)
     n = n_rays * SAMPLES_A_RAY
     sigmas, rgbs = (3 * draw.uniform(n)).requires_grad_(), draw.uniform(n, 3).requires_grad_()

@@ -82,6 +82,21 @@ def adam(
     n_in_row = param.numel() // max(len(param), 1)
     fits = param.dtype == torch.float32 and (n_in_row <= MAX_TRITON_ROW or not touched_only)
     chosen = choose_impl("adam", param, impl, ("triton", "cpu") if fits else ("cpu",))
+    if torch.compiler.is_compiling():
+        # imported here so that only a compiler loads them
+        if isinstance(step, Tensor) or isinstance(lr, Tensor):
+            from nerfkit.kernels._eager import call_eagerly
+
+            call_eagerly(
+                adam, param, grad, exp_avg, exp_avg_sq, step=step, lr=lr, betas=betas, eps=eps,
+                touched_only=touched_only, impl=impl,
+            )  # fmt: skip
+            return
+        from ._graph import adam_graph
+
+        with torch.no_grad():
+            adam_graph(param, grad, exp_avg, exp_avg_sq, step, lr, betas, eps, touched_only, chosen)
+        return
     # imported here so that a machine without Triton or numba can still import nerfkit.kernels
     if chosen == "triton":
         from ._triton import adam_triton as run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels._dispatch import choose_impl
@@ -87,6 +88,10 @@ def composite(
     if bkgd_rgb is not None:
         bkgd_rgb = bkgd_rgb.expand(packed_info.shape[0], 3)
     # imported here so that a machine without Triton or numba can still import nerfkit.kernels
+    if torch.compiler.is_compiling() and chosen != "reference":
+        from ._graph import composite_graph
+
+        return Composited(*composite_graph(sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb, chosen))
     if chosen == "triton":
         from ._triton import composite_triton as run
     elif chosen == "cpu":

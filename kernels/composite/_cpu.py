@@ -8,6 +8,7 @@ An empty array stands for "not given" among the inputs and for "not wanted" amon
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numba
 import torch
@@ -141,7 +142,7 @@ class CompositeCpu(torch.autograd.Function):
     def forward(ctx, sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb):
         """Composite, keeping what the backward reads."""
         inputs = (sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb)
-        *outputs, trans = _run_fwd(*inputs, has_backward=True)
+        *outputs, trans = run_forward(*inputs, has_backward=True)
         ctx.save_for_backward(*inputs, outputs[3], trans)
         ctx.set_materialize_grads(False)
         needs = ctx.needs_input_grad
@@ -155,29 +156,40 @@ class CompositeCpu(torch.autograd.Function):
         *inputs, weights, trans = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
             return tuple(differentiable_gradients(_reference, inputs, ctx.needs_input_grad, d_outputs))
-        sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb = inputs
-        d_rgb, d_depths, d_opacities, d_weights = d_outputs
-        wanted = [
-            torch.empty_like(x, memory_format=torch.contiguous_format) if needed else None
-            for x, needed in zip(inputs, ctx.needs_input_grad, strict=True)
-        ]
-        absent = weights.new_empty(0)
-        d_sigmas, d_rgbs, d_t_starts, d_t_ends, _, d_bkgd_rgb = (absent if x is None else x for x in wanted)
-        _composite_bwd(
-            *_flat(d_sigmas),
-            *_rows(d_rgbs),
-            *_flat(d_t_starts, d_t_ends),
-            *_rows(d_bkgd_rgb),
-            *_rows(absent if d_rgb is None else d_rgb),
-            *_flat(*(absent if x is None else x for x in (d_depths, d_opacities, d_weights))),
-            *_flat(weights, trans, sigmas),
-            *_rows(rgbs),
-            *_flat(t_starts, t_ends),
-            packed_info.contiguous().numpy(),
-            *_rows(bkgd_rgb),
-            torch.finfo(sigmas.dtype).max,
-        )
-        return tuple(wanted)
+        return tuple(run_backward(d_outputs, inputs, weights, trans, ctx.needs_input_grad))
+
+
+def run_backward(
+    d_outputs: Sequence[Tensor | None],
+    inputs: Sequence[Tensor],
+    weights: Tensor,
+    trans: Tensor,
+    needs: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradient of each input from what the forward gave, None where not needed."""
+    sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb = inputs
+    d_rgb, d_depths, d_opacities, d_weights = d_outputs
+    wanted = [
+        torch.empty_like(x, memory_format=torch.contiguous_format) if needed else None
+        for x, needed in zip(inputs, needs, strict=True)
+    ]
+    absent = weights.new_empty(0)
+    d_sigmas, d_rgbs, d_t_starts, d_t_ends, _, d_bkgd_rgb = (absent if x is None else x for x in wanted)
+    _composite_bwd(
+        *_flat(d_sigmas),
+        *_rows(d_rgbs),
+        *_flat(d_t_starts, d_t_ends),
+        *_rows(d_bkgd_rgb),
+        *_rows(absent if d_rgb is None else d_rgb),
+        *_flat(*(absent if x is None else x for x in (d_depths, d_opacities, d_weights))),
+        *_flat(weights, trans, sigmas),
+        *_rows(rgbs),
+        *_flat(t_starts, t_ends),
+        packed_info.contiguous().numpy(),
+        *_rows(bkgd_rgb),
+        torch.finfo(sigmas.dtype).max,
+    )
+    return wanted
 
 
 def composite_cpu(
@@ -195,14 +207,15 @@ def composite_cpu(
     inputs = (sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb)
     if torch.is_grad_enabled() and any(x.requires_grad for x in inputs):
         return CompositeCpu.apply(*inputs)  # pyright: ignore[reportReturnType]
-    return _run_fwd(*inputs, has_backward=False)[:4]
+    return run_forward(*inputs, has_backward=False)[:4]
 
 
 def _reference(*inputs: Tensor) -> tuple[Tensor, ...]:
     return composite_reference(*inputs[:5], bkgd_rgb=inputs[5] if inputs[5].numel() else None)
 
 
-def _run_fwd(sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb, *, has_backward: bool):
+def run_forward(sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb, *, has_backward: bool):
+    """Outputs, and the light left behind each sample, which the backward reads."""
     n_rays, n_samples = packed_info.shape[0], sigmas.shape[0]
     rgb, depths, opacities = (sigmas.new_empty(n_rays, c) for c in (3, 1, 1))
     weights, trans = sigmas.new_empty(n_samples), sigmas.new_empty(n_samples if has_backward else 0)

@@ -6,6 +6,8 @@ compiles the branches away.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -200,7 +202,7 @@ class CompositeTriton(torch.autograd.Function):
     def forward(ctx, sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb):
         """Composite, keeping what the backward reads."""
         inputs = (sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb)
-        *outputs, trans = _run_fwd(*inputs, has_backward=True)
+        *outputs, trans = run_forward(*inputs, has_backward=True)
         ctx.save_for_backward(*inputs, outputs[3], trans)
         ctx.set_materialize_grads(False)
         needs = ctx.needs_input_grad
@@ -214,21 +216,33 @@ class CompositeTriton(torch.autograd.Function):
         *inputs, weights, trans = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
             return tuple(differentiable_gradients(composite_reference, inputs, ctx.needs_input_grad, d_outputs))
-        wanted = [
-            torch.empty_like(x, memory_format=torch.contiguous_format) if needed else None
-            for x, needed in zip(inputs, ctx.needs_input_grad, strict=True)
-        ]
-        n_rays, n_samples = inputs[4].shape[0], inputs[0].shape[0]
-        if n_rays:
-            launch(
-                _composite_bwd_kernel,
-                (n_rays,),
-                *(wanted[i] for i in (0, 1, 2, 3, 5)),
-                *map(_contiguous, (*d_outputs, weights, trans, *inputs)),
-                n_samples,
-                **_meta(weights.dtype),
-            )
-        return tuple(wanted)
+        return tuple(run_backward(d_outputs, inputs, weights, trans, ctx.needs_input_grad))
+
+
+def run_backward(
+    d_outputs: Sequence[Tensor | None],
+    inputs: Sequence[Tensor | None],
+    weights: Tensor,
+    trans: Tensor,
+    needs: Sequence[bool],
+) -> list[Tensor | None]:
+    """Gradient of each input from what the forward gave, None where not needed."""
+    wanted = [
+        torch.empty_like(x, memory_format=torch.contiguous_format) if x is not None and needed else None
+        for x, needed in zip(inputs, needs, strict=True)
+    ]
+    sigmas, packed_info = inputs[0], inputs[4]
+    assert sigmas is not None and packed_info is not None
+    if len(packed_info):
+        launch(
+            _composite_bwd_kernel,
+            (len(packed_info),),
+            *(wanted[i] for i in (0, 1, 2, 3, 5)),
+            *map(_contiguous, (*d_outputs, weights, trans, *inputs)),
+            len(sigmas),
+            **_meta(weights.dtype),
+        )
+    return wanted
 
 
 def composite_triton(
@@ -243,10 +257,11 @@ def composite_triton(
     inputs = (sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb)
     if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
         return CompositeTriton.apply(*inputs)  # pyright: ignore[reportReturnType]
-    return _run_fwd(*inputs, has_backward=False)[:4]
+    return run_forward(*inputs, has_backward=False)[:4]
 
 
-def _run_fwd(sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb, *, has_backward: bool):
+def run_forward(sigmas, rgbs, t_starts, t_ends, packed_info, bkgd_rgb, *, has_backward: bool):
+    """Outputs, and the light left behind each sample, which the backward reads."""
     n_rays, n_samples = packed_info.shape[0], sigmas.shape[0]
     acc = accumulation_dtype(sigmas, rgbs, t_starts, t_ends, bkgd_rgb)
     rgb, depths, opacities = (sigmas.new_empty(n_rays, c, dtype=acc) for c in (3, 1, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels._dispatch import choose_impl
@@ -60,6 +61,10 @@ def distortion(
     >>> distortion(half, starts, starts + 1)
     tensor([[1.6667]])
     """
+    if torch.compiler.is_compiling():
+        from nerfkit.kernels._eager import call_eagerly
+
+        return call_eagerly(distortion, weights, t_starts, t_ends, packed_info, contract=contract, impl=impl)
     if not (weights.shape == t_starts.shape == t_ends.shape and weights.ndim == (2 if packed_info is None else 1)):
         raise ValueError(
             "weights, t_starts and t_ends must share one shape, (n_rays, n_samples) or (n_samples,) with packed_info; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels._dispatch import choose_impl
@@ -55,12 +56,15 @@ def fourier(x: Tensor, freqs: Tensor, *, impl: str = "auto") -> Tensor:
     chosen = choose_impl("fourier", x, impl, ("triton", "cpu"))
     if chosen == "reference":
         return fourier_reference(x, freqs)
+    # imported here so that Triton and numba are loaded only where they run
+    if torch.compiler.is_compiling():
+        from ._graph import fourier_graph
+
+        return fourier_graph(x, freqs, chosen)
     if chosen == "cpu":
-        # imported here so that numba is loaded only where its loops run
         from ._cpu import FourierCpu
 
         return FourierCpu.apply(x, freqs)  # pyright: ignore[reportReturnType]
-    # imported here so that a machine without Triton can still import nerfkit.kernels
     from ._triton import Fourier
 
     return Fourier.apply(x, freqs)  # pyright: ignore[reportReturnType]

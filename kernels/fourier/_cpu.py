@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -57,12 +58,21 @@ class FourierCpu(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_features: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         x, freqs = ctx.saved_tensors
-        acc = torch.float64 if torch.float64 in (x.dtype, freqs.dtype) else torch.float32
-        features = FourierCpu.apply(x.to(acc), freqs.to(acc))
-        assert isinstance(features, Tensor)
-        cosines, sines = features.chunk(2, dim=-1)
-        d_cosines, d_sines = d_features.to(acc).chunk(2, dim=-1)
-        d_cycles = 2 * math.pi * (cosines * d_sines - sines * d_cosines)  # [n, m]
-        d_x = (d_cycles @ freqs.to(acc)).to(x.dtype) if ctx.needs_input_grad[0] else None
-        d_freqs = (d_cycles.T @ x.to(acc)).to(freqs.dtype) if ctx.needs_input_grad[1] else None
-        return d_x, d_freqs
+        # autocast would round the products, where a gradient is asked for under it
+        with torch.autocast("cpu", enabled=False):
+            return gradients(d_features, x, freqs, ctx.needs_input_grad)
+
+
+def gradients(
+    d_features: Tensor, x: Tensor, freqs: Tensor, needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of ``x`` and ``freqs``, None where not needed."""
+    acc = torch.float64 if torch.float64 in (x.dtype, freqs.dtype) else torch.float32
+    features = FourierCpu.apply(x.to(acc), freqs.to(acc))
+    assert isinstance(features, Tensor)
+    cosines, sines = features.chunk(2, dim=-1)
+    d_cosines, d_sines = d_features.to(acc).chunk(2, dim=-1)
+    d_cycles = 2 * math.pi * (cosines * d_sines - sines * d_cosines)  # [n, m]
+    d_x = (d_cycles @ freqs.to(acc)).to(x.dtype) if needs[0] else None
+    d_freqs = (d_cycles.T @ x.to(acc)).to(freqs.dtype) if needs[1] else None
+    return d_x, d_freqs

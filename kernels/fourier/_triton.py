@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import triton
@@ -178,13 +179,19 @@ class Fourier(torch.autograd.Function):
     @staticmethod
     def backward(ctx, d_features: Tensor) -> tuple[Tensor | None, Tensor | None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Recompute the features; each gradient has a kernel of its own."""
-        inputs = ctx.saved_tensors
+        x, freqs = ctx.saved_tensors
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
-            d_x, d_freqs = differentiable_gradients(fourier_reference, inputs, ctx.needs_input_grad, [d_features])
+            d_x, d_freqs = differentiable_gradients(fourier_reference, (x, freqs), ctx.needs_input_grad, [d_features])
             return d_x, d_freqs
-        args = (d_features.contiguous(), *(a.contiguous() for a in inputs))
-        needs_x, needs_freqs = ctx.needs_input_grad
-        return _bwd_x(*args) if needs_x else None, _bwd_freqs(*args) if needs_freqs else None
+        return gradients(d_features, x, freqs, ctx.needs_input_grad)
+
+
+def gradients(
+    d_features: Tensor, x: Tensor, freqs: Tensor, needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of ``x`` and ``freqs``, None where not needed."""
+    args = d_features.contiguous(), x.contiguous(), freqs.contiguous()
+    return _bwd_x(*args) if needs[0] else None, _bwd_freqs(*args) if needs[1] else None
 
 
 def _bwd_x(d_features: Tensor, x: Tensor, freqs: Tensor) -> Tensor:

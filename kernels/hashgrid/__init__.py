@@ -126,7 +126,8 @@ def hashgrid(
     Parameters
     ----------
     x : Tensor, shape (n, d)
-        Coordinates in [0, 1], d = ``spec.n_dims``; what lies outside is clamped to the border. float32 or float64.
+        Coordinates in [0, 1], d = ``spec.n_dims``; what lies outside is clamped to the border. float32 or float64;
+        under autocast half precision is taken as float32, and that is all that autocast changes.
     table : Tensor, shape (n_entries, F)
         Features of all vertices, level after level. Dtype of ``x``, or float16 or bfloat16 with a float32 ``x``.
     spec : HashGridSpec
@@ -163,6 +164,8 @@ def hashgrid(
         raise ValueError(
             f"table must have the spec's shape ({spec.n_entries}, {spec.n_features}); got {tuple(table.shape)}"
         )
+    if x.dtype in (torch.float16, torch.bfloat16) and torch.is_autocast_enabled(x.device.type):
+        x = x.float()
     if table.dtype not in TABLE_DTYPES.get(x.dtype, ()):
         raise ValueError(
             "x and table must both be float32 or both float64, or table float16 or bfloat16 with a float32 x; "
@@ -173,13 +176,17 @@ def hashgrid(
     chosen = choose_impl("hashgrid", x, impl, ("triton", "cpu"))
     if chosen == "reference":
         return hashgrid_reference(x, table, spec)
+    if deterministic is None:
+        deterministic = torch.are_deterministic_algorithms_enabled()
     # imported here so that Triton and numba are loaded only where they run
+    if torch.compiler.is_compiling():
+        from ._graph import hashgrid_graph
+
+        return hashgrid_graph(x, table, spec, deterministic, chosen)
     if chosen == "cpu":
         from ._cpu import hashgrid_cpu
 
         return hashgrid_cpu(x, table, spec)
     from ._triton import HashGridTriton
 
-    if deterministic is None:
-        deterministic = torch.are_deterministic_algorithms_enabled()
     return HashGridTriton.apply(x, table, spec, deterministic)  # pyright: ignore[reportReturnType]

@@ -9,6 +9,7 @@ vector code; then rows of the table are gathered or scattered. See README.md for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -217,19 +218,26 @@ class HashGridCpu(torch.autograd.Function):
                 return hashgrid_reference(x, table, spec)
 
             return *differentiable_gradients(reference, (x, table), needs, (d_out,)), None
-        d_rows, columns = _array(d_out), _array(x.t())
-        levels, lengths = levels_of(spec), lengths_of(spec)
-        d_x = d_table = None
-        if needs[0]:
-            d_columns = x.new_empty(spec.n_dims, len(x))
-            _backward_x(_array(d_columns), d_rows, columns, _array(table), levels, *lengths)
-            d_x = d_columns.t()
-        if needs[1]:
-            d_table = large_empty(*table.shape, dtype=table.dtype)
-            # every other level: two halves then hold as many coarse levels as fine ones
-            order = np.array([*range(0, spec.n_levels, 2), *range(1, spec.n_levels, 2)])
-            _backward_table(_array(d_table), d_rows, columns, levels, order, *lengths)
-        return d_x, d_table, None
+        return *gradients(d_out, x, table, spec, needs), None
+
+
+def gradients(
+    d_out: Tensor, x: Tensor, table: Tensor, spec: HashGridSpec, needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of ``x`` and ``table``, None where not needed."""
+    d_rows, columns = _array(d_out), _array(x.t())
+    levels, lengths = levels_of(spec), lengths_of(spec)
+    d_x = d_table = None
+    if needs[0]:
+        d_columns = x.new_empty(spec.n_dims, len(x))
+        _backward_x(_array(d_columns), d_rows, columns, _array(table), levels, *lengths)
+        d_x = d_columns.t()
+    if needs[1]:
+        d_table = large_empty(*table.shape, dtype=table.dtype)
+        # every other level: two halves then hold as many coarse levels as fine ones
+        order = np.array([*range(0, spec.n_levels, 2), *range(1, spec.n_levels, 2)])
+        _backward_table(_array(d_table), d_rows, columns, levels, order, *lengths)
+    return d_x, d_table
 
 
 def hashgrid_cpu(x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:

@@ -9,6 +9,7 @@ second-level cache meanwhile.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -205,10 +206,17 @@ class HashGridTriton(torch.autograd.Function):
                 return hashgrid_reference(x, table, spec)
 
             return *differentiable_gradients(reference, (x, table), needs, (d_out,)), None, None
-        d_out = d_out.contiguous()
-        d_x = _bwd_x(d_out, x, table, spec) if needs[0] else None
-        d_table = _bwd_table(d_out, x, table, spec, ctx.deterministic) if needs[1] else None
-        return d_x, d_table, None, None
+        return *gradients(d_out, x, table, spec, ctx.deterministic, needs), None, None
+
+
+def gradients(
+    d_out: Tensor, x: Tensor, table: Tensor, spec: HashGridSpec, deterministic: bool, needs: Sequence[bool]
+) -> tuple[Tensor | None, Tensor | None]:
+    """Gradients of ``x`` and ``table``, None where not needed."""
+    d_out = d_out.contiguous()
+    d_x = _bwd_x(d_out, x, table, spec) if needs[0] else None
+    d_table = _bwd_table(d_out, x, table, spec, deterministic) if needs[1] else None
+    return d_x, d_table
 
 
 def _bwd_x(d_out: Tensor, x: Tensor, table: Tensor, spec: HashGridSpec) -> Tensor:

@@ -4,6 +4,9 @@ A low-res pixel is a fine grid filtered by a footprint (:func:`filter_valid`), t
 The squared error of any number of such pixels is one small stencil on the filtered image
 (:func:`normal_equations`), so a step (:func:`descend`) costs the same for one frame and for a hundred. See README.md.
 
+Under ``torch.compile`` all of these run as they are, between two graphs: loops that work in place on memory of their
+own have no place in one.
+
 Positions are rows and columns of the filtered image, real numbers; cell (i, j) is at (i, j).
 """
 
@@ -95,6 +98,10 @@ def filter_valid(image: Tensor, taps: Tensor, *, impl: str = "auto") -> Tensor:
     tensor([[0.5000, 0.2500],
             [0.2500, 0.5000]])
     """
+    if torch.compiler.is_compiling():
+        from nerfkit.kernels._eager import call_eagerly
+
+        return call_eagerly(filter_valid, image, taps, impl=impl)
     _check_filter(image.shape, taps)
     if choose_impl("lowres", image, impl, ("cpu",)) == "reference":
         return filter_reference(image, _terms(taps))
@@ -114,6 +121,10 @@ def sample(image: Tensor, rows: Tensor, cols: Tensor, *, impl: str = "auto") -> 
     >>> sample(ramp, torch.tensor([0.5]), torch.tensor([0.25])).values
     tensor([1.2500])
     """
+    if torch.compiler.is_compiling():
+        from nerfkit.kernels._eager import call_eagerly
+
+        return call_eagerly(sample, image, rows, cols, impl=impl)
     _check_positions(rows, cols)
     if choose_impl("lowres", image, impl, ("cpu",)) == "reference":
         return Samples(*sample_reference(image, rows, cols))
@@ -140,6 +151,10 @@ def normal_equations(
     -----
     With e the errors of the samples of c, ``sum weights e^2 / 2`` has the gradient ``N c - rhs`` in c.
     """
+    if torch.compiler.is_compiling():
+        from nerfkit.kernels._eager import call_eagerly
+
+        return call_eagerly(normal_equations, rows, cols, values, weights, shape, impl=impl)
     _check_positions(rows, cols)
     if not rows.shape == values.shape == weights.shape or rows.ndim != 1:
         raise ValueError(
@@ -194,6 +209,14 @@ def descend(
     tv_map : Tensor, shape (h, w), float32, optional
         Local factor on the total variation; 1 unless given.
     """
+    if torch.compiler.is_compiling():
+        from nerfkit.kernels._eager import call_eagerly
+
+        call_eagerly(
+            descend, descent, equations, taps, learning_rate=learning_rate, data_weight=data_weight,
+            tv_weight=tv_weight, epsilon=epsilon, bounds=bounds, contrast=contrast, tv_map=tv_map, impl=impl,
+        )  # fmt: skip
+        return
     wanted = _check_filter(descent.image.shape, taps)
     if equations.rhs.shape != wanted or equations.stencil.shape != (N_COUPLINGS, *wanted):
         raise ValueError(

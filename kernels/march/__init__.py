@@ -111,6 +111,10 @@ def march(
     args = (rays_o, rays_d, near, far, occupancy, resolution, step, cone_angle, contract, jitter, max_samples)
     chosen = choose_impl("march", rays_o, impl, ("triton", "cpu"))
     # imported here so that Triton and numba are loaded only where they run
+    if torch.compiler.is_compiling():
+        from ._graph import march_graph
+
+        return Samples(*march_graph(*args, chosen))
     if chosen == "triton":
         from ._triton import march_triton as run
     elif chosen == "cpu":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels._dispatch import choose_impl
@@ -12,8 +13,8 @@ from ._reference import ACTIVATIONS, OUTPUTS, mlp_reference
 
 __all__ = ["mlp", "mlp_reference"]
 
-# a wider matrix does not fit the shared memory of a program in float32
-MAX_TRITON_WIDTH = 128
+# a tile's sums of a wider layer do not fit the registers
+MAX_TRITON_WIDTH = 256
 
 
 def mlp(
@@ -48,7 +49,7 @@ def mlp(
     output : {"none", "sigmoid"}
         Function after the last layer.
     impl : {"auto", "triton", "cpu", "reference"}
-        ``"auto"`` takes numba for CPU tensors, and Triton for CUDA tensors whose network is at most 128 wide
+        ``"auto"`` takes numba for CPU tensors, and Triton for CUDA tensors whose network is at most 256 wide
         everywhere; a wider one goes through the reference.
 
     Returns
@@ -66,7 +67,8 @@ def mlp(
     Products and sums are in float32 (float64 if any input is float64). Where ``x`` and all weights have one
     half-precision dtype, Triton takes products in that dtype and rounds what goes from layer to layer to it, with
     sums in float32; gradients too go from layer to layer in it, so scale a loss whose float16 gradients would
-    fall below 6e-8.
+    fall below 6e-8. Under autocast Triton takes ``x`` and ``weights`` in autocast's dtype, as a matrix product there
+    does, and gives float32; the loops for CPUs and the reference, which gain nothing by it, change nothing.
 
     Examples
     --------
@@ -87,14 +89,43 @@ def mlp(
     is_wide = max(x.shape[-1], *(w.shape[-1] for w in weights)) > MAX_TRITON_WIDTH
     op, available = ("mlp", ("triton", "cpu")) if not is_wide else (f"mlp wider than {MAX_TRITON_WIDTH}", ("cpu",))
     chosen = choose_impl(op, x, impl, available)
+    if torch.amp.is_autocast_available(x.device.type) and torch.is_autocast_enabled(x.device.type):
+        if chosen == "triton":
+            x, weights = _at_autocasts_precision(x, weights)
+        with torch.autocast(x.device.type, enabled=False):
+            return _run(x, weights, shifts, activation, scale, output, chosen)
+    return _run(x, weights, shifts, activation, scale, output, chosen)
+
+
+def _run(
+    x: Tensor,
+    weights: list[Tensor],
+    biases: list[Tensor | None],
+    activation: str,
+    scale: float,
+    output: str,
+    chosen: str,
+) -> Tensor:
     # imported here so that a machine without Triton or numba can still import nerfkit.kernels
+    if torch.compiler.is_compiling() and chosen != "reference":
+        from ._graph import mlp_graph
+
+        return mlp_graph(x, weights, biases, activation, scale, output, chosen)
     if chosen == "triton":
         from ._triton import mlp_triton as run
     elif chosen == "cpu":
         from ._cpu import mlp_cpu as run
     else:
         run = mlp_reference
-    return run(x, weights, shifts, activation, scale, output)
+    return run(x, weights, biases, activation, scale, output)
+
+
+def _at_autocasts_precision(x: Tensor, weights: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """x and weights as autocast gives them to a matrix product: float64 stays, for it is there to check with."""
+    if torch.float64 in (x.dtype, *(w.dtype for w in weights)):
+        return x, weights
+    dtype = torch.get_autocast_dtype(x.device.type)
+    return x.to(dtype), [w.to(dtype) for w in weights]
 
 
 def _check_options(activation: str, scale: float, output: str) -> None:

@@ -42,7 +42,7 @@ class MlpCpu(torch.autograd.Function):
                 return mlp_reference(x, *_halves(parameters), *options)
 
             return None, None, None, *differentiable_gradients(reference, (x, *parameters), needs, (d_out,))
-        return None, None, None, *_run_backward(d_out, out, params, x, parameters, needs, *options)
+        return None, None, None, *run_backward(d_out, out, params, x, parameters, needs, *options)
 
 
 def mlp_cpu(
@@ -64,24 +64,30 @@ def mlp_cpu(
 
 def _run_forward(x, parameters, activation: str, scale: float, output: str) -> tuple[Tensor, Tensor]:
     """Outputs, and the parameters of each net in one row."""
-    weights, biases = _halves(parameters)
-    n_nets = x.shape[0] if x.ndim == 3 else 1
-    given = [*weights, *(b if b.ndim == x.ndim - 1 else b.expand(n_nets, -1) for b in biases if b is not None)]
-    rows = (p.detach().flatten(1) if x.ndim == 3 else p.detach().reshape(1, -1) for p in given)
-    params = torch.cat(list(rows), dim=1)
+    weights, _ = _halves(parameters)
+    params = pack(x, parameters)
     out = x.new_empty(*x.shape[:-1], weights[-1].shape[-1])
     forward(
         _nets(out),
         _nets(x),
         params.numpy(),
         _plan(x, parameters),
-        _count_chunks(n_nets, x.shape[-2]),
+        _count_chunks(len(params), x.shape[-2]),
         *_constants(x, activation, scale, output),
     )
     return out, params
 
 
-def _run_backward(d_out, out, params, x, parameters, needs, activation: str, scale: float, output: str):
+def pack(x: Tensor, parameters: Sequence[Tensor | None]) -> Tensor:
+    """Parameters of each net in one row."""
+    weights, biases = _halves(parameters)
+    n_nets = x.shape[0] if x.ndim == 3 else 1
+    given = [*weights, *(b if b.ndim == x.ndim - 1 else b.expand(n_nets, -1) for b in biases if b is not None)]
+    rows = (p.detach().flatten(1) if x.ndim == 3 else p.detach().reshape(1, -1) for p in given if p is not None)
+    return torch.cat(list(rows), dim=1)
+
+
+def run_backward(d_out, out, params, x, parameters, needs, activation: str, scale: float, output: str):
     """Gradient of x and of each parameter; None where it is not needed."""
     plan, n_layers = _plan(x, parameters), len(parameters) // 2
     by_kind = np.array(needs[1:], np.bool_).reshape(2, n_layers)  # weights, biases

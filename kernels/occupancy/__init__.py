@@ -57,6 +57,11 @@ def update_occupancy(
     >>> densities, bits  # the mean is 2.9
     (tensor([2., 2., 2., 2., 2., 2., 2., 9.]), tensor([255], dtype=torch.uint8))
     """
+    if torch.compiler.is_compiling():
+        from nerfkit.kernels._eager import call_eagerly
+
+        call_eagerly(update_occupancy, densities, bits, cells, found, decay=decay, threshold=threshold, impl=impl)
+        return
     n_cells = len(densities)
     wanted = {
         "densities": (densities, torch.float32, (n_cells,)),

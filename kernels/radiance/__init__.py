@@ -154,6 +154,9 @@ def radiance(
     ray may have (8 when marching) for the backward, and nothing per sample; the loops for CPUs keep the samples that
     matter, and without gradients nothing. The order of rays changes no value, but through ``seed``.
 
+    Autocast changes nothing: ``precision`` says how products are taken. Under ``torch.compile`` it runs as it is, and
+    the graph ends before it and goes on behind: a compiler could add nothing to one kernel.
+
     Examples
     --------
     >>> import torch
@@ -170,6 +173,14 @@ def radiance(
     >>> out.rgb, out.opacities  # density 1 over a length of 2: opacity 1 - exp(-2), and a colour of one half
     (tensor([[0.4323, 0.4323, 0.4323]]), tensor([[0.8647]]))
     """
+    if torch.compiler.is_compiling():
+        from nerfkit.kernels._eager import call_eagerly
+
+        return call_eagerly(
+            radiance, rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb, occupancy=occupancy, jitter=jitter,
+            seed=seed, has_distortion=has_distortion, min_weight=min_weight, precision=precision, backward=backward,
+            impl=impl,
+        )  # fmt: skip
     _check(rays_o, rays_d, near, far, params, spec, bkgd_rgb)
     _check_sampling(rays_o, sampling, occupancy, jitter, seed)
     if precision not in PRECISIONS:

@@ -84,6 +84,21 @@ def resample(
     >>> new.ts, new.edges
     (tensor([[0.2500, 0.7500, 2.5000, 3.5000]]), tensor([[0.0000, 0.5000, 1.6250, 3.0000, 4.0000]]))
     """
+    if torch.compiler.is_compiling():
+        from nerfkit.kernels._eager import call_eagerly
+
+        return call_eagerly(
+            resample,
+            t_starts,
+            t_ends,
+            weights,
+            n_new,
+            packed_info,
+            jitter=jitter,
+            seed=seed,
+            padding=padding,
+            impl=impl,
+        )
     _check(t_starts, t_ends, weights, n_new, packed_info, padding)
     n_rays = len(t_starts) if packed_info is None else len(packed_info)
     if jitter is not None and (seed is not None or tuple(jitter.shape) != (n_rays, n_new)):

@@ -126,6 +126,30 @@ def test_widths_of_the_kernel(widths, activation):
     assert_matches_reference(inputs, "triton", activation=activation, scale=1.2)
 
 
+# layers of 256 in their middle, at their ends, and odd ones that are padded to it
+WIDE_CASES = [
+    ((3, 256, 256, 2), "relu", torch.float32, ()),
+    ((3, 200, 2), "sine", torch.float64, (2,)),
+    ((256, 129, 256), "gaussian", torch.float32, ()),
+    ((3, 256, 256, 2), "sine", torch.float16, ()),
+    ((2, 131, 255, 1), "gaussian", torch.float16, (2,)),
+    ((256, 256), "relu", torch.float16, ()),
+]
+
+
+@needs_triton
+@pytest.mark.parametrize(("widths", "activation", "dtype", "nets"), WIDE_CASES, ids=str)
+def test_layers_of_256_are_streamed(widths, activation, dtype, nets):
+    inputs = make_inputs(widths, 17, dtype, nets, biases="some", impl="triton")
+    assert_matches_reference(inputs, "triton", activation=activation, scale=1.2, output="sigmoid")
+
+
+@needs_triton
+@pytest.mark.parametrize("n", [0, 1, 65])
+def test_counts_of_samples_of_wide_layers(n):
+    assert_matches_reference(make_inputs((5, 256, 3), n, torch.float16, impl="triton"), "triton")
+
+
 @pytest.mark.parametrize("nets", [(), (2,), (40,), (0,)], ids=str)
 @pytest.mark.parametrize("n", COUNTS)
 def test_counts_of_samples(n, nets):
@@ -365,13 +389,13 @@ def test_dtypes_are_promoted_and_gradients_keep_theirs(impl):
 
 @needs_triton
 def test_wide_networks_are_not_the_kernels(monkeypatch):
-    inputs = make_inputs((3, 129, 2), 9, impl="triton")
-    with pytest.raises(ValueError, match="mlp wider than 128 has no 'triton' implementation; it has reference, cpu"):
+    inputs = make_inputs((3, 257, 2), 9, impl="triton")
+    with pytest.raises(ValueError, match="mlp wider than 256 has no 'triton' implementation; it has reference, cpu"):
         mlp(*inputs, impl="triton")
     # asked for by the environment, which speaks of all operations, it does what it can
     monkeypatch.setenv("NERFKIT_KERNELS", "triton")
     assert "Triton" not in type(mlp(*inputs).grad_fn).__name__
-    assert "Triton" in type(mlp(*make_inputs((3, 128, 2), 9, impl="triton")).grad_fn).__name__
+    assert "Triton" in type(mlp(*make_inputs((3, 256, 2), 9, impl="triton")).grad_fn).__name__
 
 
 def test_reference_is_torchs_linear_layers():
@@ -383,6 +407,11 @@ def test_reference_is_torchs_linear_layers():
     for activation, value in [("relu", h.clamp(min=0)), ("sine", (2 * h).sin()), ("gaussian", (-4 * h * h).exp())]:
         got = mlp_reference(x, weights, biases, activation, 2.0, "sigmoid")
         torch.testing.assert_close(got, 1 / (1 + (-layers[1](value)).exp()))
+
+
+def test_a_device_without_numbers_knows_the_shape():
+    weights = [torch.empty(3, 8, device="meta"), torch.empty(8, 2, device="meta")]
+    assert mlp(torch.empty(9, 3, device="meta"), weights).shape == (9, 2)
 
 
 def test_without_gradients_nothing_is_kept():
