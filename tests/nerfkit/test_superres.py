@@ -439,7 +439,7 @@ def test_positions_that_matrices_give_count_for_the_scale(caplog):
 
 
 def test_interrupted_solution_leaves_its_picture(sequence, tmp_path, capsys, monkeypatch):
-    from nerfkit.superres import solving as module
+    from nerfkit.superres import reconstruct as module
 
     def stop(*_, **__):
         raise KeyboardInterrupt
