@@ -216,8 +216,8 @@ def _suited(found: Found, part: _Part, first: Tensor) -> Found:
         kept = prior.bounds if has_range else None
         return replace(prior.on_finer(cells / choice.cells), bounds=kept, contrast=0.0)
 
-    choice = replace(choice, prior=reduced(choice.prior), cells=cells)
-    return replace(found, choice=choice, priors=[reduced(prior) for prior in found.priors])
+    priors = [reduced(prior) for prior in found.priors]
+    return replace(found, choice=replace(choice, prior=reduced(choice.prior), cells=cells), priors=priors)
 
 
 def _solve_channel(
