@@ -68,7 +68,7 @@ def png_bytes_of_depth(image: NDArray[np.floating], bit_depth: int, icc_profile:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + profile + data + chunk(b"IEND", b"")
 
 
-def _quantised(image: NDArray[np.floating], bit_depth: int) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _quantised(image: NDArray[np.floating], bit_depth: int) -> NDArray[np.unsignedinteger]:
     if bit_depth not in (8, 16):
         raise ValueError(f"bit_depth must be 8 or 16; got {bit_depth}")
     return np.rint(np.clip(image, 0, 1) * (2**bit_depth - 1)).astype(np.uint16 if bit_depth == 16 else np.uint8)

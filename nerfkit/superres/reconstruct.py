@@ -177,12 +177,14 @@ class _Work:
         return grey
 
     def until(self, share: float) -> Deadline:
-        """The moment at which ``share`` of the budget is used up, if the frames are no larger than the window.
+        """The moment at which ``share`` of the budget is used up, if frames are grey and no larger than the window.
 
-        In larger ones, what looks at the window gets less, and what covers the whole more.
+        In others, what looks at the window gets less, and what covers the whole and all channels more.
         """
         n_windows = self.frames.frames[0].numel() / self.window.frames[0].numel()
-        search = max(MIN_SEARCH, CONTRAST_AT / (CONTRAST_AT + (1 - CONTRAST_AT) * n_windows))
+        # a channel takes about half the steps of a grey image
+        work = n_windows * (1 + self.light.n_channels) / 2
+        search = max(MIN_SEARCH, CONTRAST_AT / (CONTRAST_AT + (1 - CONTRAST_AT) * work))
         if share <= CONTRAST_AT:
             spent = share * search / CONTRAST_AT
         else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
-from .choice import Choice
+from .choice import Choice, Trials
 from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
 from .light import Light
 from .registration import pixel_weights, spread
@@ -140,7 +140,14 @@ def solve_everywhere(
 
 
 def _bounds(found: Found, image: Tensor) -> Tensor:
-    return torch.tensor([prior.bounds or _spanned(part) for prior, part in zip(found.priors, image, strict=True)])
+    """The range [n_channels, 2] of the priors; where there is none, or a part had none, that of the image."""
+
+    def of_channel(prior: Prior, values: Tensor) -> tuple[float, float]:
+        low, high = prior.bounds or (0.0, 0.0)
+        is_kept = low - AT_END <= float(values.min()) and float(values.max()) <= high + AT_END
+        return (low, high) if is_kept else _spanned(values)
+
+    return torch.tensor([of_channel(*pair) for pair in zip(found.priors, image, strict=True)])
 
 
 def _spanned(image: Tensor) -> tuple[float, float]:
@@ -166,14 +173,16 @@ def _cut(found: Found, tile: Tile) -> _Part:
 def _solve_part(found: Found, tile: Tile, deadline: Deadline) -> tuple[Tensor, _Part]:
     """The image [n_channels, rows, cols] of a part on ``plan.fit`` cells a low-res pixel, and its frames."""
     part, plan, choice = _cut(found, tile), found.plan, found.choice
-    grid = part.frames.grid(choice.cells)
-    if tile.is_whole and choice.image.shape == grid.shape:
+    if tile.is_whole and choice.image.shape == part.frames.grid(choice.cells).shape:
         first = choice.image
     else:
         trial = part.frames.grid(plan.trial)
         start = trial.enlarge(part.frames.frames[found.reference])
         plain = choice.prior.on_finer(plan.trial / choice.cells).plain()
-        first = _solve_on(trial, part, part.frames.frames, start, plain, FIRST_STEPS, COLD_RATE, deadline.share(0.3))
+        first = _solve_on(trial, part, part.frames.frames, start, plain, FIRST_STEPS, COLD_RATE, deadline.share(0.2))
+    if not tile.is_whole:
+        found = _suited(found, part, first)
+        choice = found.choice
     images = []
     for index, prior in enumerate(found.priors):
         until = deadline.share(1 / (len(found.priors) - index))
@@ -181,6 +190,34 @@ def _solve_part(found: Found, tile: Tile, deadline: Deadline) -> tuple[Tensor, _
     cells = max(plan.final, choice.cells)
     image = torch.stack([part.frames.grid(cells).crop(image) for image in images])
     return (avg_pool2d(image, cells // plan.fit) if cells > plan.fit else image), part
+
+
+def _suited(found: Found, part: _Part, first: Tensor) -> Found:
+    """The priors without a range, or without what drives values to its ends, where that predicts a part better.
+
+    The search saw the busiest window alone; a photograph on a page of text is something else.
+    """
+    choice, cells = found.choice, found.plan.trial
+    if choice.prior.bounds is None:
+        return found
+    generator = torch.Generator().manual_seed(0)
+    trials = Trials(part.frames, part.frames.grid(cells), part.pixels, generator, found.light.encode)
+    plain = choice.prior.on_finer(cells / choice.cells).plain()
+    free, bounded = (trials.attempt(prior, first) for prior in (replace(plain, bounds=None), plain))
+    has_range = bounded.mse < free.mse
+    if has_range and choice.prior.contrast:
+        finer = trials.on(part.frames.grid(choice.cells))
+        if finer.attempt(choice.prior, _resized(first, finer.grid)).is_surely_better(bounded):
+            return found
+    elif has_range:
+        return found
+
+    def reduced(prior: Prior) -> Prior:
+        kept = prior.bounds if has_range else None
+        return replace(prior.on_finer(cells / choice.cells), bounds=kept, contrast=0.0)
+
+    priors = [reduced(prior) for prior in found.priors]
+    return replace(found, choice=replace(choice, prior=reduced(choice.prior), cells=cells), priors=priors)
 
 
 def _solve_channel(

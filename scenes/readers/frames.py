@@ -263,12 +263,12 @@ def _bit_depth(dtype: np.dtype) -> int:
 def _stack(where: Path, names: Sequence[str], frames: Sequence[np.ndarray]) -> np.ndarray:
     """Float32 in [0, 1] of equal arrays."""
     images = np.empty((len(frames), *frames[0].shape), np.float32)
-    for image, frame, name in zip(images, frames, names, strict=True):
+    for index, (frame, name) in enumerate(zip(frames, names, strict=True)):
         if frame.dtype.kind == "f":
             _check_floats(frame, where, name)
-            image[...] = frame
+            images[index] = frame
         else:
-            np.divide(frame, np.float32(np.iinfo(frame.dtype).max), out=image)
+            np.divide(frame, np.float32(np.iinfo(frame.dtype).max), out=images[index])
     return images
 
 

@@ -37,7 +37,7 @@ def small_parts(monkeypatch, side):
 @pytest.mark.parametrize("size", [(50, 40), (200, 129), (16, 16), (17, 300)])
 def test_shares_of_all_parts_sum_to_one(size):
     total = torch.zeros(size[0] * 4, size[1] * 4)
-    for tile in make_tiles(*size, 32):
+    for tile in make_tiles(size[0], size[1], 32):
         assert max(tile.shape) <= 32 + 16
         tile.blend(total, torch.ones(tile.shape[0] * 4, tile.shape[1] * 4), 4)
     torch.testing.assert_close(total, torch.ones_like(total))
@@ -65,6 +65,17 @@ def test_pixels_of_a_part_look_where_they_did(is_turned):
     assert not bool(beyond[0, :2].any()) and bool(beyond[0, 2:, 2:].all())
 
 
+def found_of(frames, shifts, prior, cells=8, side=128):
+    """What a search might have found, for frames of which those without a weight are 0.9 everywhere."""
+    plan = replace(settings.plan_grids(2, (frames.shape[2], frames.shape[1])), side=side)
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    weights = torch.tensor([float(frame.std() > 1e-3) for frame in frames])
+    exposures = torch.tensor([[1.0, 0.0]]).repeat(len(frames), 1)
+    pixels = still_pixels(lowres, weights, 0)
+    choice = Choice(prior, torch.zeros(1, 1), 0.0, cells)
+    return Found(frames, Light("linear", 1), False, lowres, 0, weights, exposures, pixels, choice, [prior], plan)
+
+
 def test_parts_give_the_image_of_the_whole(monkeypatch):
     monkeypatch.setattr(solving, "FINAL_STEPS", 150)
     # whether a pixel at the border moves is decided by the part that it is in
@@ -72,15 +83,8 @@ def test_parts_give_the_image_of_the_whole(monkeypatch):
     frames, shifts, _ = make_frames(12, side=48)
     # farther than a part reaches
     frames[5], shifts[5] = 0.9, (30.0, 0.0)
-    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
-    weights = torch.ones(12)
-    weights[5] = 0
-    prior = Prior(0.5, 0.01)
-    plan = settings.plan_grids(2, (48, 48))
-    found = Found(
-        frames, Light("linear", 1), False, lowres, 0, weights, torch.tensor([[1.0, 0.0]]).repeat(12, 1),
-        still_pixels(lowres, weights, 0), Choice(prior, torch.zeros(1, 1), 0.0, plan.trial), [prior], plan,
-    )  # fmt: skip
+    found = found_of(frames, shifts, Prior(0.5, 0.01))
+    plan = found.plan
     whole, bounds, shares = solve_everywhere(found, Deadline.after(1000))
     parts: list[tuple[int, int]] = []
     tiled, other_bounds, other_shares = solve_everywhere(
@@ -96,6 +100,26 @@ def test_parts_give_the_image_of_the_whole(monkeypatch):
     assert float(pixels.square().mean().sqrt()) < 0.003
     torch.testing.assert_close(bounds, other_bounds, atol=0.02, rtol=0)
     torch.testing.assert_close(other_shares, shares, atol=1e-5, rtol=0)
+
+
+def test_a_part_that_the_window_does_not_speak_for_has_a_prior_of_its_own(monkeypatch):
+    frames, shifts, _ = make_frames(12, noise=0.01, side=40)
+    y, x = np.mgrid[:40, :40] / 40
+    smooth = np.broadcast_to((0.5 + 0.4 * np.sin(7 * x) * np.cos(5 * y)).astype(np.float32), frames.shape)
+    ours = Prior(0.3, 0.01, (0.15, 0.9), contrast=2.0)
+    used: list[Found] = []
+
+    def note(found, part, *_):
+        used.append(found)
+        return torch.zeros(part.frames.grid(max(found.plan.final, found.choice.cells)).shape)
+
+    monkeypatch.setattr(solving, "_solve_channel", note)
+    solve_everywhere(found_of(frames, shifts, ours, 16, side=24), Deadline.after(100))
+    solve_everywhere(found_of(smooth.copy(), np.zeros_like(shifts), ours, 16, side=24), Deadline.after(100))
+    # the search's where that predicts better, and none of its range where values lie beyond or between
+    assert len(used) == 8 and any(found.choice.prior.bounds == (0.15, 0.9) for found in used[:4])
+    assert all(found.choice.prior.contrast == 0 and found.choice.cells == 8 for found in used[4:])
+    assert all(found.priors[0] == found.choice.prior for found in used)
 
 
 def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
