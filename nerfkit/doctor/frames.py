@@ -163,7 +163,7 @@ def _find_shifts(frames: Frames, grey: np.ndarray, path: Path, report: Report) -
 
 def _read_listed(frames: Frames, middle: np.ndarray | None, report: Report) -> np.ndarray | None:
     """Shifts of the shifts.csv beside the frames; None where there is none, it is wrong, or it holds matrices."""
-    from nerfkit.superres.registration import check_given_shifts
+    from nerfkit.superres.given_motion import check_given_shifts
 
     file = frames.shifts_file
     if file is None:
