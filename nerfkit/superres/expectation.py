@@ -206,7 +206,7 @@ class _Spectrum:
         self.wanted = is_wanted * (np.sinc(self.fx / scale) * np.sinc(self.fy / scale)) ** 2
         self.bicubic_error = self._bicubic_error(scale)
 
-    def errors(self, shifts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def errors(self, shifts: NDArray[np.float64]) -> NDArray[np.floating]:
         """Power [n_frequencies, n_aliases] that the best linear estimate from frames at ``shifts`` is off by."""
         phases = self.fx[:, None] * shifts[:, :1] + self.fy[:, None] * shifts[:, 1:]
         seen = self.passed[:, None] * np.exp(2j * np.pi * phases)  # [n_frequencies, n_frames, n_aliases]
@@ -215,20 +215,20 @@ class _Spectrum:
         normal[:, index, index] += 1 / self.power
         return np.real(np.linalg.inv(normal)[:, index, index])
 
-    def errors_of_many(self, n_frames: float) -> NDArray[np.float64]:
+    def errors_of_many(self, n_frames: float) -> NDArray[np.floating]:
         """The same for so many frames whose shifts tell all aliases apart."""
         return 1 / (n_frames * np.abs(self.passed) ** 2 / self.sigma**2 + 1 / self.power)
 
-    def total(self, power: NDArray[np.float64]) -> float:
+    def total(self, power: NDArray[np.floating]) -> float:
         """Mean square that output pixels have of a power, for each low-res pixel."""
         return float((self.wanted * power).sum(1).mean())
 
-    def measured_share(self, left: NDArray[np.float64]) -> float:
+    def measured_share(self, left: NDArray[np.floating]) -> float:
         """Share of the detail's power that is not left over."""
         is_detail = np.maximum(np.abs(self.fx), np.abs(self.fy)) > ONE_FRAME
         return 1 - self.total(left * is_detail) / self.total(self.power * is_detail)
 
-    def supported_scale(self, left: NDArray[np.float64]) -> float:
+    def supported_scale(self, left: NDArray[np.floating]) -> float:
         """Scale of an image that has as many values as are measured."""
         return math.sqrt(((1 - left / self.power) * (self.wanted > 0)).sum(1).mean())
 
@@ -242,7 +242,7 @@ class _Spectrum:
         return float(((lost + kept**2 * folded) * (self.wanted > 0)).sum(1).mean())
 
 
-def _transfer(psf: Psf, fx: NDArray[np.float64], fy: NDArray[np.float64]) -> NDArray[np.complex128]:
+def _transfer(psf: Psf, fx: NDArray[np.float64], fy: NDArray[np.float64]) -> NDArray:
     """What the footprint passes of waves [len(fy), len(fx)]."""
     weights = psf.weights(CELLS).double().numpy()
     at = (np.arange(len(weights)) - (len(weights) - 1) / 2) / CELLS

@@ -23,7 +23,7 @@ from .registration import phase_correlation
 
 __all__ = ["check_given_matrices", "check_given_shifts"]
 
-Reading = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+Reading = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 logger = logging.getLogger(__name__)
 
 # shifts that are this far off, rms in low-res pixels, are not what the frames show
@@ -43,7 +43,7 @@ _MATRICES = "row-major, from frame pixel to reference pixel, x before y, low-res
 
 
 def check_given_shifts(
-    given: NDArray[np.float64], frames: NDArray[np.floating], scale: float, where: str, *, is_exact: bool = False
+    given: NDArray[np.floating], frames: NDArray[np.floating], scale: float, where: str, *, is_exact: bool = False
 ) -> None:
     """Compare shifts with what the frames show, and name the mistake if another sign, order or unit fits far better.
 
@@ -68,7 +68,7 @@ def check_given_shifts(
     seen = phase_correlation(frames)
     seen = seen - np.median(seen, axis=0)
 
-    def distance(shifts: NDArray[np.float64]) -> float:
+    def distance(shifts: NDArray[np.floating]) -> float:
         # the median withstands frames of something else
         shifts = shifts - np.median(shifts, axis=0)
         return float(np.sqrt(np.median(np.square(shifts - seen).sum(axis=1))))
@@ -92,7 +92,7 @@ def check_given_shifts(
 
 
 def check_given_matrices(
-    given: NDArray[np.float64], frames: NDArray[np.floating], scale: float, where: str, *, reference: int = 0,
+    given: NDArray[np.floating], frames: NDArray[np.floating], scale: float, where: str, *, reference: int = 0,
     is_exact: bool = False,
 ) -> None:  # fmt: skip
     """The same for affine maps and homographies [n_frames, 3, 3]: inverse, transposed, exchanged, another unit.
@@ -175,7 +175,7 @@ def _matrix_readings(scale: float) -> dict[str, Reading]:
     return found
 
 
-def _by_column(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+def _by_column(matrices: NDArray[np.floating]) -> NDArray[np.floating]:
     if (matrices[:, 2] != (0, 0, 1)).any():
         return matrices.transpose(0, 2, 1)
     found = matrices.copy()
@@ -183,7 +183,7 @@ def _by_column(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _turned_back(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+def _turned_back(matrices: NDArray[np.floating]) -> NDArray[np.floating]:
     found = matrices.copy()
     found[:, :2, :2] = matrices[:, :2, :2].transpose(0, 2, 1)
     return found
@@ -207,7 +207,7 @@ class _Comparison:
         slopes = torch.stack(torch.gradient(self.values[0], dim=(1, 0)))
         self.layers = torch.stack([self.values[0], *slopes])[None]
 
-    def _under(self, matrices: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
+    def _under(self, matrices: NDArray[np.floating]) -> tuple[Tensor, Tensor]:
         """Reference and its slopes [n_frames, 3, n_points] where the frames look, and where that is within it."""
         if not np.isfinite(matrices).all() or abs(np.linalg.det(matrices[0])) < 1e-9:
             return torch.zeros(len(self.seen), 3, self.seen.shape[1]), torch.zeros_like(self.seen, dtype=torch.bool)
@@ -218,7 +218,7 @@ class _Comparison:
         where = (2 * at / self.size[:, None] - 1).transpose(1, 2)[None]
         return grid_sample(self.layers, where, align_corners=False)[0].transpose(0, 1), is_in
 
-    def difference(self, matrices: NDArray[np.float64]) -> float:
+    def difference(self, matrices: NDArray[np.floating]) -> float:
         """Median over the frames of the rms difference, in units of their contrast; infinite where they part."""
         under, is_in = self._under(matrices)
         counts = is_in.sum(1)
@@ -226,14 +226,14 @@ class _Comparison:
         squares[counts < MIN_OVERLAP * is_in.shape[1]] = torch.inf
         return float(squares.sqrt().median())
 
-    def difference_by(self, read: Reading, matrices: NDArray[np.float64]) -> float:
+    def difference_by(self, read: Reading, matrices: NDArray[np.floating]) -> float:
         """The same by another reading; infinite where there is none."""
         try:
             return self.difference(read(matrices))
         except np.linalg.LinAlgError:
             return math.inf
 
-    def left_over(self, matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    def left_over(self, matrices: NDArray[np.floating]) -> NDArray[np.floating]:
         """Shift [n_frames, 2] of each frame that a Gauss-Newton step finds beyond the matrices, low-res pixels."""
         under, is_in = self._under(matrices)
         slopes = under[:, 1:] * is_in[:, None]
@@ -241,7 +241,7 @@ class _Comparison:
         errors = (self.seen - under[:, 0])[..., None]
         return torch.linalg.solve(normal, slopes @ errors)[..., 0].numpy()
 
-    def is_of_other_centres(self, matrices: NDArray[np.float64]) -> bool:
+    def is_of_other_centres(self, matrices: NDArray[np.floating]) -> bool:
         """Whether what is left over is what centres at whole numbers would leave."""
         half = np.eye(3)
         half[:2, 2] = 0.5
@@ -255,7 +255,7 @@ class _Comparison:
         return before > MIN_LEFT_OVER and after < before / 2
 
 
-def _seen(matrices: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
+def _seen(matrices: NDArray[np.floating], point: NDArray[np.floating]) -> NDArray[np.floating]:
     """Where each matrix sends a point (x, y, 1)."""
     seen = matrices @ point
     return seen[:, :2] / seen[:, 2:]

@@ -110,5 +110,9 @@ def unhurried(monkeypatch):
 
     late = Deadline.after(1e6)
     monkeypatch.setattr(reconstruct, "refine", lambda *args, **known: refine(*args, **{**known, "deadline": late}))
-    monkeypatch.setattr(reconstruct, "choose_width", lambda *args: choose_width(*args[:-1], late))
+
+    def patient_width(frames, weights, kind, reference, seed, deadline):
+        return choose_width(frames, weights, kind, reference, seed, late)
+
+    monkeypatch.setattr(reconstruct, "choose_width", patient_width)
     monkeypatch.setattr(network_fit, "Budget", lambda seconds: Budget(steps=200))
