@@ -45,7 +45,7 @@ LOWER_PERCENTILE, LOWER_STEP, N_LOWER_STEPS = 0.5, 0.03, 3
 LOCAL_FACTORS = (1.5, 2.25)
 # standard errors by which a scene of two values must predict better: a smooth one can be halftoned nearly as well
 SURE = 4.0
-# contrasts that are tried on cells of half the side, the one that wins most often first, and the one for when they
+# contrasts that are tried on cells of half the side, first the one that text of 8 frames chose, and one for when they
 # fail; the factor on the total variation that goes with them
 CONTRASTS, WEAK_CONTRAST, CONTRAST_FACTOR = (10.0, 5.0), 2.0, 1.5
 

@@ -119,7 +119,7 @@ def test_between_cells_whole_boxes_are_exact_and_others_near(name):
 
 @pytest.mark.parametrize(("degrees", "stretch", "perspective"), [(1.5, 1.01, 0.0), (10.0, 1.0, 0.0), (2.0, 1.0, 5e-4)])
 def test_turned_pixels_are_nearly_the_integral_over_a_turned_footprint(degrees, stretch, perspective):
-    # strokes three cells wide, in [0, 1]; the footprint keeps its direction and size, which costs little
+    # stripes of about a low-res pixel, 0 or 1; the footprint keeps its direction and size, which costs little
     n = (SIDE + 2 * MARGIN) * 8
     y, x = np.mgrid[:n, :n] / 8
     image = ((np.sin(2.1 * x + 0.9 * y) > 0.3) ^ (np.cos(1.7 * y - 0.8 * x) > 0.5)).astype(float)
