@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -15,8 +14,10 @@ from torch.nn.functional import interpolate
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
 from .grid_solve import COLD_RATE, Deadline, Prior, solve
+from .light import Light
 
 __all__ = [
+    "AS_FILES",
     "HOLDOUT_SHARE",
     "MIN_SIGMA",
     "Choice",
@@ -25,6 +26,7 @@ __all__ = [
     "choose_contrast",
     "choose_local",
     "choose_prior",
+    "trusted",
 ]
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,15 @@ SURE = 4.0
 # contrasts that are tried on cells of half the side, first the one that text of 8 frames chose, and one for when they
 # fail; the factor on the total variation that goes with them
 CONTRASTS, WEAK_CONTRAST, CONTRAST_FACTOR = (10.0, 5.0), 2.0, 1.5
+
+
+AS_FILES = Light("linear", 1)
+
+
+def trusted(weights: Tensor, values: Tensor, light: Light) -> Tensor:
+    """Weights [n_frames, h, w] of pixels whose file values are equally sure, for errors of their light ``values``."""
+    slope = light.slope(values)
+    return weights if slope is None else weights * slope.square()
 
 
 @dataclass(frozen=True)
@@ -91,35 +102,40 @@ class Trials:
         Weight of each pixel; those of weight 0 neither fit nor judge.
     generator : torch.Generator
         Draws the pixels that are kept out.
-    encode : callable
-        From values of the frames to those in which errors are judged.
+    light : Light
+        How files hold the frames' values: errors, their weights and the total variation are those of file values.
     """
 
     def __init__(
         self, frames: LowresFrames, grid: Grid, weights: Tensor, generator: torch.Generator,
-        encode: Callable[[Tensor], Tensor] = lambda values: values,
+        light: Light = AS_FILES,
     ) -> None:  # fmt: skip
-        self.frames, self.grid, self.encode = frames, grid, encode
+        self.frames, self.grid, self.light = frames, grid, light
         is_out = (torch.rand(weights.shape, generator=generator) < HOLDOUT_SHARE).to(weights.device)
         self.is_out = is_out & (weights > 0)
         self.weights = weights * ~self.is_out
-        self.equations = frames.equations(grid, self.weights)
+        self.equations = frames.equations(grid, trusted(self.weights, frames.frames, light))
         self.n_trials = 0
 
     def on(self, grid: Grid) -> Trials:
         """The same pixels kept out, on another grid."""
         other = copy.copy(self)
-        other.grid, other.equations, other.n_trials = grid, self.frames.equations(grid, self.weights), 0
+        other.grid, other.n_trials = grid, 0
+        other.equations = self.frames.equations(grid, trusted(self.weights, self.frames.frames, self.light))
         return other
 
     def errors(self, image: Tensor, chosen: Tensor) -> Tensor:
         """Errors of the pixels where ``chosen`` [n_frames, h, w] holds and that the grid covers."""
         samples, is_known = self.frames.predict(self.grid, image)
-        return (samples.values - self.frames.frames)[chosen & is_known]
+        chosen = chosen & is_known
+        return self.light.encode(samples.values[chosen]) - self.light.encode(self.frames.frames[chosen])
 
     def image(self, start: Tensor, prior: Prior, n_steps: int, learning_rate: float = 0.02) -> Tensor:
         """A solution from ``start``."""
-        return solve(self.equations, start, self.frames.psf, self.grid, prior, n_steps, learning_rate=learning_rate)
+        return solve(
+            self.equations, start, self.frames.psf, self.grid, prior, n_steps, learning_rate=learning_rate,
+            tv_map=self.light.slope(start),
+        )  # fmt: skip
 
     def judge(self, image: Tensor) -> float:
         """Mean squared error of the kept-out pixels."""
@@ -129,7 +145,7 @@ class Trials:
         """Squared errors [n] of the kept-out pixels, NaN where the grid does not reach."""
         samples, is_known = self.frames.predict(self.grid, image)
         is_out = self.is_out
-        errors = self.encode(samples.values[is_out]) - self.encode(self.frames.frames[is_out])
+        errors = self.light.encode(samples.values[is_out]) - self.light.encode(self.frames.frames[is_out])
         return torch.where(is_known[is_out], errors, math.nan).square()
 
     def seen(self, image: Tensor) -> Tensor:

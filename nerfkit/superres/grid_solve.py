@@ -87,16 +87,18 @@ class Prior:
 
 def solve(
     equations: NormalEquations, start: Tensor, psf: Psf, grid: Grid, prior: Prior, n_steps: int,
-    *, learning_rate: float = WARM_RATE, deadline: Deadline | None = None,
+    *, learning_rate: float = WARM_RATE, deadline: Deadline | None = None, tv_map: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Minimise squared error / (2 sigma^2) + lambda TV from ``start`` [grid.shape] in ``n_steps`` of Adam.
 
-    The learning rate falls along a cosine; a deadline that comes nearer than the steps need hastens it. The contrast
-    grows from nothing: driven to an end too early, a value would stay there.
+    ``tv_map`` [grid.shape] is a local factor on lambda. The learning rate falls along a cosine; a deadline that comes
+    nearer than the steps need hastens it. The contrast grows from nothing: driven to an end too early, a value would
+    stay there.
     """
     descent, taps = Descent(start), psf.taps(grid.cells).to(start.device)
     data_weight = 1 / prior.sigma**2
-    tv_map = busy_map(start, grid.cells) if prior.is_local else None
+    if prior.is_local:
+        tv_map = busy_map(start, grid.cells) * (1 if tv_map is None else tv_map)
     started, share = time.monotonic(), 0.0
     while share < 1:
         factor = FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * share))

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["TRANSFERS", "Light", "decode_srgb", "encode_srgb"]
+__all__ = ["TRANSFERS", "Light", "decode_srgb", "encode_srgb", "srgb_slope"]
 
 TRANSFERS = ("auto", "srgb", "linear")
 # weights of red, green and blue in luminance (ITU-R BT.709)
@@ -32,6 +32,17 @@ def decode_srgb(values: Tensor) -> Tensor:
 def encode_srgb(light: Tensor) -> Tensor:
     """The inverse of :func:`decode_srgb`."""
     return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light.clamp(min=0) ** (1 / 2.4) - 0.055)
+
+
+def srgb_slope(light: Tensor) -> Tensor:
+    """Change of sRGB values with light: 12.9 in the dark, 0.4 at white.
+
+    Examples
+    --------
+    >>> srgb_slope(torch.tensor([-0.1, 0.001, 1.0]))
+    tensor([12.9200, 12.9200,  0.4396])
+    """
+    return torch.where(light <= 0.0031308, 12.92, 1.055 / 2.4 * light.clamp(min=1e-4) ** (1 / 2.4 - 1))
 
 
 @dataclass(frozen=True)
@@ -97,6 +108,13 @@ class Light:
     def encode(self, values: Tensor) -> Tensor:
         """File values of light that is not multiplied by alpha."""
         return encode_srgb(values) if self.transfer == "srgb" else values
+
+    def slope(self, light: Tensor) -> Tensor | None:
+        """Change of file values with light; None where they are the same.
+
+        An error of a file's value, noise or what the eye sees, is an error of light divided by it.
+        """
+        return srgb_slope(light) if self.transfer == "srgb" else None
 
     def _decode(self, values: Tensor) -> Tensor:
         return decode_srgb(values) if self.transfer == "srgb" else values

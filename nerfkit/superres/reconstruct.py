@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
-from .choice import Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
+from .choice import AS_FILES, Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
 from .footprint import START_WIDTHS, choose_width
 from .grid_solve import COLD_RATE, Deadline, Prior
 from .light import Light
@@ -250,7 +250,7 @@ class _Work:
             frames = self.window.moved(found.shifts, found.transforms)
             grid = frames.grid(self.plan.trial)
             generator = torch.Generator().manual_seed(self.settings.seed)
-            trials = Trials(frames, grid, spread(given.weights * refined.weights, frames), generator, self.light.encode)
+            trials = Trials(frames, grid, spread(given.weights * refined.weights, frames), generator, self.light)
             image = trials.image(grid.enlarge(frames.frames[self.reference]), Prior(0.5, 0.015), 120, COLD_RATE)
             errors.append(trials.judge(image))
         logger.debug("kept-out error with refined and with given shifts: %.3g, %.3g", *errors)
@@ -326,7 +326,7 @@ class _Work:
         """Choose the prior, and move the frames once more under it when their shifts were estimated."""
         self.say("choosing the weight of the prior and the range of values from kept-out pixels")
         grid = self.window.grid(self.plan.trial)
-        trials = Trials(self.window, grid, self.pixels, self.generator, self.light.encode)
+        trials = Trials(self.window, grid, self.pixels, self.generator, self.light)
         start = grid.enlarge(self.window.frames[self.reference])
         self.choice, self.percentiles = choose_prior(trials, start, self.until(CHOSEN_AT))
         self.state.holdout_mse = self.choice.mse
@@ -351,7 +351,7 @@ class _Work:
         self.say("comparing with priors for busy scenes and for scenes of two values")
         grid, choice = self.window.grid(self.plan.trial), self.choice
         generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(self.window, grid, self.pixels, generator, self.light.encode)
+        trials = Trials(self.window, grid, self.pixels, generator, self.light)
         if self.is_estimated:
             # the frames have moved since
             start = (
@@ -378,10 +378,16 @@ class _Work:
         )  # fmt: skip
         state.image, state.bounds, state.shares = solve_everywhere(found, self.until(SOLVED_AT), on_part)
         state.cells = self.plan.fit
-        state.prior = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
+        prior = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
+        state.prior = replace(prior, sigma=prior.sigma * self._light_of_error())
         state.is_two_valued = self.choice.prior.contrast > 0
         state.is_complete = True
         self.found(state)
+
+    def _light_of_error(self) -> float:
+        """Light that an error of file values is worth, on average."""
+        slope = self.light.slope(self.window.frames)
+        return 1.0 if slope is None else float((1 / slope).square().mean().sqrt())
 
     def _priors(self) -> list[Prior]:
         """The prior of each channel."""
@@ -392,9 +398,15 @@ class _Work:
         height, width = self.window.frames.shape[1:]
         part = torch.from_numpy(np.ascontiguousarray(self.images[:, top : top + height, left : left + width]))
         channels = self.light.channels(part.to(self.frames.frames.device))
-        return [self._channel_prior(expose(values, self.state.exposures)) for values in channels]
+        lights = [self.light] * len(channels)
+        if self.light.has_alpha:
+            lights[-1] = AS_FILES
+        return [
+            self._channel_prior(expose(values, self.state.exposures), light)
+            for values, light in zip(channels, lights, strict=True)
+        ]
 
-    def _channel_prior(self, values: Tensor) -> Prior:
+    def _channel_prior(self, values: Tensor, light: Light) -> Prior:
         """The prior for the window in a channel: luminance's, the range at its percentiles if that predicts better."""
         assert self.choice is not None
         plain = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
@@ -404,7 +416,7 @@ class _Work:
         frames = self.window.with_values(values)
         grid, free = frames.grid(self.plan.trial), replace(plain, bounds=None)
         generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(frames, grid, self.pixels, generator, self.light.encode)
+        trials = Trials(frames, grid, self.pixels, generator, light)
         first = trials.attempt(free, grid.enlarge(frames.frames[self.reference]))
         bounds = trials.range_at(first.image, self.percentiles)
         bounded = trials.attempt(replace(free, bounds=bounds), first.image)

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
-from .choice import Choice, Trials
+from .choice import AS_FILES, Choice, Trials, trusted
 from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
 from .light import Light
 from .registration import pixel_weights, spread
@@ -179,7 +179,8 @@ def _solve_part(found: Found, tile: Tile, deadline: Deadline) -> tuple[Tensor, _
         trial = part.frames.grid(plan.trial)
         start = trial.enlarge(part.frames.frames[found.reference])
         plain = choice.prior.on_finer(plan.trial / choice.cells).plain()
-        first = _solve_on(trial, part, part.frames.frames, start, plain, FIRST_STEPS, COLD_RATE, deadline.share(0.2))
+        soon = deadline.share(0.2)
+        first = _solve_on(trial, part, part.frames.frames, start, plain, FIRST_STEPS, COLD_RATE, soon, found.light)
     if not tile.is_whole:
         found = _suited(found, part, first)
         choice = found.choice
@@ -201,7 +202,7 @@ def _suited(found: Found, part: _Part, first: Tensor) -> Found:
     if choice.prior.bounds is None:
         return found
     generator = torch.Generator().manual_seed(0)
-    trials = Trials(part.frames, part.frames.grid(cells), part.pixels, generator, found.light.encode)
+    trials = Trials(part.frames, part.frames.grid(cells), part.pixels, generator, found.light)
     plain = choice.prior.on_finer(cells / choice.cells).plain()
     free, bounded = (trials.attempt(prior, first) for prior in (replace(plain, bounds=None), plain))
     has_range = bounded.mse < free.mse
@@ -226,9 +227,10 @@ def _solve_channel(
     """The image of a channel on the finest cells, from that of luminance."""
     plan, choice, is_only = found.plan, found.choice, len(part.channels) == 1
     values, image = part.channels[index], first
+    is_alpha = found.light.has_alpha and index == len(part.channels) - 1
+    light = AS_FILES if is_alpha else found.light
     if not is_only:
         trial = part.frames.grid(plan.trial)
-        is_alpha = found.light.has_alpha and index == len(part.channels) - 1
         # colours differ in what is smooth, their edges are those of luminance; alpha is something else
         shared = torch.zeros_like(first) if is_alpha else first
         left = values[found.reference] - (0 if is_alpha else part.frames.frames[found.reference])
@@ -242,24 +244,29 @@ def _solve_channel(
         for n_left in range(CLIPPED_ROUNDS, 0, -1):
             values = _unclipped(found, part, part.channels[index], image)
             some, soon = n_steps // (2 * CLIPPED_ROUNDS), until.share(0.5 / n_left)
-            image = _solve_on(grid, part, values, image, prior, some, rate, soon)
+            image = _solve_on(grid, part, values, image, prior, some, rate, soon, light)
         n_steps //= 2
         values = _unclipped(found, part, part.channels[index], image)
-    image = _solve_on(grid, part, values, image, prior, n_steps, rate, until)
+    image = _solve_on(grid, part, values, image, prior, n_steps, rate, until, light)
     if needs_more:
         finer = prior.on_finer(plan.final / choice.cells)
-        image = _solve_on(part.frames.grid(plan.final), part, values, image, finer, REFINED_STEPS, 0.01, deadline)
+        grid = part.frames.grid(plan.final)
+        image = _solve_on(grid, part, values, image, finer, REFINED_STEPS, 0.01, deadline, light)
     return image
 
 
 def _solve_on(
-    grid: Grid, part: _Part, values: Tensor, start: Tensor, prior: Prior, n_steps: int, rate: float, until: Deadline
+    grid: Grid, part: _Part, values: Tensor, start: Tensor, prior: Prior, n_steps: int, rate: float, until: Deadline,
+    light: Light,
 ) -> Tensor:  # fmt: skip
     """A solution with all pixels from an image on any grid."""
     frames = part.frames.with_values(values)
-    equations = frames.equations(grid, part.pixels)
+    equations = frames.equations(grid, trusted(part.pixels, values, light))
     start = _resized(start, grid)
-    return solve(equations, start, frames.psf, grid, prior, n_steps, learning_rate=rate, deadline=until)
+    return solve(
+        equations, start, frames.psf, grid, prior, n_steps, learning_rate=rate, deadline=until,
+        tv_map=light.slope(start),
+    )  # fmt: skip
 
 
 def _at_ends(found: Found, values: Tensor) -> Tensor:
