@@ -81,10 +81,20 @@ def refuse(*args, **kwargs):
 def rehearsal(monkeypatch):
     """Tensors without memory that pass for those of a GPU: asking for a value raises; launches are noted."""
     pytest.importorskip("triton")
+    from nerfkit import scene
+    from nerfkit.kernels.radiance import _layout, _triton
+    from nerfkit.scenes import samplers
+
+    # a tensor without memory that is kept would be handed to the tests that follow
+    kept = (scene._color, samplers._corners, _layout.slots, _triton._levels)
+    for cache in kept:
+        cache.cache_clear()
     monkeypatch.setattr(FakeTensor, "is_cuda", True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     with FakeTensorMode(), record_launches() as launches:
         yield launches
+    for cache in kept:
+        cache.cache_clear()
 
 
 def without_memory(task):
