@@ -1,11 +1,12 @@
 """Large frames: seconds, peak memory and PSNR of `nerfkit superres`.
 
-    python scripts/bench_superres_large.py [--side 500] [--frames 64] [--scale 4] [--colour] [--seconds 540]
-        [--json FILE]
+    python scripts/bench_superres_large.py [--side 500] [--frames 64] [--scale 4] [--colour] [--transfer auto]
+        [--seconds 540] [--json FILE]
 
 The scene is a page of text whose right half is photographs that scikit-image carries, side by side; in colour, paper
-and ink have colours of their own. Frames are 8-bit PNGs with noise of 0.01; shifts are not given. nerfkit runs as a
-user runs it; the memory is the largest resident set of its process, the seconds are wall time from start to exit.
+and ink have colours of their own, and frames are averaged in light, as a sensor does. Frames are 8-bit PNGs with noise
+of 0.01; shifts are not given. nerfkit runs as a user runs it; the memory is the largest resident set of its process,
+the seconds are wall time from start to exit.
 """
 
 from __future__ import annotations
@@ -36,13 +37,23 @@ NOISE, SIZES = 0.01, (15, 21, 30)
 PAPER, INK = (0.98, 0.93, 0.8), (0.1, 0.1, 0.35)
 
 
-def large_scene(side: int, scale: int) -> NDArray[np.float32]:
-    """File values [n, n] of ``side`` low-res pixels and one more at each side, ``FINE`` pixels a pixel of the truth."""
+def large_scenes(side: int, scale: int, *, is_colour: bool) -> list[NDArray[np.float32]]:
+    """File values [n, n] of each channel, of ``side`` low-res pixels and one more at each side, ``FINE`` a true one."""
     from skimage import color, data
 
-    margin = scale
-    fine = draw_text(side * scale, margin, SIZES, seed=1, fine=FINE)
-    photos = [data.camera() / 255.0, color.rgb2gray(data.astronaut())]
+    text = draw_text(side * scale, scale, SIZES, seed=1, fine=FINE)
+    if not is_colour:
+        return [_with_photos(text, [data.camera() / 255.0, color.rgb2gray(data.astronaut())])]
+    photos = [data.astronaut() / 255.0, data.coffee()[:, :512] / 255.0]
+    return [
+        _with_photos(low + (high - low) * text, [photo[..., channel] for photo in photos])
+        for channel, (low, high) in enumerate(zip(INK, PAPER, strict=True))
+    ]
+
+
+def _with_photos(page: NDArray[np.float32], photos: list[NDArray[np.float64]]) -> NDArray[np.float32]:
+    """A page with photos of equal width in its right half."""
+    fine = page.copy()
     strip = np.concatenate([np.kron(photo, np.ones((FINE, FINE))) for photo in photos])
     n, width = len(fine), strip.shape[1]
     for left in range(n // 2, n, width):
@@ -54,8 +65,7 @@ def large_scene(side: int, scale: int) -> NDArray[np.float32]:
 
 def write_frames(folder: Path, side: int, n_frames: int, scale: int, *, is_colour: bool) -> Path:
     """Write frames and ``truth.png`` of 16 bits beside them; returns the truth's path."""
-    grey = large_scene(side, scale)
-    scenes = [grey] if not is_colour else [low + (high - low) * grey for low, high in zip(INK, PAPER, strict=True)]
+    scenes = large_scenes(side, scale, is_colour=is_colour)
     if is_colour:
         scenes = [decode_srgb(torch.from_numpy(np.float32(scene))).numpy() for scene in scenes]
     rng = np.random.default_rng(0)
@@ -83,7 +93,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=500, help="of a frame, pixels (default: 500)")
     parser.add_argument("--frames", type=int, default=64, help="number of frames (default: 64)")
     parser.add_argument("--scale", type=int, default=4, help="output pixels along a low-res one (default: 4)")
-    parser.add_argument("--colour", action="store_true", help="RGB frames, averaged in linear light")
+    parser.add_argument("--colour", action="store_true", help="RGB frames")
+    parser.add_argument("--transfer", default="auto", help="of `nerfkit superres` (default: auto)")
     parser.add_argument("--seconds", type=float, default=540, help="budget of nerfkit (default: 540)")
     parser.add_argument("--json", type=Path, help="write the table here too")
     options = parser.parse_args()
@@ -93,7 +104,7 @@ def main() -> None:
         started = time.perf_counter()
         result = nerfkit(
             "superres", str(frames), "-o", str(out), "--scale", str(options.scale), "--seconds", str(options.seconds),
-            "--truth", str(truth),
+            "--truth", str(truth), "--transfer", options.transfer,
         )  # fmt: skip
         seconds = time.perf_counter() - started
     # kilobytes on Linux
@@ -101,6 +112,7 @@ def main() -> None:
     kind = "colour" if options.colour else "grey"
     what = f"{options.frames} {kind} frames of {options.side} x {options.side}, {options.scale}x"
     command = f"nerfkit superres FRAMES --scale {options.scale} --seconds {options.seconds:g}"
+    command += "" if options.transfer == "auto" else f" --transfer {options.transfer}"
     is_goal = (options.side, options.frames, options.scale, options.colour) == (500, 64, 4, False)
     rows = [
         Row(f"{what}: from start to exit", seconds, "s", "<= 600 s" if is_goal else "", command),

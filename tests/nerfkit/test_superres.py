@@ -3,6 +3,7 @@
 import json
 import math
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,6 +147,18 @@ def trials_of(frames, shifts, cells=4):
     grid = lowres.grid(cells)
     trials = Trials(lowres, grid, torch.ones_like(lowres.frames), torch.Generator().manual_seed(0))
     return trials, trials.attempt(Prior(0.5, 0.01), grid.enlarge(lowres.frames[0]))
+
+
+def test_a_local_factor_is_a_factor_on_the_total_variation():
+    frames, shifts, _ = make_frames(4)
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    grid, prior = lowres.grid(2), Prior(1.0, 0.02)
+    start, equations = grid.enlarge(lowres.frames[0]), lowres.equations(grid)
+    twice = solve(equations, start, lowres.psf, grid, prior, 5, tv_map=torch.full(grid.shape, 2.0))
+    torch.testing.assert_close(twice, solve(equations, start, lowres.psf, grid, prior.scaled(2), 5))
+    local = replace(prior, is_local=True)
+    both = solve(equations, start, lowres.psf, grid, local, 5, tv_map=torch.full(grid.shape, 2.0))
+    torch.testing.assert_close(both, solve(equations, start, lowres.psf, grid, local.scaled(2), 5))
 
 
 def test_two_values_are_found_where_a_scene_has_them_and_only_there():

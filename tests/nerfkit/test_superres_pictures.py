@@ -14,7 +14,8 @@ from PIL import Image, ImageCms
 
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 from nerfkit.scenes.readers.frames import read_frames
-from nerfkit.superres.light import Light, decode_srgb, encode_srgb
+from nerfkit.superres.choice import AS_FILES, trusted
+from nerfkit.superres.light import Light, decode_srgb, encode_srgb, srgb_slope
 from nerfkit.superres.picture_files import picture_bytes
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -47,6 +48,21 @@ def superres(capsys, folder, out, shifts, *arguments, seconds=4):
 
 
 # light
+
+
+def test_slope_is_the_change_of_the_curve():
+    light = torch.linspace(0.0, 1.2, 50, dtype=torch.float64).add(1e-3).requires_grad_()
+    (want,) = torch.autograd.grad(encode_srgb(light).sum(), light)
+    torch.testing.assert_close(srgb_slope(light.detach()), want)
+    assert Light("linear", 3).slope(light) is None and torch.equal(Light("srgb", 3).slope(want), srgb_slope(want))
+
+
+def test_pixels_are_trusted_by_the_error_of_their_file_values():
+    values, noise = torch.tensor([0.002, 0.2, 0.9], dtype=torch.float64), 1e-4
+    weights = trusted(torch.ones(3, dtype=torch.float64), values, Light("srgb", 1))
+    errors = decode_srgb(encode_srgb(values) + noise) - values
+    torch.testing.assert_close(weights * errors.square(), torch.full_like(values, noise**2), rtol=1e-3, atol=0)
+    assert torch.equal(trusted(values, values, AS_FILES), values)
 
 
 def test_srgb_curve_and_back():
