@@ -63,7 +63,7 @@ class Psf:
         Examples
         --------
         >>> bright_to_the_right = np.array([[0.0, 0, 0], [0, 2, 1], [0, 0, 0]])
-        >>> Psf.of_picture(bright_to_the_right, 1.0).weights(3)[1]
+        >>> Psf.of_picture(bright_to_the_right, 1.0).weights(3)[1].abs()
         tensor([0.3333, 0.6667, 0.0000])
         """
         if picture.ndim != 2 or picture.shape[0] != picture.shape[1] or len(picture) % 2 == 0:
