@@ -182,7 +182,9 @@ def _relative(place: Path, start: Path) -> str:
 
 
 def _versions() -> dict[str, Any]:
-    found: dict[str, Any] = {"nerfkit": __version__, "python": platform.python_version(), "command": sys.argv}
+    # by its name: where the program lies is nothing that a run folder should tell
+    command = ["nerfkit", *sys.argv[1:]]
+    found: dict[str, Any] = {"nerfkit": __version__, "python": platform.python_version(), "command": command}
     for name in VERSIONED:
         try:
             found[name] = metadata.version(name)

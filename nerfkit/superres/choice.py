@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from nerfkit.kernels.lowres import NormalEquations
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
 from .grid_solve import COLD_RATE, Deadline, Prior, solve
@@ -50,8 +51,7 @@ SURE = 4.0
 # contrasts that are tried on cells of half the side, first the one that text of 8 frames chose, and one for when they
 # fail; the factor on the total variation that goes with them
 CONTRASTS, WEAK_CONTRAST, CONTRAST_FACTOR = (10.0, 5.0), 2.0, 1.5
-
-
+# values that are averaged as files have them: grey, floats, alpha
 AS_FILES = Light("linear", 1)
 
 
@@ -114,14 +114,17 @@ class Trials:
         is_out = (torch.rand(weights.shape, generator=generator) < HOLDOUT_SHARE).to(weights.device)
         self.is_out = is_out & (weights > 0)
         self.weights = weights * ~self.is_out
-        self.equations = frames.equations(grid, trusted(self.weights, frames.frames, light))
+        self.equations = self._equations()
         self.n_trials = 0
+
+    def _equations(self) -> NormalEquations:
+        return self.frames.equations(self.grid, trusted(self.weights, self.frames.frames, self.light))
 
     def on(self, grid: Grid) -> Trials:
         """The same pixels kept out, on another grid."""
         other = copy.copy(self)
         other.grid, other.n_trials = grid, 0
-        other.equations = self.frames.equations(grid, trusted(self.weights, self.frames.frames, self.light))
+        other.equations = other._equations()
         return other
 
     def errors(self, image: Tensor, chosen: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 
 from .choice import START, Trials
 from .grid_solve import COLD_RATE, Deadline
+from .light import Light
 
 __all__ = ["START_WIDTHS", "choose_width"]
 
@@ -30,8 +31,8 @@ STRIDES = (4, 2, 1)
 
 
 def choose_width(
-    frames: LowresFrames, weights: Tensor, kind: str, reference: int, seed: int, deadline: Deadline
-) -> Psf:
+    frames: LowresFrames, weights: Tensor, light: Light, kind: str, reference: int, seed: int, deadline: Deadline
+) -> Psf:  # fmt: skip
     """The footprint whose width predicts best.
 
     A footprint that is too narrow still predicts well, from an image that is blurred instead; one that is too wide does
@@ -43,6 +44,8 @@ def choose_width(
         With shifts that are trusted.
     weights : Tensor, shape (n_frames, h, w)
         Weight of each pixel.
+    light : Light
+        How files hold the frames' values.
     kind : {"box", "gaussian"}
     reference : int
         Frame that a solution starts from.
@@ -58,7 +61,7 @@ def choose_width(
         if place not in found:
             tried = frames.with_psf(Psf(kind, widths[place]))
             grid = tried.grid(CELLS)
-            trials = Trials(tried, grid, weights, torch.Generator().manual_seed(seed))
+            trials = Trials(tried, grid, weights, torch.Generator().manual_seed(seed), light)
             image = trials.image(grid.enlarge(tried.frames[reference]), START, N_STEPS, COLD_RATE)
             found[place] = trials.judge(image)
         return found[place]

@@ -304,8 +304,9 @@ class _Work:
         self.say("choosing the width of the footprint by kept-out pixels")
         weights = spread(self.state.weights, self.window)
         psf = choose_width(
-            self.window, weights, self.settings.psf, self.reference, self.settings.seed, self.until(WIDTH_AT)
-        )
+            self.window, weights, self.light, self.settings.psf, self.reference, self.settings.seed,
+            self.until(WIDTH_AT),
+        )  # fmt: skip
         what = "a box, side" if psf.kind == "box" else "a Gaussian, standard deviation"
         self.say(f"footprint: {what} {psf.width:.3g} low-res pixels; --psf-width {psf.width:.3g} takes it as it is")
         self.frames = self.state.frames = self.frames.with_psf(psf)

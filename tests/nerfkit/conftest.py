@@ -111,8 +111,8 @@ def unhurried(monkeypatch):
     late = Deadline.after(1e6)
     monkeypatch.setattr(reconstruct, "refine", lambda *args, **known: refine(*args, **{**known, "deadline": late}))
 
-    def patient_width(frames, weights, kind, reference, seed, deadline):
-        return choose_width(frames, weights, kind, reference, seed, late)
+    def patient_width(frames, weights, light, kind, reference, seed, deadline):
+        return choose_width(frames, weights, light, kind, reference, seed, late)
 
     monkeypatch.setattr(reconstruct, "choose_width", patient_width)
     monkeypatch.setattr(network_fit, "Budget", lambda seconds: Budget(steps=200))

@@ -10,6 +10,7 @@ from lowres_scenes import FINE, MARGIN, SIDE, fine_scene
 
 from nerfkit.cli import main
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.superres.choice import AS_FILES
 from nerfkit.superres.footprint import choose_width
 from nerfkit.superres.grid_solve import Deadline
 
@@ -29,13 +30,13 @@ def seen_with(psf, n=16, noise=0.005):
 def test_width_is_found_by_what_is_kept_out(psf):
     frames = seen_with(psf)
     wrong = frames.with_psf(Psf("box", 3.0))
-    found = choose_width(wrong, torch.ones_like(frames.frames), psf.kind, 0, 0, Deadline.after(1e6))
+    found = choose_width(wrong, torch.ones_like(frames.frames), AS_FILES, psf.kind, 0, 0, Deadline.after(1e6))
     assert found.kind == psf.kind and found.width == pytest.approx(psf.width, abs=0.126, rel=0.2)
 
 
 def test_no_width_is_tried_after_the_deadline():
     frames = seen_with(Psf("box", 1.5), n=4)
-    found = choose_width(frames, torch.ones_like(frames.frames), "gaussian", 0, 0, Deadline.after(-1))
+    found = choose_width(frames, torch.ones_like(frames.frames), AS_FILES, "gaussian", 0, 0, Deadline.after(-1))
     assert found == Psf("gaussian", 0.42)
 
 

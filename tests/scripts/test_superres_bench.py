@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.scenes.readers.frames import read_frames
+from nerfkit.scenes.readers.shifts import Shifts
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -123,3 +126,40 @@ def test_large_frames_are_what_the_truth_predicts(scripts, tmp_path, is_colour):
     assert np.sqrt(np.mean((predicted - first) ** 2)) < 0.02
     # strokes on one side, a photograph on the other
     assert whole[:, :100].std() > 0.1 and whole[:, 140:].std() > 0.05
+
+
+@pytest.mark.parametrize("kind", ["shift", "affine", "homography"])
+def test_positions_are_moved_to_the_axes_of_a_truth(scripts, kind):
+    turn = np.array([[0.9, -0.1, 0.3], [0.1, 0.9, -0.2], [1e-3, -2e-3, 1.0]])
+    given = {"shift": np.array([0.3, -0.2]), "affine": turn[:2], "homography": turn}[kind]
+    moved = scripts["bench"]._moved(Shifts(kind, given[None], ["a"]), -0.25).values[0]
+    if kind == "shift":
+        np.testing.assert_allclose(moved, given - 0.25)
+        return
+
+    def seen(matrix):
+        x = np.vstack([matrix, [0, 0, 1]])[:3] @ [5.0, 7.0, 1.0]
+        return x[:2] / x[2]
+
+    np.testing.assert_allclose(seen(moved), seen(given) - 0.25)
+
+
+def test_carta_is_what_the_benchmark_takes_it_for(scripts):
+    """The first frame: means of 3 x 3 pixels of the truth round every second one, to 0.01 of noise."""
+    folder = os.environ.get("NERFKIT_TEST_DATA")
+    if not folder or not (Path(folder) / "sr" / "carta_with_gt").is_dir():
+        pytest.skip("set NERFKIT_TEST_DATA to a folder that has sr/carta_with_gt")
+    capture = scripts["bench"].SEQUENCES["carta"]
+    first = read_frames(Path(folder) / "sr" / capture.frames).images[0]
+    truth = read_frames(Path(folder) / "sr" / capture.truth).images[0]
+    grid = Grid(first.shape[0], first.shape[1], capture.scale, 0)
+    shift = torch.full((1, 2), capture.displacement, dtype=torch.float64)
+
+    def error(width, shifts):
+        frames = LowresFrames(torch.from_numpy(first[None]), shifts, Psf(width=width))
+        samples, is_known = frames.predict(grid, torch.from_numpy(truth))
+        return float((samples.values - frames.frames)[is_known].square().mean().sqrt())
+
+    assert error(capture.psf_width, shift) < 0.011
+    # another footprint or other axes leave three times as much, and more
+    assert min(error(1.0, shift), error(capture.psf_width, 0 * shift)) > 0.03
