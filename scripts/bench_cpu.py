@@ -223,7 +223,7 @@ def plot(curves: list[RunCurve], path: Path) -> None:
     axes.set_xlabel("seconds of training")
     axes.set_ylabel("test PSNR [dB]")
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    figure.legend(fontsize=8, loc="outside right upper")
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
 
