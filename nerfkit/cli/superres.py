@@ -50,8 +50,9 @@ class Options(CommonOptions):
         "npy, txt)", metavar="box|gaussian|FILE",
     )  # fmt: skip
     psf_width: str | None = option(
-        None, "side of the box, sigma of the Gaussian (default: 1) or side of the whole FILE (default: a sample is a "
-        "pixel of the output), in low-res pixels; auto: box or Gaussian by the frames", metavar="W|auto",
+        None, "side of the box, sigma of the Gaussian (default: 1 unless the frames show another) or side of the whole "
+        "FILE (default: a sample is a pixel of the output), in low-res pixels; auto: box or Gaussian by the frames",
+        metavar="W|auto",
     )  # fmt: skip
     transfer: str = option(
         "auto", "curve of the frames' values, which is undone before they are averaged; linear: none (auto: srgb for "
@@ -81,7 +82,10 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     source = _source(options, frames, settings)
     if options.psf not in PSF_NAMES:
         psf = _psf_of_file(options, settings)
-        settings, source = replace(settings, psf="file", psf_width=psf.width), replace(source, psf=psf)
+        settings, source = (
+            replace(settings, psf="file", psf_width=psf.width, is_width_given=True),
+            replace(source, psf=psf),
+        )
     device = device_for(options.device)
     from nerfkit.runs import Run
     from nerfkit.superres.running import run_superres
@@ -195,7 +199,8 @@ def _settings(options: Options, frames: Frames) -> SuperresSettings:
     return SuperresSettings(
         scale=scale, output_size=size, frame_size=frames.size, n_channels=n_colours + (frames.alpha is not None),
         bit_depth=frames.bit_depth, transfer="srgb" if is_srgb else "linear", register=options.register,
-        psf=options.psf, psf_width=_psf_width(options) or DEFAULT_WIDTH, is_width_estimated=options.psf_width == "auto",
+        psf=options.psf, psf_width=_psf_width(options) or DEFAULT_WIDTH, is_width_given=_psf_width(options) is not None,
+        is_width_estimated=options.psf_width == "auto",
         exact_shifts=options.exact_shifts, network=options.network, seconds=options.seconds, seed=options.seed,
     )  # fmt: skip
 
@@ -283,7 +288,8 @@ def _reference(name: str, frames: Frames) -> int:
 def _footprint(settings: SuperresSettings) -> str:
     if settings.is_width_estimated:
         return f"{settings.psf}, its width by the frames"
-    return f"{settings.psf} {settings.psf_width:.3g} px"
+    unless = "" if settings.is_width_given else " unless they show another"
+    return f"{settings.psf} {settings.psf_width:.3g} px{unless}"
 
 
 def _describe(frames: Frames, settings: SuperresSettings, source: Source) -> list[str]:

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 
 # share of the low-res pixels that are kept out of a fit and predicted
 HOLDOUT_SHARE = 0.1
+# share of the frames instead, where these are kept out whole, and how many it takes
+FRAMES_SHARE, MIN_WHOLE = 1 / 6, 8
 # steps of the first solution, of the one that the error is estimated from, and of each candidate
 FIRST_STEPS, NOISE_STEPS, TRIAL_STEPS = 100, 150, 100
 # the prior that everything starts from, and the weights that are tried
@@ -104,15 +106,23 @@ class Trials:
         Draws the pixels that are kept out.
     light : Light
         How files hold the frames' values: errors, their weights and the total variation are those of file values.
+    is_whole : bool
+        Keep out whole frames, if there are at least ``MIN_WHOLE``. Neighbours in its frame help to predict a pixel
+        whatever the footprint; frames are the harder judge, and fewer.
     """
 
     def __init__(
         self, frames: LowresFrames, grid: Grid, weights: Tensor, generator: torch.Generator,
-        light: Light = AS_FILES,
+        light: Light = AS_FILES, *, is_whole: bool = False,
     ) -> None:  # fmt: skip
         self.frames, self.grid, self.light = frames, grid, light
-        is_out = (torch.rand(weights.shape, generator=generator) < HOLDOUT_SHARE).to(weights.device)
-        self.is_out = is_out & (weights > 0)
+        used = (weights.amax((1, 2)) > 0).nonzero()[:, 0].cpu()
+        if is_whole and len(used) >= MIN_WHOLE:
+            is_out = torch.zeros(weights.shape, dtype=torch.bool)
+            is_out[used[torch.randperm(len(used), generator=generator)[: round(len(used) * FRAMES_SHARE)]]] = True
+        else:
+            is_out = torch.rand(weights.shape, generator=generator) < HOLDOUT_SHARE
+        self.is_out = is_out.to(weights.device) & (weights > 0)
         self.weights = weights * ~self.is_out
         self.equations = self._equations()
         self.n_trials = 0

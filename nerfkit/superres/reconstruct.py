@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
 from .choice import AS_FILES, Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
-from .footprint import START_WIDTHS, choose_width
+from .footprint import START_WIDTHS, choose_width, is_doubtful
 from .grid_solve import COLD_RATE, Deadline, Prior
 from .light import Light
 from .registration import (
@@ -298,11 +298,16 @@ class _Work:
         self.window = self.window.with_values(expose(self.window.frames, exposures))
 
     def estimate_width(self) -> None:
-        """Choose the footprint's width, where the frames are to tell it."""
-        if not self.settings.is_width_estimated:
+        """Choose the footprint's width, where the frames are to tell it or contradict the usual one."""
+        if self.settings.is_width_given:
             return
-        self.say("choosing the width of the footprint by kept-out pixels")
         weights = spread(self.state.weights, self.window)
+        if not self.settings.is_width_estimated:
+            if not is_doubtful(self.window, weights, self.light, self.reference, self.settings.seed):
+                return
+            usual = f"{self.window.psf.width:g}"
+            self.say(f"a footprint of {usual} does not explain these frames; --psf-width {usual} keeps it nevertheless")
+        self.say("choosing the width of the footprint by kept-out frames")
         psf = choose_width(
             self.window, weights, self.light, self.settings.psf, self.reference, self.settings.seed,
             self.until(WIDTH_AT),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
 
@@ -34,8 +35,9 @@ OUTLIER_FACTOR, OUTLIER_DEVIATIONS = 1.5, 5.0
 NORMAL_MAD = 0.6745
 # low-res pixels at a frame's border that Gauss-Newton leaves out: what they see is known worst
 BORDER = 2
-# side of the patches that moving things are looked for in, and how many times the usual error theirs is
-PATCH, STRANGE = 3, 3.0
+# side of the patches that moving things are looked for in, how many times the usual error theirs is, and low-res pixels
+# by which an edge may be misplaced or too soft before it counts as one
+PATCH, STRANGE, MISPLACED = 3, 3.0, 0.1
 # most low-res pixels that one Gauss-Newton step may move a frame
 MAX_MOVE = 0.25
 
@@ -140,14 +142,19 @@ def pixel_weights(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tens
 
     What moves through the scene is seen by few frames in each place. A pixel's own noise is no reason to lose it, so
     errors are averaged over ``PATCH`` x ``PATCH`` pixels; edges of the scene, where errors of the model are large in
-    all frames, are excused by the median over the frames.
+    all frames, are excused by the median over the frames, and by what a small shift of them would make (as cosmic rays
+    are told from stars: Fruchter and Hook 2002, section 5).
     """
     samples, is_known = frames.predict(grid, image)
-    errors = (frames.frames - samples.values) * is_known
-    squares = torch.nn.functional.avg_pool2d(errors.square()[:, None], PATCH, 1, PATCH // 2)[:, 0]
+
+    def patches(squares: Tensor) -> Tensor:
+        return avg_pool2d((squares * is_known)[:, None], PATCH, 1, PATCH // 2)[:, 0]
+
+    squares = patches((frames.frames - samples.values).square())
     usual = squares[weights > 0].median(dim=0).values
     everywhere = usual.median().clamp(min=1e-8)
-    is_strange = squares > STRANGE**2 * torch.maximum(usual, everywhere)
+    slopes = patches((samples.d_rows.square() + samples.d_cols.square()) * grid.cells**2)
+    is_strange = squares > STRANGE**2 * torch.maximum(usual, everywhere) + MISPLACED**2 * slopes
     return weights[:, None, None] * ~is_strange
 
 

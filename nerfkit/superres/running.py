@@ -117,8 +117,9 @@ def run_superres(
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
-    if settings.is_width_estimated:
-        settings = dataclasses.replace(settings, psf_width=round(state.frames.psf.width, 4))
+    if settings.is_width_estimated or state.frames.psf.width != settings.psf_width:
+        width = round(state.frames.psf.width, 4)
+        settings = dataclasses.replace(settings, psf_width=width, is_width_estimated=True)
         run.write_config(cast(Any, settings), data=source.path, device=device)
     lowres = state.frames.with_values(state.frames.frames.cpu())
     expected = _expect(lowres, state, settings, light)

@@ -45,8 +45,10 @@ class SuperresSettings:
     transfer: str = "linear"
     # footprint of a low-res pixel: box, gaussian or file (its samples are in psf.npy)
     psf: str = "box"
-    # side of the box, sigma of the Gaussian or side of the samples together, in low-res pixels; estimated or given
+    # side of the box, sigma of the Gaussian or side of the samples together, in low-res pixels; given, estimated, or
+    # neither: the usual one unless the frames contradict it
     psf_width: float = 1.0
+    is_width_given: bool = False
     is_width_estimated: bool = False
     # what moves between frames: shift, affine or homography
     register: str = "shift"

@@ -11,7 +11,7 @@ from lowres_scenes import FINE, MARGIN, SIDE, fine_scene
 from nerfkit.cli import main
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.superres.choice import AS_FILES
-from nerfkit.superres.footprint import choose_width
+from nerfkit.superres.footprint import MIN_FRAMES, choose_width, is_doubtful
 from nerfkit.superres.grid_solve import Deadline
 
 
@@ -40,6 +40,19 @@ def test_no_width_is_tried_after_the_deadline():
     assert found == Psf("gaussian", 0.42)
 
 
+@pytest.mark.parametrize(
+    ("seen", "taken"),
+    [(Psf("box", 0.5), 1.0), (Psf("box", 1.0), 1.0), (Psf("box", 1.5), 1.0), (Psf("gaussian", 0.5), 1.0)],
+    ids=str,
+)
+def test_a_footprint_is_doubted_where_it_is_wrong(seen, taken):
+    frames = seen_with(seen).with_psf(Psf(seen.kind, taken))
+    weights = torch.ones_like(frames.frames)
+    assert is_doubtful(frames, weights, AS_FILES, 0, 0) == (seen.width != taken)
+    weights[MIN_FRAMES - 1 :] = 0
+    assert not is_doubtful(frames, weights, AS_FILES, 0, 0), "too few frames to tell"
+
+
 def frames_file(path, psf):
     np.savez(path, frames=seen_with(psf).frames.clamp(0, 1).numpy())
     return str(path)
@@ -55,6 +68,21 @@ def test_width_by_the_frames_is_said_and_written_down(tmp_path, capsys, unhurrie
     assert config["is_width_estimated"] and config["psf_width"] == pytest.approx(1.5, abs=0.13)
     metrics = json.loads((tmp_path / "o" / "metrics.json").read_text())["superres"]
     assert metrics["psf"] == {"kind": "box", "width": config["psf_width"], "estimated": True}
+
+
+@pytest.mark.parametrize("options", [[], ["--psf-width", "1"]])
+def test_frames_may_contradict_the_usual_footprint_but_not_a_given_one(tmp_path, capsys, unhurried, options):
+    source = frames_file(tmp_path / "f.npz", Psf("box", 0.5))
+    arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "4", *options]
+    assert main(arguments) == 0
+    said = capsys.readouterr().out
+    width = yaml.safe_load((tmp_path / "o" / "config.yml").read_text())["psf_width"]
+    if options:
+        assert "footprint: box 1 px\n" in said and width == 1
+    else:
+        assert "footprint: box 1 px unless they show another" in said
+        assert "a footprint of 1 does not explain these frames; --psf-width 1 keeps it nevertheless" in said
+        assert width == pytest.approx(0.5, abs=0.126)
 
 
 def test_footprint_of_a_file_is_used_and_kept_in_the_run(tmp_path, capsys):
