@@ -82,8 +82,8 @@ class FitSchedule:
     final_share: float = 0.05
     # seconds between two checkpoints
     checkpoint_seconds: float = 60.0
-    # steps between two lines of metrics.jsonl
-    log_every: int = 10
+    # steps between two lines of metrics.jsonl; each waits for a GPU
+    log_every: int = 16
     # Adam's decay rates and epsilon; the tiny epsilon lets rarely visited table entries move (instant-ngp, section 4)
     betas: tuple[float, float] = (0.9, 0.99)
     epsilon: float = 1e-15

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from nerfkit.fitting import FitSchedule
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData
 from nerfkit.presets import TrainConfig
@@ -30,8 +31,9 @@ SAMPLES_A_STEP = {"cpu": 2**14, "cuda": 2**18}
 SAMPLES_OF_METHOD = {("cpu", "fourier"): 2**13}
 # a scene is empty when its rays absorb less than this although the photos show more than the background
 EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
-# steps between two looks at what is counted on the device: each look waits for it, which on a CPU costs nothing
-LOOK_STEPS = {"cpu": 1, "cuda": 16}
+# steps between two looks at what is counted on the device: each waits for it, which on a CPU costs nothing; on a GPU
+# in the steps in which the log waits as well
+LOOK_STEPS = {"cpu": 1, "cuda": FitSchedule.log_every}
 # steps between two that see faint samples as well
 FAINT_STEPS = 4
 # steps between two looks for an empty scene, and how often it is filled with fog again
@@ -119,11 +121,11 @@ class RadianceFit:
         )
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a new batch; every ``look_steps`` also a look at how the fit goes."""
+        """The loss of a new batch; in the last of each ``look_steps`` steps, and the first, a look at how it goes."""
         n_rays = self.n_rays
         share = FAINT_SHARE if step % FAINT_STEPS == 0 else 1.0
         compared = self.compare(n_rays, self.scene.config.min_weight * share)
-        if step % self.look_steps == 0:
+        if step == 0 or (step + 1) % self.look_steps == 0:
             self._watch(compared.rgb, compared.opacities, compared.truth, compared.background)
             self.n_samples = int(compared.n_samples)
             self._adapt(self.n_samples)

@@ -50,7 +50,7 @@ def test_the_run_folder(trained_run, scene_folder):
 
 def test_the_log_is_one_object_a_line(trained_run):
     lines = lines_of(trained_run / "metrics.jsonl")
-    assert [line["step"] for line in lines] == list(range(10, 201, 10))
+    assert [line["step"] for line in lines] == list(range(16, 201, 16))
     assert {"step", "seconds", "loss", "psnr", "rays", "samples"} <= set(lines[0])
     assert np.isfinite([line["loss"] for line in lines]).all()
     assert lines[-1]["loss"] < lines[0]["loss"]
@@ -318,7 +318,7 @@ def test_resume_takes_more_steps(nerfkit, run_copy):
     answer = nerfkit("train", "--resume", run_copy, "--steps", 210, "--json")
     assert answer.code == 0
     assert answer.json["steps"] == 210
-    assert [line["step"] for line in lines_of(run_copy / "metrics.jsonl")] == list(range(10, 211, 10))
+    assert [line["step"] for line in lines_of(run_copy / "metrics.jsonl")] == list(range(16, 211, 16))
 
 
 def test_resume_after_damage_uses_the_checkpoint_before(nerfkit, run_copy):
@@ -420,7 +420,7 @@ def test_an_interrupted_command_saves_and_goes_on(nerfkit, scene_folder, small_h
     assert process.returncode == 130, err
     result = json.loads(out)
     assert result["exit"] == 130
-    assert result["steps"] >= 10
+    assert result["steps"] >= 16
     assert f"nerfkit train --resume {run}" in err
     assert Run(run).checkpoints.steps() == [result["steps"]]
     answer = nerfkit("train", "--resume", run, "--steps", result["steps"] + 2, "--json")
