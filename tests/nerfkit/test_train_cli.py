@@ -148,6 +148,11 @@ def test_a_config_of_another_method(nerfkit, scene_folder, trained_run):
     [
         (["--set", "field.typo=1"], "'field.typo=1' is no setting"),
         (["--set", "seed=x"], "seed must be int"),
+        (["--set", "captured=1"], "captured must be bool; got 1"),
+        (
+            ["--set", "captured=true", "--device", "cpu"],
+            "captured=true: needs a GPU; got cpu\n  fix: add --device cuda, or --set captured=false",
+        ),
         (["--seconds", "5", "--steps", "5"], "give --seconds or --steps, not both"),
         (["--steps", "0"], "must be above 0; got 0"),
         (["--seconds", "-1"], "must be above 0; got -1"),
@@ -303,6 +308,20 @@ def test_a_run_of_another_machines_gpu(nerfkit, run_copy, monkeypatch):
     assert answer.code == 3
     assert "use --device cpu" in answer.err
     assert nerfkit("train", "--resume", run_copy, "--steps", 201, "--device", "cpu").code == 0
+
+
+def test_a_captured_run_goes_on_where_there_is_a_gpu(nerfkit, run_copy):
+    path = run_copy / "config.yml"
+    text = path.read_text()
+    path.write_text(text.replace("captured: false", "captured: true"))
+    answer = nerfkit("train", "--resume", run_copy, "--steps", 201)
+    assert answer.code == 2
+    assert (
+        f"captured=true: needs a GPU; got cpu\n  fix: add --device cuda, or write captured: false in {path}"
+        in answer.err
+    )
+    path.write_text(text)
+    assert nerfkit("train", "--resume", run_copy, "--steps", 201).code == 0
 
 
 def test_a_diverging_run_says_what_to_change(nerfkit, scene_folder, small_hash, tmp_path):
