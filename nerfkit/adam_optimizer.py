@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nerfkit.kernels.adam import adam
 
-__all__ = ["KernelAdam", "load_moments", "make_adam"]
+__all__ = ["KernelAdam", "load_moments", "make_adam", "set_learning_rates"]
 
 
 class KernelAdam(torch.optim.Optimizer):
@@ -58,10 +58,12 @@ class KernelAdam(torch.optim.Optimizer):
                 # filled there: a copy to a GPU would be a wait
                 group["lr"] = torch.full((), group["lr"], device=group["params"][0].device)
 
-    def set_learning_rates(self, rates: Iterable[float]) -> None:
-        """Change held learning rates in their place, a number a group."""
-        for group, rate in zip(self.param_groups, rates, strict=True):
-            group["lr"].fill_(rate)
+    def state_dict(self) -> dict[str, Any]:
+        """As torch's; learning rates are numbers, held or not."""
+        state = super().state_dict()
+        for group in state["param_groups"]:
+            group["lr"] = float(group["lr"])
+        return state
 
 
 def make_adam(groups: list[dict[str, Any]], betas: tuple[float, float], eps: float) -> torch.optim.Optimizer:
@@ -70,6 +72,15 @@ def make_adam(groups: list[dict[str, Any]], betas: tuple[float, float], eps: flo
     if is_kernel:
         return KernelAdam(groups, betas, eps)
     return torch.optim.Adam(groups, betas=betas, eps=eps, fused=True)
+
+
+def set_learning_rates(optimizer: torch.optim.Optimizer, rates: Iterable[float]) -> None:
+    """Change the learning rates, a number a group; held ones in their place."""
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
@@ -81,7 +92,14 @@ def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Non
         One that :func:`make_adam` made. Changed.
     state : dict
         Of an optimiser of the same parameters, wherever they were.
+
+    Notes
+    -----
+    The tensors of the optimiser's state are others afterwards: a step that was recorded before does not see them.
     """
-    groups = zip(optimizer.state_dict()["param_groups"], state["param_groups"], strict=True)
+    groups = zip(optimizer.param_groups, state["param_groups"], strict=True)
     settings = [{**own, "params": saved["params"]} for own, saved in groups]
     optimizer.load_state_dict({"state": state["state"], "param_groups": settings})
+    for param, moments in optimizer.state.items():
+        # torch leaves the count on the CPU, unless its own Adam is fused; a kernel reads it where the parameters are
+        moments["step"] = moments["step"].to(param.device)

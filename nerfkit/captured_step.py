@@ -1,22 +1,53 @@
 """A training step as a CUDA graph: recorded once for each size, then started as one piece.
 
 A step of some milliseconds is a hundred launches and more, each of which the host has to prepare; played from a graph
-they follow one another without gaps. It has not run on a GPU yet (docs/benchmarks.md), and training does not use it.
+they follow one another without gaps. ``--set captured=true`` has training do so. It has not run on a GPU yet
+(docs/benchmarks.md), so it is off by default.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from nerfkit.adam_optimizer import KernelAdam
-from nerfkit.radiance_fit import Compared, RadianceFit
+from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["CapturedStep", "training_step"]
+__all__ = ["Capturable", "CapturedStep", "capture", "refusal", "rounded_size", "training_step"]
 
 T = TypeVar("T")
+
+
+@runtime_checkable
+class Capturable(Protocol):
+    """What a task has besides :class:`nerfkit.fitting.Task` so that its steps can be captured.
+
+    What :meth:`compare` gives beside the loss is handed to :meth:`look` as it is; both tensors and numbers that
+    follow from the size will do.
+    """
+
+    def check_capture(self) -> None:
+        """Raise a :func:`refusal` where a step would wait for the device."""
+        ...
+
+    def generators(self) -> list[torch.Generator]:
+        """All that a step draws from."""
+        ...
+
+    def size(self) -> int:
+        """Of the next step, as :func:`rounded_size` gives it."""
+        ...
+
+    def compare(self, size: int) -> tuple[Tensor, Any]:
+        """The loss of a new batch, and what :meth:`look` wants to see of it; it waits for nothing."""
+        ...
+
+    def look(self, step: int, compared: Any) -> dict[str, float]:
+        """Figures for the log; now and then from what :meth:`compare` gave, which the next step overwrites."""
+        ...
 
 
 class CapturedStep(Generic[T]):
@@ -26,18 +57,21 @@ class CapturedStep(Generic[T]):
     ----------
     run : callable
         From a size to tensors. It must not wait for the GPU, nor read from the host what changes from call to call;
-        the tensors keep their place, and each call with a size overwrites those of the call before.
+        the tensors keep their place, and the next call, with whatever size, may overwrite them.
     generators : sequence of torch.Generator
         On the GPU; what ``run`` draws from them goes on from call to call.
 
     Notes
     -----
     The first call with a size runs as it is, which compiles kernels and makes what lasts; the second records. Sizes
-    should be few: each recording takes the time of a step that the host prepares, and memory of its own.
+    should be few: each recording takes the time of a step that the host prepares. They share their memory, since no
+    two are played at once.
     """
 
     def __init__(self, run: Callable[[int], T], generators: Sequence[torch.Generator] = ()) -> None:
         self.run, self.generators = run, generators
+        # one of each for all sizes: memory that was taken for one stream or recording serves no other
+        self._stream, self._pool = torch.cuda.Stream(), torch.cuda.graph_pool_handle()
         self._warm: set[int] = set()
         self._played: dict[int, tuple[torch.cuda.CUDAGraph, T]] = {}
 
@@ -54,34 +88,75 @@ class CapturedStep(Generic[T]):
 
     def _aside(self, size: int) -> T:
         # on a stream of its own, as a recording will be: what is allocated there is not the default stream's
-        stream, current = torch.cuda.Stream(), torch.cuda.current_stream()
-        stream.wait_stream(current)
-        with torch.cuda.stream(stream):
+        current = torch.cuda.current_stream()
+        self._stream.wait_stream(current)
+        with torch.cuda.stream(self._stream):
             outputs = self.run(size)
-        current.wait_stream(stream)
+        current.wait_stream(self._stream)
         return outputs
 
     def _record(self, size: int) -> tuple[torch.cuda.CUDAGraph, T]:
         graph = torch.cuda.CUDAGraph()
         for generator in self.generators:
             graph.register_generator_state(generator)
-        with torch.cuda.graph(graph):
+        with torch.cuda.graph(graph, pool=self._pool):
             outputs = self.run(size)
         return graph, outputs
 
 
-def training_step(task: RadianceFit, optimizer: KernelAdam) -> Callable[[int], Compared]:
-    """A step of a radiance field, from drawing pixels to changed parameters; its size is the number of rays.
+def refusal(wanted: str, got: str, *, fix: str = "leave it out") -> NerfkitError:
+    """The error where steps cannot be captured."""
+    return NerfkitError(f"needs {wanted}; got {got}", where="captured=true", fix=fix)
 
-    To be captured, the optimiser has to hold its learning rates on the device (``hold_learning_rates``), and so do all
-    generators their state: those of the task and, with stratified samples, of the sampler.
+
+def rounded_size(size: int) -> int:
+    """The largest of 1, 1.25, 1.5 and 1.75 times a power of two that is not above ``size``: four sizes an octave.
+
+    Examples
+    --------
+    >>> [rounded_size(size) for size in (3, 64, 100, 1279, 1280)]
+    [3, 64, 96, 1024, 1280]
+    """
+    quarter = 1 << max(size.bit_length() - 3, 0)
+    return size // quarter * quarter
+
+
+def training_step(task: Capturable, optimizer: KernelAdam) -> Callable[[int], tuple[Tensor, Any]]:
+    """A step of a task as a function of its size: from drawing a batch to changed parameters.
+
+    To be captured, the optimiser has to hold its learning rates on the device (``hold_learning_rates``).
     """
 
-    def step(n_rays: int) -> Compared:
+    def step(size: int) -> tuple[Tensor, Any]:
         optimizer.zero_grad(set_to_none=True)
-        compared = task.compare(n_rays)
-        compared.loss.backward()
+        loss, compared = task.compare(size)
+        loss.backward()
         optimizer.step()
-        return compared._replace(loss=compared.loss.detach())
+        return loss.detach(), compared
 
     return step
+
+
+def capture(task: object, optimizer: torch.optim.Optimizer) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
+    """A function from the number of a step to its loss, which is good until the next, and its figures.
+
+    The optimiser holds its learning rates from now on.
+
+    Raises
+    ------
+    NerfkitError
+        The task has no step of a size alone, or its steps wait for the device, or the optimiser counts on the host.
+    """
+    if not isinstance(task, Capturable):
+        raise refusal("a task whose steps have a size", type(task).__name__)
+    if not isinstance(optimizer, KernelAdam):
+        raise refusal("KernelAdam, the optimiser on a GPU", type(optimizer).__name__)
+    task.check_capture()
+    optimizer.hold_learning_rates()
+    play = CapturedStep(training_step(task, optimizer), task.generators())
+
+    def take_step(step: int) -> tuple[Tensor, dict[str, float]]:
+        loss, compared = play(task.size())
+        return loss, task.look(step, compared)
+
+    return take_step

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from nerfkit.adam_optimizer import load_moments, make_adam
+from nerfkit.adam_optimizer import load_moments, make_adam, set_learning_rates
+from nerfkit.captured_step import capture
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.metrics import MetricsLog
 
@@ -82,8 +83,8 @@ class FitSchedule:
     final_share: float = 0.05
     # seconds between two checkpoints
     checkpoint_seconds: float = 60.0
-    # steps between two lines of metrics.jsonl
-    log_every: int = 10
+    # steps between two lines of metrics.jsonl; each waits for a GPU
+    log_every: int = 16
     # Adam's decay rates and epsilon; the tiny epsilon lets rarely visited table entries move (instant-ngp, section 4)
     betas: tuple[float, float] = (0.9, 0.99)
     epsilon: float = 1e-15
@@ -122,6 +123,7 @@ def fit(
     metrics: MetricsLog | None = None,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     resume: bool = False,
+    captured: bool = False,
 ) -> FitResult:
     """Minimise a task's loss with Adam until the budget is spent.
 
@@ -141,13 +143,18 @@ def fit(
         Called after every step.
     resume : bool
         Start from the newest checkpoint that can be read.
+    captured : bool
+        Play the steps from CUDA graphs. The task, on a GPU, has to be a :class:`nerfkit.captured_step.Capturable`.
+        Checkpoints are the same: a run can be resumed either way.
 
     Raises
     ------
+    NerfkitError
+        Steps are to be captured and cannot be.
     FloatingPointError
         The loss is no number any more; the last checkpoint holds the state before.
     """
-    loop = _Loop(task, budget, schedule, checkpoints, metrics)
+    loop = _Loop(task, budget, schedule, checkpoints, metrics, captured=captured)
     if resume:
         loop.resume()
     with _stop_on_signals() as is_stopped:
@@ -162,13 +169,14 @@ class _Loop:
 
     def __init__(
         self, task: Task, budget: Budget, schedule: FitSchedule, checkpoints: CheckpointFolder | None,
-        metrics: MetricsLog | None,
+        metrics: MetricsLog | None, *, captured: bool,
     ) -> None:  # fmt: skip
         self.task, self.budget, self.schedule = task, budget, schedule
         self.checkpoints, self.metrics = checkpoints, metrics
         groups = task.parameter_groups()
         self.peaks = [group["lr"] for group in groups]
         self.optimizer = make_adam(groups, schedule.betas, schedule.epsilon)
+        self.take_step = capture(task, self.optimizer) if captured else self._launch
         self.step = self.first_step = 0
         self.first_share = self.share = 0.0
         self.loss: Tensor | None = None
@@ -187,13 +195,8 @@ class _Loop:
             self.started = self.saved_at = time.monotonic()
         self.share = self._share()
         factor = self.schedule.factor(self.step, self.share)
-        for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-            group["lr"] = peak * factor
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, figures = self.task.loss(self.step)
-        self.loss = loss.detach()
-        loss.backward()
-        self.optimizer.step()
+        set_learning_rates(self.optimizer, [peak * factor for peak in self.peaks])
+        self.loss, figures = self.take_step(self.step)
         self.step += 1
         self.task.after_step(self.step)
         if self.step % self.schedule.log_every == 0:
@@ -201,6 +204,13 @@ class _Loop:
         if time.monotonic() - self.saved_at > self.schedule.checkpoint_seconds:
             self.save()
         return Progress(self.step, self.seconds(), self._share(), figures)
+
+    def _launch(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, figures = self.task.loss(step)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach(), figures
 
     def _share(self) -> float:
         if self.budget.steps is not None:

@@ -39,7 +39,7 @@ class TrainConfig:
     # samples that a step asks the field for; the number of rays follows from it. None: by device
     samples_per_step: int | None = None
     # weight in its ray below which a sample is left out of a step on a CPU; 0 keeps all. Every fourth step, and every
-    # picture, goes down to a tenth of it, so that thin fog is seen as well
+    # picture, goes down to a tenth of it, so that thin fog is seen as well. On a GPU rays end where less light is left
     min_weight: float = 1e-3
     # most rays in a step
     max_rays: int = 2**14
@@ -49,6 +49,9 @@ class TrainConfig:
     downscale: float | None = None
     # longest side of a photo in pixels when downscale is None; None: 400 on a CPU, 1600 on a GPU
     max_side: int | None = None
+    # whether steps are played from CUDA graphs: on a GPU alone, and where the fused kernels take field and sampling.
+    # Rays are then 1, 1.25, 1.5 or 1.75 times a power of two, and every step goes down to a tenth of min_weight
+    captured: bool = False
     # what lies behind the scene: auto, white, black or random
     background: str = "auto"
     # wall seconds to train for, from the first step; None: steps decide

@@ -11,14 +11,18 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from nerfkit.captured_step import refusal, rounded_size
+from nerfkit.fitting import FitSchedule
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData
 from nerfkit.presets import TrainConfig
 from nerfkit.scene import FAINT_SHARE, RadianceScene
 from nerfkit.scenes.cameras import CameraBatch
 from nerfkit.scenes.generators import restore_generator
+from nerfkit.scenes.observations.fused_rendering import can_render_fused
 from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
 from nerfkit.scenes.rays import rays_from_pixels
+from nerfkit.scenes.samplers import StratifiedSampler
 
 __all__ = ["Compared", "RadianceFit", "samples_a_step"]
 
@@ -30,8 +34,9 @@ SAMPLES_A_STEP = {"cpu": 2**14, "cuda": 2**18}
 SAMPLES_OF_METHOD = {("cpu", "fourier"): 2**13}
 # a scene is empty when its rays absorb less than this although the photos show more than the background
 EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
-# steps between two looks at what is counted on the device: each look waits for it, which on a CPU costs nothing
-LOOK_STEPS = {"cpu": 1, "cuda": 16}
+# steps between two looks at what is counted on the device: each waits for it, which on a CPU costs nothing; on a GPU
+# in the steps in which the log waits as well
+LOOK_STEPS = {"cpu": 1, "cuda": FitSchedule.log_every}
 # steps between two that see faint samples as well
 FAINT_STEPS = 4
 # steps between two looks for an empty scene, and how often it is filled with fog again
@@ -45,9 +50,8 @@ def samples_a_step(config: TrainConfig, device: str) -> int:
 
 
 class Compared(NamedTuple):
-    """A batch of pixels, predicted and compared with the photos; all on the device."""
+    """A batch of pixels, predicted, and what the photos show; all on the device."""
 
-    loss: Tensor
     # colour [n_rays, 3] and opacity [n_rays, 1] as predicted, without gradients
     rgb: Tensor
     opacities: Tensor
@@ -97,13 +101,36 @@ class RadianceFit:
         """The field's groups at the configured learning rate."""
         return self.scene.field.parameter_groups(self.scene.config.learning_rate)
 
-    def compare(self, n_rays: int, min_weight: float = 0.0) -> Compared:
-        """Draw ``n_rays`` pixels, predict them without samples of less than ``min_weight`` (on a CPU), and compare.
+    def check_capture(self) -> None:
+        """Raise an error where the separate operations run, which wait for a GPU to count samples."""
+        config, rays = self.scene.config, self.poses.new_zeros(1, 3)
+        if not rays.is_cuda:
+            raise refusal("a GPU", rays.device.type)
+        if not can_render_fused(self.scene.field, self.scene.sampler, rays):
+            raise refusal(
+                "a field and samples that the fused kernels take", f"{config.field} and {config.sampling}",
+                fix="make field.width 64 or less and sampling.n_importance 0, or leave it out",
+            )  # fmt: skip
+
+    def generators(self) -> list[torch.Generator]:
+        """That of the pixels and, where samples are stratified, the sampler's."""
+        sampler = self.scene.sampler
+        return [self.generator, *([sampler.source()] if isinstance(sampler, StratifiedSampler) else [])]
+
+    def size(self) -> int:
+        """Rays of the next step where steps are captured: few numbers over a whole training."""
+        return rounded_size(self.n_rays)
+
+    def compare(self, size: int, min_weight: float | None = None) -> tuple[Tensor, Compared]:
+        """Draw ``size`` pixels, predict them, and give the loss and what it came from.
 
         The loss is Huber's (NeRF's squared error for small errors). On a GPU nothing here waits for it, so that it can
-        be captured.
+        be captured. Samples of less than ``min_weight`` are left out on a CPU; on a GPU rays end where no more light
+        than that is left. None: the least of any step.
         """
-        batch = self.pixels.draw(n_rays, self.generator)
+        if min_weight is None:
+            min_weight = self.scene.config.min_weight * FAINT_SHARE
+        batch = self.pixels.draw(size, self.generator)
         rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
         background = self._background(len(rays_o))
         jitter = self._rand(len(rays_o))
@@ -114,21 +141,25 @@ class RadianceFit:
         delta = self.scene.config.huber_delta
         # Huber halves the square; twice it is the squared error wherever errors are small
         loss = huber_loss(predicted.rgb, truth, delta=delta) * 2
-        return Compared(
-            loss, predicted.rgb.detach(), predicted.opacities.detach(), truth, background, predicted.n_samples
+        return loss, Compared(
+            predicted.rgb.detach(), predicted.opacities.detach(), truth, background, predicted.n_samples
         )
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a new batch; every ``look_steps`` also a look at how the fit goes."""
-        n_rays = self.n_rays
+        """The loss of a new batch, and figures of how the fit goes."""
         share = FAINT_SHARE if step % FAINT_STEPS == 0 else 1.0
-        compared = self.compare(n_rays, self.scene.config.min_weight * share)
-        if step % self.look_steps == 0:
-            self._watch(compared.rgb, compared.opacities, compared.truth, compared.background)
+        loss, compared = self.compare(self.n_rays, self.scene.config.min_weight * share)
+        return loss, self.look(step, compared)
+
+    def look(self, step: int, compared: Compared) -> dict[str, float]:
+        """Figures of how the fit goes, from the last of each ``look_steps`` steps and from the very first."""
+        n_rays = len(compared.rgb)
+        if step == 0 or (step + 1) % self.look_steps == 0:
+            self._watch(compared)
             self.n_samples = int(compared.n_samples)
-            self._adapt(self.n_samples)
+            self._adapt(n_rays, self.n_samples)
         psnr_now = -10 * math.log10(max(self.mean_squared_error, 1e-12))
-        return compared.loss, {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
+        return {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
 
     def after_step(self, step: int) -> None:
         """Refresh the sampler, and fill a scene that went empty with fog again."""
@@ -172,14 +203,15 @@ class RadianceFit:
     def _rand(self, *shape: int) -> Tensor:
         return torch.rand(*shape, generator=self.generator, device=self.generator.device)
 
-    def _adapt(self, n_samples: int) -> None:
-        """Let the number of rays follow the samples a ray takes; by at most a half a step, to stay calm."""
-        wanted = self.n_rays * self.samples_per_step / max(n_samples, 1)
-        calm = min(max(wanted, self.n_rays * 0.5), self.n_rays * 1.5)
+    def _adapt(self, n_rays: int, n_samples: int) -> None:
+        """Let the number of rays follow the samples that so many took; by at most a half a step, to stay calm."""
+        wanted = n_rays * self.samples_per_step / max(n_samples, 1)
+        calm = min(max(wanted, n_rays * 0.5), n_rays * 1.5)
         self.n_rays = int(min(max(calm, 64), self.scene.config.max_rays))
 
-    def _watch(self, rgb: Tensor, opacities: Tensor, truth: Tensor, background: Tensor | None) -> None:
+    def _watch(self, compared: Compared) -> None:
         """Running means of opacity and error; on the host, so they cost a synchronisation on a GPU."""
+        rgb, opacities, truth, background, _ = compared
         mse = float((rgb - truth).square().mean())
         self.mean_squared_error = (
             mse if math.isnan(self.mean_squared_error) else 0.95 * self.mean_squared_error + 0.05 * mse

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from nerfkit.captured_step import refusal
 from nerfkit.cpu import keep_freed_memory, return_freed_memory
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import MetricsLog
@@ -65,8 +66,9 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
     Raises
     ------
     NerfkitError
-        Anything about the dataset that a long run would stumble over.
+        Anything about the dataset that a long run would stumble over, or about what the device can do.
     """
+    _check_captured(config, device, fix="add --device cuda, or --set captured=false")
     return_freed_memory()
     max_side = config.max_side or MAX_SIDE.get(device, MAX_SIDE["cuda"])
     photos = load_photo_data(source, ("train", "val"), downscale=config.downscale, max_side=max_side)
@@ -133,12 +135,20 @@ def resume(
     config, _, run_device = run.read_config()
     if seconds is not None or steps is not None:
         config = dataclasses.replace(config, seconds=seconds, steps=steps)
+    device = device or run_device
+    _check_captured(config, device, fix=f"add --device cuda, or write captured: false in {run.folder / 'config.yml'}")
     source = run.read_photos(data, fix=f"give their folder: nerfkit train DATA --resume {run.folder}")
     bounds, background, downscale = run.read_scene()
     return_freed_memory()
     photos = load_photo_data(source, ("train", "val"), downscale=downscale, max_side=None)
-    prepared = Prepared(config, photos, background, bounds, device or run_device)
+    prepared = Prepared(config, photos, background, bounds, device)
     return _fit(prepared, run, on_progress, is_resumed=True)
+
+
+def _check_captured(config: TrainConfig, device: str, *, fix: str) -> None:
+    # before photos are read and a run begins
+    if config.captured and device != "cuda":
+        raise refusal("a GPU", device, fix=fix)
 
 
 def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, is_resumed: bool) -> dict[str, Any]:
@@ -159,6 +169,7 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
             Budget(None if config.steps is not None else config.seconds, config.steps),
             schedule=FitSchedule(config.warmup_steps, config.final_share, config.checkpoint_seconds),
             checkpoints=run.checkpoints, metrics=metrics, on_progress=after_step, resume=is_resumed,
+            captured=config.captured,
         )  # fmt: skip
     except FloatingPointError as error:
         raise NerfkitError(

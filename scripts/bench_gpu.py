@@ -7,8 +7,9 @@ NERFKIT_TEST_DATA; nothing need be installed beside them. Every operation is fir
 float64: what is wrong is named, is not timed, and makes the exit code 1. Then the card's own copy bandwidth and bf16
 rate are measured, and each operation, forward and backward, beside the definition run eagerly and through
 torch.compile: milliseconds, peak memory, and the share of the roofline that the card's own rates give. The part "step"
-times a training step as the host launches it and played from a CUDA graph; "lego" trains to the time marks and renders.
-All of it takes under 9 minutes; the table goes to docs/benchmarks/<card>.json.
+times a training step as the host launches it and played from a CUDA graph, alone and in training, where the grid and
+the log come to it; "lego" trains to the time marks and renders. All of it takes under 9 minutes; the table goes to
+docs/benchmarks/<card>.json.
 
 --rehearse goes through it on a machine without a GPU, on a few samples in Triton's interpreter, and writes nothing.
 """
@@ -26,8 +27,9 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # read when triton is imported
 if "--rehearse" in sys.argv:
@@ -37,6 +39,9 @@ import torch
 from benchmarking import machine
 from gpu_cases import CASES, Case, Problem
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from nerfkit.radiance_fit import RadianceFit
 
 PARTS = ("checks", "ops", "step", "lego")
 # samples of a rehearsal: a program of the interpreter takes milliseconds
@@ -204,7 +209,7 @@ def attempt(measure: Callable[[], float]) -> float | None:
 
 
 def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
-    """Milliseconds of a training step on the made scene: launched one by one, and, on a GPU, as a graph."""
+    """Milliseconds of a training step on the made scene, alone and in training: launched, and, on a GPU, as a graph."""
     from nerfkit.adam_optimizer import KernelAdam
     from nerfkit.captured_step import CapturedStep, training_step
     from nerfkit.fitting import Budget, FitSchedule, fit
@@ -224,18 +229,33 @@ def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
     fit(task, Budget(steps=n_steps), schedule=FitSchedule(config.warmup_steps, config.final_share))
     optimizer = KernelAdam(task.parameter_groups(), (0.9, 0.99), 1e-15)
     optimizer.hold_learning_rates()
-    step, n_rays = training_step(task, optimizer), task.n_rays
+    step, n_rays = training_step(task, optimizer), task.size()
     ways = {"launched": step}
     if device != "cpu":
-        ways["captured"] = CapturedStep(step, [task.generator])
-    rows = []
+        ways["captured"] = CapturedStep(step, task.generators())
+    times = {}
     for name, way in ways.items():
         for _ in range(2):  # warms up, and records
             way(n_rays)
-        value = milliseconds(lambda way=way: way(n_rays), device)
-        rows.append({"what": f"step of hash, {n_rays} rays, {name}", "milliseconds": value})
-        print(f"| {rows[-1]['what']} | {value:.3f} ms |")
-    return rows
+        times[f"step of hash, {n_rays} rays, {name}"] = milliseconds(lambda way=way: way(n_rays), device)
+    for name in ways:
+        times[f"training of hash, a step, {name}"] = time_training(task, n_steps, captured=name == "captured")
+    for what, value in times.items():
+        print(f"| {what} | {value:.3f} ms |")
+    return [{"what": what, "milliseconds": value} for what, value in times.items()]
+
+
+def time_training(task: RadianceFit, n_steps: int, *, captured: bool) -> float:
+    """Milliseconds of a step as training goes on: the median over stretches between two looks, which wait."""
+    from nerfkit.fitting import Budget, FitSchedule, fit
+
+    ends: list[float] = []
+    fit(
+        task, Budget(steps=n_steps), schedule=FitSchedule(), captured=captured,
+        on_progress=lambda progress: ends.append(progress.seconds),
+    )  # fmt: skip
+    looks = ends[task.look_steps - 1 :: task.look_steps]
+    return 1e3 * statistics.median(end - start for start, end in pairwise(looks)) / task.look_steps
 
 
 def train_lego(data: Path, device: str, marks: dict[float, float]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from nerfkit.adam_optimizer import KernelAdam, load_moments, make_adam
+from nerfkit.adam_optimizer import KernelAdam, load_moments, make_adam, set_learning_rates
 
 BETAS, EPS = (0.9, 0.99), 1e-12
 
@@ -45,14 +45,31 @@ def test_held_learning_rates_are_changed_in_their_place():
     held, free = KernelAdam(groups(params), BETAS, EPS), KernelAdam(groups(same), BETAS, EPS)
     held.hold_learning_rates()
     places = [group["lr"].data_ptr() for group in held.param_groups]
-    held.set_learning_rates([0.05, 0.01])
-    for group, rate in zip(free.param_groups, [0.05, 0.01], strict=True):
-        group["lr"] = rate
+    for optimizer in (held, free):
+        set_learning_rates(optimizer, [0.05, 0.01])
     take_steps(held, params, 2)
     take_steps(free, same, 2)
     assert places == [group["lr"].data_ptr() for group in held.param_groups]
     for a, b in zip(params, same, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_held_learning_rates_are_saved_as_numbers_and_stay_held():
+    held = KernelAdam(groups(make_params()), BETAS, EPS)
+    held.hold_learning_rates()
+    state = held.state_dict()
+    assert [group["lr"] for group in state["param_groups"]] == pytest.approx([0.1, 0.02])
+    load_moments(held, state)
+    assert all(isinstance(group["lr"], torch.Tensor) for group in held.param_groups)
+
+
+def test_numbers_of_steps_go_where_the_parameters_are():
+    saved = KernelAdam(groups(make_params()), BETAS, EPS)
+    take_steps(saved, [param for group in saved.param_groups for param in group["params"]], 2)
+    elsewhere = [param.detach().to("meta").requires_grad_() for param in make_params()]
+    optimizer = KernelAdam(groups(elsewhere), BETAS, EPS)
+    load_moments(optimizer, saved.state_dict())
+    assert {value.device.type for param in elsewhere for value in optimizer.state[param].values()} == {"meta"}
 
 
 def test_rows_without_a_gradient_rest_where_asked():

@@ -195,7 +195,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
         log.close()
     assert torch.equal(task.weights, whole.weights)
     assert losses(path) == losses(tmp_path / "whole.jsonl")
-    assert len(losses(path)) == 4
+    assert len(losses(path)) == 2
 
 
 def losses(path):
@@ -206,15 +206,15 @@ def losses(path):
 def test_lines_of_steps_that_were_lost_are_written_anew(tmp_path):
     folder, path = CheckpointFolder(tmp_path), tmp_path / "metrics.jsonl"
     log = MetricsLog(path)
-    fit(Parabola(), Budget(steps=10), schedule=CALM, checkpoints=folder, metrics=log)
-    log.write({"step": 20, "loss": 123.0})
+    fit(Parabola(), Budget(steps=16), schedule=CALM, checkpoints=folder, metrics=log)
+    log.write({"step": 32, "loss": 123.0})
     log.close()
     with path.open("a") as file:
-        file.write('{"step": 30, "lo')  # a process that was killed while it wrote
+        file.write('{"step": 48, "lo')  # a process that was killed while it wrote
     log = MetricsLog(path)
-    fit(Parabola(), Budget(steps=20), schedule=CALM, checkpoints=folder, metrics=log, resume=True)
+    fit(Parabola(), Budget(steps=32), schedule=CALM, checkpoints=folder, metrics=log, resume=True)
     log.close()
-    assert [step for step, _ in losses(path)] == [10, 20]
+    assert [step for step, _ in losses(path)] == [16, 32]
     assert losses(path)[1][1] != 123.0
 
 
@@ -239,9 +239,9 @@ def test_resume_needs_a_folder():
         fit(Parabola(), Budget(steps=1), schedule=CALM, resume=True)
 
 
-@pytest.mark.parametrize("n_steps", [20, 17])
+@pytest.mark.parametrize("n_steps", [40, 15])
 def test_a_diverged_fit_says_so_and_keeps_the_last_good_state(tmp_path, n_steps):
-    # 17: the end comes between two lines of the log, and must not save what is broken
+    # 15: the end comes between two lines of the log, and must not save what is broken
     folder = CheckpointFolder(tmp_path)
     fit(Parabola(), Budget(steps=8), schedule=CALM, checkpoints=folder)
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from nerfkit.fitting import FitSchedule
 from nerfkit.presets import PRESETS
-from nerfkit.radiance_fit import FAINT_STEPS, SAMPLES_A_STEP, RadianceFit, samples_a_step
+from nerfkit.radiance_fit import FAINT_STEPS, LOOK_STEPS, SAMPLES_A_STEP, RadianceFit, samples_a_step
 from nerfkit.scene import FAINT_SHARE, RadianceScene
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.training import prepare
@@ -25,6 +26,17 @@ def test_every_fourth_step_and_every_picture_see_faint_samples(scene_folder, mon
     faint = 0.02 * FAINT_SHARE
     assert seen == 2 * [pytest.approx(faint), *[0.02] * (FAINT_STEPS - 1)]
     assert scene.observation.min_weight == pytest.approx(faint)
+
+
+def test_a_gpu_is_looked_at_when_the_log_waits_for_it_too(scene_folder, monkeypatch):
+    prepared = prepare(read_posed_photos(scene_folder), PRESETS["hash"], "cpu")
+    task = RadianceFit(RadianceScene(prepared.config, prepared.bounds, prepared.background), prepared.data)
+    task.look_steps, looks = LOOK_STEPS["cuda"], []
+    monkeypatch.setattr(task, "_watch", lambda *seen: looks.append(step))
+    for step in range(3 * task.look_steps):
+        task.loss(step)
+    # and once at the start, so that the number of rays soon fits
+    assert looks == [0, *(step for step in range(step + 1) if (step + 1) % FitSchedule().log_every == 0)]
 
 
 def test_samples_of_a_step_follow_method_and_device_unless_they_are_set():

@@ -50,7 +50,7 @@ def test_the_run_folder(trained_run, scene_folder):
 
 def test_the_log_is_one_object_a_line(trained_run):
     lines = lines_of(trained_run / "metrics.jsonl")
-    assert [line["step"] for line in lines] == list(range(10, 201, 10))
+    assert [line["step"] for line in lines] == list(range(16, 201, 16))
     assert {"step", "seconds", "loss", "psnr", "rays", "samples"} <= set(lines[0])
     assert np.isfinite([line["loss"] for line in lines]).all()
     assert lines[-1]["loss"] < lines[0]["loss"]
@@ -148,6 +148,11 @@ def test_a_config_of_another_method(nerfkit, scene_folder, trained_run):
     [
         (["--set", "field.typo=1"], "'field.typo=1' is no setting"),
         (["--set", "seed=x"], "seed must be int"),
+        (["--set", "captured=1"], "captured must be bool; got 1"),
+        (
+            ["--set", "captured=true", "--device", "cpu"],
+            "captured=true: needs a GPU; got cpu\n  fix: add --device cuda, or --set captured=false",
+        ),
         (["--seconds", "5", "--steps", "5"], "give --seconds or --steps, not both"),
         (["--steps", "0"], "must be above 0; got 0"),
         (["--seconds", "-1"], "must be above 0; got -1"),
@@ -305,6 +310,20 @@ def test_a_run_of_another_machines_gpu(nerfkit, run_copy, monkeypatch):
     assert nerfkit("train", "--resume", run_copy, "--steps", 201, "--device", "cpu").code == 0
 
 
+def test_a_captured_run_goes_on_where_there_is_a_gpu(nerfkit, run_copy):
+    path = run_copy / "config.yml"
+    text = path.read_text()
+    path.write_text(text.replace("captured: false", "captured: true"))
+    answer = nerfkit("train", "--resume", run_copy, "--steps", 201)
+    assert answer.code == 2
+    assert (
+        f"captured=true: needs a GPU; got cpu\n  fix: add --device cuda, or write captured: false in {path}"
+        in answer.err
+    )
+    path.write_text(text)
+    assert nerfkit("train", "--resume", run_copy, "--steps", 201).code == 0
+
+
 def test_a_diverging_run_says_what_to_change(nerfkit, scene_folder, small_hash, tmp_path):
     # with every sample kept: weights that huge may also leave an empty scene, which is noticed as that
     wild = ["--set", "learning_rate=1e30", "--set", "min_weight=0"]
@@ -318,7 +337,7 @@ def test_resume_takes_more_steps(nerfkit, run_copy):
     answer = nerfkit("train", "--resume", run_copy, "--steps", 210, "--json")
     assert answer.code == 0
     assert answer.json["steps"] == 210
-    assert [line["step"] for line in lines_of(run_copy / "metrics.jsonl")] == list(range(10, 211, 10))
+    assert [line["step"] for line in lines_of(run_copy / "metrics.jsonl")] == list(range(16, 211, 16))
 
 
 def test_resume_after_damage_uses_the_checkpoint_before(nerfkit, run_copy):
@@ -420,7 +439,7 @@ def test_an_interrupted_command_saves_and_goes_on(nerfkit, scene_folder, small_h
     assert process.returncode == 130, err
     result = json.loads(out)
     assert result["exit"] == 130
-    assert result["steps"] >= 10
+    assert result["steps"] >= 16
     assert f"nerfkit train --resume {run}" in err
     assert Run(run).checkpoints.steps() == [result["steps"]]
     answer = nerfkit("train", "--resume", run, "--steps", result["steps"] + 2, "--json")

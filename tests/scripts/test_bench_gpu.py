@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from nerfkit.kernels.mlp import MAX_TRITON_WIDTH
+from nerfkit.kernels.radiance import _reference
+
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 pytest.importorskip("triton")
 
@@ -97,5 +100,20 @@ def test_definitions_in_float32_are_those_in_float64(bench):
 
 
 def test_a_training_step_is_timed_as_it_is_launched(bench):
-    (row,) = bench.time_step("cpu", 2)
-    assert row["what"].startswith("step of hash") and row["what"].endswith("launched") and row["milliseconds"] > 0
+    rows = bench.time_step("cpu", 3)
+    assert [row["what"].split(",")[0] for row in rows] == ["step of hash", "training of hash"]
+    assert all(row["what"].endswith("launched") and row["milliseconds"] > 0 for row in rows)
+
+
+def test_the_widest_networks_are_such_as_the_kernel_of_mlp_takes(bench, monkeypatch):
+    cases = importlib.import_module("gpu_cases")
+    (case,) = (case for case in cases.CASES if "8 x 256" in case.config)
+    mlp, seen = _reference.mlp, []
+
+    def look(x, weights, *rest, **options):
+        seen.append((max(x.shape[1], *(w.shape[1] for w in weights)), torch.is_autocast_enabled(x.device.type)))
+        return mlp(x, weights, *rest, **options)
+
+    monkeypatch.setattr(_reference, "mlp", look)
+    case.make(64, "cpu", torch.float32).run("auto")
+    assert seen == [(MAX_TRITON_WIDTH, True)] * 2
