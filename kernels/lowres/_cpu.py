@@ -282,7 +282,7 @@ def descend_cpu(
         np.float32(1 / (1 - BETA2**descent.n_steps)),
     )
     low, high = bounds if bounds is not None else (-math.inf, math.inf)
-    middle = 0.5 * (low + high) if bounds is not None else 0.0
+    middle = 0.5 * (low + high) if contrast else 0.0
     mean, square = (moment.numpy() for moment in descent.moments)
     _adam(
         arrays["next"], descent.image.numpy(), arrays["ones"] if tv_map is None else tv_map.contiguous().numpy(),

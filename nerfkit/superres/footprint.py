@@ -48,10 +48,10 @@ def is_doubtful(frames: LowresFrames, weights: Tensor, light: Light, reference: 
         psf = Psf(frames.psf.kind, frames.psf.width * share)
         return _try(frames.with_psf(psf), weights, light, reference, seed, DOUBT_CELLS, DOUBT_STEPS)
 
-    usual = tried(1.0)
-    return any(
-        other.mse < DOUBTFUL * usual.mse and other.is_surely_better(usual) for other in map(tried, DOUBTS)
-    )  # fmt: skip
+    usual, others = tried(1.0), [tried(share) for share in DOUBTS]
+    ratios = ", ".join(f"{share:g}: {other.mse / usual.mse:.3f}" for share, other in zip(DOUBTS, others, strict=True))
+    logger.debug("kept-out error by the footprint's width, as shares of the usual ones: %s", ratios)
+    return any(other.mse < DOUBTFUL * usual.mse and other.is_surely_better(usual) for other in others)
 
 
 def choose_width(

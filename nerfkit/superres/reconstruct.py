@@ -202,10 +202,12 @@ class _Work:
         self._match_brightness()
         first = find_outliers(self.window, self.window.grid(COARSE_CELLS))
         self._keep(first)
-        if is_given and self.settings.exact_shifts:
-            return
-        if is_given and self._are_right(first):
-            return
+        if not (is_given and (self.settings.exact_shifts or self._are_right(first))):
+            self._improve(first, is_given=is_given)
+        self._leave_reference()
+
+    def _improve(self, first: Registered, *, is_given: bool) -> None:
+        """Refine the shifts; given ones only if that predicts better."""
         refined = self._refine_from(first, FROM_GIVEN if is_given else FROM_SCRATCH)
         if is_given and not self._is_better(refined, first):
             self.say("registering: refined shifts predict no better than the given ones, which are kept")
@@ -213,6 +215,17 @@ class _Work:
         self.is_estimated = True
         self._move(refined.shifts, refined.transforms)
         self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
+
+    def _leave_reference(self) -> None:
+        """Take the brightness of the others where the reference is no good and its own is unlike theirs."""
+        is_used = self.state.weights.cpu() > 0
+        if is_used[self.reference] or not is_used.any():
+            return
+        gain, offset = self.state.exposures[is_used].median(dim=0).values
+        if (self.state.exposures == torch.tensor([1.0, 0.0])).all():
+            return
+        self.say("the reference frame does not fit the others: the picture has their median brightness, not its own")
+        self._expose(torch.stack([1 / gain, -offset / gain]).expand(len(self.frames), 2))
 
     def _are_right(self, given: Registered) -> bool:
         """Whether given shifts need no refinement, which takes a quarter of the time; asked in a hundredth of it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -240,6 +241,8 @@ def _solve_channel(
     needs_more = plan.final > choice.cells
     until = deadline.share(0.4) if needs_more else deadline
     grid = part.frames.grid(choice.cells)
+    if found.is_clipped:
+        prior = _not_negative(prior)
     if found.is_clipped and float(_at_ends(found, values).any(0).float().mean()) > MIN_CLIPPED:
         for n_left in range(CLIPPED_ROUNDS, 0, -1):
             values = _unclipped(found, part, part.channels[index], image)
@@ -253,6 +256,12 @@ def _solve_channel(
         grid = part.frames.grid(plan.final)
         image = _solve_on(grid, part, values, image, finer, REFINED_STEPS, 0.01, deadline, light)
     return image
+
+
+def _not_negative(prior: Prior) -> Prior:
+    """Without values below zero, which frames sharpened in the camera ask for: files cannot hold them."""
+    low, high = prior.bounds or (0.0, math.inf)
+    return replace(prior, bounds=(max(low, 0.0), high))
 
 
 def _solve_on(
