@@ -235,11 +235,13 @@ class _Work:
             self.say("registering: refined shifts predict no better than the given ones, which are kept")
             return
         self._move(refined.shifts, refined.transforms)
-        self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
         # what one window says once the prior is chosen would undo what several have said
         self.is_estimated = not corners
         if corners:
+            self._keep(refined)
             self._agree_everywhere(corners)
+        else:
+            self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
 
     @property
     def has_one_window(self) -> bool:
