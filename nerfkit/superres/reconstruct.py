@@ -29,8 +29,9 @@ from .registration import (
 )
 from .settings import WINDOW, Plan, SuperresSettings, plan_grids
 from .solving import COARSE_CELLS, Found, expose, solve_everywhere, still_pixels
+from .windows import register_by_windows, windows_for
 
-__all__ = ["Reconstruction", "reconstruct"]
+__all__ = ["Reconstruction", "reconstruct", "register"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +42,8 @@ MIN_SEARCH = 0.25
 # rounds and steps of a registration from phase correlation, and of shifts that are nearly right
 FROM_SCRATCH, FROM_GIVEN = ((40, 30), (15, 40)), ((12, 30), (6, 40))
 LAST_ROUNDS = (12, 40)
+# share of the registration of large frames that the busiest window has for itself
+BUSIEST_SHARE = 0.5
 # given shifts that a step of refinement would move by less, in low-res pixels, are right
 RIGHT = 0.008
 # refined shifts must predict the kept-out pixels this much better than given ones to take their place
@@ -134,6 +137,20 @@ def reconstruct(
     return work.state
 
 
+def register(
+    images: NDArray[np.float32], settings: SuperresSettings, deadline: Deadline, *, reference: int = 0,
+    psf: Psf | None = None, device: str = "cpu", say: Callable[[str], None] = lambda text: None,
+) -> Reconstruction:  # fmt: skip
+    """Where the frames look and which of them belong to the scene, as :func:`reconstruct` finds it first.
+
+    Parameters are those of :func:`reconstruct`; of the time until the deadline a registration's share is used.
+    """
+    psf = psf or Psf(settings.psf, settings.psf_width)
+    work = _Work(images, settings, deadline, None, None, reference, psf, device, say, lambda state: None)
+    work.register(is_given=False)
+    return work.state
+
+
 class _Work:
     """The steps of a reconstruction, which share the frames, the plan and the clock."""
 
@@ -207,14 +224,43 @@ class _Work:
         self._leave_reference()
 
     def _improve(self, first: Registered, *, is_given: bool) -> None:
-        """Refine the shifts; given ones only if that predicts better."""
-        refined = self._refine_from(first, FROM_GIVEN if is_given else FROM_SCRATCH)
+        """Refine the motions; given ones only if that predicts better."""
+        corners = [] if self.has_one_window else windows_for(self.frames, self.settings.register, self.reference)
+        if is_given:
+            rounds = FROM_GIVEN
+        else:
+            # what several windows improve need not be fine
+            rounds = FROM_SCRATCH[:1] if corners else FROM_SCRATCH
+        end = REGISTERED_AT * (BUSIEST_SHARE if corners else 1)
+        refined = self._refine_from(first, rounds, end)
         if is_given and not self._is_better(refined, first):
             self.say("registering: refined shifts predict no better than the given ones, which are kept")
             return
-        self.is_estimated = True
         self._move(refined.shifts, refined.transforms)
-        self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
+        # what one window says once the prior is chosen would undo what several have said
+        self.is_estimated = not corners
+        if corners:
+            self._keep(refined)
+            self._agree_everywhere(corners)
+        else:
+            self._keep(find_outliers(self.window, self.window.grid(COARSE_CELLS)))
+
+    @property
+    def has_one_window(self) -> bool:
+        """Whether the window is all there is."""
+        return self.window.frames.shape == self.frames.frames.shape
+
+    def _agree_everywhere(self, corners: list[tuple[int, int]]) -> None:
+        """Move the frames by several windows, and keep those that show in half of them what the others do."""
+        frames, votes = register_by_windows(
+            self.frames, corners, self.state.weights, self.settings.register, self.reference,
+            self.until(REGISTERED_AT), self.say,
+        )  # fmt: skip
+        self.frames = self.state.frames = frames
+        self.window = frames.window(*self.corner, *self.window.frames.shape[1:])
+        found = find_outliers(self.window, self.window.grid(COARSE_CELLS))
+        votes = torch.cat([votes, found.weights[None]])
+        self._keep(replace(found, weights=(votes.mean(0) >= 0.5).float()))
 
     def _leave_reference(self) -> None:
         """Take the brightness of the others where the reference is no good and its own is unlike theirs."""
@@ -237,14 +283,17 @@ class _Work:
             self.say(f"registering: the given shifts are right to {max(wrong, 0.001):.3f} low-res pixels and are kept")
         return wrong < RIGHT
 
-    def _refine_from(self, start: Registered, rounds: tuple[tuple[int, int], tuple[int, int]]) -> Registered:
-        middle, end = self.until(REGISTERED_AT / 2), self.until(REGISTERED_AT)
+    def _refine_from(self, start: Registered, rounds: tuple[tuple[int, int], ...], at: float) -> Registered:
+        """Register by the window until a share of the budget: on coarse cells, then, if there are rounds, on fine."""
+        middle, end = self.until(at / len(rounds)), self.until(at)
         self.say(f"registering: {len(self.frames)} frames against the image, coarse")
         coarse = refine(
             self.window.moved(start.shifts), self.window.grid(COARSE_CELLS),
             n_rounds=rounds[0][0], n_steps=rounds[0][1], tv_weights=(8, 1), deadline=middle, reference=self.reference,
             motion=self.settings.register,
         )  # fmt: skip
+        if len(rounds) == 1:
+            return coarse
         self.say("registering: fine")
         frames = self.window.moved(coarse.shifts, coarse.transforms)
         grid = frames.grid(self.plan.trial)

@@ -20,11 +20,16 @@ __all__ = [
     "correction",
     "find_outliers",
     "fit_exposures",
+    "frame_residuals",
+    "gauss_newton",
+    "inlier_weights",
     "phase_correlation",
     "pixel_weights",
     "refine",
     "spread",
+    "stepped",
     "supported_scale",
+    "take_step",
 ]
 
 # positions that the sub-pixel peak of a phase correlation is looked for at, per low-res pixel
@@ -241,7 +246,7 @@ def refine(
             learning_rate=COLD_RATE if done < 3 else 0.02,
         )  # fmt: skip
         for _ in range(3):
-            frames = _step(frames, grid, image, reference, motion)
+            frames = take_step(frames, grid, image, motion, reference)
         residuals = frame_residuals(frames, grid, image)
         done += 1
         if done >= min(5, n_rounds) and len(frames) > 2:
@@ -265,14 +270,25 @@ def correction(frames: LowresFrames, grid: Grid, start: Registered, reference: i
     sigma = max(float(start.residuals[start.weights > 0].median()), 1e-3)
     equations = frames.equations(grid, spread(start.weights, frames))
     image = solve(equations, start.image, frames.psf, grid, Prior(1.0, sigma), 60)
-    moves = _step(frames, grid, image, reference, "shift").shifts - frames.shifts
+    moves = take_step(frames, grid, image, "shift", reference).shifts - frames.shifts
     moves = moves[(start.weights.cpu() > 0) & (torch.arange(len(moves)) != reference)]
     # a move that all share is the reference's own
     return float((moves - moves.median(0).values).norm(dim=1).median()) if len(moves) else 0.0
 
 
-def _step(frames: LowresFrames, grid: Grid, image: Tensor, reference: int, motion: str) -> LowresFrames:
-    """The frames after one Gauss-Newton step of their motion, which reduces the squared errors; the reference stands.
+def take_step(
+    frames: LowresFrames, grid: Grid, image: Tensor, motion: str = "shift", reference: int | None = None
+) -> LowresFrames:  # fmt: skip
+    """The frames after a Gauss-Newton step of their motion, which reduces the squared errors; a reference stands."""
+    normal, wanted = gauss_newton(frames, grid, image, motion)
+    step = torch.linalg.solve(normal, wanted)[..., 0].clamp(-MAX_MOVE, MAX_MOVE).cpu()
+    if reference is not None:
+        step[reference] = 0
+    return stepped(frames, step)
+
+
+def gauss_newton(frames: LowresFrames, grid: Grid, image: Tensor, motion: str = "shift") -> tuple[Tensor, Tensor]:
+    """Damped normal matrices [n_frames, n, n] and right-hand sides [n_frames, n, 1] of a step of each frame's motion.
 
     What a pixel sees at (x, y) of the reference, in units of half the frame's width from its middle, moves by a sum of
     (1, 0), (0, 1); affine also (x, 0), (y, 0), (0, x), (0, y); homography also (x x, x y), (x y, y y).
@@ -298,17 +314,20 @@ def _step(frames: LowresFrames, grid: Grid, image: Tensor, reference: int, motio
     # a frame without structure along an axis must not move along it
     damping = 1e-3 * (normal[:, 0, 0] + normal[:, 1, 1]) + 1e-9
     normal += damping[:, None, None] * torch.eye(len(columns), dtype=torch.float64, device=normal.device)
-    wanted = (basis @ errors.flatten(1)[..., None]).double()
-    step = torch.linalg.solve(normal, wanted)[..., 0].clamp(-MAX_MOVE, MAX_MOVE).cpu()
-    step[reference] = 0
-    if motion == "shift":
-        return frames.moved(frames.shifts + step)
-    small = _small_motions(step * 2 / width, (width, height))
+    return normal, (basis @ errors.flatten(1)[..., None]).double()
+
+
+def stepped(frames: LowresFrames, steps: Tensor) -> LowresFrames:
+    """The frames after steps [n_frames, 2, 6 or 8], low-res pixels, of the motions of :func:`gauss_newton`."""
+    if steps.shape[1] == 2:
+        return frames.moved(frames.shifts + steps)
+    height, width = frames.frames.shape[1:]
+    small = _small_motions(steps * 2 / width, (width, height))
     return frames.moved(torch.zeros_like(frames.shifts), small @ frames.matrices())
 
 
 def _small_motions(steps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Homographies [n_frames, 3, 3] of reference pixels from steps [n_frames, 6 or 8] in the basis of :func:`_step`."""
+    """Homographies [n_frames, 3, 3] of reference pixels from steps [n_frames, 6 or 8], half widths."""
     width, height = size
     to_unit = torch.tensor([[2 / width, 0, -1], [0, 2 / width, -height / width], [0, 0, 1]], dtype=torch.float64)
     small = torch.eye(3, dtype=torch.float64).repeat(len(steps), 1, 1)
