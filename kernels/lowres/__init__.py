@@ -12,6 +12,7 @@ Positions are rows and columns of the filtered image, real numbers; cell (i, j) 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -203,7 +204,7 @@ def descend(
     epsilon : float
         Differences below it are smoothed quadratically, in units of the image.
     bounds : (float, float), optional
-        Least and greatest value that the image may have.
+        Least and greatest value that the image may have; infinite where there is none.
     contrast : float
         Weight of what drives values to the ends of ``bounds``, which it needs.
     tv_map : Tensor, shape (h, w), float32, optional
@@ -223,8 +224,8 @@ def descend(
             f"the equations must be those of an image of shape {wanted}; "
             f"got {tuple(equations.stencil.shape)} and {tuple(equations.rhs.shape)}"
         )
-    if contrast and bounds is None:
-        raise ValueError("contrast drives values to the ends of bounds; give bounds")
+    if contrast and (bounds is None or not all(map(math.isfinite, bounds))):
+        raise ValueError(f"contrast drives values to the ends of bounds, which must be finite; got {bounds}")
     if tv_map is not None and (tv_map.shape != descent.image.shape or tv_map.dtype != torch.float32):
         raise ValueError(
             f"tv_map must be float32 of shape {tuple(descent.image.shape)}; got {tv_map.dtype} {tuple(tv_map.shape)}"

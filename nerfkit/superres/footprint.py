@@ -1,4 +1,4 @@
-"""How wide the footprint of a low-res pixel is, by how well frames that were kept out are predicted."""
+"""How wide the footprint of a low-res pixel is, by how well pixels and frames that were kept out are predicted."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def is_doubtful(frames: LowresFrames, weights: Tensor, light: Light, reference: 
 
     def tried(share: float) -> Choice:
         psf = Psf(frames.psf.kind, frames.psf.width * share)
-        return _try(frames.with_psf(psf), weights, light, reference, seed, DOUBT_CELLS, DOUBT_STEPS)
+        return _try(frames.with_psf(psf), weights, light, reference, seed, is_doubt=True)
 
     usual, others = tried(1.0), [tried(share) for share in DOUBTS]
     ratios = ", ".join(f"{share:g}: {other.mse / usual.mse:.3f}" for share, other in zip(DOUBTS, others, strict=True))
@@ -74,7 +74,7 @@ def choose_width(
     reference : int
         Frame that a solution starts from.
     seed : int
-        Draws the frames, or of few the pixels, that are kept out.
+        Draws the pixels that are kept out.
     deadline : Deadline
         No width is tried after it.
     """
@@ -84,7 +84,7 @@ def choose_width(
     def error(place: int) -> float:
         if place not in found:
             tried = frames.with_psf(Psf(kind, widths[place]))
-            found[place] = _try(tried, weights, light, reference, seed, CELLS, N_STEPS).mse
+            found[place] = _try(tried, weights, light, reference, seed).mse
         return found[place]
 
     best = widths.index(START_WIDTHS[kind])
@@ -97,10 +97,13 @@ def choose_width(
 
 
 def _try(
-    frames: LowresFrames, weights: Tensor, light: Light, reference: int, seed: int, cells: int, n_steps: int
+    frames: LowresFrames, weights: Tensor, light: Light, reference: int, seed: int, *, is_doubt: bool = False
 ) -> Choice:  # fmt: skip
+    """A solution with the footprint of ``frames``: judged by frames for a doubt, finer and by pixels otherwise."""
+    cells, n_steps = (DOUBT_CELLS, DOUBT_STEPS) if is_doubt else (CELLS, N_STEPS)
     grid = frames.grid(cells)
-    trials = Trials(frames, grid, weights, torch.Generator().manual_seed(seed), light, is_whole=True)
+    generator = torch.Generator().manual_seed(seed)
+    trials = Trials(frames, grid, weights, generator, light, is_whole=is_doubt)
     image = trials.image(grid.enlarge(frames.frames[reference]), START, n_steps, COLD_RATE)
     squares = trials.squares(image)
     return Choice(START, image, float(squares.nanmean()), cells, squares)

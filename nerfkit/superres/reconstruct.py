@@ -20,6 +20,7 @@ from .grid_solve import COLD_RATE, Deadline, Prior
 from .light import Light
 from .registration import (
     Registered,
+    against,
     correction,
     find_outliers,
     fit_exposures,
@@ -37,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 # shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
 REGISTERED_AT, WIDTH_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.4, 0.46, 0.54, 0.68, 0.8
+# the same where the frames contradict the footprint that these were done with
+AGAIN_WIDTH_AT, AGAIN_CHOSEN_AT, AGAIN_REFINED_AT = 0.6, 0.64, 0.67
 # in frames larger than the window, the least share for all that looks at the window alone
 MIN_SEARCH = 0.25
 # rounds and steps of a registration from phase correlation, and of shifts that are nearly right
@@ -129,9 +132,14 @@ def reconstruct(
     psf = psf or Psf(settings.psf, width)
     work = _Work(images, settings, deadline, shifts, transforms, reference, psf, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
-    work.estimate_width()
+    if settings.is_width_estimated:
+        work.estimate_width(WIDTH_AT)
     work.spare_moving_things()
-    work.choose()
+    work.choose(CHOSEN_AT, REFINED_AT)
+    if not (settings.is_width_given or settings.is_width_estimated) and work.doubts_width():
+        work.estimate_width(AGAIN_WIDTH_AT)
+        work.spare_moving_things()
+        work.choose(AGAIN_CHOSEN_AT, AGAIN_REFINED_AT)
     work.sharpen()
     work.finish(on_part)
     return work.state
@@ -264,14 +272,14 @@ class _Work:
 
     def _leave_reference(self) -> None:
         """Take the brightness of the others where the reference is no good and its own is unlike theirs."""
-        is_used = self.state.weights.cpu() > 0
-        if is_used[self.reference] or not is_used.any():
-            return
-        gain, offset = self.state.exposures[is_used].median(dim=0).values
-        if (self.state.exposures == torch.tensor([1.0, 0.0])).all():
+        is_used, before = self.state.weights.cpu() > 0, self.state.exposures
+        if is_used[self.reference] or not is_used.any() or (before == torch.tensor([1.0, 0.0])).all():
             return
         self.say("the reference frame does not fit the others: the picture has their median brightness, not its own")
-        self._expose(torch.stack([1 / gain, -offset / gain]).expand(len(self.frames), 2))
+        wanted = against(before, is_used, self.reference)
+        # what is left to undo of the frames as they are now
+        gain = wanted[:, 0] / before[:, 0]
+        self._expose(torch.stack([gain, (wanted[:, 1] - before[:, 1]) / before[:, 0]], dim=1))
 
     def _are_right(self, given: Registered) -> bool:
         """Whether given shifts need no refinement, which takes a quarter of the time; asked in a hundredth of it."""
@@ -359,20 +367,20 @@ class _Work:
         self.frames = self.state.frames = self.frames.with_values(expose(self.frames.frames, exposures))
         self.window = self.window.with_values(expose(self.window.frames, exposures))
 
-    def estimate_width(self) -> None:
-        """Choose the footprint's width, where the frames are to tell it or contradict the usual one."""
-        if self.settings.is_width_given:
-            return
+    def doubts_width(self) -> bool:
+        """Whether the frames contradict the footprint; asked once their shifts are as good as they get."""
+        if not is_doubtful(self.window, self.pixels, self.light, self.reference, self.settings.seed):
+            return False
+        usual = f"{self.window.psf.width:g}"
+        self.say(f"a footprint of {usual} does not explain these frames; --psf-width {usual} keeps it nevertheless")
+        return True
+
+    def estimate_width(self, end: float) -> None:
+        """Choose the footprint's width, until that share of the budget is used up."""
+        self.say("choosing the width of the footprint by kept-out pixels")
         weights = spread(self.state.weights, self.window)
-        if not self.settings.is_width_estimated:
-            if not is_doubtful(self.window, weights, self.light, self.reference, self.settings.seed):
-                return
-            usual = f"{self.window.psf.width:g}"
-            self.say(f"a footprint of {usual} does not explain these frames; --psf-width {usual} keeps it nevertheless")
-        self.say("choosing the width of the footprint by kept-out frames")
         psf = choose_width(
-            self.window, weights, self.light, self.settings.psf, self.reference, self.settings.seed,
-            self.until(WIDTH_AT),
+            self.window, weights, self.light, self.settings.psf, self.reference, self.settings.seed, self.until(end)
         )  # fmt: skip
         what = "a box, side" if psf.kind == "box" else "a Gaussian, standard deviation"
         self.say(f"footprint: {what} {psf.width:.3g} low-res pixels; --psf-width {psf.width:.3g} takes it as it is")
@@ -390,13 +398,16 @@ class _Work:
     def _keep(self, registered: Registered) -> None:
         self.state.weights, self.state.residuals = registered.weights, registered.residuals
 
-    def choose(self) -> None:
-        """Choose the prior, and move the frames once more under it when their shifts were estimated."""
+    def choose(self, chosen_at: float, refined_at: float) -> None:
+        """Choose the prior, and move the frames once more under it when their shifts were estimated.
+
+        Each ends when that share of the budget is used up.
+        """
         self.say("choosing the weight of the prior and the range of values from kept-out pixels")
         grid = self.window.grid(self.plan.trial)
         trials = Trials(self.window, grid, self.pixels, self.generator, self.light)
         start = grid.enlarge(self.window.frames[self.reference])
-        self.choice, self.percentiles = choose_prior(trials, start, self.until(CHOSEN_AT))
+        self.choice, self.percentiles = choose_prior(trials, start, self.until(chosen_at))
         self.state.holdout_mse = self.choice.mse
         self._show([self.choice.image], grid)
         if not self.is_estimated:
@@ -406,7 +417,7 @@ class _Work:
         begin = Registered(self.window.shifts, self.state.weights, self.state.residuals, self.choice.image)
         last = refine(
             self.window, grid, n_rounds=LAST_ROUNDS[0], n_steps=LAST_ROUNDS[1],
-            tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(REFINED_AT),
+            tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(refined_at),
             reference=self.reference, start=begin, bounds=prior.bounds, motion=self.settings.register,
         )  # fmt: skip
         self._move(last.shifts, last.transforms)

@@ -17,6 +17,7 @@ from .grid_solve import COLD_RATE, Deadline, Prior, solve
 
 __all__ = [
     "Registered",
+    "against",
     "correction",
     "find_outliers",
     "fit_exposures",
@@ -122,7 +123,8 @@ def frame_residuals(frames: LowresFrames, grid: Grid, image: Tensor) -> Tensor:
 def fit_exposures(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tensor, reference: int = 0) -> Tensor:
     """Gain and offset of each frame [n_frames, 2] against the image: measured = gain * predicted + offset.
 
-    Least squares over the pixels with ``weights`` [n_frames, h, w] that the grid covers; the reference has (1, 0).
+    Least squares over the pixels with ``weights`` [n_frames, h, w] that the grid covers. The reference has (1, 0);
+    where it has no weight, the medians of the others are 1 and 0.
     """
     samples, is_known = frames.predict(grid, image)
     share = (weights * is_known).double()
@@ -137,9 +139,15 @@ def fit_exposures(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tens
     product = mean((seen - centre_seen[:, None, None]) * (measured - centre[:, None, None]))
     gain = torch.where(spread_seen > 1e-8, product / spread_seen.clamp(min=1e-8), 1.0).clamp(min=0.05)
     offset = centre - gain * centre_seen
-    # against the reference, so that the image keeps its brightness
-    gain = gain / gain[reference]
-    return torch.stack([gain, offset - gain * offset[reference]], dim=1).float()
+    # so that the image keeps its brightness
+    return against(torch.stack([gain, offset], dim=1), weights.amax((1, 2)) > 0, reference).float()
+
+
+def against(exposures: Tensor, is_used: Tensor, reference: int) -> Tensor:
+    """Gains and offsets [n_frames, 2] as seen from the reference, or from the median of the used frames without it."""
+    usual = exposures[reference] if is_used[reference] else exposures[is_used].median(dim=0).values
+    gain = exposures[:, 0] / usual[0]
+    return torch.stack([gain, exposures[:, 1] - gain * usual[1]], dim=1)
 
 
 def pixel_weights(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tensor) -> Tensor:

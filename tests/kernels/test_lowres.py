@@ -1,5 +1,7 @@
 """lowres: the numba loops against the reference, the reference against sums that can be checked by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -42,6 +44,18 @@ def test_loops_equal_reference(shape, poisoned_empty):
     # Adam divides by the gradient's size: where that is nearly zero, its sign decides over a whole step
     assert (a.image - b.image).abs().quantile(0.99) < 1e-4
     assert (a.image - b.image).abs().max() < 0.03
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_range_may_be_open(impl):
+    image, taps, rows, cols, values, weights, inner = make(20, 20, 4)
+    equations = normal_equations(rows, cols, 3 * values - 1, weights, inner, impl=impl)
+    descent, free = Descent(image), Descent(image)
+    for _ in range(40):
+        settings = {"learning_rate": 0.05, "data_weight": 50.0, "tv_weight": 0.5, "impl": impl}
+        descend(descent, equations, taps, bounds=(0.0, math.inf), **settings)
+        descend(free, equations, taps, **settings)
+    assert free.image.min() < 0 and descent.image.min() == 0 and descent.image.max() > 1
 
 
 @pytest.mark.parametrize("impl", IMPLS)
@@ -194,7 +208,8 @@ def _descend(**options):
             ),
             r"shape \(7, 7\)",
         ),
-        (lambda: _descend(contrast=1.0), "give bounds"),
+        (lambda: _descend(contrast=1.0), "must be finite; got None"),
+        (lambda: _descend(contrast=1.0, bounds=(0.0, math.inf)), r"must be finite; got \(0.0, inf\)"),
         (lambda: _descend(tv_map=torch.ones(7, 8)), r"tv_map must be float32 of shape \(8, 8\)"),
     ],
 )  # fmt: skip

@@ -276,6 +276,23 @@ def test_brightness_of_frames_is_fitted_with_the_image():
     assert error(found) < 1.3 * error(plain)
 
 
+def test_a_reference_that_is_left_out_does_not_give_the_brightness():
+    frames, shifts, _ = make_frames()
+    rng = np.random.default_rng(6)
+    gains = rng.uniform(0.95, 1.05, len(frames))[:, None, None]
+    frames = (0.8 * frames * gains).astype(np.float32)
+    # something else, and darker
+    frames[0] = 0.3 * rng.random(frames[0].shape)
+    said = []
+    settings = SuperresSettings(scale=2, exact_shifts=True)
+    found = reconstruct(frames, settings, UNHURRIED, shifts=shifts, say=said.append)
+    assert found.weights[0] == 0 and found.weights[1:].all()
+    assert any(line.startswith("the reference frame does not fit the others") for line in said)
+    middle = found.exposures[1:].median(dim=0).values
+    torch.testing.assert_close(middle, torch.tensor([1.0, 0.0]), atol=1e-4, rtol=0)
+    assert rms(found.exposures[1:, 0] / found.exposures[1, 0], gains[1:, 0, 0] / gains[1, 0, 0]) < 0.02
+
+
 def test_what_moves_is_left_out_and_does_not_smear(monkeypatch):
     from nerfkit.superres import solving as module
 
