@@ -1,4 +1,4 @@
-"""How wide the footprint of a low-res pixel is, by how well pixels and frames that were kept out are predicted."""
+"""How wide the footprint of a low-res pixel is, by how well frames that were kept out are predicted."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .choice import START, Choice, Trials
 from .grid_solve import COLD_RATE, Deadline
 from .light import Light
 
-__all__ = ["START_WIDTHS", "choose_width", "is_doubtful"]
+__all__ = ["START_WIDTHS", "choose_width", "doubt"]
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ N_STEPS, CELLS = 120, 8
 DOUBT_STEPS, DOUBT_CELLS = 100, 4
 # widths beside a usual one, as its share, that predict better if it is wrong: by at least this share of the error; and
 # the frames that it takes to tell
-DOUBTS, DOUBTFUL, MIN_FRAMES = (0.75, 1.25), 0.9, 4
+DOUBTS, DOUBTFUL, MIN_FRAMES = (0.75, 1.25), 0.95, 4
 # where the search starts, low-res pixels
 START_WIDTHS = {"box": 1.0, "gaussian": 0.42}
 # widths that are tried: sides of whole cells, which cells hold exactly, and standard deviations a twelfth apart
@@ -34,28 +34,31 @@ WIDTHS = {
 STRIDES = (4, 2, 1)
 
 
-def is_doubtful(frames: LowresFrames, weights: Tensor, light: Light, reference: int, seed: int) -> bool:
-    """Whether a footprint a quarter narrower or wider surely predicts kept-out frames better than that of ``frames``.
+def doubt(frames: LowresFrames, weights: Tensor, light: Light, reference: int, seed: int) -> float | None:
+    """A width a quarter smaller or larger that surely predicts kept-out frames better than that of ``frames``, if any.
 
     Cameras that skip pixels to make small frames, or blur them, have another footprint than a pixel's own square; an
     image for the wrong one rings. Frames whose footprint is right predict worse by 8 to 170 % with those beside it.
     ``weights`` [n_frames, h, w] are of each pixel.
     """
     if int((weights.amax((1, 2)) > 0).sum()) < MIN_FRAMES:
-        return False
+        return None
 
-    def tried(share: float) -> Choice:
-        psf = Psf(frames.psf.kind, frames.psf.width * share)
-        return _try(frames.with_psf(psf), weights, light, reference, seed, is_doubt=True)
+    def tried(width: float) -> Choice:
+        return _try(frames.with_psf(Psf(frames.psf.kind, width)), weights, light, reference, seed, is_doubt=True)
 
-    usual, others = tried(1.0), [tried(share) for share in DOUBTS]
-    ratios = ", ".join(f"{share:g}: {other.mse / usual.mse:.3f}" for share, other in zip(DOUBTS, others, strict=True))
-    logger.debug("kept-out error by the footprint's width, as shares of the usual ones: %s", ratios)
-    return any(other.mse < DOUBTFUL * usual.mse and other.is_surely_better(usual) for other in others)
+    usual = tried(frames.psf.width)
+    others = {share * frames.psf.width: tried(share * frames.psf.width) for share in DOUBTS}
+    ratios = {width: round(other.mse / usual.mse, 3) for width, other in others.items()}
+    logger.debug("kept-out error by the footprint's width, as shares of the usual one's: %s", ratios)
+    best = min(others, key=lambda width: others[width].mse)
+    is_better = others[best].mse < DOUBTFUL * usual.mse and others[best].is_surely_better(usual)
+    return best if is_better else None
 
 
 def choose_width(
-    frames: LowresFrames, weights: Tensor, light: Light, kind: str, reference: int, seed: int, deadline: Deadline
+    frames: LowresFrames, weights: Tensor, light: Light, kind: str, reference: int, seed: int, deadline: Deadline,
+    first: float,
 ) -> Psf:  # fmt: skip
     """The footprint whose width predicts best.
 
@@ -74,9 +77,11 @@ def choose_width(
     reference : int
         Frame that a solution starts from.
     seed : int
-        Draws the pixels that are kept out.
+        Draws the frames, or of few the pixels, that are kept out.
     deadline : Deadline
         No width is tried after it.
+    first : float
+        Width that is tried first.
     """
     widths = WIDTHS[kind]
     found: dict[int, float] = {}
@@ -87,7 +92,7 @@ def choose_width(
             found[place] = _try(tried, weights, light, reference, seed).mse
         return found[place]
 
-    best = widths.index(START_WIDTHS[kind])
+    best = min(range(len(widths)), key=lambda place: abs(widths[place] - first))
     for stride in STRIDES:
         for step in (stride, -stride):
             while deadline.left > 0 and 0 <= best + step < len(widths) and error(best + step) < error(best):
@@ -99,11 +104,10 @@ def choose_width(
 def _try(
     frames: LowresFrames, weights: Tensor, light: Light, reference: int, seed: int, *, is_doubt: bool = False
 ) -> Choice:  # fmt: skip
-    """A solution with the footprint of ``frames``: judged by frames for a doubt, finer and by pixels otherwise."""
+    """A solution with the footprint of ``frames``, judged; coarser for a doubt."""
     cells, n_steps = (DOUBT_CELLS, DOUBT_STEPS) if is_doubt else (CELLS, N_STEPS)
     grid = frames.grid(cells)
-    generator = torch.Generator().manual_seed(seed)
-    trials = Trials(frames, grid, weights, generator, light, is_whole=is_doubt)
+    trials = Trials(frames, grid, weights, torch.Generator().manual_seed(seed), light, is_whole=True)
     image = trials.image(grid.enlarge(frames.frames[reference]), START, n_steps, COLD_RATE)
     squares = trials.squares(image)
     return Choice(START, image, float(squares.nanmean()), cells, squares)

@@ -15,7 +15,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
 from .choice import AS_FILES, Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
-from .footprint import START_WIDTHS, choose_width, is_doubtful
+from .footprint import START_WIDTHS, choose_width, doubt
 from .grid_solve import COLD_RATE, Deadline, Prior
 from .light import Light
 from .registration import (
@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 # shares of the whole budget at which a part of the work must be over; what comes after needs its time as well
 REGISTERED_AT, WIDTH_AT, CHOSEN_AT, REFINED_AT, CONTRAST_AT, SOLVED_AT = 0.28, 0.4, 0.46, 0.54, 0.68, 0.8
-# the same where the frames contradict the footprint that these were done with
-AGAIN_WIDTH_AT, AGAIN_CHOSEN_AT, AGAIN_REFINED_AT = 0.6, 0.64, 0.67
 # in frames larger than the window, the least share for all that looks at the window alone
 MIN_SEARCH = 0.25
 # rounds and steps of a registration from phase correlation, and of shifts that are nearly right
@@ -132,14 +130,9 @@ def reconstruct(
     psf = psf or Psf(settings.psf, width)
     work = _Work(images, settings, deadline, shifts, transforms, reference, psf, device, say, found)
     work.register(is_given=shifts is not None or transforms is not None)
-    if settings.is_width_estimated:
-        work.estimate_width(WIDTH_AT)
+    work.estimate_width()
     work.spare_moving_things()
-    work.choose(CHOSEN_AT, REFINED_AT)
-    if not (settings.is_width_given or settings.is_width_estimated) and work.doubts_width():
-        work.estimate_width(AGAIN_WIDTH_AT)
-        work.spare_moving_things()
-        work.choose(AGAIN_CHOSEN_AT, AGAIN_REFINED_AT)
+    work.choose()
     work.sharpen()
     work.finish(on_part)
     return work.state
@@ -367,20 +360,21 @@ class _Work:
         self.frames = self.state.frames = self.frames.with_values(expose(self.frames.frames, exposures))
         self.window = self.window.with_values(expose(self.window.frames, exposures))
 
-    def doubts_width(self) -> bool:
-        """Whether the frames contradict the footprint; asked once their shifts are as good as they get."""
-        if not is_doubtful(self.window, self.pixels, self.light, self.reference, self.settings.seed):
-            return False
-        usual = f"{self.window.psf.width:g}"
-        self.say(f"a footprint of {usual} does not explain these frames; --psf-width {usual} keeps it nevertheless")
-        return True
-
-    def estimate_width(self, end: float) -> None:
-        """Choose the footprint's width, until that share of the budget is used up."""
-        self.say("choosing the width of the footprint by kept-out pixels")
-        weights = spread(self.state.weights, self.window)
+    def estimate_width(self) -> None:
+        """Choose the footprint's width, where the frames are to tell it or contradict the usual one."""
+        if self.settings.is_width_given:
+            return
+        weights, seed = spread(self.state.weights, self.window), self.settings.seed
+        first = START_WIDTHS[self.settings.psf]
+        if not self.settings.is_width_estimated:
+            first = doubt(self.window, weights, self.light, self.reference, seed)
+            if first is None:
+                return
+            usual = f"{self.window.psf.width:g}"
+            self.say(f"a footprint of {usual} does not explain these frames; --psf-width {usual} keeps it nevertheless")
+        self.say("choosing the width of the footprint by frames that are kept out")
         psf = choose_width(
-            self.window, weights, self.light, self.settings.psf, self.reference, self.settings.seed, self.until(end)
+            self.window, weights, self.light, self.settings.psf, self.reference, seed, self.until(WIDTH_AT), first
         )  # fmt: skip
         what = "a box, side" if psf.kind == "box" else "a Gaussian, standard deviation"
         self.say(f"footprint: {what} {psf.width:.3g} low-res pixels; --psf-width {psf.width:.3g} takes it as it is")
@@ -398,16 +392,13 @@ class _Work:
     def _keep(self, registered: Registered) -> None:
         self.state.weights, self.state.residuals = registered.weights, registered.residuals
 
-    def choose(self, chosen_at: float, refined_at: float) -> None:
-        """Choose the prior, and move the frames once more under it when their shifts were estimated.
-
-        Each ends when that share of the budget is used up.
-        """
+    def choose(self) -> None:
+        """Choose the prior, and move the frames once more under it when their shifts were estimated."""
         self.say("choosing the weight of the prior and the range of values from kept-out pixels")
         grid = self.window.grid(self.plan.trial)
         trials = Trials(self.window, grid, self.pixels, self.generator, self.light)
         start = grid.enlarge(self.window.frames[self.reference])
-        self.choice, self.percentiles = choose_prior(trials, start, self.until(chosen_at))
+        self.choice, self.percentiles = choose_prior(trials, start, self.until(CHOSEN_AT))
         self.state.holdout_mse = self.choice.mse
         self._show([self.choice.image], grid)
         if not self.is_estimated:
@@ -417,7 +408,7 @@ class _Work:
         begin = Registered(self.window.shifts, self.state.weights, self.state.residuals, self.choice.image)
         last = refine(
             self.window, grid, n_rounds=LAST_ROUNDS[0], n_steps=LAST_ROUNDS[1],
-            tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(refined_at),
+            tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=self.until(REFINED_AT),
             reference=self.reference, start=begin, bounds=prior.bounds, motion=self.settings.register,
         )  # fmt: skip
         self._move(last.shifts, last.transforms)

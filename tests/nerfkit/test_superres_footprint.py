@@ -11,7 +11,7 @@ from lowres_scenes import FINE, MARGIN, SIDE, fine_scene
 from nerfkit.cli import main
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.superres.choice import AS_FILES
-from nerfkit.superres.footprint import MIN_FRAMES, choose_width, is_doubtful
+from nerfkit.superres.footprint import MIN_FRAMES, START_WIDTHS, choose_width, doubt
 from nerfkit.superres.grid_solve import Deadline
 
 
@@ -30,13 +30,15 @@ def seen_with(psf, n=16, noise=0.005):
 def test_width_is_found_by_what_is_kept_out(psf):
     frames = seen_with(psf)
     wrong = frames.with_psf(Psf("box", 3.0))
-    found = choose_width(wrong, torch.ones_like(frames.frames), AS_FILES, psf.kind, 0, 0, Deadline.after(1e6))
+    found = choose_width(
+        wrong, torch.ones_like(frames.frames), AS_FILES, psf.kind, 0, 0, Deadline.after(1e6), START_WIDTHS[psf.kind]
+    )
     assert found.kind == psf.kind and found.width == pytest.approx(psf.width, abs=0.126, rel=0.2)
 
 
 def test_no_width_is_tried_after_the_deadline():
     frames = seen_with(Psf("box", 1.5), n=4)
-    found = choose_width(frames, torch.ones_like(frames.frames), AS_FILES, "gaussian", 0, 0, Deadline.after(-1))
+    found = choose_width(frames, torch.ones_like(frames.frames), AS_FILES, "gaussian", 0, 0, Deadline.after(-1), 0.42)
     assert found == Psf("gaussian", 0.42)
 
 
@@ -48,9 +50,10 @@ def test_no_width_is_tried_after_the_deadline():
 def test_a_footprint_is_doubted_where_it_is_wrong(seen, taken):
     frames = seen_with(seen).with_psf(Psf(seen.kind, taken))
     weights = torch.ones_like(frames.frames)
-    assert is_doubtful(frames, weights, AS_FILES, 0, 0) == (seen.width != taken)
+    found = doubt(frames, weights, AS_FILES, 0, 0)
+    assert found is None if seen.width == taken else (found - taken) * (seen.width - taken) > 0
     weights[MIN_FRAMES - 1 :] = 0
-    assert not is_doubtful(frames, weights, AS_FILES, 0, 0), "too few frames to tell"
+    assert doubt(frames, weights, AS_FILES, 0, 0) is None, "too few frames to tell"
 
 
 def frames_file(path, psf):
