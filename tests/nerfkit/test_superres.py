@@ -24,7 +24,6 @@ from nerfkit.superres.registration import (
     find_outliers,
     phase_correlation,
     refine,
-    supported_scale,
 )
 from nerfkit.superres.rendering import render_image
 from nerfkit.superres.running import score
@@ -64,13 +63,6 @@ def test_outliers_are_left_out_and_no_others():
     lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
     found = find_outliers(lowres, lowres.grid(4))
     assert torch.nonzero(found.weights == 0).flatten().tolist() == [4, 9]
-
-
-def test_supported_scale_counts_sub_pixel_positions():
-    assert supported_scale(np.zeros((10, 2))) == 1
-    rng = np.random.default_rng(0)
-    assert 2 <= supported_scale(rng.uniform(-1, 1, (8, 2))) < 4
-    assert supported_scale(rng.uniform(-1, 1, (64, 2))) >= 4
 
 
 @pytest.mark.parametrize(("motion", "perspective", "bound"), [("affine", 0.0, 0.04), ("homography", 3e-4, 0.08)])
