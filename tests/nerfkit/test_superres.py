@@ -29,6 +29,7 @@ from nerfkit.superres.rendering import render_image
 from nerfkit.superres.running import score
 from nerfkit.superres.settings import SuperresSettings, plan_grids
 
+pytestmark = pytest.mark.usefixtures("steady_clock")
 # no deadline that a slow or busy machine could miss: every part of the work runs all of its steps
 UNHURRIED = Deadline.after(1e6)
 

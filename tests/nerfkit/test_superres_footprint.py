@@ -14,6 +14,8 @@ from nerfkit.superres.choice import AS_FILES
 from nerfkit.superres.footprint import choose_width
 from nerfkit.superres.grid_solve import Deadline
 
+pytestmark = pytest.mark.usefixtures("steady_clock")
+
 
 def seen_with(psf, n=16, noise=0.005):
     """Frames of the made scene with a footprint, and the shifts."""

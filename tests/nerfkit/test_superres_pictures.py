@@ -18,6 +18,7 @@ from nerfkit.superres.choice import AS_FILES, trusted
 from nerfkit.superres.light import Light, decode_srgb, encode_srgb, srgb_slope
 from nerfkit.superres.picture_files import picture_bytes
 
+pytestmark = pytest.mark.usefixtures("steady_clock")
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # light of the paper and of the ink in each colour
 PAPER, INK = np.array([0.9, 0.6, 0.2]), np.array([0.02, 0.05, 0.15])

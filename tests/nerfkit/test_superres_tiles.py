@@ -23,6 +23,8 @@ from nerfkit.superres.settings import SuperresSettings
 from nerfkit.superres.solving import Found, solve_everywhere, still_pixels
 from nerfkit.superres.tiles import look_into, make_tiles
 
+pytestmark = pytest.mark.usefixtures("steady_clock")
+
 
 def small_parts(monkeypatch, side):
     """Cut frames into parts of ``side`` low-res pixels."""
