@@ -162,8 +162,8 @@ def test_a_part_of_the_networks_is_the_same_image():
 
 
 def test_large_frames_by_the_command(tmp_path, capsys, monkeypatch):
-    frames, shifts, truth = make_frames(8, side=40)
-    small_parts(monkeypatch, 20)
+    frames, shifts, truth = make_frames(8, side=32)
+    small_parts(monkeypatch, 16)
     folder, listed = write(tmp_path / "f", frames, 16), write_csv(tmp_path / "s.csv", shifts)
     code, result = run(
         capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--shifts", listed, "--exact-shifts",
