@@ -19,6 +19,7 @@ from nerfkit.scenes.readers.shifts import Shifts, read_shifts
 
 if TYPE_CHECKING:
     from nerfkit.scenes.observations.lowres_frames import LowresFrames
+    from nerfkit.superres.expectation import Expectation
 
 __all__ = ["check_frames", "noise_level"]
 
@@ -231,11 +232,16 @@ def _check_scale(
         if len(frames) == 1:
             report.add("warning", SAID_OF_ONE_FRAME, where=path, fix="take several, moved by fractions of a pixel")
         return 1.0
-    found = expect_at(SCALES, lowres, noise)
+    found: list[Expectation] = []
+    with collect(Report("dataset"), path):  # what the search for an image logs is not about the dataset
+        found = expect_at(SCALES, lowres, noise)
     shares = {f"{each.scale:g}": round(each.measured_share, 3) for each in found}
     text = ", ".join(f"{share:.0%} at {scale}x" for scale, share in shares.items())
     report.fact("measured_share", shares, f"of the detail finer than a frame's pixels: {text}")
-    supported = [each for each in found if not each.limit]
+    # beyond the smallest, a value for each pixel of the output is wanted as well
+    supported = [
+        each for each in found if not each.limit and (each.scale == SCALES[0] or each.frames_per_pixel >= 1)
+    ]  # fmt: skip
     best = supported[-1] if supported else found[0]
     report.fact("scale", best.scale if supported else 1.0, best.sentence())
     if not supported:
