@@ -10,8 +10,9 @@ TEST_ENV := OMP_WAIT_POLICY=PASSIVE
 # on the CPU, also where there is a GPU: the interpreter is then compared with the same numbers everywhere
 INTERPRETER_ENV := $(TEST_ENV) TRITON_INTERPRET=1 CUDA_VISIBLE_DEVICES= HIP_VISIBLE_DEVICES=
 
-# no Triton kernel is behind these tests, so they run once, in the first run
-NO_TRITON := radiance_cpu lowres harmonics memory
+# compiling the loops keeps one core busy, and so does the interpreter; a file stays in one process, which compiles once
+WORKERS ?= 2
+PYTEST = $(PY) -m pytest -q -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test check lint kernels bench clean
@@ -31,7 +32,7 @@ demo: $(STAMP)  ## make a small scene, train it, render a video, write a report 
 
 test: $(STAMP)  ## run the tests, the Triton kernels in the interpreter, and compile them for two GPUs
 	@echo "== test 1/4: pytest"
-	@$(TEST_ENV) $(PY) -m pytest -q $(ARGS)
+	@$(TEST_ENV) $(PYTEST) $(ARGS)
 	@echo "== test 2/4: examples in docstrings"
 	@$(TEST_ENV) $(PY) -m pytest -q --doctest-modules --doctest-glob='*.md' nerfkit docs/kernels.md
 	@if $(PY) -c 'import triton' 2>/dev/null; then $(MAKE) --no-print-directory test-triton; \
@@ -40,7 +41,7 @@ test: $(STAMP)  ## run the tests, the Triton kernels in the interpreter, and com
 .PHONY: test-triton
 test-triton:
 	@echo "== test 3/4: kernels in Triton's interpreter"
-	@$(INTERPRETER_ENV) $(PY) -m pytest -q --no-skips tests/kernels $(NO_TRITON:%=--ignore=tests/kernels/test_%.py)
+	@$(INTERPRETER_ENV) $(PYTEST) --no-skips -m triton tests/kernels
 	@echo "== test 4/4: kernels compiled for cuda:90 and hip:gfx942"
 	@$(PY) scripts/compile_kernels.py --quick --targets cuda:90 hip:gfx942
 	@echo "== all tests passed"

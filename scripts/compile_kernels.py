@@ -19,7 +19,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -131,24 +133,34 @@ def find_ops() -> list[str]:
 
 
 def compile_all(targets: list[str], ops: list[str], *, is_quick: bool = False) -> Iterator[Row]:
-    """One row for each distinct launch and target; of the cases marked quick alone, if ``is_quick``."""
-    for op in ops:
-        module = importlib.import_module(f"nerfkit.kernels.{op}._triton")
-        cases = getattr(module, "compile_cases", None)
-        if cases is None:
-            yield Row(op, "", "", "", error="its _triton.py has no compile_cases()")
-            continue
-        launches = list(_distinct_launches(cases()))
-        seen = {launch.kernel.__name__ for _, launch in launches}
-        for name in _kernel_names(module):
-            if name not in seen:
-                yield Row(op, name, "", "", error="no case of compile_cases() launches it")
-        for case, launch in launches:
-            if is_quick and not case.is_quick:
-                continue
-            for target in targets:
-                if target not in case.leaves_out:
-                    yield check(compile_launch(op, case, launch, target))
+    """One row for each distinct launch and target; of the cases marked quick alone, if ``is_quick``.
+
+    Processes, not threads: LLVM's options are a process's own, and a target's would reach into another's.
+    """
+    tasks = [(op, target, is_quick) for op in ops for target in targets]
+    if len(tasks) == 1:
+        yield from compile_op(*tasks[0])
+        return
+    n_processes = min(os.cpu_count() or 1, len(tasks))
+    with ProcessPoolExecutor(n_processes, mp_context=get_context("spawn")) as pool:
+        for rows in pool.map(compile_op, *zip(*tasks, strict=True)):
+            yield from rows
+
+
+def compile_op(op: str, target: str, is_quick: bool) -> list[Row]:
+    """The rows of an operation on one target."""
+    module = importlib.import_module(f"nerfkit.kernels.{op}._triton")
+    cases = getattr(module, "compile_cases", None)
+    if cases is None:
+        return [Row(op, "", target, "", error="its _triton.py has no compile_cases()")]
+    launches = list(_distinct_launches(cases()))
+    seen = {launch.kernel.__name__ for _, launch in launches}
+    missed = [name for name in _kernel_names(module) if name not in seen]
+    rows = [Row(op, name, target, "", error="no case of compile_cases() launches it") for name in missed]
+    for case, launch in launches:
+        if target not in case.leaves_out and (case.is_quick or not is_quick):
+            rows.append(check(compile_launch(op, case, launch, target)))
+    return rows
 
 
 def _kernel_names(module: Any) -> list[str]:

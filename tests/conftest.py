@@ -1,4 +1,4 @@
-"""What holds for the whole suite: `gpu` tests run where there is a GPU; `--no-skips` lets none slip by."""
+"""What holds for the whole suite: where `gpu` and `triton` tests run; `--no-skips` lets none slip by."""
 
 import os
 import signal
@@ -22,14 +22,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    on_gpu = [item for item in items if item.get_closest_marker("gpu")]
-    if not on_gpu:
+    on_gpu, of_triton = ([item for item in items if item.get_closest_marker(name)] for name in ("gpu", "triton"))
+    if not on_gpu and not of_triton:
         return
     import torch  # here, so that collecting a suite without such tests does not wait for it
 
-    if not torch.cuda.is_available():
-        config.hook.pytest_deselected(items=on_gpu)
-        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    if torch.cuda.is_available():
+        return
+    config.hook.pytest_deselected(items=on_gpu)
+    items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    if os.environ.get("TRITON_INTERPRET") != "1":
+        for item in of_triton:
+            item.add_marker(pytest.mark.skip(reason="needs a GPU or TRITON_INTERPRET=1"))
 
 
 def _fail_if_skipped(report: pytest.TestReport | pytest.CollectReport, config: pytest.Config) -> None:

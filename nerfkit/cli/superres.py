@@ -252,22 +252,17 @@ def _source(options: Options, frames: Frames, settings: SuperresSettings) -> Sou
     if options.shifts is None:
         return source
     from nerfkit.scenes.readers.shifts import read_shifts
-    from nerfkit.superres.given_motion import check_given_matrices, check_given_shifts
+    from nerfkit.superres.given_motion import check_given_motion
 
     given = read_shifts(options.shifts, frames)
     grey = frames.images if frames.images.ndim == 3 else frames.images.mean(-1)
-    is_exact = options.exact_shifts
+    check_given_motion(
+        given, grey, settings.scale, options.shifts, reference=reference, is_exact=options.exact_shifts
+    )  # fmt: skip
     if given.kind == "shift":
         values = given.values - given.values[reference] if options.reference is not None else given.values
-        if len(frames) > 1:
-            check_given_shifts(values, grey, settings.scale, options.shifts, is_exact=is_exact)
         return replace(source, shifts=values)
-    matrices = np.tile(np.eye(3), (len(frames), 1, 1))
-    matrices[:, : given.values.shape[1]] = given.values
-    if len(frames) > 1:
-        check_given_matrices(
-            matrices, grey, settings.scale, options.shifts, reference=reference, is_exact=is_exact
-        )  # fmt: skip
+    matrices = given.matrices()
     if options.reference is not None:
         matrices = np.linalg.inv(matrices[reference]) @ matrices
     return replace(source, transforms=matrices)
@@ -294,6 +289,8 @@ def _footprint(settings: SuperresSettings) -> str:
 
 def _describe(frames: Frames, settings: SuperresSettings, source: Source) -> list[str]:
     """What was found, and what the frames cannot give."""
+    from nerfkit.superres.expectation import SAID_OF_ONE_FRAME
+
     kind = "grey" if settings.n_channels < 3 else "colour"
     depth = "floats" if frames.bit_depth == 32 else f"{frames.bit_depth} bits"
     depth += " with alpha" if frames.alpha is not None else ""
@@ -304,9 +301,7 @@ def _describe(frames: Frames, settings: SuperresSettings, source: Source) -> lis
         f"output: {width} x {height} ({settings.scale:.3g}x), footprint: {_footprint(settings)}",
     ]
     if len(frames) == 1:
-        lines.append(
-            "one frame: it is sharpened and enlarged; detail finer than its pixels is not in it and is not recovered"
-        )
+        lines.append(SAID_OF_ONE_FRAME)
     elif source.shifts is None and source.transforms is None and frames.shifts_file is not None:
         lines.append(f"{frames.shifts_file} is not used; give it with --shifts, or let the frames be registered as now")
     return lines

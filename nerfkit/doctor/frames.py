@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,14 +15,20 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import READERS
 from nerfkit.scenes.readers.frames import IMAGE_SUFFIXES, Frames, natural_key, read_frames
 from nerfkit.scenes.readers.photos import some
-from nerfkit.scenes.readers.shifts import read_shifts
+from nerfkit.scenes.readers.shifts import Shifts, read_shifts
 
-__all__ = ["check_frames", "coverage", "noise_level"]
+if TYPE_CHECKING:
+    from nerfkit.scenes.observations.lowres_frames import LowresFrames
+    from nerfkit.superres.expectation import Expectation
+
+__all__ = ["check_frames", "noise_level"]
 
 # frames are registered on a middle part of at most this many pixels a side
 REGISTERED_SIDE = 512
 # a csv in pixels of the output is recognised at this scale
 USUAL_SCALE = 4.0
+# of which the largest that the frames have the detail for is recommended
+SCALES = (2.0, 3.0, 4.0, 8.0)
 # share of the frame's side: beyond it little is left that all frames see
 LARGE_MOTION = 0.1
 # of full scale, and of the median frame: changes that cannot be content moving in and out
@@ -52,11 +59,16 @@ def check_frames(path: Path, report: Report) -> None:
     grey = frames.images if frames.images.ndim == 3 else frames.images.mean(-1)
     noise = float(np.median([noise_level(frame) for frame in grey]))
     report.fact("noise", round(noise, 5), f"at most {noise:.2%} of full scale (fine texture counts as noise)")
-    shifts = _find_shifts(frames, grey, path, report)
+    is_flat = _is_flat(grey, path, report)
+    listed = _read_listed(frames, None if is_flat else grey, report)
+    lowres = None if is_flat else _moved(grey, listed)
+    if lowres is not None and len(frames) > 1:
+        _check_reach(lowres, listed, frames, path, report)
     _check_duplicates(frames, path, report)
     _check_brightness(frames, grey, path, report)
-    scale = _check_scale(frames, shifts, path, report)
-    report.next_command = f"nerfkit superres {shlex.quote(str(path))} -o out.png --scale {max(scale, 2.0):g}"
+    scale = _check_scale(frames, lowres, noise, path, report)
+    known = "" if listed is None else f" --shifts {shlex.quote(str(frames.shifts_file))}"
+    report.next_command = f"nerfkit superres {shlex.quote(str(path))} -o out.png --scale {max(scale, 2.0):g}{known}"
 
 
 def _explain(path: Path, error: NerfkitError, report: Report) -> None:
@@ -112,70 +124,72 @@ def noise_level(frame: np.ndarray) -> float:
     return float(np.median(np.abs(twice)) / 6 / 0.6745)
 
 
-def coverage(shifts: np.ndarray, scale: int) -> float:
-    """Share of the scale x scale cells of a pixel that a frame's shift [n, 2] falls into.
-
-    Examples
-    --------
-    >>> coverage(np.array([[0.1, 0.1], [0.6, 0.1], [3.6, -0.4]]), 2)
-    0.75
-    """
-    cells = np.floor(np.mod(shifts, 1.0) * scale).astype(int)
-    return len(set(map(tuple, cells.tolist()))) / scale**2
-
-
 def _middle(grey: np.ndarray) -> np.ndarray:
     top, left = (max(0, (n - REGISTERED_SIDE) // 2) for n in grey.shape[1:])
     return grey[:, top : top + REGISTERED_SIDE, left : left + REGISTERED_SIDE]
 
 
-def _find_shifts(frames: Frames, grey: np.ndarray, path: Path, report: Report) -> np.ndarray | None:
-    """Shifts [n, 2] in pixels: those of a shifts.csv that the frames agree with, else registered; None if neither."""
-    from nerfkit.superres.registration import phase_correlation
-
-    middle = _middle(grey)
-    is_flat = float(np.median(middle.std((1, 2)))) < FLAT
+def _is_flat(grey: np.ndarray, path: Path, report: Report) -> bool:
+    is_flat = float(np.median(_middle(grey).std((1, 2)))) < FLAT
     if is_flat:
         report.add(
             "error", "the frames show nothing: every pixel has nearly the same value", where=path,
             fix="look at them; frames of floats must range from 0 to 1",
         )  # fmt: skip
-    can_register = len(frames) > 1 and not is_flat
-    listed = _read_listed(frames, middle if can_register else None, report)
-    if len(frames) < 2 or (listed is None and not can_register):
-        return listed
-    shifts = phase_correlation(middle) if listed is None else listed
+    return is_flat
+
+
+def _moved(grey: np.ndarray, listed: Shifts | None) -> LowresFrames:
+    """Grey frames [n, h, w] with the motion that is listed, or that phase correlation finds."""
+    import torch
+
+    from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+    from nerfkit.superres.registration import phase_correlation
+
+    values, shifts, matrices = torch.from_numpy(np.ascontiguousarray(grey)), np.zeros((len(grey), 2)), None
+    if listed is None:
+        shifts = phase_correlation(_middle(grey))
+    elif listed.kind == "shift":
+        shifts = listed.values
+    else:
+        matrices = torch.from_numpy(listed.matrices())
+    return LowresFrames(values, torch.from_numpy(shifts), Psf(), matrices)
+
+
+def _check_reach(
+    lowres: LowresFrames, listed: Shifts | None, frames: Frames, path: Path, report: Report
+) -> None:  # fmt: skip
+    """Note how far the frames' centres move, and those that moved too far."""
     source = "registered" if listed is None else f"from {frames.shifts_file and frames.shifts_file.name}"
-    largest = np.abs(shifts - shifts[0]).max(0)
+    shifts = lowres.motions().numpy()
+    moved = np.abs(shifts - shifts[0])
+    largest = moved.max(0)
     report.fact(
         "shifts", {"source": source, "largest": largest.round(3).tolist()},
         f"{source}, up to {largest[0]:.2f} x {largest[1]:.2f} pixels",
     )  # fmt: skip
-    if (largest > LARGE_MOTION * np.array(frames.size)).any():
-        moved = np.flatnonzero((np.abs(shifts - shifts[0]) > LARGE_MOTION * np.array(frames.size)).any(1))
+    far = np.flatnonzero((moved > LARGE_MOTION * np.array(frames.size)).any(1))
+    if len(far):
         report.add(
-            "warning", f"{len(moved)} frames moved by more than a tenth of the frame: "
-            f"{some([frames.files[i] for i in moved])}", where=path,
+            "warning", f"{len(far)} frames moved by more than a tenth of the frame: "
+            f"{some([frames.files[i] for i in far])}", where=path,
             fix="take a shorter part of the sequence (--frames N); photos from several places are no frame sequence",
         )  # fmt: skip
-    return shifts
 
 
-def _read_listed(frames: Frames, middle: np.ndarray | None, report: Report) -> np.ndarray | None:
-    """Shifts of the shifts.csv beside the frames; None where there is none, it is wrong, or it holds matrices."""
-    from nerfkit.superres.given_motion import check_given_shifts
+def _read_listed(frames: Frames, grey: np.ndarray | None, report: Report) -> Shifts | None:
+    """The shifts.csv beside the frames; None where there is none, or it is not what grey frames show."""
+    from nerfkit.superres.given_motion import check_given_motion
 
     file = frames.shifts_file
     if file is None:
         return None
-    listed: np.ndarray | None = None
+    listed: Shifts | None = None
     with collect(report, file):
         shifts = read_shifts(file, frames)
-        if shifts.kind != "shift":
-            return None
-        if middle is not None:
-            check_given_shifts(shifts.values, middle, USUAL_SCALE, str(file))
-        listed = shifts.values
+        if grey is not None:
+            check_given_motion(shifts, grey, USUAL_SCALE, str(file))
+        listed = shifts
     return listed
 
 
@@ -207,24 +221,29 @@ def _check_brightness(frames: Frames, grey: np.ndarray, path: Path, report: Repo
         )  # fmt: skip
 
 
-def _check_scale(frames: Frames, shifts: np.ndarray | None, path: Path, report: Report) -> float:
-    from nerfkit.superres.registration import supported_scale
+def _check_scale(
+    frames: Frames, lowres: LowresFrames | None, noise: float, path: Path, report: Report
+) -> float:  # fmt: skip
+    """Note the largest scale that the frames have the detail for, by what superres would say of each; 1 for none."""
+    from nerfkit.superres.expectation import SAID_OF_ONE_FRAME, expect_at
 
-    scale = 1.0
-    if shifts is not None and len(frames) > 1:
-        scale = supported_scale(shifts)
-        covered = {s: round(coverage(shifts, s), 3) for s in (2, 3, 4, 8)}
-        report.fact("coverage", covered, ", ".join(f"{share:.0%} at {s}x" for s, share in covered.items()))
-    report.fact("scale", scale, f"up to {scale:g}x" if scale > 1 else "no detail beyond the frames' pixels")
-    if len(frames) == 1:
-        report.add(
-            "warning", "one frame holds no detail beyond its pixels: the result is smoother, not sharper", where=path,
-            fix="take several, moved by fractions of a pixel; s x s of them for a scale of s",
-        )  # fmt: skip
-    elif scale == 1 and shifts is not None:
-        report.add(
-            "warning", f"the {len(frames)} frames sample nearly the same points (too few, or moved by whole pixels), "
-            "so together they have less noise but no more detail", where=path,
-            fix="move the camera a little between frames; s x s of them for a scale of s",
-        )  # fmt: skip
-    return scale
+    if lowres is None or len(frames) == 1:
+        report.fact("scale", 1.0, "no detail beyond the frames' pixels")
+        if len(frames) == 1:
+            report.add("warning", SAID_OF_ONE_FRAME, where=path, fix="take several, moved by fractions of a pixel")
+        return 1.0
+    found: list[Expectation] = []
+    with collect(Report("dataset"), path):  # what the search for an image logs is not about the dataset
+        found = expect_at(SCALES, lowres, noise)
+    shares = {f"{each.scale:g}": round(each.measured_share, 3) for each in found}
+    text = ", ".join(f"{share:.0%} at {scale}x" for scale, share in shares.items())
+    report.fact("measured_share", shares, f"of the detail finer than a frame's pixels: {text}")
+    # beyond the smallest, a value for each pixel of the output is wanted as well
+    supported = [
+        each for each in found if not each.limit and (each.scale == SCALES[0] or each.frames_per_pixel >= 1)
+    ]  # fmt: skip
+    best = supported[-1] if supported else found[0]
+    report.fact("scale", best.scale if supported else 1.0, best.sentence())
+    if not supported:
+        report.add("warning", best.shortfall(), where=path, fix=best.remedy())
+    return best.scale if supported else 1.0

@@ -19,14 +19,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 
+from .choice import MIN_SIGMA, Trials, choose_prior
 from .diagnosis import power_spectrum
+from .grid_solve import Deadline
 
-__all__ = ["ENOUGH", "Expectation", "expect", "places", "scene_power"]
+__all__ = ["ENOUGH", "SAID_OF_ONE_FRAME", "Expectation", "expect", "expect_at", "places", "scene_power"]
 
+SAID_OF_ONE_FRAME = (
+    "one frame: it is sharpened and enlarged; detail finer than its pixels is not in it and is not recovered"
+)
 # a scale is said to be too large when the frames measure less than this share of its detail's power
 ENOUGH = 0.45
 # whatever the scene: fewer values than this for a pixel of the output are too few
@@ -41,6 +47,8 @@ CELLS = 16
 CUBIC = -0.75
 # cells of the middle of an image along a side, at most, that its power is taken from
 MAX_SIDE = 1024
+# side in low-res pixels, and cells along one, of the image that is expected from before frames are fused
+FIRST_SIDE, FIRST_CELLS = 64, 4
 # least power that a scene is taken to have
 TINY = 1e-9
 # frames for each pixel of the output, with shifts that are all that one could want, for what any frames can measure
@@ -92,18 +100,24 @@ class Expectation:
 
     def warning(self) -> str:
         """What is missing for the scale and what to do; empty when nothing is."""
-        if not self.limit:
-            return ""
-        smaller = f"--scale {max(1.5, round(2 * self.supported_scale) / 2):g}"
-        why, remedy = {
-            "blur": ("footprint and noise hide it, from however many frames", f"give {smaller}"),
-            "shifts": ("their sub-pixel positions leave gaps", f"add frames with other shifts, or give {smaller}"),
-            "frames": ("they are too few", f"add frames with other shifts, or give {smaller}"),
+        return f"{self.shortfall()}; {self.remedy()}" if self.limit else ""
+
+    def shortfall(self) -> str:
+        """What is missing for the scale, where something is."""
+        why = {
+            "blur": "footprint and noise hide it, from however many frames",
+            "shifts": "their sub-pixel positions leave gaps",
+            "frames": "they are too few",
         }[self.limit]
         return (
             f"{_counted(self.n_frames)} {_verb(self.n_frames)} {self.measured_share:.0%} of the detail at "
-            f"{self.scale:.3g}x, the rest is what the prior makes of it: {why}; {remedy}"
+            f"{self.scale:.3g}x, the rest is what the prior makes of it: {why}"
         )
+
+    def remedy(self) -> str:
+        """What to do where something is missing."""
+        smaller = f"give --scale {max(1.5, round(2 * self.supported_scale) / 2):g}"
+        return smaller if self.limit == "blur" else f"add frames with other shifts, or {smaller}"
 
 
 def _counted(n: int) -> str:
@@ -141,6 +155,31 @@ def expect(shifts: Sequence[NDArray[np.float64]], psf: Psf, scale: float, sigma:
         limit = "blur" if is_blurred else "shifts" if spread_out > max(ENOUGH, BETTER_SPREAD * share) else "frames"
     gain = 10 * math.log10(spectrum.bicubic_error / spectrum.total(left))
     return Expectation(scale, spectrum.supported_scale(left), share, gain, n_frames, limit)
+
+
+def expect_at(scales: Sequence[float], frames: LowresFrames, noise: float) -> list[Expectation]:
+    """The same for each of some scales before anything was searched for: by a coarse image of the frames' middle.
+
+    Parameters
+    ----------
+    scales : sequence of float
+        Output pixels along a low-res pixel.
+    frames : LowresFrames
+        Grey frames where they look, two or more.
+    noise : float
+        A bound of the noise's standard deviation. What an image leaves unexplained is another, and the lower counts.
+    """
+    height, width = (min(side, FIRST_SIDE) for side in frames.frames.shape[1:])
+    top, left = ((side - part) // 2 for side, part in zip(frames.frames.shape[1:], (height, width), strict=True))
+    middle = frames.window(top, left, height, width)
+    grid = middle.grid(FIRST_CELLS)
+    trials = Trials(middle, grid, torch.ones_like(middle.frames), torch.Generator().manual_seed(0))
+    # a deadline that has passed ends the choice after its first prior
+    choice, _ = choose_prior(trials, grid.enlarge(middle.frames[0]), Deadline.after(-1))
+    sigma = max(min(noise, choice.prior.sigma), MIN_SIGMA)
+    power = scene_power(grid.crop(choice.image).numpy(), FIRST_CELLS)
+    shifts = places(middle, np.ones(len(frames), dtype=bool))
+    return [expect(shifts, frames.psf, scale, sigma, power) for scale in scales]
 
 
 def places(frames: LowresFrames, used: NDArray[np.bool_]) -> list[NDArray[np.float64]]:

@@ -18,10 +18,11 @@ from torch import Tensor
 from torch.nn.functional import conv2d, grid_sample, pad
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers.shifts import Shifts
 
 from .registration import phase_correlation
 
-__all__ = ["check_given_matrices", "check_given_shifts"]
+__all__ = ["check_given_matrices", "check_given_motion", "check_given_shifts"]
 
 Reading = Callable[[NDArray[np.floating]], NDArray[np.floating]]
 logger = logging.getLogger(__name__)
@@ -40,6 +41,19 @@ MIN_OVERLAP = 0.3
 MIN_LEFT_OVER = 0.03
 _SHIFTS = "pixel (i, j) of a frame looks at (j + 0.5 + dx, i + 0.5 + dy) of the reference"
 _MATRICES = "row-major, from frame pixel to reference pixel, x before y, low-res pixels with centres at +0.5"
+
+
+def check_given_motion(
+    given: Shifts, frames: NDArray[np.floating], scale: float, where: str, *, reference: int = 0,
+    is_exact: bool = False,
+) -> None:  # fmt: skip
+    """Check what a file says, of whichever kind, against grey frames; a single one has nothing to compare with."""
+    if len(frames) < 2:
+        return
+    if given.kind == "shift":
+        check_given_shifts(given.values, frames, scale, where, is_exact=is_exact)
+    else:
+        check_given_matrices(given.matrices(), frames, scale, where, reference=reference, is_exact=is_exact)
 
 
 def check_given_shifts(

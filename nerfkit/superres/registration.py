@@ -29,7 +29,6 @@ __all__ = [
     "refine",
     "spread",
     "stepped",
-    "supported_scale",
     "take_step",
 ]
 
@@ -346,25 +345,3 @@ def _small_motions(steps: Tensor, size: tuple[int, int]) -> Tensor:
         small[:, 2, :2] = -steps[:, 6:]
     moved = torch.linalg.inv(to_unit) @ small @ to_unit
     return moved / moved[:, 2:, 2:]
-
-
-def supported_scale(shifts: NDArray[np.float64]) -> float:
-    """The largest scale at which the frames' sub-pixel positions cover the plane, at most 8.
-
-    A scale S needs a sample in nearly each of the S x S parts of a low-res pixel.
-
-    Examples
-    --------
-    >>> supported_scale(np.array([[0.0, 0.0], [1.0, 0.0]]))
-    1.0
-    >>> supported_scale(np.array([[0.0, 0.0], [0.5, 0.0], [0.0, 0.5], [0.5, 0.5]]))
-    2.0
-    """
-    fractions = np.mod(np.asarray(shifts, dtype=np.float64), 1.0)
-    best = 1.0
-    for scale in np.arange(1.5, 8.01, 0.5):
-        cells = np.floor(fractions * scale).astype(int)
-        share = len(np.unique(cells, axis=0)) / math.ceil(scale) ** 2
-        if share >= 0.6:
-            best = float(scale)
-    return best

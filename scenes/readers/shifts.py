@@ -65,6 +65,15 @@ class Shifts:
     values: np.ndarray
     files: list[str]
 
+    def matrices(self) -> np.ndarray:
+        """Homographies [n, 3, 3] from frame pixel to reference pixel, whatever the kind."""
+        found = np.tile(np.eye(3), (len(self.values), 1, 1))
+        if self.kind == "shift":
+            found[:, :2, 2] = self.values
+        else:
+            found[:, : self.values.shape[1]] = self.values
+        return found
+
 
 def read_shifts(path: str | Path, frames: Frames) -> Shifts:
     """Read the rows of a csv that belong to frames.

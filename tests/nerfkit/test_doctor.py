@@ -9,15 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lowres_scenes import turned_frames, write
 from photo_folders import frames, pose, save_photo, write_transforms
 from PIL import Image
 
 from nerfkit.doctor import conventions, cost, examine_data
 from nerfkit.doctor.findings import Report
-from nerfkit.doctor.frames import coverage, noise_level
+from nerfkit.doctor.frames import noise_level
 from nerfkit.doctor.posed import check_photos
 from nerfkit.scenes.poses import look_at
 from nerfkit.scenes.readers import read_posed_photos
+from nerfkit.scenes.readers.shifts import write_shifts
 
 FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
 # how a file may hold poses [n, 4, 4] that are right
@@ -357,7 +359,7 @@ def test_a_healthy_sequence(tmp_path):
     assert report.facts["frames"] == 16 and report.facts["size"] == [40, 40]
     assert report.facts["shifts"]["source"] == "registered"
     assert report.facts["scale"] >= 3
-    assert report.facts["coverage"][2] == 1
+    assert report.facts["measured_share"]["2"] > 0.7
     assert 0.002 < report.facts["noise"] < 0.05
     assert report.next_command.startswith(f"nerfkit superres {tmp_path / 'burst'} -o out.png --scale ")
     json.dumps(report.as_dict())
@@ -368,7 +370,8 @@ def test_shifts_that_fit(tmp_path):
     report = examine_data(write_frames(tmp_path / "burst", shifts, csv=shifts))
     assert report.problems == []
     assert report.facts["shifts"]["source"] == "from shifts.csv"
-    assert report.facts["scale"] in (4, 4.5, 5)
+    assert report.facts["scale"] == 4
+    assert report.next_command.endswith(f"--scale 4 --shifts {tmp_path / 'burst' / 'shifts.csv'}")
 
 
 @pytest.mark.parametrize(
@@ -379,6 +382,25 @@ def test_shifts_of_another_convention(tmp_path, change, message):
     report = examine_data(write_frames(tmp_path / "burst", shifts, csv=change(shifts)))
     text = the_one(report, "error")
     assert message in text and "shifts.csv" in text
+    assert report.facts["shifts"]["source"] == "registered"
+
+
+@pytest.mark.parametrize("perspective", [0.0, 3e-4], ids=["affine", "homography"])
+def test_matrices_are_checked_as_superres_does(tmp_path, nerfkit, perspective):
+    images, matrices = turned_frames(n=12, side=40, perspective=perspective, degrees=4.0)
+    folder = write(tmp_path / "turned", images)
+    names, file = [f"f{index}.png" for index in range(len(images))], folder / "shifts.csv"
+    kind, rows = ("homography", 3) if perspective else ("affine", 2)
+    write_shifts(file, names, matrices[:, :rows], kind)
+    report = examine_data(folder)
+    assert report.problems == [] and report.facts["shifts"]["source"] == "from shifts.csv"
+    assert report.facts["scale"] > 1 and report.next_command.endswith(f"--shifts {file}")
+    write_shifts(file, names, np.linalg.inv(matrices)[:, :rows], kind)
+    report = examine_data(folder)
+    refused = nerfkit("superres", folder, "-o", tmp_path / "o.png", "--shifts", file, "--json").json["error"]
+    (problem,) = (problem for problem in report.problems if problem.level == "error")
+    assert "with their inverse by" in problem.what
+    assert (problem.what, problem.where, problem.fix) == (refused["what"], refused["where"], refused["fix"])
     assert report.facts["shifts"]["source"] == "registered"
 
 
@@ -404,7 +426,8 @@ def test_frames_that_moved_by_whole_pixels(tmp_path):
     report = examine_data(write_frames(tmp_path / "burst", shifts, csv=shifts))
     texts = found(report, "warning")
     assert report.facts["scale"] == 1
-    assert any("the 16 frames sample nearly the same points" in text for text in texts)
+    assert any("of the detail at 2x, the rest is what the prior makes of it: their sub-pixel" in text for text in texts)
+    assert any("add frames with other shifts" in text for text in texts)
 
 
 def test_a_frame_that_moved_far(tmp_path):
@@ -422,7 +445,7 @@ def test_changing_light(tmp_path):
 
 def test_one_frame(tmp_path):
     report = examine_data(write_frames(tmp_path / "burst", np.zeros((1, 2))))
-    assert "one frame holds no detail beyond its pixels" in the_one(report, "warning")
+    assert "detail finer than its pixels is not in it and is not recovered" in the_one(report, "warning")
     assert report.next_command.endswith("--scale 2")
 
 
@@ -462,8 +485,7 @@ def test_no_dataset_at_all(tmp_path):
         assert name in text
 
 
-def test_noise_and_coverage():
+def test_noise_of_frames_without_any():
     ramp = np.add.outer(np.arange(50), 2 * np.arange(60)) / 200
     assert noise_level(ramp) < 1e-12
     assert noise_level(np.zeros((2, 5))) == 0
-    assert coverage(np.array([[0.1, 0.1], [1.1, -0.9], [0.6, 0.6]]), 2) == 0.5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from lowres_scenes import make_frames, turned_frames
+from lowres_scenes import FINE, fine_scene, make_frames, means, turned_frames
 
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 from nerfkit.superres.expectation import (
@@ -12,6 +12,7 @@ from nerfkit.superres.expectation import (
     _Spectrum,
     _transfer,
     expect,
+    expect_at,
     places,
     scene_power,
 )
@@ -155,6 +156,19 @@ def wiener(frames, grid, power, sigma):
         new = float(r.square().sum())
         p, rr = r + new / rr * p, new
     return x
+
+
+@pytest.mark.parametrize(("n", "noise", "supported"), [(16, 0.005, {2, 3, 4}), (4, 0.005, {2, 3}), (16, 0.3, set())])
+def test_first_look_says_what_the_solution_will(n, noise, supported):
+    frames, shifts, _ = make_frames(n, noise=noise, side=40)
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    found = expect_at((2, 3, 4), lowres, 1.1 * noise)
+    assert {each.scale for each in found if not each.limit} == supported
+    # of the scene itself, and the noise that was added
+    power = scene_power(means(fine_scene(side=40), 0, 0, 40, 1), FINE)
+    for first in found:
+        known = expect([shifts], Psf(), first.scale, noise, power)
+        assert first.limit == known.limit and first.measured_share == pytest.approx(known.measured_share, abs=0.1)
 
 
 def test_turned_frames_are_shifted_otherwise_in_each_place():

@@ -14,13 +14,15 @@ from nerfkit.superres.choice import AS_FILES
 from nerfkit.superres.footprint import MIN_FRAMES, START_WIDTHS, choose_width, doubt
 from nerfkit.superres.grid_solve import Deadline
 
+pytestmark = pytest.mark.usefixtures("steady_clock")
 
-def seen_with(psf, n=16, noise=0.005):
+
+def seen_with(psf, n=16, noise=0.005, side=SIDE):
     """Frames of the made scene with a footprint, and the shifts."""
     rng = np.random.default_rng(1)
     shifts = np.vstack([[0, 0], rng.uniform(-1, 1, (n - 1, 2))])
-    frames = LowresFrames(torch.zeros(n, SIDE, SIDE), torch.from_numpy(shifts), psf)
-    samples, is_known = frames.predict(Grid(SIDE, SIDE, FINE, MARGIN), torch.from_numpy(fine_scene()).float())
+    frames = LowresFrames(torch.zeros(n, side, side), torch.from_numpy(shifts), psf)
+    samples, is_known = frames.predict(Grid(side, side, FINE, MARGIN), torch.from_numpy(fine_scene(side=side)).float())
     assert bool(is_known.all())
     values = samples.values + noise * torch.randn(samples.values.shape, generator=torch.Generator().manual_seed(0))
     return frames.with_values(values)
@@ -56,14 +58,14 @@ def test_a_footprint_is_doubted_where_it_is_wrong(seen, taken):
     assert doubt(frames, weights, AS_FILES, 0, 0) is None, "too few frames to tell"
 
 
-def frames_file(path, psf):
-    np.savez(path, frames=seen_with(psf).frames.clamp(0, 1).numpy())
+def frames_file(path, psf, side=SIDE):
+    np.savez(path, frames=seen_with(psf, side=side).frames.clamp(0, 1).numpy())
     return str(path)
 
 
 def test_width_by_the_frames_is_said_and_written_down(tmp_path, capsys, unhurried):
     source = frames_file(tmp_path / "f.npz", Psf("box", 1.5))
-    arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "4"]
+    arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "1"]
     assert main([*arguments, "--psf-width", "auto"]) == 0
     said = capsys.readouterr().out
     assert "footprint: box, its width by the frames" in said and "footprint: a box, side 1." in said
@@ -92,9 +94,9 @@ def test_footprint_of_a_file_is_used_and_kept_in_the_run(tmp_path, capsys):
     x = np.arange(-4, 5)
     bell = np.exp(-0.5 * (x[:, None] ** 2 + x**2) / 1.6**2)
     np.save(tmp_path / "psf.npy", bell)
-    source = frames_file(tmp_path / "f.npz", Psf("gaussian", 0.4))
+    source = frames_file(tmp_path / "f.npz", Psf("gaussian", 0.4), side=12)
     code = main(
-        ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "4", "--seconds", "4", "--json", "--psf",
+        ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "4", "--seconds", "1", "--json", "--psf",
          str(tmp_path / "psf.npy")]
     )  # fmt: skip
     result = json.loads(capsys.readouterr().out.splitlines()[-1])

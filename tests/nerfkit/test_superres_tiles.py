@@ -23,6 +23,8 @@ from nerfkit.superres.settings import SuperresSettings
 from nerfkit.superres.solving import Found, solve_everywhere, still_pixels
 from nerfkit.superres.tiles import look_into, make_tiles
 
+pytestmark = pytest.mark.usefixtures("steady_clock")
+
 
 def small_parts(monkeypatch, side):
     """Cut frames into parts of ``side`` low-res pixels."""
@@ -160,8 +162,8 @@ def test_a_part_of_the_networks_is_the_same_image():
 
 
 def test_large_frames_by_the_command(tmp_path, capsys, monkeypatch):
-    frames, shifts, truth = make_frames(8, side=40)
-    small_parts(monkeypatch, 20)
+    frames, shifts, truth = make_frames(8, side=32)
+    small_parts(monkeypatch, 16)
     folder, listed = write(tmp_path / "f", frames, 16), write_csv(tmp_path / "s.csv", shifts)
     code, result = run(
         capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--shifts", listed, "--exact-shifts",

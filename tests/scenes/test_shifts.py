@@ -10,7 +10,7 @@ from PIL import Image
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import shifts as module
 from nerfkit.scenes.readers.frames import Frames, read_frames
-from nerfkit.scenes.readers.shifts import read_shifts, write_shifts
+from nerfkit.scenes.readers.shifts import Shifts, read_shifts, write_shifts
 
 NAMES = ("a1.png", "a2.png", "a10.png")
 ROWS = "a1.png,0,0\na2.png,0.25,-0.5\na10.png,-1.5,0.125\n"
@@ -90,6 +90,13 @@ def test_homography_is_scaled_to_a_last_element_of_one(tmp_path):
     shifts = read(tmp_path, f"{header}\n{rows}")
     assert shifts.kind == "homography" and shifts.values.shape == (3, 3, 3)
     np.testing.assert_array_equal(shifts.values[0], [[1, 0, 0.5], [0, 1, 0.25], [0.001, 0, 1]])
+
+
+@pytest.mark.parametrize("kind", ["shift", "affine", "homography"])
+def test_every_kind_is_a_homography(kind: Any):
+    move = np.array([[1, 0, 0.5], [0, 1, -2], [0, 0, 1]])
+    value = {"shift": move[:2, 2], "affine": move[:2], "homography": move}[kind]
+    np.testing.assert_array_equal(Shifts(kind, value[None], ["a.png"]).matrices(), move[None])
 
 
 def test_names_with_folders(tmp_path):
