@@ -1,4 +1,4 @@
-"""How wide the footprint of a low-res pixel is, by how well frames that were kept out are predicted."""
+"""How wide the footprint of a low-res pixel is, by how well what was kept out is predicted."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def choose_width(
     reference : int
         Frame that a solution starts from.
     seed : int
-        Draws the frames, or of few the pixels, that are kept out.
+        Draws the pixels that are kept out.
     deadline : Deadline
         No width is tried after it.
     first : float
@@ -104,10 +104,10 @@ def choose_width(
 def _try(
     frames: LowresFrames, weights: Tensor, light: Light, reference: int, seed: int, *, is_doubt: bool = False
 ) -> Choice:  # fmt: skip
-    """A solution with the footprint of ``frames``, judged; coarser for a doubt."""
+    """A solution with the footprint of ``frames``: judged by frames and coarser for a doubt, else by pixels."""
     cells, n_steps = (DOUBT_CELLS, DOUBT_STEPS) if is_doubt else (CELLS, N_STEPS)
     grid = frames.grid(cells)
-    trials = Trials(frames, grid, weights, torch.Generator().manual_seed(seed), light, is_whole=True)
+    trials = Trials(frames, grid, weights, torch.Generator().manual_seed(seed), light, is_whole=is_doubt)
     image = trials.image(grid.enlarge(frames.frames[reference]), START, n_steps, COLD_RATE)
     squares = trials.squares(image)
     return Choice(START, image, float(squares.nanmean()), cells, squares)

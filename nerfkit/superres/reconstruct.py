@@ -372,7 +372,7 @@ class _Work:
                 return
             usual = f"{self.window.psf.width:g}"
             self.say(f"a footprint of {usual} does not explain these frames; --psf-width {usual} keeps it nevertheless")
-        self.say("choosing the width of the footprint by frames that are kept out")
+        self.say("choosing the width of the footprint by kept-out pixels")
         psf = choose_width(
             self.window, weights, self.light, self.settings.psf, self.reference, seed, self.until(WIDTH_AT), first
         )  # fmt: skip
