@@ -123,7 +123,7 @@ def fit_exposures(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tens
     """Gain and offset of each frame [n_frames, 2] against the image: measured = gain * predicted + offset.
 
     Least squares over the pixels with ``weights`` [n_frames, h, w] that the grid covers. The reference has (1, 0);
-    where it has no weight, the medians of the others are 1 and 0.
+    where it has no weight, a frame of the others' median gain and offset would have that.
     """
     samples, is_known = frames.predict(grid, image)
     share = (weights * is_known).double()

@@ -118,7 +118,7 @@ def test_large_frames_are_what_the_truth_predicts(scripts, tmp_path, is_colour):
     from nerfkit.scenes.readers.frames import read_frames
     from nerfkit.superres.light import decode_srgb
 
-    truth = scripts["large"].write_frames(tmp_path / "f", 60, 3, 4, is_colour=is_colour)
+    truth, _ = scripts["large"].write_frames(tmp_path / "f", 60, 3, 4, "shift", is_colour=is_colour)
     first, whole = read_frames(tmp_path / "f").images[0], read_frames(truth).images[0]
     assert first.shape == (60, 60, 3)[: 2 + is_colour] and whole.shape == (240, 240, 3)[: 2 + is_colour]
     first, whole = (decode_srgb(torch.from_numpy(part)).numpy() if is_colour else part for part in (first, whole))
