@@ -245,7 +245,7 @@ def goal(scores: list[Score], column: str) -> float | None:
     if column in COLUMNS and COLUMNS[column].has_outliers:
         clean = median(scores, column, OURS_CLEAN)
         return None if clean is None else clean - OUTLIERS_COST
-    # frames that are kept out: the classic that is best on most of them
+    # on frames that are kept out as well as BTV-L1 is what is asked, the classic of the made columns as well
     rivals = [BTV] if column in SEQUENCES and SEQUENCES[column].truth is None else list(PEERS)
     peers = [value for peer in rivals if (value := median(scores, column, peer)) is not None]
     return max(peers) + MARGINS.get(column, 0.0) if peers else None

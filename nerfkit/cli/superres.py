@@ -82,10 +82,8 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     source = _source(options, frames, settings)
     if options.psf not in PSF_NAMES:
         psf = _psf_of_file(options, settings)
-        settings, source = (
-            replace(settings, psf="file", psf_width=psf.width, is_width_given=True),
-            replace(source, psf=psf),
-        )
+        settings = replace(settings, psf="file", psf_width=psf.width, is_width_given=True)
+        source = replace(source, psf=psf)
     device = device_for(options.device)
     from nerfkit.runs import Run
     from nerfkit.superres.running import run_superres

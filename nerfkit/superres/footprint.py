@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 # steps of a trial, and cells of a low-res pixel that it has; those of a first doubt, which whole cells hold exactly
 N_STEPS, CELLS = 120, 8
 DOUBT_STEPS, DOUBT_CELLS = 100, 4
-# widths beside a usual one, as its share, that predict better if it is wrong: by at least this share of the error; and
-# the frames that it takes to tell
+# widths beside a usual one, as shares of it; the share of its error that one of them must stay below for a doubt; the
+# frames that it takes to tell
 DOUBTS, DOUBTFUL, MIN_FRAMES = (0.75, 1.25), 0.95, 4
 # where the search starts, low-res pixels
 START_WIDTHS = {"box": 1.0, "gaussian": 0.42}

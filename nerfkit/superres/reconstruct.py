@@ -353,7 +353,7 @@ class _Work:
 
     def _expose(self, exposures: Tensor) -> None:
         """Undo a gain and an offset [n_frames, 2] of each frame, in every channel alike."""
-        before = self.state.exposures
+        before, exposures = self.state.exposures, exposures.cpu()
         self.state.exposures = torch.stack(
             [before[:, 0] * exposures[:, 0], before[:, 1] + before[:, 0] * exposures[:, 1]], dim=1
         )  # fmt: skip

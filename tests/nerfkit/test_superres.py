@@ -20,6 +20,7 @@ from nerfkit.superres.light import Light
 from nerfkit.superres.picture_files import png_bytes_of_depth
 from nerfkit.superres.reconstruct import reconstruct
 from nerfkit.superres.registration import (
+    against,
     correction,
     find_outliers,
     phase_correlation,
@@ -28,6 +29,7 @@ from nerfkit.superres.registration import (
 from nerfkit.superres.rendering import render_image
 from nerfkit.superres.running import score
 from nerfkit.superres.settings import SuperresSettings, plan_grids
+from nerfkit.superres.solving import still_pixels
 
 pytestmark = pytest.mark.usefixtures("steady_clock")
 # no deadline that a slow or busy machine could miss: every part of the work runs all of its steps
@@ -190,6 +192,23 @@ def test_variation_weighs_less_where_it_is_busy_if_that_predicts_better():
     assert choose_local(trials, free, Deadline.after(-1)) is free
 
 
+@pytest.mark.parametrize(("n", "n_out"), [(12, 2), (8, 1), (7, None)])
+def test_whole_frames_are_kept_out_where_there_are_enough(n, n_out):
+    frames = LowresFrames(torch.rand(n + 1, 9, 9), torch.zeros(n + 1, 2, dtype=torch.float64), Psf())
+    weights = torch.ones(n + 1, 9, 9)
+    weights[3] = 0
+    weights[:, 0] = 0
+    trials = Trials(frames, frames.grid(2), weights, torch.Generator().manual_seed(0), is_whole=True)
+    shares = trials.is_out[:, 1:].float().mean((1, 2))
+    assert not trials.is_out[3].any() and not trials.is_out[:, 0].any()
+    if n_out is None:
+        # pixels of all frames instead
+        assert 0.05 < float(shares.sum() / n) < 0.15 and float(shares.max()) < 0.5
+    else:
+        assert sorted(shares.tolist()) == [0.0] * (n + 1 - n_out) + [1.0] * n_out
+    torch.testing.assert_close(trials.weights, weights * ~trials.is_out)
+
+
 def test_weights_of_a_prior_follow_the_cells():
     prior = Prior(0.8, 0.01, (0.0, 1.0), contrast=4.0, is_local=True)
     finer = prior.on_finer(2)
@@ -286,6 +305,28 @@ def test_a_reference_that_is_left_out_does_not_give_the_brightness():
     assert float(middle[0]) == pytest.approx(1, abs=1e-4) and float(middle[1]) == pytest.approx(0, abs=0.02)
     wanted = gains[used.numpy(), 0, 0]
     assert rms(found.exposures[used, 0], wanted / np.median(wanted)) < 0.02
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+def test_brightness_is_against_the_reference_or_the_median_of_the_others(is_used):
+    exposures = torch.tensor([[2.0, 0.1], [1.0, 0.2], [1.5, 0.2], [3.0, 0.2]])
+    found = against(exposures, torch.tensor([is_used, True, True, True]), 0)
+    usual = exposures[0] if is_used else torch.tensor([1.5, 0.2])
+    # a value as the usual frame has it is that of frame i after its gain and offset
+    scene = torch.tensor([0.0, 0.4, 1.0])
+    as_usual = usual[0] * scene + usual[1]
+    for (gain, offset), wanted in zip(found, exposures, strict=True):
+        torch.testing.assert_close(gain * as_usual + offset, wanted[0] * scene + wanted[1])
+
+
+def test_edges_of_a_still_scene_are_no_moving_things(monkeypatch):
+    from nerfkit.superres import registration
+
+    frames, shifts, _ = make_frames(8, noise=0.002, side=40)
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    assert float(still_pixels(lowres, torch.ones(8), 0).mean()) > 0.998
+    monkeypatch.setattr(registration, "MISPLACED", 0.0)
+    assert float(still_pixels(lowres, torch.ones(8), 0).mean()) < 0.99
 
 
 def test_what_moves_is_left_out_and_does_not_smear(monkeypatch):

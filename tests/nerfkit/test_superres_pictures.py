@@ -275,6 +275,25 @@ def test_what_is_whiter_than_white_does_not_swell():
     assert error(8) < 0.9 * error(32)
 
 
+def test_frames_sharpened_in_the_camera_ask_for_no_light_below_zero_in_integers():
+    from nerfkit.superres.grid_solve import Deadline
+    from nerfkit.superres.reconstruct import reconstruct
+    from nerfkit.superres.settings import SuperresSettings
+
+    frames, shifts, _ = make_frames()
+    sharpened = np.stack([2 * frame - cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in frames])
+    sharpened = sharpened.clip(0, 1).astype(np.float32)
+
+    def least(depth):
+        settings = SuperresSettings(scale=2, exact_shifts=True, bit_depth=depth, is_width_given=True)
+        image = reconstruct(sharpened, settings, Deadline.after(1e6), shifts=shifts).image
+        assert image is not None
+        return float(image.min())
+
+    # floats may hold anything
+    assert least(8) >= 0 > -0.02 > least(32)
+
+
 def test_png_without_a_profile_has_no_such_chunk():
     payload = picture_bytes(np.zeros((2, 2)), ".png", 8)
     assert b"iCCP" not in payload and zlib.crc32(b"IEND").to_bytes(4, "big") in payload
