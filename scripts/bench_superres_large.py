@@ -34,10 +34,10 @@ from superres_problems import draw_text, means
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.scenes.readers.frames import read_frames
+from nerfkit.superres.alignment import Alignment
 from nerfkit.superres.grid_solve import Deadline
 from nerfkit.superres.light import decode_srgb, encode_srgb
 from nerfkit.superres.picture_files import picture_bytes
-from nerfkit.superres.reconstruct import register
 from nerfkit.superres.running import compile_loops
 from nerfkit.superres.settings import SuperresSettings
 
@@ -161,9 +161,10 @@ def register_only(folder: Path, options: argparse.Namespace, true: NDArray[np.fl
     )  # fmt: skip
     compile_loops(settings, "cpu")
     started = time.perf_counter()
-    state = register(read.images, settings, Deadline.after(options.seconds), say=print)
+    aligned = Alignment(read.images, settings, Deadline.after(options.seconds), say=print)
+    aligned.register()
     seconds = time.perf_counter() - started
-    error = registration_error(state.frames.matrices().numpy(), true, options.side)
+    error = registration_error(aligned.frames.matrices().numpy(), true, options.side)
     command = f"python scripts/bench_superres_large.py --side {options.side} --frames {options.frames} "
     command += f"--register {options.register} --seconds {options.seconds:g} --registration-only"
     command += " --colour" if options.colour else ""

@@ -120,16 +120,16 @@ def unhurried(steady_clock, monkeypatch):
     Its seconds then decide only how many priors are compared.
     """
     from nerfkit.fitting import Budget
-    from nerfkit.superres import network_fit, reconstruct
+    from nerfkit.superres import alignment, network_fit
     from nerfkit.superres.footprint import choose_width
     from nerfkit.superres.grid_solve import Deadline
     from nerfkit.superres.registration import refine
 
     late = Deadline.after(1e6)
-    monkeypatch.setattr(reconstruct, "refine", lambda *args, **known: refine(*args, **{**known, "deadline": late}))
+    monkeypatch.setattr(alignment, "refine", lambda *args, **known: refine(*args, **{**known, "deadline": late}))
 
     def patient_width(frames, weights, light, kind, reference, seed, deadline, first):
         return choose_width(frames, weights, light, kind, reference, seed, late, first)
 
-    monkeypatch.setattr(reconstruct, "choose_width", patient_width)
+    monkeypatch.setattr(alignment, "choose_width", patient_width)
     monkeypatch.setattr(network_fit, "Budget", lambda seconds: Budget(steps=200))

@@ -244,7 +244,7 @@ def test_one_step_tells_how_far_shifts_are_off(error):
 
 
 def test_right_shifts_are_not_refined(monkeypatch):
-    from nerfkit.superres import reconstruct as module
+    from nerfkit.superres import alignment as module
 
     def never(*_, **__):
         raise AssertionError("refined")

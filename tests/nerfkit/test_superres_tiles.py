@@ -13,7 +13,7 @@ from nerfkit.fitting import FitResult
 from nerfkit.metrics import MetricsLog
 from nerfkit.scenes.fields.siren import SirenConfig, TiledSiren
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
-from nerfkit.superres import network_fit, reconstruct, runs, settings, solving
+from nerfkit.superres import alignment, network_fit, reconstruct, runs, settings, solving
 from nerfkit.superres.choice import Choice
 from nerfkit.superres.grid_solve import Deadline, Prior
 from nerfkit.superres.light import Light
@@ -32,7 +32,7 @@ def small_parts(monkeypatch, side):
     def plan(scale, frame_size):
         return replace(settings.plan_grids(scale, frame_size), side=side)
 
-    monkeypatch.setattr(reconstruct, "plan_grids", plan)
+    monkeypatch.setattr(alignment, "plan_grids", plan)
     monkeypatch.setattr(network_fit, "WINDOW", side)
 
 
@@ -181,12 +181,10 @@ def test_large_frames_by_the_command(tmp_path, capsys, monkeypatch):
 def test_large_frames_leave_the_search_a_smaller_share():
     frames = np.zeros((2, 300, 300), np.float32)
     deadline = Deadline.after(100)
-    work = reconstruct._Work(
-        frames, SuperresSettings(scale=2, frame_size=(300, 300)), deadline, None, None, 0, Psf(), "cpu", print, print
-    )
-    searched = 100 - (deadline.at - work.until(reconstruct.CONTRAST_AT).at)
+    aligned = alignment.Alignment(frames, SuperresSettings(scale=2, frame_size=(300, 300)), deadline)
+    searched = 100 - (deadline.at - aligned.until(alignment.SEARCHED_AT).at)
     assert searched == pytest.approx(27.9, abs=1)
-    assert deadline.at - work.until(reconstruct.SOLVED_AT).at == pytest.approx(0.625 * (100 - searched), abs=1)
+    assert deadline.at - aligned.until(reconstruct.SOLVED_AT).at == pytest.approx(0.625 * (100 - searched), abs=1)
 
 
 def test_interrupted_blocks_are_no_run(tmp_path, monkeypatch):

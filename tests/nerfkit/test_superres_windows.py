@@ -8,10 +8,10 @@ import torch
 from lowres_scenes import make_frames, rms
 
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
-from nerfkit.superres import reconstruct as reconstruct_module
-from nerfkit.superres import windows
+from nerfkit.superres import alignment, windows
+from nerfkit.superres.alignment import Alignment
 from nerfkit.superres.grid_solve import Deadline
-from nerfkit.superres.reconstruct import reconstruct, register
+from nerfkit.superres.reconstruct import reconstruct
 from nerfkit.superres.settings import SuperresSettings
 from nerfkit.superres.windows import Seen, choose_windows, fit_motion, register_by_windows, windows_for
 
@@ -25,8 +25,8 @@ def small_windows(monkeypatch):
     monkeypatch.setattr(windows, "SIDE", 40)
     monkeypatch.setattr(windows, "STEP", 5)
     monkeypatch.setattr(windows, "PASSES", 1)
-    monkeypatch.setattr(reconstruct_module, "WINDOW", 64)
-    monkeypatch.setattr(reconstruct_module, "FROM_SCRATCH", ((6, 20), (2, 20)))
+    monkeypatch.setattr(alignment, "WINDOW", 64)
+    monkeypatch.setattr(alignment, "FROM_SCRATCH", ((6, 20), (2, 20)))
 
 
 def drawn(matrices, seed=0, noise=0.005):
@@ -52,6 +52,12 @@ def turned(n, degrees=0.5, seed=0):
         matrix[:2, :2] = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
         matrix[:2, 2] = middle - matrix[:2, :2] @ middle + rng.uniform(-1, 1, 2)
     return matrices
+
+
+def registered(frames, settings, deadline, say=lambda line: None):
+    aligned = Alignment(frames, settings, deadline, say=say)
+    aligned.register()
+    return aligned
 
 
 def places(frames):
@@ -144,10 +150,10 @@ def test_large_frames_by_shifts_and_what_is_said_of_turned_ones(small_windows):
     settings = SuperresSettings(scale=2, frame_size=(WIDTH, HEIGHT))
     moved = turned(n=5, degrees=0.0)
     true, said = drawn(moved), []
-    state = register(true.frames.numpy(), settings, UNHURRIED, say=said.append)
-    assert rms(state.shifts, moved[:, :2, 2]) < 0.01 and float(state.weights.min()) == 1
+    found = registered(true.frames.numpy(), settings, UNHURRIED, say=said.append)
+    assert rms(found.frames.shifts, moved[:, :2, 2]) < 0.01 and float(found.weights.min()) == 1
     assert not any("--register" in line for line in said)
-    register(drawn(turned(n=5)).frames.numpy(), settings, UNHURRIED, say=said.append)
+    registered(drawn(turned(n=5)).frames.numpy(), settings, UNHURRIED, say=said.append)
     assert any("--register affine would leave" in line for line in said)
 
 
@@ -155,28 +161,28 @@ def test_a_frame_that_something_covers_in_the_busiest_window_is_kept(small_windo
     moved = turned(n=7, degrees=0.0)
     true = drawn(moved)
     settings = SuperresSettings(scale=2, frame_size=(WIDTH, HEIGHT))
-    _, (top, left) = reconstruct_module._busiest_window(true, 0)
+    _, (top, left) = alignment._busiest_window(true, 0)
     frames = true.frames.numpy().copy()
     frames[3, top + 8 : top + 56, left + 8 : left + 56] = 0.5
     frames[5] = 1 - frames[5]
-    state = register(frames, settings, UNHURRIED)
-    assert torch.nonzero(state.weights == 0).flatten().tolist() == [5]
-    assert rms(state.shifts[[1, 2, 3, 4, 6]], moved[[1, 2, 3, 4, 6], :2, 2]) < 0.02
+    found = registered(frames, settings, UNHURRIED)
+    assert torch.nonzero(found.weights == 0).flatten().tolist() == [5]
+    assert rms(found.frames.shifts[[1, 2, 3, 4, 6]], moved[[1, 2, 3, 4, 6], :2, 2]) < 0.02
 
 
 def test_windows_that_are_too_few_and_small_frames_leave_everything_as_it_was(small_windows, monkeypatch):
     def never(*_):
         raise AssertionError("looked at windows")
 
-    monkeypatch.setattr(reconstruct_module, "register_by_windows", never)
+    monkeypatch.setattr(alignment, "register_by_windows", never)
     true = drawn(turned(n=3))
     assert len(windows_for(true, "affine", 0)) == 9
     assert windows_for(true.window(0, 0, 130, 44), "affine", 0) == []
     # a corner with something in it
     frames = true.frames.numpy().copy()
     frames[:, 50:] = frames[:, :, 60:] = 0.5
-    state = register(frames, SuperresSettings(register="affine", frame_size=(WIDTH, HEIGHT)), Deadline.after(1))
-    assert state.transforms is not None
+    found = registered(frames, SuperresSettings(register="affine", frame_size=(WIDTH, HEIGHT)), Deadline.after(1))
+    assert found.frames.transforms is not None
     frames, shifts, _ = make_frames(4)
     state = reconstruct(frames, SuperresSettings(scale=2), Deadline.after(1))
     assert rms(state.shifts, shifts) < 0.3
