@@ -23,8 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# read when torch and numba load OpenMP: threads that spin while they wait take the cores from those that work
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from nerfkit.cpu import wait_briefly
+
+wait_briefly()
 
 import numpy as np
 from bench_first_light import tiny_lego_folder

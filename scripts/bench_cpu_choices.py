@@ -18,8 +18,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-# read when torch and numba load OpenMP: threads that spin while they wait take the cores from those that work
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from nerfkit.cpu import wait_briefly
+
+wait_briefly()
 
 from benchmarking import machine
 

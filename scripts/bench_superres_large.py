@@ -17,14 +17,14 @@ from __future__ import annotations
 import argparse
 import csv
 import math
-import os
 import resource
 import tempfile
 import time
 from pathlib import Path
 
-# read when torch and numba load OpenMP: threads that spin while they wait take the cores from those that work
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from nerfkit.cpu import wait_briefly
+
+wait_briefly()
 
 import numpy as np
 import torch

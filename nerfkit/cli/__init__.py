@@ -54,9 +54,10 @@ def main(argv: list[str] | None = None) -> int:
         return _say(_help())
     if arguments[0] == "--version":
         return _say(f"nerfkit {__version__}")
-    # read when torch and numba load OpenMP: threads that spin while they wait take the cores from those that work
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from nerfkit.cli.running import run_command, unknown_command
+    from nerfkit.cpu import wait_briefly
+
+    wait_briefly()
 
     name = arguments[0]
     if name not in COMMANDS:

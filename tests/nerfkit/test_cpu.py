@@ -61,3 +61,24 @@ def test_the_user_hears_once_that_loops_are_compiled():
 def test_all_cores_are_used():
     code = "import torch; from nerfkit.cpu import use_all_cores; torch.set_num_threads(1); use_all_cores(); "
     assert run(code + "print(torch.get_num_threads())") == [str(usable_cores())]
+
+
+WAITS = """
+import os, sys
+from nerfkit.cpu import wait_briefly
+
+wait_briefly()
+print(os.environ["OMP_WAIT_POLICY"], os.environ.get("GOMP_SPINCOUNT"), "torch" in sys.modules)
+"""
+
+
+def test_threads_spin_briefly_unless_the_user_says_how_they_wait(monkeypatch):
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(WAITS) == ["PASSIVE", "10000", "False"]
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert run(WAITS) == ["PASSIVE", "7", "False"]
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert run(WAITS)[0] == "ACTIVE"
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert run(WAITS) == ["ACTIVE", "None", "False"]
