@@ -43,7 +43,10 @@ class Options(CommonOptions):
         None, "where each frame looks: file,dx,dy in low-res pixels (default: register)", metavar="FILE.csv"
     )
     exact_shifts: bool = option(False, "take the shifts as they are instead of refining them")
-    register: str = option("shift", "what moves between frames", choices=("shift", "affine", "homography"))
+    register: str = option(
+        "auto", "what moves between frames (auto: shift unless they show more)",
+        choices=("auto", "shift", "affine", "homography"),
+    )  # fmt: skip
     reference: str | None = option(None, "frame that the output covers (default: the first)", metavar="FILE")
     psf: str = option(
         "box", "how a low-res pixel weighs its surroundings: box, gaussian, or the picture of a point of light (image, "

@@ -18,9 +18,9 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 
-from .choice import Trials
+from .choice import Choice, Trials
 from .footprint import START_WIDTHS, choose_width, doubt
-from .grid_solve import COLD_RATE, Deadline, Prior
+from .grid_solve import Deadline, Prior
 from .light import Light
 from .registration import (
     Registered,
@@ -34,7 +34,7 @@ from .registration import (
 )
 from .settings import WINDOW, Plan, SuperresSettings, plan_grids
 from .solving import COARSE_CELLS, expose
-from .windows import register_by_windows, windows_for
+from .windows import NAMES, register_by_windows, richer, windows_for
 
 __all__ = ["SEARCHED_AT", "Alignment"]
 
@@ -54,6 +54,12 @@ BUSIEST_SHARE = 0.5
 RIGHT = 0.008
 # refined shifts must predict the kept-out pixels this much better than given ones to take their place
 BETTER = 0.98
+# the prior and the steps with which motions are compared
+PREDICTED, PREDICTION_STEPS = Prior(0.5, 0.015), 120
+# rounds and steps of a richer motion that is tried, and the squared error that it may have beside the simpler one's
+RICHER_ROUNDS, RICHER = (12, 30), 0.95
+# low-res pixels over the window from which a richer motion is no mere fit of noise
+MIN_DEPARTURE = 0.03
 # median change of brightness between frames from which on gains and offsets are fitted
 MIN_DRIFT = 0.01
 
@@ -78,6 +84,8 @@ class Alignment:
         1 for frames that are used, 0 for outliers; root mean squared error of each.
     exposures : Tensor, shape (n_frames, 2)
         Gain and offset of each frame against the reference: measured = gain * scene + offset.
+    motion : {"shift", "affine", "homography"}
+        What moves between frames; what the settings say, or the simplest that the frames do not contradict.
     is_estimated : bool
         Whether motions were found here, by the window: they may be refined once more when a prior is chosen.
     """
@@ -104,6 +112,8 @@ class Alignment:
         self.window, self.corner = _busiest_window(self.frames, reference)
         self.weights, self.residuals = torch.ones(n, device=device), torch.zeros(n, device=device)
         self.exposures = torch.stack([torch.ones(n), torch.zeros(n)], dim=1)
+        self.may_be_richer = settings.register == "auto" and not self.is_given
+        self.motion = "shift" if settings.register == "auto" else settings.register
         self.is_estimated = False
 
     def _grey(self, device: str) -> Tensor:
@@ -148,7 +158,7 @@ class Alignment:
 
     def _improve(self, first: Registered) -> None:
         """Refine the motions; given ones only if that predicts better."""
-        corners = [] if self.has_one_window else windows_for(self.frames, self.settings.register, self.reference)
+        corners = [] if self.has_one_window else windows_for(self.frames, self.motion, self.reference)
         if self.is_given:
             rounds = FROM_GIVEN
         else:
@@ -160,6 +170,9 @@ class Alignment:
             self.say("registering: refined shifts predict no better than the given ones, which are kept")
             return
         self._move(refined.shifts, refined.transforms)
+        if corners:
+            # a motion of more numbers takes more of them
+            corners = windows_for(self.frames, self.motion, self.reference)
         # what one window says once the prior is chosen would undo what several have said
         self.is_estimated = not corners
         if corners:
@@ -175,9 +188,9 @@ class Alignment:
 
     def _agree_everywhere(self, corners: list[tuple[int, int]]) -> None:
         """Move the frames by several windows, and keep those that show in half of them what the others do."""
-        frames, votes = register_by_windows(
-            self.frames, corners, self.weights, self.settings.register, self.reference,
-            self.until(REGISTERED_AT), self.say,
+        frames, self.motion, votes = register_by_windows(
+            self.frames, corners, self.weights, self.motion, self.reference, self.until(REGISTERED_AT), self.say,
+            may_be_richer=self.may_be_richer,
         )  # fmt: skip
         self.frames = frames
         self.window = frames.window(*self.corner, *self.window.frames.shape[1:])
@@ -198,7 +211,7 @@ class Alignment:
 
     def _are_right(self, given: Registered) -> bool:
         """Whether given shifts need no refinement, which takes a quarter of the time; asked in a hundredth of it."""
-        if self.settings.register != "shift":
+        if self.motion != "shift":
             return False
         wrong = correction(self.window, self.window.grid(COARSE_CELLS), given, self.reference)
         logger.debug("given shifts are off by %.4f low-res pixels", wrong)
@@ -213,8 +226,10 @@ class Alignment:
         coarse = refine(
             self.window.moved(start.shifts), self.window.grid(COARSE_CELLS),
             n_rounds=rounds[0][0], n_steps=rounds[0][1], tv_weights=(8, 1), deadline=middle, reference=self.reference,
-            motion=self.settings.register,
+            motion=self.motion,
         )  # fmt: skip
+        if self.may_be_richer:
+            coarse = self._richer(coarse, middle)
         if len(rounds) == 1:
             return coarse
         self.say("registering: fine")
@@ -225,21 +240,55 @@ class Alignment:
         begin = Registered(coarse.shifts, coarse.weights, coarse.residuals, image, coarse.transforms)
         return refine(
             frames, grid, n_rounds=rounds[1][0], n_steps=rounds[1][1], tv_weights=(4, 1), deadline=end,
-            reference=self.reference, start=begin, motion=self.settings.register,
+            reference=self.reference, start=begin, motion=self.motion,
         )  # fmt: skip
 
+    def _richer(self, simple: Registered, end: Deadline) -> Registered:
+        """The motions after some rounds more, richer ones where these surely predict better what was kept out."""
+        grid = self.window.grid(COARSE_CELLS)
+
+        def refined(motion: str) -> Registered:
+            return refine(
+                self.window.moved(simple.shifts, simple.transforms), grid, n_rounds=RICHER_ROUNDS[0],
+                n_steps=RICHER_ROUNDS[1], tv_weights=(4, 1), deadline=end, reference=self.reference, start=simple,
+                motion=motion,
+            )  # fmt: skip
+
+        simple = refined(self.motion)
+        for motion in richer(self.motion):
+            tried = refined(motion)
+            now, before = self._predictions(tried, simple, COARSE_CELLS)
+            logger.debug("kept-out error of motions by %s: %.3g, by %s: %.3g", motion, now.mse, self.motion, before.mse)
+            is_better = now.mse < RICHER * before.mse and now.is_surely_better(before)
+            if not is_better or self._departure(tried, simple) < MIN_DEPARTURE:
+                break
+            self.say(f"registering: {NAMES[motion]} explain the frames, {NAMES[self.motion]} do not")
+            self.motion, simple = motion, tried
+        return simple
+
+    def _departure(self, one: Registered, other: Registered) -> float:
+        """Low-res pixels (rms over the window, median of the used frames) that motions differ by beyond a shift."""
+        looks = [torch.stack(self.window.moved(it.shifts, it.transforms).looks_at()).flatten(2) for it in (one, other)]
+        apart = (looks[0] - looks[1])[:, (one.weights * other.weights).cpu() > 0]
+        apart = apart - apart.mean(2, keepdim=True)
+        return float(apart.square().sum(0).mean(1).sqrt().median()) if apart.shape[1] else 0.0
+
     def _is_better(self, refined: Registered, given: Registered) -> bool:
-        """Whether refined shifts predict kept-out pixels better than the given ones, the prior and the pixels alike."""
-        errors = []
-        for found in (refined, given):
-            frames = self.window.moved(found.shifts, found.transforms)
-            grid = frames.grid(self.plan.trial)
+        """Whether refined shifts predict kept-out pixels better than the given ones."""
+        now, before = self._predictions(refined, given, self.plan.trial)
+        logger.debug("kept-out error with refined and with given shifts: %.3g, %.3g", now.mse, before.mse)
+        return now.mse < BETTER * before.mse
+
+    def _predictions(self, one: Registered, other: Registered, cells: int) -> list[Choice]:
+        """Solutions with either's motions, judged by kept-out pixels: the prior and the pixels are the same."""
+        found = []
+        for registered in (one, other):
+            frames = self.window.moved(registered.shifts, registered.transforms)
+            grid = frames.grid(cells)
             generator = torch.Generator().manual_seed(self.settings.seed)
-            trials = Trials(frames, grid, spread(given.weights * refined.weights, frames), generator, self.light)
-            image = trials.image(grid.enlarge(frames.frames[self.reference]), Prior(0.5, 0.015), 120, COLD_RATE)
-            errors.append(trials.judge(image))
-        logger.debug("kept-out error with refined and with given shifts: %.3g, %.3g", *errors)
-        return errors[0] < BETTER * errors[1]
+            trials = Trials(frames, grid, spread(one.weights * other.weights, frames), generator, self.light)
+            found.append(trials.first(grid.enlarge(frames.frames[self.reference]), PREDICTED, PREDICTION_STEPS))
+        return found
 
     def refine_with(self, prior: Prior, image: Tensor, end: Deadline) -> None:
         """Move the frames of the window once more under a chosen prior, from the image that it gave."""
@@ -248,7 +297,7 @@ class Alignment:
         last = refine(
             self.window, self.window.grid(self.plan.trial), n_rounds=LAST_ROUNDS[0], n_steps=LAST_ROUNDS[1],
             tv_weights=(2 * prior.tv_weight, prior.tv_weight), deadline=end, reference=self.reference, start=begin,
-            bounds=prior.bounds, motion=self.settings.register,
+            bounds=prior.bounds, motion=self.motion,
         )  # fmt: skip
         self._move(last.shifts, last.transforms)
         self._keep(last)

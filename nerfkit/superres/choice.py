@@ -27,6 +27,7 @@ __all__ = [
     "choose_contrast",
     "choose_local",
     "choose_prior",
+    "choose_weight",
     "trusted",
 ]
 
@@ -150,10 +151,6 @@ class Trials:
             tv_map=self.light.slope(start),
         )  # fmt: skip
 
-    def judge(self, image: Tensor) -> float:
-        """Mean squared error of the kept-out pixels."""
-        return float(self.squares(image).nanmean())
-
     def squares(self, image: Tensor) -> Tensor:
         """Squared errors [n] of the kept-out pixels, NaN where the grid does not reach."""
         samples, is_known = self.frames.predict(self.grid, image)
@@ -172,9 +169,15 @@ class Trials:
         return low, max(high, low + LOWER_STEP)
 
     def attempt(self, prior: Prior, start: Tensor) -> Choice:
-        """Solve with ``prior`` from ``start`` and judge."""
-        image = self.image(start, prior, TRIAL_STEPS)
+        """Solve with ``prior`` from ``start``, an image of another prior, and judge."""
         self.n_trials += 1
+        return self._judged(prior, self.image(start, prior, TRIAL_STEPS))
+
+    def first(self, start: Tensor, prior: Prior, n_steps: int) -> Choice:
+        """Solve with ``prior`` from a rough ``start`` and judge."""
+        return self._judged(prior, self.image(start, prior, n_steps, COLD_RATE))
+
+    def _judged(self, prior: Prior, image: Tensor) -> Choice:
         squares = self.squares(image)
         return Choice(prior, image, float(squares.nanmean()), self.grid.cells, squares)
 
@@ -205,10 +208,10 @@ def choose_prior(trials: Trials, start: Tensor, deadline: Deadline) -> tuple[Cho
     errors = trials.errors(image, trials.weights > 0)
     # not the median: where most of a scene is plain, it would tell nothing of the edges that are hard to explain
     prior = replace(START, sigma=max(float(errors.square().mean().sqrt()), MIN_SIGMA))
-    choice = _search_weight(trials, trials.attempt(prior, image), deadline)
+    choice = choose_weight(trials, trials.attempt(prior, image), deadline)
     choice, percentiles = _search_range(trials, choice, deadline)
     if percentiles is not None and deadline.left > 0:
-        found = _search_weight(trials, choice, deadline)
+        found = choose_weight(trials, choice, deadline)
         choice = found if found.mse <= choice.mse else choice
     logger.info(
         "error of a pixel %.4f, weight of the total variation %.3g, range %s (%d trials)",
@@ -218,7 +221,7 @@ def choose_prior(trials: Trials, start: Tensor, deadline: Deadline) -> tuple[Cho
     return choice, percentiles
 
 
-def _search_weight(trials: Trials, first: Choice, deadline: Deadline) -> Choice:
+def choose_weight(trials: Trials, first: Choice, deadline: Deadline) -> Choice:
     """Halve and double the weight while that helps, then the lowest point of a parabola through the best three."""
     found = {0: first}
 

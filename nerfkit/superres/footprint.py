@@ -10,7 +10,7 @@ from torch import Tensor
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 
 from .choice import START, Choice, Trials
-from .grid_solve import COLD_RATE, Deadline
+from .grid_solve import Deadline
 from .light import Light
 
 __all__ = ["START_WIDTHS", "choose_width", "doubt"]
@@ -108,6 +108,4 @@ def _try(
     cells, n_steps = (DOUBT_CELLS, DOUBT_STEPS) if is_doubt else (CELLS, N_STEPS)
     grid = frames.grid(cells)
     trials = Trials(frames, grid, weights, torch.Generator().manual_seed(seed), light, is_whole=is_doubt)
-    image = trials.image(grid.enlarge(frames.frames[reference]), START, n_steps, COLD_RATE)
-    squares = trials.squares(image)
-    return Choice(START, image, float(squares.nanmean()), cells, squares)
+    return trials.first(grid.enlarge(frames.frames[reference]), START, n_steps)

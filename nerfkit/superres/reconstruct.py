@@ -14,17 +14,30 @@ from torch.nn.functional import avg_pool2d
 from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 
 from .alignment import SEARCHED_AT, Alignment
-from .choice import AS_FILES, Choice, RangePercentiles, Trials, choose_contrast, choose_local, choose_prior
+from .choice import (
+    AS_FILES,
+    Choice,
+    RangePercentiles,
+    Trials,
+    choose_contrast,
+    choose_local,
+    choose_prior,
+    choose_weight,
+)
 from .grid_solve import Deadline, Prior
 from .light import Light
 from .registration import spread
 from .settings import SuperresSettings
-from .solving import Found, expose, solve_everywhere, still_pixels
+from .solving import COARSE_CELLS, Found, expose, solve_everywhere, still_pixels
 
 __all__ = ["Reconstruction", "reconstruct"]
 
 # shares of the whole budget at which a part of the work must be over; alignment.py has those before
 CHOSEN_AT, REFINED_AT, SOLVED_AT = 0.46, 0.54, 0.8
+# share of the time for the solutions that the priors of channels may take
+CHANNEL_SHARE = 0.3
+# steps of a channel's first solution: after fewer, a weak prior is still as smooth as a strong one
+CHANNEL_STEPS = 300
 # share of lost pixels that is worth a word
 MIN_LOST = 0.001
 
@@ -175,8 +188,7 @@ class _Work:
         assert self.choice is not None
         self.say("comparing with priors for busy scenes and for scenes of two values")
         grid, choice = self.window.grid(self.plan.trial), self.choice
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(self.window, grid, self.pixels, generator, self.light)
+        trials = self._trials(self.window, grid, self.light)
         if self.aligned.is_estimated:
             # the frames have moved since
             start = (
@@ -226,27 +238,46 @@ class _Work:
         lights = [self.light] * len(channels)
         if self.light.has_alpha:
             lights[-1] = AS_FILES
+        until = self.aligned.until(SOLVED_AT).share(CHANNEL_SHARE)
         return [
-            self._channel_prior(expose(values, self.state.exposures), light)
-            for values, light in zip(channels, lights, strict=True)
+            self._channel_prior(expose(values, self.state.exposures), light, until.share(1 / (len(channels) - index)))
+            for index, (values, light) in enumerate(zip(channels, lights, strict=True))
         ]
 
-    def _channel_prior(self, values: Tensor, light: Light) -> Prior:
-        """The prior for the window in a channel: luminance's, the range at its percentiles if that predicts better."""
+    def _channel_prior(self, values: Tensor, light: Light, deadline: Deadline) -> Prior:
+        """The prior for the window in a channel: luminance's, weight and range by the channel's kept-out pixels.
+
+        Colours that a camera interpolates, or a file holds at half the resolution, are further from the scene than
+        luminance is.
+        """
         assert self.choice is not None
-        plain = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
-        unbounded = replace(self.choice.prior, bounds=None, contrast=0.0)
+        frames = self.window.with_values(values)
+        free = replace(self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain(), bounds=None)
+        factor = self._weight_factor(frames, light, free, deadline)
+        unbounded = replace(self.choice.prior.scaled(factor), bounds=None, contrast=0.0)
         if self.percentiles is None:
             return unbounded
-        frames = self.window.with_values(values)
-        grid, free = frames.grid(self.plan.trial), replace(plain, bounds=None)
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        trials = Trials(frames, grid, self.pixels, generator, light)
-        first = trials.attempt(free, grid.enlarge(frames.frames[self.reference]))
+        free = free.scaled(factor)
+        trials = self._trials(frames, frames.grid(self.plan.trial), light)
+        first = trials.attempt(free, trials.grid.enlarge(frames.frames[self.reference]))
         bounds = trials.range_at(first.image, self.percentiles)
         bounded = trials.attempt(replace(free, bounds=bounds), first.image)
         again = trials.attempt(free, first.image)
-        return replace(self.choice.prior, bounds=bounds) if bounded.mse < again.mse else unbounded
+        if bounded.mse >= again.mse:
+            return unbounded
+        return replace(self.choice.prior.scaled(factor), bounds=bounds)
+
+    def _weight_factor(self, frames: LowresFrames, light: Light, prior: Prior, deadline: Deadline) -> float:
+        """How many times luminance's weight of the total variation predicts a channel best; on coarse cells."""
+        trials = self._trials(frames, frames.grid(COARSE_CELLS), light)
+        prior = prior.on_finer(COARSE_CELLS / self.plan.trial)
+        start = trials.grid.enlarge(frames.frames[self.reference])
+        found = choose_weight(trials, trials.first(start, prior, CHANNEL_STEPS), deadline)
+        return found.prior.tv_weight / prior.tv_weight
+
+    def _trials(self, frames: LowresFrames, grid: Grid, light: Light) -> Trials:
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        return Trials(frames, grid, self.pixels, generator, light)
 
     def _show(self, images: list[Tensor], grid: Grid) -> None:
         """Hand a better image to the caller, where it covers the whole frame."""

@@ -96,8 +96,8 @@ def run_superres(
     Returns
     -------
     result : dict
-        ``output``, ``run``, ``size``, ``scale``, ``registered``, ``holdout_psnr``, ``expected``, ``seconds`` and
-        ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
+        ``output``, ``run``, ``size``, ``scale``, ``register``, ``psf``, ``registered``, ``holdout_psnr``,
+        ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     run.write_config(cast(Any, settings), data=source.path, device=device)
     if source.psf is not None:
@@ -117,10 +117,8 @@ def run_superres(
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
-    if settings.is_width_estimated or state.frames.psf.width != settings.psf_width:
-        width = round(state.frames.psf.width, 4)
-        settings = dataclasses.replace(settings, psf_width=width, is_width_estimated=True)
-        run.write_config(cast(Any, settings), data=source.path, device=device)
+    settings = _as_found(settings, state)
+    run.write_config(cast(Any, settings), data=source.path, device=device)
     lowres = state.frames.with_values(state.frames.frames.cpu())
     expected = _expect(lowres, state, settings, light)
     if expected is not None:
@@ -136,6 +134,7 @@ def run_superres(
     write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, source.icc_profile))
     result = {
         "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
+        "register": settings.register,
         "psf": {"kind": settings.psf, "width": settings.psf_width, "estimated": settings.is_width_estimated},
         "registered": _registered(source, state, lowres), "holdout_psnr": _decibels(state.holdout_mse),
         "expected": None if expected is None else expected.as_dict(),
@@ -147,6 +146,14 @@ def run_superres(
     _write_for_report(run, source, settings, light, output, image, truth, result, lowres, state)
     refresh_superres(run.folder)
     return {**result, "interrupted": is_interrupted}
+
+
+def _as_found(settings: SuperresSettings, state: Reconstruction) -> SuperresSettings:
+    """The settings with the footprint and the motion that were found."""
+    settings = dataclasses.replace(settings, register=state.aligned.motion)
+    if not settings.is_width_estimated and state.frames.psf.width == settings.psf_width:
+        return settings
+    return dataclasses.replace(settings, psf_width=round(state.frames.psf.width, 4), is_width_estimated=True)
 
 
 def compile_loops(settings: SuperresSettings, device: str) -> None:

@@ -50,8 +50,8 @@ class SuperresSettings:
     psf_width: float = 1.0
     is_width_given: bool = False
     is_width_estimated: bool = False
-    # what moves between frames: shift, affine or homography
-    register: str = "shift"
+    # what moves between frames: shift, affine or homography; auto: shift unless the frames contradict it
+    register: str = "auto"
     # whether given shifts are taken as they are
     exact_shifts: bool = False
     # what holds the image: tiled or single

@@ -30,7 +30,7 @@ from .registration import (
 from .settings import WINDOW
 from .tiles import Span, Tile, look_into
 
-__all__ = ["Seen", "choose_windows", "fit_motion", "look", "register_by_windows", "windows_for"]
+__all__ = ["NAMES", "Seen", "choose_windows", "fit_motion", "look", "register_by_windows", "richer", "windows_for"]
 
 # side of a window, and how many there are along each side of a frame: nine give a homography's eight numbers twice over
 SIDE, N_ALONG = WINDOW // 2, 3
@@ -59,7 +59,6 @@ PASSES = 2
 # misfit from which a richer motion is worth a word, low-res pixels, and the share of it that this may leave
 MISFIT, MUCH_LESS = 0.05, 0.5
 N_PARAMETERS = {"shift": 2, "affine": 6, "homography": 8}
-RICHER: dict[str, tuple[str, ...]] = {"shift": ("affine", "homography"), "affine": ("homography",), "homography": ()}
 NAMES = {"shift": "shifts", "affine": "affine maps", "homography": "homographies"}
 
 
@@ -202,6 +201,18 @@ def _basis(centres: Tensor, size: tuple[int, int]) -> Tensor:
     return torch.stack([along_x, along_y], dim=1)
 
 
+def richer(motion: str) -> list[str]:
+    """Motions of more numbers, the next first.
+
+    Examples
+    --------
+    >>> richer("shift")
+    ['affine', 'homography']
+    """
+    names = list(N_PARAMETERS)
+    return names[names.index(motion) + 1 :]
+
+
 def windows_for(frames: LowresFrames, motion: str, reference: int) -> list[tuple[int, int]]:
     """Corners of the windows that large frames are registered by; none where there are too few for their motion."""
     corners = choose_windows(frames.frames[reference], _inset(frames))
@@ -211,8 +222,8 @@ def windows_for(frames: LowresFrames, motion: str, reference: int) -> list[tuple
 
 def register_by_windows(
     frames: LowresFrames, corners: list[tuple[int, int]], weights: Tensor, motion: str, reference: int,
-    deadline: Deadline, say: Callable[[str], None],
-) -> tuple[LowresFrames, Tensor]:  # fmt: skip
+    deadline: Deadline, say: Callable[[str], None], *, may_be_richer: bool = False,
+) -> tuple[LowresFrames, str, Tensor]:  # fmt: skip
     """Move frames so that they agree all over the reference frame.
 
     Parameters
@@ -231,10 +242,14 @@ def register_by_windows(
         When it should be over; each window has a round of steps even so.
     say : callable
         Called with a line for a person.
+    may_be_richer : bool
+        Take a richer motion where it leaves much less; otherwise a line advises it.
 
     Returns
     -------
     frames : LowresFrames
+    motion : {"shift", "affine", "homography"}
+        What moved.
     votes : Tensor, shape (n_windows, n_frames)
         1 where a frame shows in a window what the others do.
     """
@@ -250,6 +265,11 @@ def register_by_windows(
         if turn == 0:
             before = misfit(seen, torch.stack([one.moves for one in seen]), 0)
         steps, left = fit_motion(seen, motion, size)
+        better = _better(seen, motion, misfit(seen, left, N_PARAMETERS[motion]), size) if may_be_richer else None
+        if better is not None:
+            say(f"registering: {NAMES[better[0]]} explain the frames all over, {NAMES[motion]} do not")
+            motion = better[0]
+            steps, left = fit_motion(seen, motion, size)
         frames = stepped(frames, steps)
         # the next would take as long
         if deadline.left < -began.left:
@@ -258,7 +278,7 @@ def register_by_windows(
     say(f"registering: {len(seen)} windows were {before:.3f} low-res pixels (rms) from agreement, now {after:.3f}")
     if advice := _advice(seen, motion, after, size):
         say(advice)
-    return frames, torch.stack([one.weights for one in seen])
+    return frames, motion, torch.stack([one.weights for one in seen])
 
 
 def _inset(frames: LowresFrames) -> tuple[int, int]:
@@ -285,16 +305,22 @@ def misfit(seen: list[Seen], left: Tensor, n_parameters: int) -> float:
     return math.sqrt(float(squares[squares > 0].mean()) * 2 * len(seen) / n_free)
 
 
+def _better(seen: list[Seen], motion: str, after: float, size: tuple[int, int]) -> tuple[str, float] | None:
+    """A richer motion and the misfit that it leaves, where ``after`` is more than it should be and that much less."""
+    best, least = motion, after
+    for more in richer(motion):
+        less = misfit(seen, fit_motion(seen, more, size)[1], N_PARAMETERS[more])
+        if less < MUCH_LESS * least:
+            best, least = more, less
+    return None if after <= MISFIT or best == motion else (best, least)
+
+
 def _advice(seen: list[Seen], motion: str, after: float, size: tuple[int, int]) -> str | None:
     """A line about a richer motion that leaves much less, where the windows disagree by more than they should."""
-    best, least = motion, after
-    for richer in RICHER[motion]:
-        less = misfit(seen, fit_motion(seen, richer, size)[1], N_PARAMETERS[richer])
-        if less < MUCH_LESS * least:
-            best, least = richer, less
-    if after <= MISFIT or best == motion:
+    better = _better(seen, motion, after, size)
+    if better is None:
         return None
     return (
         f"registering: {NAMES[motion]} leave places of the frame {after:.2f} low-res pixels (rms) apart, "
-        f"where --register {best} would leave {least:.2f}"
+        f"where --register {better[0]} would leave {better[1]:.2f}"
     )

@@ -1,5 +1,6 @@
 """Super-resolution: shifts are found, the choice is right, bad frames are named; the command from frames to picture."""
 
+import itertools
 import json
 import math
 import zlib
@@ -14,6 +15,7 @@ from PIL import Image
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.superres.alignment import Alignment
 from nerfkit.superres.choice import Choice, Trials, choose_contrast, choose_local, choose_prior
 from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
 from nerfkit.superres.light import Light
@@ -91,13 +93,38 @@ def test_turned_frames_are_registered(motion, perspective, bound):
     assert np.median([rms(seen(a), seen(b)) for a, b in zip(shifted, matrices, strict=True)]) > 0.1
 
 
-def test_turned_frames_in_and_matrices_out(tmp_path, capsys, unhurried):
+@pytest.mark.parametrize(("motion", "degrees", "perspective"), [
+    ("shift", 0.0, 0.0), ("affine", 1.5, 0.0), ("homography", 1.5, 3e-3),
+])  # fmt: skip
+@pytest.mark.parametrize("register", ["auto", "shift"])
+def test_frames_tell_what_moves_unless_the_user_does(motion, degrees, perspective, register):
+    frames = turned_frames(degrees=degrees, perspective=perspective)[0]
+    if motion == "shift":
+        frames = make_frames(10)[0]
+    settings, said = SuperresSettings(scale=2, register=register), []
+    aligned = Alignment(frames, settings, UNHURRIED, say=said.append)
+    aligned.register()
+    assert aligned.motion == (motion if register == "auto" else "shift")
+    names = ["shifts", "affine maps", "homographies"][: ["shift", "affine", "homography"].index(aligned.motion) + 1]
+    wanted = [f"registering: {more} explain the frames, {less} do not" for less, more in itertools.pairwise(names)]
+    assert [line for line in said if "explain" in line] == wanted
+
+
+def test_given_shifts_are_not_replaced_by_a_richer_motion():
+    frames, matrices = turned_frames()
+    settings = SuperresSettings(scale=2)
+    aligned = Alignment(frames, settings, UNHURRIED, shifts=matrices[:, :2, 2])
+    aligned.register()
+    assert aligned.motion == "shift" and aligned.frames.transforms is None
+
+
+@pytest.mark.parametrize("options", [[], ["--register", "affine"]])
+def test_turned_frames_in_and_matrices_out(tmp_path, capsys, unhurried, options):
     frames, matrices = turned_frames(perspective=0.0)
     folder = write(tmp_path / "f", frames, 16)
-    code, result = run(
-        capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--register", "affine", "--seconds", 1
-    )
-    assert code == 0 and len(result["registered"]) == len(frames)
+    code, result = run(capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--seconds", 1, *options)
+    assert code == 0 and len(result["registered"]) == len(frames) and result["register"] == "affine"
+    assert "register: affine\n" in (tmp_path / "a" / "config.yml").read_text()
     written = (tmp_path / "a" / "registered.csv").read_text().splitlines()
     assert written[0].startswith("file,h00,h01,h02") and len(written) == len(frames) + 1
     found = np.array([[float(cell) for cell in line.split(",")[1:10]] for line in written[1:]]).reshape(-1, 3, 3)

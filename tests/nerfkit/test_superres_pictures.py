@@ -294,6 +294,29 @@ def test_frames_sharpened_in_the_camera_ask_for_no_light_below_zero_in_integers(
     assert least(8) >= 0 > -0.02 > least(32)
 
 
+def test_colours_that_are_known_worse_are_smoother(monkeypatch):
+    """Red with twenty times the noise of the others: luminance, mostly green, does not speak for it."""
+    from nerfkit.superres import reconstruct
+    from nerfkit.superres.grid_solve import Deadline
+    from nerfkit.superres.settings import SuperresSettings
+
+    frames, shifts, truth = make_frames()
+    noise = np.random.default_rng(0).normal(0, [0.1, 0.005, 0.005], (*frames.shape, 3))
+    images = (frames[..., None] + noise).clip(0, 1).astype(np.float32)
+    settings = SuperresSettings(scale=2, exact_shifts=True, is_width_given=True, n_channels=3)
+
+    def errors():
+        image = reconstruct.reconstruct(images, settings, Deadline.after(1e6), shifts=shifts).image
+        assert image is not None
+        pixels = torch.nn.functional.avg_pool2d(image, image.shape[1] // len(truth)).numpy()
+        return [rms(channel[4:-4, 4:-4], truth[4:-4, 4:-4]) for channel in pixels]
+
+    own = errors()
+    monkeypatch.setattr(reconstruct._Work, "_weight_factor", lambda *_: 1.0)
+    shared = errors()
+    assert own[0] < 0.8 * shared[0] and max(own[1:]) < 1.1 * max(shared[1:])
+
+
 def test_png_without_a_profile_has_no_such_chunk():
     payload = picture_bytes(np.zeros((2, 2)), ".png", 8)
     assert b"iCCP" not in payload and zlib.crc32(b"IEND").to_bytes(4, "big") in payload

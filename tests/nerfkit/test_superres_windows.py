@@ -96,8 +96,8 @@ def test_turned_frames_agree_all_over_the_frame(small_windows):
     start = extrapolated(true)
     said = []
     corners = windows_for(start, "affine", 0)
-    found, votes = register_by_windows(start, corners, torch.ones(5), "affine", 0, UNHURRIED, said.append)
-    assert votes.shape == (9, 5) and float(votes.mean(0).min()) > 0.5
+    found, motion, votes = register_by_windows(start, corners, torch.ones(5), "affine", 0, UNHURRIED, said.append)
+    assert motion == "affine" and votes.shape == (9, 5) and float(votes.mean(0).min()) > 0.5
     before, after = (rms(places(frames), places(true)) for frames in (start, found))
     assert before > 0.1 and after < 0.02
     np.testing.assert_array_equal(found.matrices()[0].numpy(), np.eye(3))
@@ -146,15 +146,33 @@ def test_a_richer_motion_is_advised_where_it_is_needed_and_only_there():
     assert advice(seen, "shift") is None
 
 
-def test_large_frames_by_shifts_and_what_is_said_of_turned_ones(small_windows):
-    settings = SuperresSettings(scale=2, frame_size=(WIDTH, HEIGHT))
+@pytest.mark.parametrize("kind", ["shift", "auto"])
+def test_large_frames_by_shifts_and_what_is_said_of_turned_ones(small_windows, kind):
+    settings = SuperresSettings(scale=2, frame_size=(WIDTH, HEIGHT), register=kind)
     moved = turned(n=5, degrees=0.0)
     true, said = drawn(moved), []
     found = registered(true.frames.numpy(), settings, UNHURRIED, say=said.append)
-    assert rms(found.frames.shifts, moved[:, :2, 2]) < 0.01 and float(found.weights.min()) == 1
-    assert not any("--register" in line for line in said)
-    registered(drawn(turned(n=5)).frames.numpy(), settings, UNHURRIED, say=said.append)
-    assert any("--register affine would leave" in line for line in said)
+    assert found.motion == "shift" and rms(found.frames.shifts, moved[:, :2, 2]) < 0.01
+    assert float(found.weights.min()) == 1
+    assert not any("--register" in line or "explain" in line for line in said)
+    true = drawn(turned(n=5))
+    found = registered(true.frames.numpy(), settings, UNHURRIED, say=said.append)
+    if kind == "shift":
+        assert found.motion == "shift" and any("--register affine would leave" in line for line in said)
+    else:
+        assert found.motion == "affine" and rms(places(found.frames), places(true)) < 0.03
+
+
+def test_windows_show_a_motion_that_one_window_does_not(small_windows):
+    # a turn of which a window sees a hundredth of a pixel
+    true = drawn(turned(n=5, degrees=0.1))
+    start, said = true.moved(true.matrices()[:, :2, 2], torch.eye(3, dtype=torch.float64).expand(5, 3, 3)), []
+    corners = windows_for(start, "shift", 0)
+    arguments = start, corners, torch.ones(5), "shift", 0, UNHURRIED, said.append
+    assert register_by_windows(*arguments)[1] == "shift"
+    found, motion, _ = register_by_windows(*arguments, may_be_richer=True)
+    assert motion == "affine" and rms(places(found), places(true)) < 0.02
+    assert sum("affine maps explain the frames all over, shifts do not" in line for line in said) == 1
 
 
 def test_a_frame_that_something_covers_in_the_busiest_window_is_kept(small_windows):
