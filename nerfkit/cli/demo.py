@@ -82,15 +82,15 @@ def _superres(options: Options, out: Path, console: Console) -> dict[str, Any]:
     write_lowres_sequence(sequence, seed=options.seed)
     results = {}
     for name, scale, n_frames, share in SUPERRES_RUNS:
-        seconds = options.superres_seconds * share
+        seconds, shifts = options.superres_seconds * share, sequence / "frames" / "shifts.csv"
         console.say(
             f"6/6  {n_frames} frame{'s' * (n_frames > 1)}, {scale}x in {seconds:.0f} s: nerfkit superres "
-            f"{sequence / 'frames'} --scale {scale} --frames {n_frames} -o {out / name}.png"
+            f"{shifts.parent} --shifts {shifts} --scale {scale} --frames {n_frames} -o {out / name}.png"
         )
         command = superres.Options(
-            source=str(sequence / "frames"), out=str(out / f"{name}.png"), scale=float(scale), frames=n_frames,
-            shifts=str(sequence / "frames" / "shifts.csv"), truth=str(sequence / f"truth_{scale}x.png"),
-            seconds=seconds, device=options.device, seed=options.seed,
+            source=str(shifts.parent), out=str(out / f"{name}.png"), scale=float(scale), frames=n_frames,
+            shifts=str(shifts), truth=str(sequence / f"truth_{scale}x.png"), seconds=seconds, device=options.device,
+            seed=options.seed,
         )  # fmt: skip
         # its own words would drown the demonstration's; its report holds them
         results[name] = superres.main(command, Console(console.is_json, is_quiet=True))
