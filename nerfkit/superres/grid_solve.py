@@ -19,6 +19,8 @@ __all__ = ["Deadline", "Prior", "busy_map", "solve"]
 COLD_RATE, WARM_RATE, FINAL_SHARE = 0.03, 0.02, 0.02
 # share of a solution's steps at which the contrast has its whole weight
 CONTRAST_FROM = 0.8
+# share of the way to an anchor that each step goes, at the full learning rate
+PULL = 0.03
 # standard deviation of what the slopes are smoothed by, in low-res pixels
 BUSY_RADIUS = 0.5
 
@@ -88,12 +90,13 @@ class Prior:
 def solve(
     equations: NormalEquations, start: Tensor, psf: Psf, grid: Grid, prior: Prior, n_steps: int,
     *, learning_rate: float = WARM_RATE, deadline: Deadline | None = None, tv_map: Tensor | None = None,
+    anchor: Tensor | None = None,
 ) -> Tensor:  # fmt: skip
     """Minimise squared error / (2 sigma^2) + lambda TV from ``start`` [grid.shape] in ``n_steps`` of Adam.
 
-    ``tv_map`` [grid.shape] is a local factor on lambda. The learning rate falls along a cosine; a deadline that comes
-    nearer than the steps need hastens it. The contrast grows from nothing: driven to an end too early, a value would
-    stay there.
+    ``tv_map`` [grid.shape] is a local factor on lambda, ``anchor`` [grid.shape] an image that each step goes back to a
+    little. The learning rate falls along a cosine; a deadline that comes nearer than the steps need hastens it. The
+    contrast grows from nothing: driven to an end too early, a value would stay there.
     """
     descent, taps = Descent(start), psf.taps(grid.cells).to(start.device)
     data_weight = 1 / prior.sigma**2
@@ -107,6 +110,8 @@ def solve(
             tv_weight=prior.tv_weight, bounds=prior.bounds, tv_map=tv_map,
             contrast=prior.contrast * prior.tv_weight * min(1.0, share / CONTRAST_FROM),
         )  # fmt: skip
+        if anchor is not None:
+            descent.image.lerp_(anchor, PULL * factor)
         share = descent.n_steps / n_steps
         if deadline is not None:
             share = max(share, (time.monotonic() - started) / max(deadline.at - started, 1e-6))

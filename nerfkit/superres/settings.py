@@ -78,6 +78,8 @@ class Plan:
     final: int
     # where the networks are fitted to it
     fit: int
+    # pixels of the output along a low-res pixel, a whole number of them
+    output: int
     # side of a network's square and distance of two, in low-res pixels
     tile: float
     stride: float
@@ -91,7 +93,7 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
     Examples
     --------
     >>> plan_grids(4, (84, 84))
-    Plan(trial=8, contrast=16, final=8, fit=8, tile=6.5, stride=5.5, side=128)
+    Plan(trial=8, contrast=16, final=8, fit=8, output=4, tile=6.5, stride=5.5, side=128)
     >>> plan_grids(8, (84, 84)).final, plan_grids(2, (84, 84)).final, plan_grids(3, (84, 84)).final
     (16, 8, 9)
 
@@ -120,4 +122,4 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
     if area * fit**2 > MAX_FIT_CELLS:
         fit = whole
     side = math.isqrt(MAX_CELLS) // max(contrast, final)
-    return Plan(trial, contrast, final, fit, TILE / unit, STRIDE / unit, side)
+    return Plan(trial, contrast, final, fit, whole, TILE / unit, STRIDE / unit, side)

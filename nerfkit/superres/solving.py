@@ -28,7 +28,9 @@ COARSE_CELLS = 4
 # frames that it takes to tell what moves
 MIN_FOR_MOTION = 5
 # steps: of a first image, of the whole from it, of channels from that of luminance, of two values, of finer cells
-FIRST_STEPS, FINAL_STEPS, CHANNEL_STEPS, SHARP_STEPS, REFINED_STEPS = 150, 400, 250, 200, 120
+FIRST_STEPS, FINAL_STEPS, CHANNEL_STEPS, REFINED_STEPS = 150, 400, 250, 120
+# of two values, and once more from that image averaged over pixels of the output
+SHARP_STEPS, SOFTENED_STEPS = 100, 150
 # how near to the end of the range a value of integers is at it; the share of such pixels that is worth their rounds,
 # and how many those are, in half of the steps
 AT_END, MIN_CLIPPED, CLIPPED_ROUNDS = 1e-6, 1e-3, 4
@@ -250,7 +252,10 @@ def _solve_channel(
             image = _solve_on(grid, part, values, image, prior, some, rate, soon, light)
         n_steps //= 2
         values = _unclipped(found, part, part.channels[index], image)
-    image = _solve_on(grid, part, values, image, prior, n_steps, rate, until, light)
+    image = _solve_on(grid, part, values, image, prior, n_steps, rate, until.share(0.4) if is_sharp else until, light)
+    if is_sharp:
+        soft = _softened(image, part.frames.grid(plan.output))
+        image = _solve_on(grid, part, values, soft, prior, SOFTENED_STEPS, rate, until, light, is_anchored=True)
     if needs_more:
         finer = prior.on_finer(plan.final / choice.cells)
         grid = part.frames.grid(plan.final)
@@ -266,16 +271,27 @@ def _not_negative(prior: Prior) -> Prior:
 
 def _solve_on(
     grid: Grid, part: _Part, values: Tensor, start: Tensor, prior: Prior, n_steps: int, rate: float, until: Deadline,
-    light: Light,
+    light: Light, *, is_anchored: bool = False,
 ) -> Tensor:  # fmt: skip
-    """A solution with all pixels from an image on any grid."""
+    """A solution with all pixels from an image on any grid, which it may be pulled to."""
     frames = part.frames.with_values(values)
     equations = frames.equations(grid, trusted(part.pixels, values, light))
     start = _resized(start, grid)
     return solve(
         equations, start, frames.psf, grid, prior, n_steps, learning_rate=rate, deadline=until,
-        tv_map=light.slope(start),
+        tv_map=light.slope(start), anchor=start if is_anchored else None,
     )  # fmt: skip
+
+
+def _softened(image: Tensor, pixels: Grid) -> Tensor:
+    """An image averaged over the output's pixels, smooth between them.
+
+    Values driven to two ends are sure of every edge to a fraction of a pixel, the frames are not: a second descent from
+    what is known for sure ends nearer to the scene.
+    """
+    averaged = interpolate(image[None, None], pixels.shape, mode="area")
+    low, high = float(image.min()), float(image.max())
+    return interpolate(averaged, image.shape, mode="bicubic")[0, 0].clamp(low, high)
 
 
 def _at_ends(found: Found, values: Tensor) -> Tensor:

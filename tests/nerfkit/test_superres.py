@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lowres_scenes import SIDE, make_frames, rms, run, turned_frames, write, write_csv
+from lowres_scenes import FINE, SIDE, fine_scene, make_frames, means, rms, run, turned_frames, write, write_csv
 from PIL import Image
 
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.superres import alignment
 from nerfkit.superres.alignment import Alignment
 from nerfkit.superres.choice import Choice, Trials, choose_contrast, choose_local, choose_prior
 from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
@@ -31,7 +32,7 @@ from nerfkit.superres.registration import (
 from nerfkit.superres.rendering import render_image
 from nerfkit.superres.running import score
 from nerfkit.superres.settings import SuperresSettings, plan_grids
-from nerfkit.superres.solving import still_pixels
+from nerfkit.superres.solving import _softened, still_pixels
 
 pytestmark = pytest.mark.usefixtures("steady_clock")
 # no deadline that a slow or busy machine could miss: every part of the work runs all of its steps
@@ -97,7 +98,8 @@ def test_turned_frames_are_registered(motion, perspective, bound):
     ("shift", 0.0, 0.0), ("affine", 1.5, 0.0), ("homography", 1.5, 3e-3),
 ])  # fmt: skip
 @pytest.mark.parametrize("register", ["auto", "shift"])
-def test_frames_tell_what_moves_unless_the_user_does(motion, degrees, perspective, register):
+def test_frames_tell_what_moves_unless_the_user_does(motion, degrees, perspective, register, monkeypatch):
+    monkeypatch.setattr(alignment, "FROM_SCRATCH", ((12, 30), (2, 20)))
     frames = turned_frames(degrees=degrees, perspective=perspective)[0]
     if motion == "shift":
         frames = make_frames(10)[0]
@@ -204,6 +206,51 @@ def test_two_values_are_found_where_a_scene_has_them_and_only_there():
     trials, free = trials_of(ramp, np.zeros_like(shifts))
     ranged = trials.attempt(Prior(0.5, 0.01, (0.1, 0.9)), free.image)
     assert choose_contrast(trials.on(trials.frames.grid(8)), ranged, UNHURRIED) is ranged
+
+
+def test_an_anchor_holds_what_nothing_else_does():
+    lowres = LowresFrames(torch.full((1, 8, 8), 0.5), torch.zeros(1, 2, dtype=torch.float64), Psf())
+    grid = lowres.grid(4)
+    start, anchor = torch.full(grid.shape, 0.5), torch.full(grid.shape, 0.5)
+    # no low-res pixel sees the difference of two neighbouring cells
+    anchor[:, ::2], anchor[:, 1::2] = 0.6, 0.4
+    prior = Prior(1e-4, 0.1)
+    equations = lowres.equations(grid)
+    free = solve(equations, start, lowres.psf, grid, prior, 100)
+    held = solve(equations, start, lowres.psf, grid, prior, 100, anchor=anchor)
+    inner = slice(8, -8), slice(8, -8)
+    assert (free - 0.5)[inner].abs().max() < 0.01
+    assert (held - anchor)[inner].abs().max() < 0.05
+
+
+def test_what_is_averaged_over_output_pixels_keeps_their_means():
+    generator = torch.Generator().manual_seed(0)
+    frames = LowresFrames(torch.zeros(1, 6, 6), torch.zeros(1, 2, dtype=torch.float64), Psf())
+    fine, pixels = frames.grid(16), frames.grid(4)
+    image = (torch.rand(fine.shape, generator=generator) > 0.5).float()
+    soft = _softened(image, pixels)
+    means = torch.nn.functional.avg_pool2d(image[None], 4)[0]
+    assert soft.shape == image.shape and float(soft.min()) >= 0 and float(soft.max()) <= 1
+    assert rms(torch.nn.functional.avg_pool2d(soft[None], 4)[0], means) < 0.3 * float(means.std())
+    assert soft.diff(dim=0).abs().max() < 0.5 < image.diff(dim=0).abs().max()
+
+
+def test_two_values_are_nearer_to_the_scene_after_a_second_descent():
+    frames, shifts, _ = make_frames(8)
+    truth = torch.from_numpy(means(fine_scene(), 0, 0, SIDE, FINE // 4))
+    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
+    grid = lowres.grid(16)
+    equations, prior = lowres.equations(grid), Prior(0.3, 0.01, (0.15, 0.9), contrast=10.0)
+    smooth = solve(equations, grid.enlarge(lowres.frames[0]), lowres.psf, grid, replace(prior, contrast=0.0), 300)
+    once = solve(equations, smooth, lowres.psf, grid, prior, 100)
+
+    def error(image):
+        return rms(torch.nn.functional.avg_pool2d(grid.crop(image)[None], 4)[0][8:-8, 8:-8], truth[8:-8, 8:-8])
+
+    soft = _softened(once, lowres.grid(4))
+    again = solve(equations, soft, lowres.psf, grid, prior, 150, anchor=soft)
+    as_long = solve(equations, once, lowres.psf, grid, prior, 150)
+    assert error(again) < 0.985 * error(as_long)
 
 
 def test_variation_weighs_less_where_it_is_busy_if_that_predicts_better():
