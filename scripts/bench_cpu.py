@@ -248,7 +248,7 @@ def measure(bench: Bench, methods: list[str], n_seeds: int, budgets: list[float]
 def main() -> None:
     """Measure, print the table, write JSON and plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA") or None)
     parser.add_argument("--methods", default=",".join(METHODS), help="of " + ", ".join(METHODS))
     parser.add_argument("--seeds", type=int, default=3, help="runs of each, seeds 0, 1, ... (default: 3)")
     parser.add_argument("--seconds", default="20,60", help="budgets (default: 20,60)")

@@ -104,7 +104,7 @@ def measure(sources: dict[str, PosedPhotos], choices: list[tuple[str, ...]], bud
 def main() -> None:
     """Measure, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA") or None)
     parser.add_argument("--seconds", type=float, default=20.0, help="of each training (default: 20)")
     parser.add_argument("--steps", type=int, help="equal steps instead, whatever they take: on a machine that is busy")
     parser.add_argument("--only", default="", help="choices that contain this text, between two of the preset")

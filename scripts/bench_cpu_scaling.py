@@ -300,7 +300,7 @@ PARTS = ("steps", "memory", "startup", "render")
 def main() -> None:
     """Measure, print the tables, write JSON and plot."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA") or None)
     parser.add_argument("--parts", default=",".join(PARTS), help="of " + ", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="shorter runs, smaller photos, no whole orbit")
     parser.add_argument("--json", type=Path, default=Path("docs/benchmarks/cpu_scaling.json"))

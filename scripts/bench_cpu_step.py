@@ -145,7 +145,7 @@ def bench_previews(data: Path, work: Path) -> list[Row]:
 def main() -> None:
     """Measure, print the table, write JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA") or None)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="of each training (default: 6)")
     parser.add_argument("--parts", default=",".join(PARTS), help="of " + ", ".join(PARTS))

@@ -158,7 +158,7 @@ BENCHES: dict[str, tuple[Callable[..., list[Row]], bool]] = {
 def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA") or None)
     parser.add_argument("--rows", default=",".join(BENCHES), help="of " + ", ".join(BENCHES))
     parser.add_argument("--json", type=Path, help="write the rows here")
     options = parser.parse_args()

@@ -328,7 +328,7 @@ HEAD = "| op | case | ms | MB | of the roofline | eager ms | eager / ours | eage
 def main() -> int:
     """Check, time, train; print the tables and write JSON."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA") or None)
     parser.add_argument("--parts", default=",".join(PARTS), help="of " + ", ".join(PARTS))
     parser.add_argument("--only", default="", help="cases whose operation or configuration contains this text")
     parser.add_argument("--json", type=Path, help="default: docs/benchmarks/<card>.json")

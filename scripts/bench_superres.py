@@ -324,7 +324,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="number of seeds of each column (default: 3)")
     parser.add_argument("--first-seed", type=int, default=0, help="others than 0, 1, 2 to try settings on (default: 0)")
     parser.add_argument("--seconds", type=float, default=60, help="budget of nerfkit (default: 60)")
-    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA"))
+    parser.add_argument("--data", type=Path, default=os.environ.get("NERFKIT_TEST_DATA") or None)
     parser.add_argument("--json", type=Path, help="add the scores to this file")
     parser.add_argument("--plot", type=Path, help="draw all scores here")
     options = parser.parse_args()

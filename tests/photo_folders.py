@@ -12,7 +12,7 @@ from PIL import Image
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.readers import PosedPhotos
 
-DATA = Path(os.environ.get("NERFKIT_TEST_DATA", "absent"))
+DATA = Path(os.environ.get("NERFKIT_TEST_DATA") or "absent")
 
 
 def needs_data(name):

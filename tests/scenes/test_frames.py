@@ -15,7 +15,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import frames as module
 from nerfkit.scenes.readers.frames import natural_key, read_frames
 
-DATA = Path(os.environ.get("NERFKIT_TEST_DATA", "absent"))
+DATA = Path(os.environ.get("NERFKIT_TEST_DATA") or "absent")
 # data/MANIFEST.md: frames, then width and height
 SEQUENCES = {
     "eia": (16, (90, 90), 3),
