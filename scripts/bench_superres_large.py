@@ -214,8 +214,8 @@ def main() -> None:
     what = f"{options.frames} {kind} frames of {options.side} x {options.side}, {options.scale}x"
     command = f"nerfkit superres FRAMES --scale {options.scale} --seconds {options.seconds:g}"
     command += "" if options.transfer == "auto" else f" --transfer {options.transfer}"
-    if options.register != "shift":
-        what, command = f"{what}, {options.register}", f"{command} --register {options.register}"
+    command += f" --register {options.register}"
+    what += "" if options.register == "shift" else f", {options.register}"
     is_goal = (options.side, options.frames, options.scale, options.colour, options.register) == (
         500, 64, 4, False, "shift",
     )  # fmt: skip

@@ -54,10 +54,10 @@ def main(argv: list[str] | None = None) -> int:
         return _say(_help())
     if arguments[0] == "--version":
         return _say(f"nerfkit {__version__}")
-    from nerfkit.cli.running import run_command, unknown_command
     from nerfkit.cpu import wait_briefly
 
     wait_briefly()
+    from nerfkit.cli.running import run_command, unknown_command
 
     name = arguments[0]
     if name not in COMMANDS:

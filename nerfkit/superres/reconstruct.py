@@ -154,7 +154,6 @@ class _Work:
         self.pixels = torch.ones_like(self.window.frames)
         self.choice: Choice | None = None
         self.percentiles: RangePercentiles | None = None
-        self.generator = torch.Generator().manual_seed(self.settings.seed)
 
     @property
     def window(self) -> LowresFrames:
@@ -173,7 +172,7 @@ class _Work:
         """Choose the prior, and move the frames once more under it when their shifts were estimated."""
         self.say("choosing the weight of the prior and the range of values from kept-out pixels")
         grid = self.window.grid(self.plan.trial)
-        trials = Trials(self.window, grid, self.pixels, self.generator, self.light)
+        trials = self._trials(self.window, grid, self.light)
         start = grid.enlarge(self.window.frames[self.reference])
         self.choice, self.percentiles = choose_prior(trials, start, self.aligned.until(CHOSEN_AT))
         self.state.holdout_mse = self.choice.mse

@@ -252,10 +252,13 @@ def _solve_channel(
             image = _solve_on(grid, part, values, image, prior, some, rate, soon, light)
         n_steps //= 2
         values = _unclipped(found, part, part.channels[index], image)
-    image = _solve_on(grid, part, values, image, prior, n_steps, rate, until.share(0.4) if is_sharp else until, light)
+    soon = until.share(0.4) if is_sharp else until
+    image = _solve_on(grid, part, values, image, prior, n_steps, rate, soon, light)
     if is_sharp:
-        soft = _softened(image, part.frames.grid(plan.output))
-        image = _solve_on(grid, part, values, soft, prior, SOFTENED_STEPS, rate, until, light, is_anchored=True)
+        # without time for all of its steps an averaged image would stay blurred
+        is_timely = soon.left > 0
+        start = _softened(image, part.frames.grid(plan.output)) if is_timely else image
+        image = _solve_on(grid, part, values, start, prior, SOFTENED_STEPS, rate, until, light, is_anchored=is_timely)
     if needs_more:
         finer = prior.on_finer(plan.final / choice.cells)
         grid = part.frames.grid(plan.final)

@@ -78,6 +78,16 @@ def found_of(frames, shifts, prior, cells=8, side=128):
     return Found(frames, Light("linear", 1), False, lowres, 0, weights, exposures, pixels, choice, [prior], plan)
 
 
+@pytest.mark.parametrize(("seconds", "n_softened"), [(1e6, 1), (-1.0, 0)])
+def test_two_values_are_averaged_only_if_there_is_time_for_a_second_descent(monkeypatch, seconds, n_softened):
+    softened, average = [], solving._softened
+    monkeypatch.setattr(solving, "_softened", lambda image, pixels: softened.append(pixels) or average(image, pixels))
+    frames, shifts, _ = make_frames(6)
+    found = found_of(frames, shifts, Prior(0.5, 0.01, (0.15, 0.9), contrast=10.0), 16)
+    solve_everywhere(found, Deadline.after(seconds))
+    assert [pixels.cells for pixels in softened] == [found.plan.output] * n_softened
+
+
 def test_parts_give_the_image_of_the_whole(monkeypatch):
     monkeypatch.setattr(solving, "FINAL_STEPS", 150)
     # whether a pixel at the border moves is decided by the part that it is in
