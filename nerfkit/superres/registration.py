@@ -231,7 +231,8 @@ def refine(
     deadline : Deadline
         When to stop; the weights fall the faster the nearer it is.
     reference : int
-        Frame that stands still.
+        Frame whose axes the motions are on. It moves like the others until the end: the image lies where most of them
+        have it, and one that stood still would seem to be off.
     start : Registered, optional
         Image and weights to start from.
     bounds : (float, float), optional
@@ -253,7 +254,7 @@ def refine(
             learning_rate=COLD_RATE if done < 3 else 0.02,
         )  # fmt: skip
         for _ in range(3):
-            frames = take_step(frames, grid, image, motion, reference)
+            frames = take_step(frames, grid, image, motion)
         residuals = frame_residuals(frames, grid, image)
         done += 1
         if done >= min(5, n_rounds) and len(frames) > 2:
@@ -264,7 +265,18 @@ def refine(
         # the step that brings the share to 1 in the rounds that are left of the plan or of the time
         remaining = min(n_rounds - done, left)
         share = share + (1 - share) / remaining if remaining >= 1 and share < 1 else 2.0
+    frames = _seen_from(frames, reference)
     return Registered(frames.shifts, weights, residuals, image, frames.transforms)
+
+
+def _seen_from(frames: LowresFrames, reference: int) -> LowresFrames:
+    """The same frames on the axes of one of them."""
+    if frames.transforms is None:
+        return frames.moved(frames.shifts - frames.shifts[reference])
+    matrices = frames.matrices()
+    matrices = torch.linalg.inv(matrices[reference]) @ matrices
+    matrices[reference] = torch.eye(3, dtype=matrices.dtype)
+    return frames.moved(torch.zeros_like(frames.shifts), matrices / matrices[:, 2:, 2:])
 
 
 def correction(frames: LowresFrames, grid: Grid, start: Registered, reference: int = 0) -> float:
