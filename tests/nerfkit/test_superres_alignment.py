@@ -37,14 +37,15 @@ def test_phase_correlation_finds_shifts_by_our_convention():
     assert rms(moved - moved[0], found) < 0.15
 
 
-def test_refinement_brings_shifts_to_a_fiftieth_of_a_pixel():
+def test_refinement_brings_shifts_to_a_sixtieth_of_a_pixel():
     frames, shifts, _ = make_frames()
     wrong = shifts + np.random.default_rng(0).normal(0, 0.1, shifts.shape) * (np.arange(len(shifts)) > 0)[:, None]
     lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(wrong), Psf())
     found = refine(
         lowres, lowres.grid(4), n_rounds=20, n_steps=30, tv_weights=(8, 1), deadline=UNHURRIED
     )  # fmt: skip
-    assert rms(found.shifts, shifts) < 0.03 < rms(wrong, shifts)
+    # with a reference that stands still while the image moves, 0.019
+    assert rms(found.shifts, shifts) < 0.015
     assert found.shifts[0].abs().max() == 0
 
 
