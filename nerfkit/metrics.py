@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
-from torch.nn.functional import conv2d
 
 from nerfkit.files import explain_os_error, write_atomically
+from nerfkit.scenes.filters import gaussian_filter
 
 __all__ = ["SSIM_WINDOW", "MetricsLog", "psnr", "ssim"]
 
@@ -41,14 +41,8 @@ def ssim(image: Tensor, truth: Tensor) -> float:
     """
     if min(image.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs images of at least 11 x 11 pixels; got {image.shape[1]} x {image.shape[0]}")
-    offsets = torch.arange(-SSIM_RADIUS, SSIM_RADIUS + 1, dtype=torch.float64)
-    window = torch.exp(-offsets.square() / (2 * SSIM_SIGMA**2))
-    window = (window / window.sum()).to(image.device)
-
-    def blur(x: Tensor) -> Tensor:
-        return conv2d(conv2d(x, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
-
-    a, b = (x.double().permute(2, 0, 1)[:, None] for x in (image, truth))  # [c, 1, h, w]
+    blur = partial(gaussian_filter, sigma=SSIM_SIGMA, truncate=SSIM_RADIUS / SSIM_SIGMA, mode="valid")
+    a, b = (x.double().permute(2, 0, 1) for x in (image, truth))  # [c, h, w]
     mean_a, mean_b = blur(a), blur(b)
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
     cov = blur(a * b) - mean_a * mean_b
