@@ -11,18 +11,12 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
 
 from .camera_path import PathFrames, read_camera_path
 from .errors import NerfkitError
 from .pose_curves import PoseCurve, short_order, step_lengths
-from .poses import (
-    focus_point,
-    look_at,
-    mean_up,
-    normalize,
-    quaternion_from_matrix,
-    quaternion_to_matrix,
-)
+from .poses import focus_point, look_at, mean_up, normalize
 
 __all__ = ["PATHS", "PathFrames", "interpolate", "make_path", "orbit", "spiral"]
 
@@ -38,7 +32,7 @@ STEEPEST = np.radians(85)
 # Cameras whose mean view direction is shorter than this (spread over about 75 degrees from it) surround the
 # scene.
 FACING = 0.7
-# The spiral's reach as a share of the distance to what it looks at; LLFF's own captures lie around it.
+# The spiral's reach as a fraction of the distance to what it looks at; LLFF's own captures lie around it.
 SPIRAL_REACH = 0.15
 SPIRAL_TURNS = 2
 
@@ -213,8 +207,8 @@ def interpolate(
     """Smooth flight through the photos' poses at even speed, from the first photo on.
 
     The listed order is kept unless it jumps: a tour from photo to nearest photo is taken when it is a fifth
-    shorter. Positions and rotations follow centripetal Catmull-Rom curves (rotations after Shoemake's Bezier
-    form), so that velocity has no steps; speed counts both, a turn as far as what is turned about.
+    shorter. Positions follow a natural cubic spline and rotations scipy's ``RotationSpline``, both with centripetal
+    knots, so that velocity and acceleration have no steps; speed counts both, a turn as far as what is turned about.
 
     Parameters
     ----------
@@ -230,25 +224,25 @@ def interpolate(
     """
     c2w, n_frames = _as_photos(c2w), _at_least_one(n_frames)
     fov_y = np.broadcast_to(np.asarray(fov_y, dtype=np.float64), len(c2w))
-    positions, quats = c2w[:, :3, 3], quaternion_from_matrix(c2w[:, :3, :3])
+    positions, rotations = c2w[:, :3, 3], Rotation.from_matrix(c2w[:, :3, :3])
     unit = _turning_radius(c2w)
-    order = short_order(positions, quats, unit)
-    positions, quats, fov_y = positions[order], quats[order], fov_y[order]
-    lengths = step_lengths(positions, quats, unit)
+    order = short_order(positions, rotations, unit)
+    positions, rotations, fov_y = positions[order], rotations[order], fov_y[order]
+    lengths = step_lengths(positions, rotations, unit)
     # a photo listed twice adds a pause and no way; the first of each is kept
     kept = np.concatenate([[True], lengths > 1e-9 * max(lengths.sum(), np.finfo(float).tiny)])
-    positions, quats, fov_y = positions[kept], quats[kept], fov_y[kept]
+    positions, rotations, fov_y = positions[kept], rotations[kept], fov_y[kept]
     if len(positions) == 1:
         path = np.repeat(c2w[order[:1]], n_frames, axis=0)
         return PathFrames(path, np.full(n_frames, fov_y[0]), aspect)
     knots = np.concatenate([[0], np.cumsum(np.sqrt(lengths[kept[1:]]))])  # centripetal: no loops, no cusps
-    curve = PoseCurve(knots, positions, quats)
+    curve = PoseCurve(knots, positions, rotations)
     fine = curve.fine_times()
     along = np.concatenate([[0], np.cumsum(step_lengths(*curve(fine), unit))])
     times = np.interp(np.linspace(0, along[-1], n_frames), along, fine)
     path = np.tile(np.eye(4), (n_frames, 1, 1))
-    path[:, :3, 3], quats = curve(times)
-    path[:, :3, :3] = quaternion_to_matrix(quats)
+    path[:, :3, 3], turned = curve(times)
+    path[:, :3, :3] = turned.as_matrix()
     return PathFrames(path, np.interp(times, knots, fov_y), aspect)
 
 

@@ -1,18 +1,16 @@
 """Smooth curves through poses, and short tours of them; what scenes/paths.py builds its flights from.
 
-Positions are [n, 3], rotations unit quaternions [n, 4] (w, x, y, z). A step's length counts its way and its
-turn.
+Positions are [n, 3]; rotations are n of scipy's, camera to world. A step's length counts its way and its turn.
 """
 
 from __future__ import annotations
 
 import logging
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-
-from .poses import quaternion_exp, quaternion_log, quaternion_multiply, slerp
+from scipy.interpolate import CubicSpline
+from scipy.spatial.transform import Rotation, RotationSpline
 
 __all__ = ["PoseCurve", "short_order", "step_lengths"]
 
@@ -29,97 +27,75 @@ SAMPLES_PER_SEGMENT = 128
 
 
 class PoseCurve:
-    """Positions and rotations at knots joined by cubic Bezier pieces with a continuous velocity."""
+    """Positions on a natural cubic spline and rotations on a spline of their own, both through their knots.
 
-    def __init__(self, knots: Array, positions: Array, quats: Array) -> None:
-        steps = np.diff(knots)[:, None]
-        self.knots, self.positions, self.quats = knots, positions, quats
-        # in a camera's own axes, so that the turn into a photo and the turn out of it can be averaged
-        turns = quaternion_log(quaternion_multiply(quats[:-1] * [1, -1, -1, -1], quats[1:])) / steps
-        self.velocities = _tangents(np.diff(positions, axis=0) / steps, steps)
-        self.turning = _tangents(turns, steps)
+    Velocity and acceleration, of the way and of the turn, have no steps.
 
-    def __call__(self, times: Array) -> tuple[Array, Array]:
-        """Positions [n_times, 3] and rotations [n_times, 4] at times between the first and the last knot."""
-        i = np.clip(np.searchsorted(self.knots, times, side="right") - 1, 0, len(self.knots) - 2)
-        third = (self.knots[i + 1] - self.knots[i])[:, None] / 3
-        t = (times - self.knots[i]) / (self.knots[i + 1] - self.knots[i])
-        p, q = self.positions, self.quats
-        points = [
-            p[i],
-            p[i] + third * self.velocities[i],
-            p[i + 1] - third * self.velocities[i + 1],
-            p[i + 1],
-        ]
-        turns = [
-            q[i],
-            quaternion_multiply(q[i], quaternion_exp(third * self.turning[i])),
-            quaternion_multiply(q[i + 1], quaternion_exp(-third * self.turning[i + 1])),
-            q[i + 1],
-        ]
-        for _ in range(3):  # de Casteljau
-            points = [a + t[:, None] * (b - a) for a, b in pairwise(points)]
-            turns = [slerp(a, b, t) for a, b in pairwise(turns)]
-        return points[0], turns[0]
+    Parameters
+    ----------
+    knots : ndarray, shape (n,)
+        Times at which the poses are reached; they increase, n >= 2.
+    positions : ndarray, shape (n, 3)
+    rotations : Rotation
+        n of them.
+    """
+
+    def __init__(self, knots: Array, positions: Array, rotations: Rotation) -> None:
+        self.knots = knots
+        self._way = CubicSpline(knots, positions, bc_type="natural")
+        self._turn = RotationSpline(knots, rotations)
+
+    def __call__(self, times: Array) -> tuple[Array, Rotation]:
+        """Positions [n_times, 3] and rotations [n_times] at times between the first and the last knot."""
+        return self._way(times), self._turn(times)
 
     def fine_times(self) -> Array:
         """Times at and between the knots, close enough to measure the curve's length by its chords."""
-        share = np.arange(SAMPLES_PER_SEGMENT) / SAMPLES_PER_SEGMENT
-        inner = self.knots[:-1, None] + np.diff(self.knots)[:, None] * share
+        fractions = np.arange(SAMPLES_PER_SEGMENT) / SAMPLES_PER_SEGMENT
+        inner = self.knots[:-1, None] + np.diff(self.knots)[:, None] * fractions
         return np.append(inner.ravel(), self.knots[-1])
 
 
-def _tangents(chords: Array, steps: Array) -> Array:
-    """Catmull-Rom velocities [n, d] at the knots from those [n - 1, d] of the chords; ends are relaxed."""
-    if len(chords) == 1:
-        return np.repeat(chords, 2, axis=0)
-    inner = (steps[1:] * chords[:-1] + steps[:-1] * chords[1:]) / (steps[:-1] + steps[1:])
-    first, last = (3 * chords[0] - inner[0]) / 2, (3 * chords[-1] - inner[-1]) / 2
-    return np.concatenate([first[None], inner, last[None]])
-
-
-def step_lengths(positions: Array, quats: Array, unit: float) -> Array:
+def step_lengths(positions: Array, rotations: Rotation, unit: float) -> Array:
     """Length [n - 1] of each step, where a turn by a radian counts as ``unit``."""
-    flip = np.where((quats[:-1] * quats[1:]).sum(-1) < 0, -1, 1)[:, None]  # the short way round
-    # from the chord: the arccos of a dot product would lose a small turn
-    angles = 4 * np.arcsin(np.linalg.norm(flip * quats[1:] - quats[:-1], axis=-1) / 2)
+    angles = (rotations[:-1].inv() * rotations[1:]).magnitude()
     return np.hypot(np.linalg.norm(np.diff(positions, axis=0), axis=1), unit * angles)
 
 
-def short_order(positions: Array, quats: Array, unit: float) -> NDArray[np.int64]:
+def short_order(positions: Array, rotations: Rotation, unit: float) -> NDArray[np.int64]:
     """Order [n_photos] of a short tour from photo 0: the listed one unless another is much shorter."""
     listed = np.arange(len(positions))
-    tour = _nearest_tour(positions, quats, unit)
+    tour = _nearest_tour(positions, rotations, unit)
     if len(tour) <= MOST_TO_IMPROVE:
-        tour = _uncross(tour, positions, quats, unit)
-    before, after = (step_lengths(positions[o], quats[o], unit).sum() for o in (listed, tour))
+        tour = _uncross(tour, positions, rotations, unit)
+    before, after = (step_lengths(positions[o], rotations[o], unit).sum() for o in (listed, tour))
     if not after < WORTH_REORDERING * before:
         return listed
     logger.info("the listed order of the photos jumps: the path visits them in an order %.1fx shorter", before / after)
     return tour
 
 
-def _nearest_tour(positions: Array, quats: Array, unit: float) -> NDArray[np.int64]:
+def _nearest_tour(positions: Array, rotations: Rotation, unit: float) -> NDArray[np.int64]:
     left = np.arange(1, len(positions))
     tour = [0]
     while len(left):
-        steps = _steps_from(tour[-1], left, positions, quats, unit)
+        steps = _steps_from(tour[-1], left, positions, rotations, unit)
         nearest = steps.argmin()
         tour.append(int(left[nearest]))
         left = np.delete(left, nearest)
     return np.array(tour)
 
 
-def _steps_from(i: int, others: NDArray[np.int64], positions: Array, quats: Array, unit: float) -> Array:
-    angles = 2 * np.arccos(np.minimum(np.abs(quats[others] @ quats[i]), 1))
+def _steps_from(i: int, others: NDArray[np.int64], positions: Array, rotations: Rotation, unit: float) -> Array:
+    angles = (rotations[i].inv() * rotations[others]).magnitude()
     return np.hypot(np.linalg.norm(positions[others] - positions[i], axis=1), unit * angles)
 
 
-def _uncross(tour: NDArray[np.int64], positions: Array, quats: Array, unit: float) -> NDArray[np.int64]:
+def _uncross(tour: NDArray[np.int64], positions: Array, rotations: Rotation, unit: float) -> NDArray[np.int64]:
     """2-opt (Croes 1958) on an open tour with a fixed start: reverse stretches while that shortens it."""
     n = len(tour)
     everyone = np.arange(n)
-    table = np.stack([_steps_from(i, everyone, positions, quats, unit) for i in range(n)])
+    table = np.stack([_steps_from(i, everyone, positions, rotations, unit) for i in range(n)])
     for _ in range(4):  # passes; the first two bring nearly all of the gain
         before = tour.copy()
         for i in range(n - 2):

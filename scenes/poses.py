@@ -1,8 +1,7 @@
-"""Poses in numpy: looking at a point, what the cameras agree on, quaternions, and whether a matrix is a pose.
+"""Poses in numpy: looking at a point, what the cameras agree on, and whether a matrix is a pose.
 
 A pose is ``c2w``, a float64 matrix [4, 4] from camera to world, OpenGL camera: +X right, +Y up, -Z forward.
-Quaternions are [.., 4] unit, order w, x, y, z, and ``q`` and ``-q`` are one rotation. Nothing here assumes
-which way the world is up.
+Nothing here assumes which way the world is up.
 """
 
 from __future__ import annotations
@@ -15,13 +14,7 @@ __all__ = [
     "look_at",
     "mean_up",
     "normalize",
-    "quaternion_exp",
-    "quaternion_from_matrix",
-    "quaternion_log",
-    "quaternion_multiply",
-    "quaternion_to_matrix",
     "rigid_problem",
-    "slerp",
 ]
 
 Array = NDArray[np.float64]
@@ -29,9 +22,9 @@ Array = NDArray[np.float64]
 # A rotation read from text with 4 decimals is off by up to 1e-4 an entry; a scale or a shear is off by far
 # more.
 RIGID_TOLERANCE = 1e-3
-# Below this share the cameras' right axes scatter (a rolling hand), or span a line, and do not tell which way
+# Below this fraction the cameras' right axes scatter (a rolling hand), or span a line, and do not tell which way
 # is up.
-FLAT_SHARE = 0.2
+FLAT_FRACTION = 0.2
 # cos of 70 degrees: how far level cameras may look down, or up, together
 UPRIGHT = 0.34
 # mean squared sine of the axes' angles, 0.018 degrees: such axes meet over 1000 times their distance apart
@@ -124,11 +117,11 @@ def mean_up(c2w: ArrayLike) -> Array:
     # cameras that cancel out (as many upside down as upright) leave the first one to decide
     mean = normalize(mean if np.linalg.norm(mean) > 1e-6 else c2w[0, :3, 1])
     _, spread, axes = np.linalg.svd(c2w[:, :3, 0])
-    if len(c2w) >= 3 and spread[1] > FLAT_SHARE * spread[0] and spread[2] < FLAT_SHARE * spread[1]:
-        share = axes[2] @ mean
+    if len(c2w) >= 3 and spread[1] > FLAT_FRACTION * spread[0] and spread[2] < FLAT_FRACTION * spread[1]:
+        cosine = axes[2] @ mean
         # photos that roll but face one way have their view axis as normal, at right angles to up
-        if abs(share) > UPRIGHT:
-            return axes[2] * np.sign(share)
+        if abs(cosine) > UPRIGHT:
+            return axes[2] * np.sign(cosine)
     return mean
 
 
@@ -154,75 +147,6 @@ def rigid_problem(c2w: ArrayLike, tolerance: float = RIGID_TOLERANCE) -> str:
     if np.linalg.det(m[:3, :3]) < 0:
         return "it mirrors (its axes are left-handed)"
     return f"its rotation part is scaled by {scale:.4g}" if abs(scale - 1) > tolerance else ""
-
-
-def quaternion_from_matrix(rotation: ArrayLike) -> Array:
-    """Unit quaternions [.., 4] of rotation matrices [.., 3, 3]; the part of largest size is positive."""
-    m = np.asarray(rotation, dtype=np.float64)
-    trace = np.trace(m, axis1=-2, axis2=-1)
-    # row k of 4 q q^T, for each k: the row of the largest q_k divides by no small number (Shepperd 1978)
-    outer = np.empty((*m.shape[:-2], 4, 4))
-    outer[..., 0, 0] = 1 + trace
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        outer[..., i + 1, i + 1] = 1 - trace + 2 * m[..., i, i]
-        outer[..., 0, i + 1] = outer[..., i + 1, 0] = m[..., k, j] - m[..., j, k]
-        outer[..., i + 1, j + 1] = outer[..., j + 1, i + 1] = m[..., i, j] + m[..., j, i]
-    largest = np.einsum("...ii->...i", outer).argmax(-1)
-    return normalize(np.take_along_axis(outer, largest[..., None, None], -2)[..., 0, :])
-
-
-def quaternion_to_matrix(q: ArrayLike) -> Array:
-    """Rotation matrices [.., 3, 3] of quaternions [.., 4], which are normalised first."""
-    w, x, y, z = np.moveaxis(normalize(q), -1, 0)
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    return np.stack([np.stack(row, -1) for row in rows], -2)
-
-
-def quaternion_multiply(a: ArrayLike, b: ArrayLike) -> Array:
-    """Product [.., 4] of quaternions: the rotation ``b`` first, then ``a``."""
-    a, b = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
-    w = a[..., :1] * b[..., :1] - (a[..., 1:] * b[..., 1:]).sum(-1, keepdims=True)
-    v = a[..., :1] * b[..., 1:] + b[..., :1] * a[..., 1:] + np.cross(a[..., 1:], b[..., 1:])
-    return np.concatenate([w, v], -1)
-
-
-def quaternion_log(q: ArrayLike) -> Array:
-    """Rotation vectors [.., 3] of unit quaternions: axis times angle, angle in [0, pi] radians."""
-    q = np.asarray(q, dtype=np.float64)
-    q = np.where(q[..., :1] < 0, -q, q)  # the short way round
-    sine = np.linalg.norm(q[..., 1:], axis=-1, keepdims=True)
-    angle = 2 * np.arctan2(sine, q[..., :1])
-    return q[..., 1:] * np.where(sine > 1e-12, angle / np.maximum(sine, 1e-12), 2.0)
-
-
-def quaternion_exp(v: ArrayLike) -> Array:
-    """Unit quaternions [.., 4] of rotation vectors [.., 3] in radians."""
-    v = np.asarray(v, dtype=np.float64)
-    half = np.linalg.norm(v, axis=-1, keepdims=True) / 2
-    return np.concatenate([np.cos(half), np.sinc(half / np.pi) * v / 2], -1)
-
-
-def slerp(a: ArrayLike, b: ArrayLike, t: ArrayLike) -> Array:
-    """Rotation at the share ``t`` of the short way from ``a`` to ``b`` (Shoemake 1985).
-
-    Parameters
-    ----------
-    a, b : array_like, shape (.., 4)
-        Unit quaternions.
-    t : array_like, shape (..)
-        0 gives ``a``, 1 gives ``b``.
-
-    Returns
-    -------
-    q : ndarray, shape (.., 4)
-    """
-    a = np.asarray(a, dtype=np.float64)
-    turn = quaternion_log(quaternion_multiply(a * [1, -1, -1, -1], b))
-    return quaternion_multiply(a, quaternion_exp(np.asarray(t, dtype=np.float64)[..., None] * turn))
 
 
 def _as_poses(c2w: ArrayLike) -> Array:

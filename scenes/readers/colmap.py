@@ -128,19 +128,15 @@ def _frame(image: _Image, model: _Model) -> Frame:
 
 
 def _c2w(image: _Image) -> np.ndarray:
-    quaternion = np.array(image.quaternion)
-    with np.errstate(invalid="ignore"):  # four zeros give NaN, which the check of the matrix names
-        w, x, y, z = quaternion / np.linalg.norm(quaternion)
-    w2c = np.eye(4)
-    w2c[:3, :3] = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    w2c[:3, 3] = image.translation
+    # imported here: what reads photos of another format starts without it
+    from scipy.spatial.transform import Rotation
+
     c2w = np.eye(4)
-    c2w[:3, :3] = w2c[:3, :3].T
-    c2w[:3, 3] = -w2c[:3, :3].T @ w2c[:3, 3]
+    try:
+        back = Rotation.from_quat(np.roll(image.quaternion, -1)).inv()  # scipy has w last
+    except ValueError:  # four zeros: the check of the matrix names it
+        return np.full((4, 4), np.nan)
+    c2w[:3, :3], c2w[:3, 3] = back.as_matrix(), -back.apply(image.translation)
     return c2w @ FLIP_YZ
 
 

@@ -107,6 +107,13 @@ def test_lens_models(tmp_path, kind, model, params, want):
     assert (camera.cx, camera.cy) == (4, 3)
 
 
+def test_quaternion_of_zeros_is_named(tmp_path):
+    images = images_of(5)
+    images[0] = (images[0][0], [0, 0, 0, 0, *images[0][1][4:]], *images[0][2:])
+    with pytest.raises(NerfkitError, match=r"image '04\.png'.*NaN"):
+        read_posed_photos(write_colmap(tmp_path, images=images))
+
+
 @pytest.mark.parametrize("kind, model", [("text", "FOV"), ("binary", "FOV"), ("text", "MIRROR")])
 def test_unknown_lens_model_is_named(tmp_path, kind, model):
     write_colmap(tmp_path, cameras={1: (model, 8, 6, [1.0] * 5)}, writer=WRITERS[kind])
