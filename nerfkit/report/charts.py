@@ -1,26 +1,26 @@
-"""Curves as inline SVG: axes with round ticks, a faint line of what was measured and a smooth one to read."""
+"""Where the parts of a chart go: axes with round ticks, a faint line of what was measured and a smooth one to read."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
-from html import escape
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.report.blocks import Chart, Series
 
-__all__ = ["chart_svg", "log_ticks", "round_ticks"]
+__all__ = ["Drawing", "Line", "draw", "log_ticks", "round_ticks"]
 
 # size of the drawing; small, so that its text stays readable when a phone shrinks it
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
 # points of a drawn line: more than one for each of its pixels shows nothing
 MAX_POINTS = 400
-# a running mean over this share of a curve is drawn on top of it when it has so many points
-SMOOTH_SHARE, SMOOTH_FROM = 1 / 25, 50
+# a running mean over this fraction of a curve is drawn on top of it when it has so many points
+SMOOTH_FRACTION, SMOOTH_FROM = 1 / 25, 50
 
 
 def round_ticks(low: float, high: float) -> list[float]:
@@ -55,33 +55,55 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [tick for tick in ticks if low <= tick <= high]
 
 
-def chart_svg(chart: Chart) -> str:
-    """The chart as an SVG element with its data for the read-out; empty when no series has two points to show."""
-    lines = [(series.name, *_usable(series, chart.is_log)) for series in chart.series]
-    lines = [line for line in lines if len(line[1]) > 1]
-    if not lines:
-        return ""
-    x_range = (min(x.min() for _, x, _ in lines), max(x.max() for _, x, _ in lines))
+@dataclass(frozen=True)
+class Line:
+    """A line to draw: ``kind`` is raw or line, ``index`` that of its series, ``points`` as SVG has them."""
+
+    kind: str
+    index: int
+    points: str
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart as its template draws it: where everything goes, and the data for the read-out."""
+
+    title: str
+    label: str
+    size: tuple[int, int]
+    frame: tuple[int, int, int, int]  # left, top, right, bottom
+    x_ticks: Sequence[tuple[str, str]]  # where, and the text
+    y_ticks: Sequence[tuple[str, str]]
+    lines: Sequence[Line]
+    data: dict[str, Any]
+
+
+def draw(chart: Chart) -> Drawing | None:
+    """Lay a chart out; None when no series has two points to show."""
+    curves = [(series.name, *_usable(series, chart.is_log)) for series in chart.series]
+    curves = [curve for curve in curves if len(curve[1]) > 1]
+    if not curves:
+        return None
+    x_range = (min(x.min() for _, x, _ in curves), max(x.max() for _, x, _ in curves))
     if x_range[0] > 0 and x_range[0] < 0.1 * x_range[1]:
         x_range = (0.0, x_range[1])
-    axes = _Axes(x_range, _padded(lines, chart.is_log), chart.is_log)
-    drawn, read = [], []
-    for index, (name, x, y) in enumerate(lines):
+    axes = _Axes(x_range, _padded(curves, chart.is_log), chart.is_log)
+    lines, read = [], []
+    for index, (name, x, y) in enumerate(curves):
         smooth = _smoothed(y)
         if smooth is not y:
-            drawn.append(f'<polyline class="raw s{index}" points="{axes.points(*_thinned(x, y))}"/>')
+            lines.append(Line("raw", index, axes.points(*_thinned(x, y))))
         x, smooth = _thinned(x, smooth)
-        drawn.append(f'<polyline class="line s{index}" points="{axes.points(x, smooth)}"/>')
+        lines.append(Line("line", index, axes.points(x, smooth)))
         read.append({"name": name, "x": _rounded(x), "y": _rounded(smooth)})
     data = {"box": axes.box, "x": axes.x_range, "y": axes.y_range, "log": chart.is_log, "series": read}
     data |= {"xLabel": chart.x_label, "yLabel": chart.y_label}
-    last = ", ".join(f"{name} ends at {y[-1]:.4g}" for name, _, y in lines)
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" tabindex="0" '
-        f'aria-label="{escape(f"{chart.title}: {last} {chart.y_label}")}" data-chart="{escape(json.dumps(data))}">'
-        f"{axes.svg(chart)}{''.join(drawn)}"
-        f'<g class="cursor" visibility="hidden"><line y1="{TOP}" y2="{HEIGHT - BOTTOM}"/></g></svg>'
-    )
+    last = ", ".join(f"{name} ends at {y[-1]:.4g}" for name, _, y in curves)
+    return Drawing(
+        title=chart.title, label=f"{chart.title}: {last} {chart.y_label}", size=(WIDTH, HEIGHT),
+        frame=(LEFT, TOP, WIDTH - RIGHT, HEIGHT - BOTTOM), x_ticks=axes.x_ticks(), y_ticks=axes.y_ticks(), lines=lines,
+        data=data,
+    )  # fmt: skip
 
 
 class _Axes:
@@ -106,25 +128,12 @@ class _Axes:
         pairs = zip(np.atleast_1d(self.x(x)), np.atleast_1d(self.y(y)), strict=True)
         return " ".join(f"{px:.1f},{py:.1f}" for px, py in pairs)
 
-    def svg(self, chart: Chart) -> str:
-        bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-        parts = [f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>']
-        for tick in (
-            log_ticks(self.y_range[0], self.y_range[1])
-            if self.is_log
-            else round_ticks(self.y_range[0], self.y_range[1])
-        ):
-            at = f"{self.y(tick):.1f}"
-            parts.append(f'<path class="rule" d="M{LEFT} {at}H{right}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 8}" y="{at}" dy=".35em" text-anchor="end">{tick:g}</text>')
-        for tick in round_ticks(self.x_range[0], self.x_range[1]):
-            at = f"{self.x(tick):.1f}"
-            parts.append(f'<path class="axis" d="M{at} {bottom}v4"/>')
-            parts.append(f'<text class="tick" x="{at}" y="{bottom + 19}" text-anchor="middle">{tick:g}</text>')
-        parts.append(
-            f'<text class="label" x="{right}" y="{HEIGHT - 5}" text-anchor="end">{escape(chart.x_label)}</text>'
-        )
-        return "".join(parts)
+    def x_ticks(self) -> list[tuple[str, str]]:
+        return [(f"{self.x(tick):.1f}", f"{tick:g}") for tick in round_ticks(*self.x_range)]
+
+    def y_ticks(self) -> list[tuple[str, str]]:
+        ticks = log_ticks(*self.y_range) if self.is_log else round_ticks(*self.y_range)
+        return [(f"{self.y(tick):.1f}", f"{tick:g}") for tick in ticks]
 
 
 def _usable(series: Series, is_log: bool) -> tuple[NDArray, NDArray]:
@@ -149,7 +158,7 @@ def _smoothed(y: NDArray) -> NDArray:
     """Running mean; ``y`` itself where it is short."""
     if len(y) < SMOOTH_FROM:
         return y
-    half = max(1, round(len(y) * SMOOTH_SHARE / 2))
+    half = max(1, round(len(y) * SMOOTH_FRACTION / 2))
     sums = np.concatenate([[0.0], np.cumsum(y)])
     index = np.arange(len(y))
     # shrinks on both sides at the steep start, which it would bend; on one side at the end, which is read as the result

@@ -16,7 +16,7 @@ __all__ = ["demo_report"]
 NEXT_STEPS = (
     ("A scene from photos of your own, posed by COLMAP, nerfstudio, instant-ngp or Blender",
      "nerfkit train FOLDER --seconds 300 --out RUN"),
-    ("Compare it with photos that were kept out", "nerfkit eval RUN"),
+    ("Compare it with photos that were held out", "nerfkit eval RUN"),
     ("Film it", "nerfkit render RUN --path orbit --out orbit.mp4"),
     ("One sharp image from a folder of frames, or a video", "nerfkit superres FRAMES -o sharp.png --scale 4"),
 )  # fmt: skip

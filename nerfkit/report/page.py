@@ -1,26 +1,27 @@
-"""From blocks to one HTML file that needs nothing else: no network, no fonts, no libraries."""
+"""From blocks to one HTML file that needs nothing else: no network, no fonts, no scripts of others.
+
+page.html and blocks.html are the templates; here is what they show. Every text is escaped by the templates.
+"""
 
 from __future__ import annotations
 
+import functools
 import math
-import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nerfkit import __version__
 from nerfkit.files import write_atomically
 from nerfkit.report.blocks import (
     Block,
-    ContactRow,
+    Cell,
     ContactSheet,
     Curves,
     Heading,
     Listing,
-    Picture,
     Slider,
     Steps,
     Strip,
@@ -29,8 +30,11 @@ from nerfkit.report.blocks import (
     Tiles,
     Video,
 )  # fmt: skip
-from nerfkit.report.charts import chart_svg
+from nerfkit.report.charts import draw
 from nerfkit.report.media import VideoSources, picture_uri
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 __all__ = ["write_report"]
 
@@ -66,181 +70,109 @@ def write_report(path: Path, title: str, blocks: Sequence[Block], *, subtitle: s
     >>> write_report(file, "Fox", [Text("a < b")]).name, "a &lt; b" in file.read_text()
     ('report.html', True)
     """
-    videos = VideoSources(path)
-    written = datetime.now().astimezone()
-    parts = {
-        "title": escape(title),
-        "subtitle": f'<p class="subtitle">{escape(subtitle)}</p>' if subtitle else "",
-        "style": _asset("style.css"),
-        "script": _asset("script.js"),
-        "body": _body(blocks, videos),
-        "written": f'<time datetime="{written.isoformat(timespec="seconds")}">{written:%Y-%m-%d %H:%M}</time>',
-        "version": __version__,
-    }
-    # in one pass: what a text contains is never taken for a place to fill
-    page = re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _asset("template.html"))
+    page = (
+        _templates()
+        .get_template("page.html")
+        .render(
+            title=title,
+            subtitle=subtitle,
+            views=_views(blocks, VideoSources(path)),
+            style=_own_text("style.css"),
+            script=_own_text("script.js"),
+            written=datetime.now().astimezone(),
+            version=__version__,
+        )
+    )
     # a file's name may hold bytes that are no text
     write_atomically(path, page.encode("utf-8", errors="replace"))
     return path
 
 
-def _asset(name: str) -> str:
-    return Path(__file__).with_name(name).read_text(encoding="utf-8")
+@functools.cache
+def _templates() -> Environment:
+    # imported here: a command that writes no page starts without it
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters["uri"] = picture_uri
+    return environment
 
 
-def _body(blocks: Sequence[Block], sources: VideoSources) -> str:
-    parts = []
+def _own_text(name: str) -> str:
+    """A file of this folder, marked as one that needs no escaping."""
+    from markupsafe import Markup
+
+    return Markup(Path(__file__).with_name(name).read_text(encoding="utf-8"))
+
+
+def _views(blocks: Sequence[Block], sources: VideoSources) -> list[dict[str, Any]]:
+    """What the templates show: ``kind``, the name of a macro in blocks.html, and what that macro needs."""
+    views = []
     for is_video, group in groupby(blocks, lambda block: isinstance(block, Video)):
         if is_video:
-            videos = "".join(_video(block, sources) for block in group if isinstance(block, Video))
-            parts.append(f'<div class="videos">{videos}</div>' if videos else "")
+            views.append(_videos([block for block in group if isinstance(block, Video)], sources))
         else:
-            parts += [_RENDERERS[type(block)](block) for block in group]
-    return "\n".join(filter(None, parts))
+            views += [_VIEWS[type(block)](block) for block in group]
+    return [view for view in views if view]
 
 
-def _section(title: str, content: str, note: str = "", kind: str = "") -> str:
-    if not content:
-        return ""
-    heading = f"<h2>{escape(title)}</h2>" if title else ""
-    remark = f'<p class="note">{escape(note)}</p>' if note else ""
-    return f'<section class="{kind}">{heading}{remark}{content}</section>'
+def _videos(blocks: Sequence[Video], sources: VideoSources) -> dict[str, Any]:
+    videos = []
+    for block in blocks:
+        found = sources.source(block.path)
+        if found is not None:
+            megabytes = block.path.stat().st_size / 1e6
+            videos.append({"block": block, "uri": found[0], "is_inside": found[1], "megabytes": megabytes})
+    return {"kind": "videos", "videos": videos} if videos else {}
 
 
-def _image(picture: Picture, *, is_zoomable: bool = True) -> str:
-    width, height = picture.size
-    attributes = 'class="zoom" ' if is_zoomable else ""
-    return (
-        f'<img {attributes}src="{picture_uri(picture.pixels)}" alt="{escape(picture.alt)}" '
-        f'width="{width}" height="{height}">'
-    )
+def _curves(block: Curves) -> dict[str, Any]:
+    drawings = [drawing for drawing in map(draw, block.charts) if drawing is not None]
+    has_means = any(line.kind == "raw" for drawing in drawings for line in drawing.lines)
+    view = {"kind": "curves", "block": block, "drawings": drawings, "has_means": has_means}
+    return view if drawings else {}
 
 
-def _heading(block: Heading) -> str:
-    note = f"<p>{escape(block.note)}</p>" if block.note else ""
-    return f'<header class="part"><h2>{escape(block.text)}</h2>{note}</header>'
+def _slider(block: Slider) -> dict[str, Any]:
+    width = block.after.size[0]
+    return {"kind": "slider", "block": block, "shown_width": width * math.ceil(SLIDER_WIDTH / width)}
 
 
-def _text(block: Text) -> str:
-    return f'<p class="text">{escape(block.text)}</p>'
+def _table(block: Table) -> dict[str, Any]:
+    view = {"kind": "table", "block": block, "rows": [[_cell(value) for value in row] for row in block.rows]}
+    return view if block.rows else {}
 
 
-def _tiles(block: Tiles) -> str:
-    tiles = [
-        f"<div><dt>{escape(tile.label)}</dt><dd><strong>{escape(tile.value)}</strong>"
-        + (f"<small>{escape(tile.note)}</small>" if tile.note else "")
-        + "</dd></div>"
-        for tile in block.tiles
-    ]
-    return f'<dl class="tiles">{"".join(tiles)}</dl>' if tiles else ""
-
-
-def _curves(block: Curves) -> str:
-    figures = []
-    for chart in block.charts:
-        svg = chart_svg(chart)
-        if svg:
-            caption = f"<figcaption><b>{escape(chart.title)}</b> <output></output></figcaption>"
-            figures.append(f'<figure class="card">{caption}{svg}</figure>')
-    drawn = "".join(figures)
-    if 'class="raw' in drawn:
-        drawn += '<p class="note">Thin: as measured. Thick: the running mean.</p>'
-    return _section(block.title, f'<div class="charts">{drawn}</div>' if figures else "", block.note)
-
-
-def _contact_sheet(block: ContactSheet) -> str:
-    cards = "".join(_contact_row(row, block.columns) for row in block.rows)
-    return _section(block.title, f'<div class="sheet">{cards}</div>' if cards else "", block.note)
-
-
-def _contact_row(row: ContactRow, columns: Sequence[str]) -> str:
-    cells = "".join(
-        f"<div>{_image(picture)}<small>{escape(name)}</small></div>"
-        for name, picture in zip(columns, row.pictures, strict=True)
-    )
-    caption = f"<figcaption><b>{escape(row.caption)}</b> <span>{escape(row.figures)}</span></figcaption>"
-    return f'<figure class="card view">{caption}<div class="cells">{cells}</div></figure>'
-
-
-def _video(block: Video, videos: VideoSources) -> str:
-    found = videos.source(block.path)
-    if found is None:
-        return ""
-    uri, is_inside = found
-    player = (
-        f'<video controls muted loop autoplay playsinline preload="auto" src="{escape(uri)}" '
-        f'aria-label="{escape(block.title)}"></video>'
-    )
-    link = ""
-    if not is_inside:
-        size = block.path.stat().st_size / 1e6
-        link = (
-            f'<p class="note">This video of {size:.0f} MB is too large to be part of the page; it is '
-            f'<a href="{escape(uri)}">{escape(block.path.name)}</a> beside it.</p>'
-        )
-    return _section(block.title, player + link, block.note, "video")
-
-
-def _slider(block: Slider) -> str:
-    (left, right), (width, height) = block.labels, block.after.size
-    shown = width * math.ceil(SLIDER_WIDTH / width)
-    label = escape(f"How much of the picture shows {left}; the rest shows {right}", quote=True)
-    stage = (
-        f'<div class="stage" style="aspect-ratio:{width}/{height};max-width:{shown}px">'
-        f"{_image(block.after, is_zoomable=False)}{_image(block.before, is_zoomable=False)}"
-        f'<span class="tag">{escape(left)}</span><span class="tag">{escape(right)}</span><span class="bar"></span>'
-        f'<input type="range" min="0" max="100" step="any" value="50" aria-label="{label}" data-left="{escape(left)}">'
-        "</div>"
-    )
-    return _section(block.title, stage, block.note, "slider")
-
-
-def _strip(block: Strip) -> str:
-    figures = "".join(
-        f'<figure class="card">{_image(picture)}<figcaption>{escape(picture.caption)}</figcaption></figure>'
-        for picture in block.pictures
-    )
-    return _section(block.title, f'<div class="strip">{figures}</div>' if figures else "", block.note)
-
-
-def _table(block: Table) -> str:
-    if not block.rows:
-        return ""
-    heads = "".join(f'<th scope="col">{escape(column)}</th>' for column in block.columns)
-    rows = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in block.rows)
-    label = escape(block.title or "table")
-    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
-    return _section(
-        block.title, f'<div class="table" role="region" aria-label="{label}" tabindex="0">{table}</div>', block.note
-    )
-
-
-def _cell(value: Any) -> str:
+def _cell(value: Cell) -> dict[str, Any]:
+    """Text of a cell and its attributes: what it is sorted by, and its class."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "<td>–</td>"  # noqa: RUF001  a dash for what is not there
+        return {"text": "–", "attributes": {}}  # noqa: RUF001  a dash for what is not there
     if isinstance(value, bool):
-        return f'<td data-value="{int(value)}" class="{"yes" if value else "no"}">{"yes" if value else "no"}</td>'
+        word = "yes" if value else "no"
+        return {"text": word, "attributes": {"data-value": int(value), "class": word}}
     if isinstance(value, int | float):
-        return f'<td class="number" data-value="{value!r}">{value if isinstance(value, int) else f"{value:.4g}"}</td>'
-    return f"<td>{escape(str(value))}</td>"
+        text = str(value) if isinstance(value, int) else f"{value:.4g}"
+        return {"text": text, "attributes": {"class": "number", "data-value": repr(value)}}
+    return {"text": value, "attributes": {}}
 
 
-def _listing(block: Listing) -> str:
-    if not block.text.strip():
-        return ""
-    summary, text = escape(block.title), escape(block.text.rstrip())
-    return f'<details><summary>{summary}</summary><pre tabindex="0">{text}</pre></details>'
+def _plain(kind: str, is_empty: Callable[[Any], bool] = lambda block: False) -> Callable[[Any], dict[str, Any]]:
+    """View of a block that its macro shows as it is, or nothing where it is empty."""
+    return lambda block: {} if is_empty(block) else {"kind": kind, "block": block}
 
 
-def _steps(block: Steps) -> str:
-    items = "".join(
-        f'<li><p>{escape(what)}</p><pre class="command"><code>{escape(command)}</code></pre></li>'
-        for what, command in block.steps
-    )
-    return _section(block.title, f'<ol class="steps">{items}</ol>' if items else "")
-
-
-_RENDERERS: dict[type, Callable[[Any], str]] = {
-    Heading: _heading, Text: _text, Tiles: _tiles, Curves: _curves, ContactSheet: _contact_sheet, Slider: _slider,
-    Strip: _strip, Table: _table, Listing: _listing, Steps: _steps,
-}  # fmt: skip
+_VIEWS: dict[type, Callable[[Any], dict[str, Any]]] = {
+    Heading: _plain("heading"),
+    Text: _plain("text"),
+    Tiles: _plain("tiles", lambda block: not block.tiles),
+    Curves: _curves,
+    ContactSheet: _plain("contact_sheet", lambda block: not block.rows),
+    Slider: _slider,
+    Strip: _plain("strip", lambda block: not block.pictures),
+    Table: _table,
+    Listing: _plain("listing", lambda block: not block.text.strip()),
+    Steps: _plain("steps", lambda block: not block.steps),
+}

@@ -21,7 +21,7 @@ FIGURES = (
     ("psnr_interior", "PSNR, interior", "{:.2f} dB", "against the truth"),
     ("psnr", "PSNR", "{:.2f} dB", "against the truth"),
     ("ssim", "SSIM", "{:.3f}", "against the truth"),
-    ("holdout_psnr", "PSNR, kept out", "{:.2f} dB", "pixels of the frames"),
+    ("holdout_psnr", "PSNR, held out", "{:.2f} dB", "pixels of the frames"),
     ("seconds", "Time", "{:.0f} s", "with registration"),
 )
 
@@ -131,10 +131,10 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
 
 def _expected(expected: object) -> list[Tile]:
     """What the frames could be expected to give, and what is missing."""
-    share, gain = (
+    fraction, gain = (
         number(expected, key) if isinstance(expected, dict) else None for key in ("measured_share", "gain_db")
     )
-    if share is None or gain is None or not isinstance(expected, dict):
+    if fraction is None or gain is None or not isinstance(expected, dict):
         return []
     missing = {
         "blur": "; blur and noise hide the rest",
@@ -142,7 +142,7 @@ def _expected(expected: object) -> list[Tile]:
         "frames": "; too few frames",
     }
     limit = missing.get(str(expected.get("limit")), "")
-    return [Tile("Detail measured", f"{share:.0%}", f"expected {gain:+.1f} dB over bicubic{limit}")]
+    return [Tile("Detail measured", f"{fraction:.0%}", f"expected {gain:+.1f} dB over bicubic{limit}")]
 
 
 def _diagnosis(folder: Path) -> list[Block]:
@@ -155,7 +155,7 @@ def _diagnosis(folder: Path) -> list[Block]:
         picture = load_picture(folder / f"{name}.png", f"Map of the {what}", f"{what}; white is {white or 0:.3g}")
         pictures += [] if picture is None or white is None else [picture]
     note = (
-        "Residuals should look like noise: structure in them is what the footprint or the shifts do not explain. "
+        "Residuals should look like noise: structure in them is what the PSF or the shifts do not explain. "
         "The standard error is from two halves of the frames; what both get wrong alike does not show in it."
     )
     return [Strip("How sure it is", pictures, note if pictures else ""), Curves("Detail", _spectra(figures))]

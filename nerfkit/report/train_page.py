@@ -222,7 +222,7 @@ def _truths(run: Run, split: str, files: Sequence[str]) -> dict[str, NDArray[np.
 def _next_steps(folder: Path) -> list[tuple[str, str]]:
     run = shlex.quote(str(folder))
     return [
-        ("Compare with photos that were kept out", f"nerfkit eval {run} --split test"),
+        ("Compare with photos that were held out", f"nerfkit eval {run} --split test"),
         ("Film it", f"nerfkit render {run} --path orbit --out orbit.mp4"),
         ("Train longer; everything goes on from where it is", f"nerfkit train --resume {run} --seconds 300"),
     ]

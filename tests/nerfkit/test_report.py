@@ -15,7 +15,7 @@ from report_folders import write_superres_run, write_train_run
 import nerfkit.report.media
 import nerfkit.report.refreshing
 from nerfkit import report
-from nerfkit.report.charts import chart_svg, log_ticks, round_ticks
+from nerfkit.report.charts import draw, log_ticks, round_ticks
 from nerfkit.runs import Run
 from nerfkit.scenes.errors import NerfkitError
 
@@ -182,10 +182,9 @@ def test_log_ticks_stay_few():
 
 
 def chart_points(series, **options):
-    svg = chart_svg(report.Chart("t", [report.Series("s", *series)], "x", "y", **options))
-    return [
-        np.array([pair.split(",") for pair in points.split()], float) for points in re.findall(r'points="([^"]*)"', svg)
-    ]
+    drawing = draw(report.Chart("t", [report.Series("s", *series)], "x", "y", **options))
+    lines = drawing.lines if drawing else []
+    return [np.array([pair.split(",") for pair in line.points.split()], float) for line in lines]
 
 
 def test_curve_goes_where_its_values_say():
