@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import numba
 import numpy as np
 import torch
 from numba import njit, prange
@@ -20,122 +21,135 @@ if TYPE_CHECKING:
 
 # samples that one thread takes at a time
 BLOCK = 8192
-# rows of the image that one thread takes at a time
-ROWS = 16
+# least rows of the image for a thread: the filter's reach on both sides is computed twice
+MIN_ROWS = 32
 _DIAGONAL = np.float32(1 / math.sqrt(2))
 
+# Python's error model checks each division, and a loop with a check is no vector code: seven times the time
+_loop = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
 # Parallel functions are thin: numba's compile time grows with what is inside of them.
+_parallel = njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _filter_row(out, x, i, taps):
-    """Row i of the correlation along rows."""
-    n = out.shape[1]
-    row, source = out[i], x[i]
-    for j in range(n):
-        row[j] = taps[0] * source[j]
-    for k in range(1, len(taps)):
+@_loop
+def _filter_row(row, source, taps):
+    """A row correlated with taps; four at a time, since each pass over the row loads and stores it."""
+    n, n_taps = len(row), len(taps)
+    row[:] = 0
+    k = 0
+    while k + 4 <= n_taps:
+        a, b, c, d = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
+        p, q, r, t = source[k : k + n], source[k + 1 : k + 1 + n], source[k + 2 : k + 2 + n], source[k + 3 : k + 3 + n]
         for j in range(n):
-            row[j] += taps[k] * source[j + k]
-
-
-@njit(cache=True, fastmath=True, nogil=True)
-def _filter_col(out, x, i, taps, is_first):
-    """Row i of the correlation along columns, added to what is there unless it is the first."""
-    n = out.shape[1]
-    row = out[i]
-    if is_first:
-        row[:] = 0
-    for k in range(len(taps)):
-        source = x[i + k]
+            row[j] += (a * p[j] + b * q[j]) + (c * r[j] + d * t[j])
+        k += 4
+    while k < n_taps:
+        a, p = taps[k], source[k : k + n]
         for j in range(n):
-            row[j] += taps[k] * source[j]
+            row[j] += a * p[j]
+        k += 1
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _filter_term(out, half, x, down, across, is_first):
-    for i in prange(x.shape[0]):
-        _filter_row(half, x, i, across)
-    for i in prange(out.shape[0]):
-        _filter_col(out, half, i, down, is_first)
+@_loop
+def _add_rows(row, taps, rows, first, step, start, stop):
+    """Add taps[k] times row (first + step k) of a ring for each k from start to stop - 1; four at a time."""
+    n, size = len(row), len(rows)
+    k = start
+    while k + 4 <= stop:
+        a, b, c, d = taps[k], taps[k + 1], taps[k + 2], taps[k + 3]
+        p, q = rows[(first + step * k) % size], rows[(first + step * (k + 1)) % size]
+        r, s = rows[(first + step * (k + 2)) % size], rows[(first + step * (k + 3)) % size]
+        for j in range(n):
+            row[j] += (a * p[j] + b * q[j]) + (c * r[j] + d * s[j])
+        k += 4
+    while k < stop:
+        a, p = taps[k], rows[(first + step * k) % size]
+        for j in range(n):
+            row[j] += a * p[j]
+        k += 1
 
 
+@_parallel
 def _filter(out, half, x, taps):
     """The sum of the terms [n_terms, 2, n_taps]; ``half`` [x's rows, out's columns] is overwritten."""
-    for index, (down, across) in enumerate(taps):
-        _filter_term(out, half, x, down, across, index == 0)
+    n_taps = taps.shape[2]
+    for term in range(len(taps)):
+        for i in prange(x.shape[0]):
+            _filter_row(half[i], x[i], taps[term, 1])
+        for i in prange(out.shape[0]):
+            if term == 0:
+                out[i] = 0
+            _add_rows(out[i], taps[term, 0], half, i, 1, 0, n_taps)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _residual_row(out, stencil, rhs, c, i, margin):
-    """Row i of N c - rhs, written ``margin`` cells from the borders of ``out``."""
-    h, w = c.shape
-    row = out[i + margin, margin : margin + w]
-    here = c[i]
-    centre, right, down, corner, cross = stencil
-    for j in range(w):
-        row[j] = centre[i, j] * here[j] - rhs[i, j]
-    for j in range(w - 1):
-        row[j] += right[i, j] * here[j + 1]
-        row[j + 1] += right[i, j] * here[j]
-    if i + 1 < h:
-        below = c[i + 1]
-        for j in range(w):
-            row[j] += down[i, j] * below[j]
-        for j in range(w - 1):
-            row[j] += corner[i, j] * below[j + 1]
-            row[j + 1] += cross[i, j + 1] * below[j]
-    if i > 0:
-        above = c[i - 1]
-        for j in range(w):
-            row[j] += down[i - 1, j] * above[j]
-        for j in range(w - 1):
-            row[j + 1] += corner[i - 1, j] * above[j]
-            row[j] += cross[i - 1, j + 1] * above[j + 1]
+@_loop
+def _add_product(row, factors, values):
+    for j in range(len(row)):
+        row[j] += factors[j] * values[j]
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _residual(out, stencil, rhs, c, margin):
-    for i in prange(c.shape[0]):
-        _residual_row(out, stencil, rhs, c, i, margin)
+@_loop
+def _residual_row(row, stencil, rhs, i, above, here, below):
+    """Row i of N c - rhs from three rows of c, zero where there is none.
+
+    Slices whose loops count from 0 become vector code; indices with an offset, and an unpacked stencil, do not.
+    """
+    n, up = rhs.shape[1] - 1, max(i - 1, 0)
+    right, cross = stencil[1, i], stencil[4, i]
+    row[:] = -rhs[i]
+    _add_product(row, stencil[0, i], here)
+    _add_product(row[:n], right, here[1:])
+    _add_product(row[1:], right, here)
+    _add_product(row, stencil[2, i], below)
+    _add_product(row[:n], stencil[3, i], below[1:])
+    _add_product(row[1:], cross[1:], below)
+    cross = stencil[4, up]
+    _add_product(row, stencil[2, up], above)
+    _add_product(row[1:], stencil[3, up], above)
+    _add_product(row[:n], cross[1:], above[1:])
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@_loop
 def _flow(out, here, other, weights, offset, weight, epsilon2):
     """Slope of weight sqrt(d^2 + epsilon^2) for the pairs here[j], other[j + offset]; 0 where there is no pair."""
     first, last = max(0, -offset), len(here) - max(0, offset)
     out[:first] = 0
     out[last:] = 0
-    for j in range(first, last):
-        d = here[j] - other[j + offset]
-        out[j] = weight * weights[j] * d / np.sqrt(d * d + epsilon2)
+    flow, factor = out[first:last], weights[first:last]
+    one, two = here[first:last], other[first + offset : last + offset]
+    for j in range(last - first):
+        d = one[j] - two[j]
+        flow[j] = weight * factor[j] * d / np.sqrt(d * d + epsilon2)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@_loop
 def _flows_down(flows, x, tv_map, i, tv_weight, epsilon2):
     """Slopes between row i and the row below it: straight, to the right, to the left; 0 below the last row."""
     if i < 0 or i + 1 >= len(x):
         flows[:] = 0
         return
     diagonal = tv_weight * _DIAGONAL
-    _flow(flows[0], x[i], x[i + 1], tv_map[i], 0, tv_weight, epsilon2)
-    _flow(flows[1], x[i], x[i + 1], tv_map[i], 1, diagonal, epsilon2)
-    _flow(flows[2], x[i], x[i + 1], tv_map[i], -1, diagonal, epsilon2)
+    weights = tv_map[i % len(tv_map)]
+    _flow(flows[0], x[i], x[i + 1], weights, 0, tv_weight, epsilon2)
+    _flow(flows[1], x[i], x[i + 1], weights, 1, diagonal, epsilon2)
+    _flow(flows[2], x[i], x[i + 1], weights, -1, diagonal, epsilon2)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@_loop
 def _add_flows(slope, above, right, below):
     """What a row gains at one end of each pair and loses at the other."""
     n = len(slope)
+    to_right, to_left = slope[1:], slope[: n - 1]
+    from_right = above[2, 1:]
     for j in range(n):
         slope[j] += right[j] + below[0, j] + below[1, j] + below[2, j] - above[0, j]
     for j in range(n - 1):
-        slope[j + 1] -= right[j] + above[1, j]
+        to_right[j] -= right[j] + above[1, j]
     for j in range(n - 1):
-        slope[j] -= above[2, j + 1]
+        to_left[j] -= from_right[j]
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@_loop
 def _adam_row(out, here, slope, mean, square, rates, bounds):
     rate, correction = rates
     low, high = bounds
@@ -147,34 +161,70 @@ def _adam_row(out, here, slope, mean, square, rates, bounds):
         out[j] = min(max(here[j] - rate * mean[j] / (np.sqrt(square[j] * correction) + tiny), low), high)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
-def _adam_block(out, x, tv_map, gradient, mean, square, first, rates, data_weight, tv_weight, epsilon2, bounds, push):
-    """Some rows of the new image; ``gradient`` holds that of the samples and is used up."""
-    strength, middle = push
-    above, below = np.empty((3, x.shape[1]), np.float32), np.empty((3, x.shape[1]), np.float32)
-    right = np.empty(x.shape[1], np.float32)
-    # each pair's slope is computed once, and again only between two blocks
+@_loop
+def _step_rows(out, x, stencil, rhs, tv_map, moments, taps, first, last, settings):
+    """Rows first to last - 1 of the new image.
+
+    A row passes once: what later rows need of it stays in rings of as many rows as the filter has taps, which fit in a
+    core's cache. Separate passes move twice as many bytes, and bytes are what a step waits for.
+    """
+    rate, correction, data_weight, tv_weight, epsilon2, low, high, strength, middle = settings
+    rates, bounds = (rate, correction), (low, high)
+    mean, square = moments
+    w, (fh, fw), (n_terms, _, n) = x.shape[1], rhs.shape, taps.shape
+    cut = n - 1
+    halves, backs = np.empty((n_terms, n, fw), np.float32), np.empty((n_terms, n, w), np.float32)
+    filtered, residual = np.zeros((3, fw), np.float32), np.zeros(fw + 2 * cut, np.float32)
+    nothing = np.zeros(fw, np.float32)
+    slope, right = np.empty(w, np.float32), np.empty(w, np.float32)
+    above, below = np.empty((3, w), np.float32), np.empty((3, w), np.float32)
+    mirrored = taps[:, 1, ::-1].copy()
+    # the next rows of the residual, of the filtered image and of the image that are still to come
+    r = max(0, first - cut)
+    f = max(0, r - 1)
+    source = f
     _flows_down(above, x, tv_map, first - 1, tv_weight, epsilon2)
-    for i in range(first, min(first + ROWS, len(x))):
-        slope = gradient[i]
-        for j in range(len(slope)):
+    for i in range(first, last):
+        while r <= min(i, fh - 1):
+            while f <= min(r + 1, fh - 1):
+                while source <= f + cut:
+                    for t in range(n_terms):
+                        _filter_row(halves[t, source % n], x[source], taps[t, 1])
+                    source += 1
+                row = filtered[f % 3]
+                row[:] = 0
+                for t in range(n_terms):
+                    _add_rows(row, taps[t, 0], halves[t], f, 1, 0, n)
+                f += 1
+            before = filtered[(r + 2) % 3] if r > 0 else nothing
+            after = filtered[(r + 1) % 3] if r + 1 < fh else nothing
+            _residual_row(residual[cut : cut + fw], stencil, rhs, r, before, filtered[r % 3], after)
+            for t in range(n_terms):
+                _filter_row(backs[t, r % n], residual, mirrored[t])
+            r += 1
+        slope[:] = 0
+        for t in range(n_terms):
+            _add_rows(slope, taps[t, 0], backs[t], i, -1, max(0, i - fh + 1), min(n, i + 1))
+        for j in range(w):
             slope[j] = slope[j] * data_weight - strength * (x[i, j] - middle)
-        _flow(right, x[i], x[i], tv_map[i], 1, tv_weight, epsilon2)
+        # each pair's slope is computed once, and again only between two threads
+        _flow(right, x[i], x[i], tv_map[i % len(tv_map)], 1, tv_weight, epsilon2)
         _flows_down(below, x, tv_map, i, tv_weight, epsilon2)
         _add_flows(slope, above, right, below)
         _adam_row(out[i], x[i], slope, mean[i], square[i], rates, bounds)
         above, below = below, above
 
 
-@njit(parallel=True, cache=True, nogil=True)
-def _adam(out, x, tv_map, gradient, mean, square, rates, data_weight, tv_weight, epsilon2, bounds, push):
-    for block in prange((len(x) + ROWS - 1) // ROWS):
-        _adam_block(
-            out, x, tv_map, gradient, mean, square, block * ROWS, rates, data_weight, tv_weight, epsilon2, bounds, push
+@_parallel
+def _step(out, x, stencil, rhs, tv_map, moments, taps, n_parts, settings):
+    h = len(x)
+    for part in prange(n_parts):
+        _step_rows(
+            out, x, stencil, rhs, tv_map, moments, taps, part * h // n_parts, (part + 1) * h // n_parts, settings
         )
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@_loop
 def _sample_block(values, d_rows, d_cols, image, rows, cols, first):
     h, w = image.shape
     for n in range(first, min(first + BLOCK, len(rows))):
@@ -190,13 +240,13 @@ def _sample_block(values, d_rows, d_cols, image, rows, cols, first):
         d_cols[n] = upper_slope + t * (lower_slope - upper_slope)
 
 
-@njit(parallel=True, cache=True, nogil=True)
+@_parallel
 def _sample(values, d_rows, d_cols, image, rows, cols):
     for block in prange((len(rows) + BLOCK - 1) // BLOCK):
         _sample_block(values, d_rows, d_cols, image, rows, cols, block * BLOCK)
 
 
-@njit(cache=True, fastmath=True, nogil=True)
+@_loop
 def _accumulate(stencil, rhs, rows, cols, values, weights):
     """One thread: samples of neighbouring frames fall on the same cells."""
     h, w = rhs.shape
@@ -260,34 +310,21 @@ def descend_cpu(
     tv_weight: float, epsilon: float, bounds: tuple[float, float] | None, contrast: float, tv_map: Tensor | None,
 ) -> None:  # fmt: skip
     """See :func:`nerfkit.kernels.lowres.descend`."""
-    cut = taps.shape[-1] - 1
-    scratch = descent.scratch
-    if not scratch:
-        h, w = descent.image.shape
-        scratch["half"] = torch.empty(h, w - cut)
-        scratch["filtered"] = torch.empty(h - cut, w - cut)
-        # its margin stays zero: the adjoint filter reads beyond the borders
-        scratch["residual"] = torch.zeros(h + cut, w + cut)
-        scratch["half_back"] = torch.empty(h + cut, w)
-        scratch["gradient"], scratch["next"] = torch.empty(h, w), torch.empty(h, w)
-        scratch["ones"] = torch.ones(h, w)
-    arrays = {name: tensor.numpy() for name, tensor in scratch.items()}
-    forward = taps.contiguous().numpy()
-    _filter(arrays["filtered"], arrays["half"], descent.image.numpy(), forward)
-    stencil = equations.stencil.contiguous().numpy()
-    _residual(arrays["residual"], stencil, equations.rhs.contiguous().numpy(), arrays["filtered"], cut)
-    _filter(arrays["gradient"], arrays["half_back"], arrays["residual"], np.ascontiguousarray(forward[..., ::-1]))
-    rates = (
-        np.float32(learning_rate / (1 - BETA1**descent.n_steps)),
-        np.float32(1 / (1 - BETA2**descent.n_steps)),
-    )
+    h, w = descent.image.shape
+    if not descent.scratch:
+        # one row of a map without effect serves all rows
+        descent.scratch.update(next=torch.empty(h, w), ones=torch.ones(1, w))
+    weights = descent.scratch["ones"] if tv_map is None else tv_map
     low, high = bounds if bounds is not None else (-math.inf, math.inf)
     middle = 0.5 * (low + high) if contrast else 0.0
-    mean, square = (moment.numpy() for moment in descent.moments)
-    _adam(
-        arrays["next"], descent.image.numpy(), arrays["ones"] if tv_map is None else tv_map.contiguous().numpy(),
-        arrays["gradient"], mean, square, rates, np.float32(data_weight), np.float32(tv_weight),
-        np.float32(epsilon * epsilon), (np.float32(low), np.float32(high)),
-        (np.float32(contrast), np.float32(middle)),
+    numbers = (data_weight, tv_weight, epsilon * epsilon)
+    corrected = (learning_rate / (1 - BETA1**descent.n_steps), 1 / (1 - BETA2**descent.n_steps))
+    settings = np.array([*corrected, *numbers, low, high, contrast, middle], np.float32)
+    arrays = (part.contiguous().numpy() for part in (equations.stencil, equations.rhs, weights))
+    moments = tuple(part.numpy() for part in descent.moments)
+    n_parts = max(1, min(numba.get_num_threads(), h // MIN_ROWS))
+    _step(
+        descent.scratch["next"].numpy(), descent.image.numpy(), *arrays, moments, taps.contiguous().numpy(), n_parts,
+        settings,
     )  # fmt: skip
-    descent.image, scratch["next"] = scratch["next"], descent.image
+    descent.image, descent.scratch["next"] = descent.scratch["next"], descent.image
