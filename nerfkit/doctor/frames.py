@@ -18,7 +18,7 @@ from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts
 
 if TYPE_CHECKING:
-    from nerfkit.scenes.observations.lowres_frames import LowresFrames
+    from nerfkit.scenes.observations.lowres_view import LowresView
     from nerfkit.superres.expectation import Expectation
 
 __all__ = ["check_frames", "noise_level"]
@@ -61,12 +61,12 @@ def check_frames(path: Path, report: Report) -> None:
     report.fact("noise", round(noise, 5), f"at most {noise:.2%} of full scale (fine texture counts as noise)")
     is_flat = _is_flat(grey, path, report)
     listed = _read_listed(frames, None if is_flat else grey, report)
-    lowres = None if is_flat else _moved(grey, listed)
-    if lowres is not None and len(frames) > 1:
-        _check_reach(lowres, listed, frames, path, report)
+    view = None if is_flat else _view(grey, listed)
+    if view is not None and len(frames) > 1:
+        _check_reach(view, listed, frames, path, report)
     _check_duplicates(frames, path, report)
     _check_brightness(frames, grey, path, report)
-    scale = _check_scale(frames, lowres, noise, path, report)
+    scale = _check_scale(frames, grey, view, noise, path, report)
     known = "" if listed is None else f" --shifts {shlex.quote(str(frames.shifts_file))}"
     report.next_command = f"nerfkit superres {shlex.quote(str(path))} -o out.png --scale {max(scale, 2.0):g}{known}"
 
@@ -139,29 +139,25 @@ def _is_flat(grey: np.ndarray, path: Path, report: Report) -> bool:
     return is_flat
 
 
-def _moved(grey: np.ndarray, listed: Shifts | None) -> LowresFrames:
-    """Grey frames [n, h, w] with the motion that is listed, or that phase correlation finds."""
+def _view(grey: np.ndarray, listed: Shifts | None) -> LowresView:
+    """How grey frames [n, h, w] are seen with the motion that is listed, or that phase correlation finds."""
     import torch
 
-    from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+    from nerfkit.scenes.motion import Motion
+    from nerfkit.scenes.observations.lowres_view import LowresView
     from nerfkit.superres.registration import phase_correlation
 
-    values, shifts, matrices = torch.from_numpy(np.ascontiguousarray(grey)), np.zeros((len(grey), 2)), None
     if listed is None:
-        shifts = phase_correlation(_middle(grey))
-    elif listed.kind == "shift":
-        shifts = listed.values
+        motion = Motion.of_shifts(torch.from_numpy(phase_correlation(_middle(grey))))
     else:
-        matrices = torch.from_numpy(listed.matrices())
-    return LowresFrames(values, torch.from_numpy(shifts), Psf(), matrices)
+        motion = Motion.of_matrices(torch.from_numpy(listed.matrices()))
+    return LowresView(motion, (grey.shape[2], grey.shape[1]))
 
 
-def _check_reach(
-    lowres: LowresFrames, listed: Shifts | None, frames: Frames, path: Path, report: Report
-) -> None:  # fmt: skip
+def _check_reach(view: LowresView, listed: Shifts | None, frames: Frames, path: Path, report: Report) -> None:
     """Note how far the frames' centres move, and those that moved too far."""
     source = "registered" if listed is None else f"from {frames.shifts_file and frames.shifts_file.name}"
-    shifts = lowres.motions().numpy()
+    shifts = view.motion.displacements(view.size).numpy()
     moved = np.abs(shifts - shifts[0])
     largest = moved.max(0)
     report.fact(
@@ -222,19 +218,23 @@ def _check_brightness(frames: Frames, grey: np.ndarray, path: Path, report: Repo
 
 
 def _check_scale(
-    frames: Frames, lowres: LowresFrames | None, noise: float, path: Path, report: Report
+    frames: Frames, grey: np.ndarray, view: LowresView | None, noise: float, path: Path, report: Report
 ) -> float:  # fmt: skip
     """Note the largest scale that the frames have the detail for, by what superres would say of each; 1 for none."""
+    import torch
+
+    from nerfkit.scenes.measurements.frames import FrameStack
     from nerfkit.superres.expectation import SAID_OF_ONE_FRAME, expect_at
 
-    if lowres is None or len(frames) == 1:
+    if view is None or len(frames) == 1:
         report.fact("scale", 1.0, "no detail beyond the frames' pixels")
         if len(frames) == 1:
             report.add("warning", SAID_OF_ONE_FRAME, where=path, fix="take several, moved by fractions of a pixel")
         return 1.0
     found: list[Expectation] = []
     with collect(Report("dataset"), path):  # what the search for an image logs is not about the dataset
-        found = expect_at(SCALES, lowres, noise)
+        stack = FrameStack.of(torch.from_numpy(np.ascontiguousarray(grey)))
+        found = expect_at(SCALES, stack, view, noise)
     shares = {f"{each.scale:g}": round(each.measured_share, 3) for each in found}
     text = ", ".join(f"{share:.0%} at {scale}x" for scale, share in shares.items())
     report.fact("measured_share", shares, f"of the detail finer than a frame's pixels: {text}")

@@ -7,10 +7,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
-
-from .grid_solve import Prior, solve
-from .registration import spread
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.filters import gaussian_filter
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.solvers.grid import COLD_RATE, Prior, solve
 
 __all__ = ["power_spectrum", "residual_map", "uncertainty"]
 
@@ -22,31 +23,29 @@ CHUNK = 2**22
 SMOOTHING = 0.75
 
 
-def residual_map(frames: LowresFrames, grid: Grid, image: Tensor, weights: Tensor) -> Tensor:
-    """Root mean squared error of the used frames [h, w] at each pixel of the frame, over all of them.
+def residual_map(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor) -> Tensor:
+    """Root mean squared error of the used pixels [h, w] at each place of the frame, over all frames.
 
     Parameters
     ----------
-    frames : LowresFrames
-        What was measured.
+    stack, view : FrameStack, LowresView
+        What was measured, and how.
     grid : Grid
         Of the image.
     image : Tensor, shape grid.shape
         What the frames are compared with.
-    weights : Tensor, shape (n_frames, h, w)
-        Weights of the pixels; those of 0 do not count.
     """
-    squares, total = (torch.zeros(frames.frames.shape[1:], device=image.device) for _ in range(2))
-    for part, some in frames.chunks(CHUNK):
-        samples, is_known = some.predict(grid, image)
-        share = weights[part] * is_known
-        squares += ((some.frames - samples.values).square() * share).sum(0)
-        total += share.sum(0)
+    squares, total = (torch.zeros(stack.values.shape[1:], device=image.device) for _ in range(2))
+    for part, some in view.chunks(CHUNK):
+        samples, is_known = some.sample(grid, image)
+        weights = stack.weights[part] * is_known
+        squares += ((stack.values[part] - samples.values).square() * weights).sum(0)
+        total += weights.sum(0)
     return (squares / total.clamp(min=1e-6)).sqrt()
 
 
-def uncertainty(frames: LowresFrames, weights: Tensor, prior: Prior, generator: torch.Generator) -> Tensor | None:
-    """Standard error of the image at each low-res pixel [h, w], from the data alone; None below four frames.
+def uncertainty(stack: FrameStack, view: LowresView, prior: Prior, generator: torch.Generator) -> Tensor | None:
+    """Standard error of the image at each low-res pixel [h, w], from the data alone; None below four used frames.
 
     The frames are divided in two at random and each half is solved with the same prior. With independent noise, half
     the difference of the two is as large as the error of their mean. What both halves get wrong alike, such as the
@@ -54,34 +53,30 @@ def uncertainty(frames: LowresFrames, weights: Tensor, prior: Prior, generator: 
 
     Parameters
     ----------
-    frames : LowresFrames
-        What was measured.
-    weights : Tensor, shape (n_frames,)
-        1 for frames that are used.
+    stack, view : FrameStack, LowresView
+        What was measured, and how.
     prior : Prior
         On cells of 1/8 low-res pixel.
     generator : torch.Generator
         Divides the frames.
     """
-    used = torch.nonzero(weights.cpu() > 0)[:, 0]
+    used = stack.is_used.cpu().nonzero()[:, 0]
     if len(used) < 4:
         return None
     order = used[torch.randperm(len(used), generator=generator)]
-    grid = frames.grid(HALF_CELLS)
-    start = grid.enlarge(frames.frames[used[0]])
+    grid = view.grid(HALF_CELLS)
+    start = grid.enlarge(stack.values[used[0]])
     halves = []
     for part in (order[::2], order[1::2]):
-        chosen = torch.zeros_like(weights)
+        chosen = torch.zeros(len(stack))
         chosen[part] = 1.0
-        equations = frames.equations(grid, spread(chosen, frames))
-        halves.append(solve(equations, start, frames.psf, grid, prior, HALF_STEPS, learning_rate=0.03))
+        half = FrameStack.of(stack.values, chosen)
+        equations = view.equations(grid, half.values, half.weights)
+        halves.append(solve(equations, start, view.psf, grid, prior, HALF_STEPS, learning_rate=COLD_RATE))
     squares = ((halves[0] - halves[1]) / 2).square()
     # a sample of one at each place: its neighbours make it an estimate
-    squares = torch.nn.functional.avg_pool2d(grid.crop(squares)[None, None], HALF_CELLS)
-    taps = torch.exp(-0.5 * (torch.arange(-2, 3, device=squares.device) / SMOOTHING).square())
-    kernel = taps[:, None] * taps
-    padded = torch.nn.functional.pad(squares, (2,) * 4, mode="replicate")
-    return torch.nn.functional.conv2d(padded, (kernel / kernel.sum())[None, None])[0, 0].sqrt()
+    squares = torch.nn.functional.avg_pool2d(grid.crop(squares)[None, None], HALF_CELLS)[0, 0]
+    return gaussian_filter(squares, SMOOTHING).sqrt()
 
 
 def power_spectrum(image: NDArray[np.floating], scale: float) -> tuple[list[float], list[float]]:

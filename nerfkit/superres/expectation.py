@@ -1,6 +1,6 @@
 """What the frames can give before they are fused: how fine a detail they measure, and the gain over bicubic.
 
-Shifted frames see each frequency f of a low-res pixel together with its aliases f + k, k whole. With the footprint's
+Shifted frames see each frequency f of a low-res pixel together with its aliases f + k, k whole. With the PSF's
 transfer function H, a frame at the shift d measures
 
     y(f) = sum_k H(f + k) exp(2 pi i (f + k) . d) X(f + k) + noise.
@@ -22,11 +22,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.scenes.observations.psf import Psf
 
-from .choice import MIN_SIGMA, Trials, choose_prior
 from .diagnosis import power_spectrum
-from .grid_solve import Deadline
+from .priors import NOISE_STEPS, START
+from .trials import MIN_SIGMA, Trials
 
 __all__ = ["ENOUGH", "SAID_OF_ONE_FRAME", "Expectation", "expect", "expect_at", "places", "scene_power"]
 
@@ -41,7 +43,7 @@ MIN_VALUES = 0.2
 SHOWN, STEEPEST = (0.35, 0.5), 2.5
 # frequencies of a low-res pixel that are looked at, along an axis
 N_FREQUENCIES = 6
-# cells along a low-res pixel that a footprint is sampled on for its transfer function
+# cells along a low-res pixel that a PSF is sampled on for its transfer function
 CELLS = 16
 # parameter of torch's bicubic interpolation
 CUBIC = -0.75
@@ -73,7 +75,7 @@ class Expectation:
     # decibels by which the best linear estimate is nearer to the truth than one frame enlarged by cubics
     gain_db: float
     n_frames: int
-    # what is missing: "blur" (of the footprint, and noise), "shifts" or "frames"; "" when nothing is
+    # what is missing: "blur" (of the PSF, and noise), "shifts" or "frames"; "" when nothing is
     limit: str
 
     @property
@@ -105,7 +107,7 @@ class Expectation:
     def shortfall(self) -> str:
         """What is missing for the scale, where something is."""
         why = {
-            "blur": "footprint and noise hide it, from however many frames",
+            "blur": "PSF and noise hide it, from however many frames",
             "shifts": "their sub-pixel positions leave gaps",
             "frames": "they are too few",
         }[self.limit]
@@ -157,44 +159,41 @@ def expect(shifts: Sequence[NDArray[np.float64]], psf: Psf, scale: float, sigma:
     return Expectation(scale, spectrum.supported_scale(left), share, gain, n_frames, limit)
 
 
-def expect_at(scales: Sequence[float], frames: LowresFrames, noise: float) -> list[Expectation]:
+def expect_at(scales: Sequence[float], stack: FrameStack, view: LowresView, noise: float) -> list[Expectation]:
     """The same for each of some scales before anything was searched for: by a coarse image of the frames' middle.
 
     Parameters
     ----------
     scales : sequence of float
         Output pixels along a low-res pixel.
-    frames : LowresFrames
-        Grey frames where they look, two or more.
+    stack, view : FrameStack, LowresView
+        Grey frames, two or more, and where they look.
     noise : float
         A bound of the noise's standard deviation. What an image leaves unexplained is another, and the lower counts.
     """
-    height, width = (min(side, FIRST_SIDE) for side in frames.frames.shape[1:])
-    top, left = ((side - part) // 2 for side, part in zip(frames.frames.shape[1:], (height, width), strict=True))
-    middle = frames.window(top, left, height, width)
-    grid = middle.grid(FIRST_CELLS)
-    trials = Trials(middle, grid, torch.ones_like(middle.frames), torch.Generator().manual_seed(0))
-    # a deadline that has passed ends the choice after its first prior
-    choice, _ = choose_prior(trials, grid.enlarge(middle.frames[0]), Deadline.after(-1))
-    sigma = max(min(noise, choice.prior.sigma), MIN_SIGMA)
-    power = scene_power(grid.crop(choice.image).numpy(), FIRST_CELLS)
-    shifts = places(middle, np.ones(len(frames), dtype=bool))
-    return [expect(shifts, frames.psf, scale, sigma, power) for scale in scales]
+    width, height = (min(side, FIRST_SIDE) for side in view.size)
+    left, top = ((side - part) // 2 for side, part in zip(view.size, (width, height), strict=True))
+    window = (top, left, height, width)
+    stack, view = stack.window(*window), view.window(*window)
+    trials = Trials(stack, view, view.grid(FIRST_CELLS), 0)
+    found = trials.solve(START, trials.first(START).image, NOISE_STEPS)
+    sigma = max(min(noise, trials.sigma(found.image)), MIN_SIGMA)
+    power = scene_power(trials.grid.crop(found.image).numpy(), FIRST_CELLS)
+    shifts = places(view, np.ones(len(view), dtype=bool))
+    return [expect(shifts, view.psf, scale, sigma, power) for scale in scales]
 
 
-def places(frames: LowresFrames, used: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
+def places(view: LowresView, used: NDArray[np.bool_]) -> list[NDArray[np.float64]]:
     """Shifts [n_used, 2] of the used frames at a few places of the frame, for :func:`expect`.
 
     A frame that is turned or stretched is shifted otherwise all over; plain shifts are the same everywhere.
     """
-    if frames.transforms is None:
-        return [frames.shifts.numpy()[used]]
-    height, width = frames.frames.shape[1:]
-    seen = [part.numpy()[used] for part in frames.looks_at()]
-    found = []
-    for row, col in ((height // 2, width // 2), (height // 4, width // 4), (3 * height // 4, 2 * width // 3)):
-        found.append(np.stack([seen[0][:, row, col] - col - 0.5, seen[1][:, row, col] - row - 0.5], axis=1))
-    return found
+    motion = view.motion[torch.from_numpy(used)]
+    if motion.model == "shift":
+        return [motion.shifts.numpy()]
+    at = torch.tensor([[1 / 2, 1 / 2], [1 / 4, 1 / 4], [2 / 3, 3 / 4]], dtype=torch.float64)
+    points = at * torch.tensor(view.size)
+    return list((motion.seen(points) - points).transpose(0, 1).numpy())
 
 
 def scene_power(image: NDArray[np.floating], scale: float) -> Power:
@@ -219,7 +218,7 @@ def _with_a_tail(frequencies: NDArray[np.float64], power: NDArray[np.float64]) -
 
 
 class _Spectrum:
-    """Aliases of some frequencies: what the footprint passes, the scene's power, and what an output pixel needs."""
+    """Aliases of some frequencies: what the PSF passes, the scene's power, and what an output pixel needs."""
 
     def __init__(self, psf: Psf, scale: float, sigma: float, power: Power) -> None:
         self.sigma = sigma
@@ -282,7 +281,7 @@ class _Spectrum:
 
 
 def _transfer(psf: Psf, fx: NDArray[np.float64], fy: NDArray[np.float64]) -> NDArray:
-    """What the footprint passes of waves [len(fy), len(fx)]."""
+    """What the PSF passes of waves [len(fy), len(fx)]."""
     weights = psf.weights(CELLS).double().numpy()
     at = (np.arange(len(weights)) - (len(weights) - 1) / 2) / CELLS
     across, down = (np.exp(2j * np.pi * f[:, None] * at) * np.sinc(f / CELLS)[:, None] for f in (fx, fy))

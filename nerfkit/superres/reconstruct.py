@@ -1,4 +1,4 @@
-"""From frames to an image on a grid, within a budget of wall seconds: align, choose what is expected of it, solve."""
+"""From frames to an image on a grid: align, choose what is expected of it, solve."""
 
 from __future__ import annotations
 
@@ -11,34 +11,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.heldout import Trial
+from nerfkit.limits import Limit
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.scenes.observations.psf import Psf
+from nerfkit.solvers.grid import Prior
 
-from .alignment import SEARCHED_AT, Alignment
-from .choice import (
-    AS_FILES,
-    Choice,
-    RangePercentiles,
-    Trials,
-    choose_contrast,
-    choose_local,
-    choose_prior,
-    choose_weight,
-)
-from .grid_solve import Deadline, Prior
-from .light import Light
-from .registration import spread
+from .alignment import COARSE_CELLS, Alignment
+from .priors import RangePercentiles, choose_contrast, choose_local, choose_prior, choose_weight, range_at
+from .registration import still_pixels
 from .settings import SuperresSettings
-from .solving import COARSE_CELLS, Found, expose, solve_everywhere, still_pixels
+from .solving import Chosen, solve_everywhere, work_of_solving
+from .transfer import LINEAR, Transfer
+from .trials import Trials
 
 __all__ = ["Reconstruction", "reconstruct"]
 
-# shares of the whole budget at which a part of the work must be over; alignment.py has those before
-CHOSEN_AT, REFINED_AT, SOLVED_AT = 0.46, 0.54, 0.8
-# share of the time for the solutions that the priors of channels may take
-CHANNEL_SHARE = 0.3
+# what the fit of the networks takes beside the solution on the grid
+FIT_WORK = 1.0
+# fraction of the seconds that the fit and the picture need, where a limit hastens the solution
+FIT_FRACTION = 0.2
 # steps of a channel's first solution: after fewer, a weak prior is still as smooth as a strong one
 CHANNEL_STEPS = 300
-# share of lost pixels that is worth a word
+# fraction of lost pixels that is worth a word
 MIN_LOST = 0.001
 
 
@@ -48,35 +46,30 @@ class Reconstruction:
 
     # where frames look, their brightness, and which are used
     aligned: Alignment
-    # light [n_channels, rows, cols] on ``cells`` cells a low-res pixel, the reference frame alone
+    # linear radiance [n_channels, rows, cols] on ``cells`` cells a low-res pixel, the reference frame alone
     image: Tensor | None = None
     cells: int = 0
     # [n_channels, 2] range of the values
     bounds: Tensor | None = None
-    # mean squared error of the low-res pixels that were kept out
+    # mean squared error of the low-res pixels that were held out
     holdout_mse: float | None = None
     # whether the scene was found to have two values
     is_two_valued: bool = False
     # the chosen prior, without what depends on an image, on the cells that candidates are compared on
     prior: Prior | None = None
-    # [n_frames] share of each frame's pixels that was used
-    shares: Tensor = field(default_factory=lambda: torch.empty(0))
+    # [n_frames] fraction of each frame's pixels that was used
+    fractions: Tensor = field(default_factory=lambda: torch.empty(0))
     is_complete: bool = False
 
     @property
-    def frames(self) -> LowresFrames:
-        """Grey frames where they look, their brightness made equal."""
-        return self.aligned.frames
+    def stack(self) -> FrameStack:
+        """Grey frames, their brightness made equal, with the weight of each."""
+        return self.aligned.stack
 
     @property
-    def shifts(self) -> Tensor:
-        """(dx, dy) [n_frames, 2] in low-res pixels."""
-        return self.frames.shifts
-
-    @property
-    def transforms(self) -> Tensor | None:
-        """Homographies [n_frames, 3, 3] from frame to reference pixels, before the shifts; None: the identity."""
-        return self.frames.transforms
+    def view(self) -> LowresView:
+        """Where the frames look, and with which PSF."""
+        return self.aligned.view
 
     @property
     def weights(self) -> Tensor:
@@ -89,16 +82,15 @@ class Reconstruction:
         return self.aligned.residuals
 
     @property
-    def exposures(self) -> Tensor:
-        """Gain and offset of each frame against the reference [n_frames, 2]: measured = gain * scene + offset."""
-        return self.aligned.exposures
+    def cut(self) -> list[str]:
+        """What the limit in seconds left out."""
+        return self.aligned.limit.cut
 
 
 def reconstruct(
-    images: NDArray[np.float32], settings: SuperresSettings, deadline: Deadline, *,
-    shifts: NDArray[np.float64] | None = None, transforms: NDArray[np.float64] | None = None, reference: int = 0,
-    psf: Psf | None = None, device: str = "cpu", say: Callable[[str], None] = lambda text: None,
-    found: Callable[[Reconstruction], None] = lambda state: None,
+    images: NDArray[np.float32], settings: SuperresSettings, *, motion: Motion | None = None, reference: int = 0,
+    psf: Psf | None = None, device: str = "cpu", limit: Limit | None = None,
+    say: Callable[[str], None] = lambda text: None, found: Callable[[Reconstruction], None] = lambda state: None,
     on_part: Callable[[int, int], None] = lambda done, total: None,
 ) -> Reconstruction:  # fmt: skip
     """Solve for the image on a grid.
@@ -108,19 +100,17 @@ def reconstruct(
     images : ndarray, shape (n_frames, h, w) or (n_frames, h, w, n_channels)
         Frames as files have them, in [0, 1].
     settings : SuperresSettings
-        Scale, footprint, seed, and whether the shifts are exact.
-    deadline : Deadline
-        End of the whole budget; the networks' share of it is left over.
-    shifts : ndarray, shape (n_frames, 2), optional
-        Known (dx, dy) in low-res pixels; None: the frames are registered.
-    transforms : ndarray, shape (n_frames, 3, 3), optional
-        Homographies from frame to reference pixels instead; the shifts are refined on top.
+        Scale, PSF, seed, and whether a given motion is exact.
+    motion : Motion, optional
+        Where the frames look, as far as it is known; None: they are registered.
     reference : int
         Frame that stands still.
     psf : Psf, optional
-        Footprint of a pixel; None: by the settings' name and width.
+        Of a pixel; None: by the settings' name and width.
     device : str
         Where to compute.
+    limit : Limit, optional
+        Seconds for all of it and for the fit of the networks; what it cuts is in its list.
     say : callable
         Called with a line for a person at each stage.
     found : callable
@@ -129,9 +119,10 @@ def reconstruct(
         Called with the number of parts of large frames that are solved and that there are.
     """
     aligned = Alignment(
-        images, settings, deadline, shifts=shifts, transforms=transforms, reference=reference, psf=psf, device=device,
-        say=say,
+        images, settings, motion=motion, reference=reference, psf=psf, device=device, limit=limit, say=say
     )  # fmt: skip
+    # what must still be done after each choice, so that choices give way to it
+    aligned.limit.reserve = (1 + FIT_WORK) * work_of_solving(aligned, aligned.plan.trial)
     aligned.register()
     aligned.estimate_width()
     work = _Work(aligned, found)
@@ -147,143 +138,123 @@ class _Work:
 
     def __init__(self, aligned: Alignment, found: Callable[[Reconstruction], None]) -> None:
         self.aligned, self.say, self.found = aligned, aligned.say, found
-        self.settings, self.plan, self.light = aligned.settings, aligned.plan, aligned.light
-        self.reference = aligned.reference
+        self.settings, self.plan, self.transfer = aligned.settings, aligned.plan, aligned.transfer
         self.state = Reconstruction(aligned)
-        # weight of each pixel of the window; 0 for those of outliers and of things that move
-        self.pixels = torch.ones_like(self.window.frames)
-        self.choice: Choice | None = None
+        # of the window, with weights of its pixels: 0 for those of outliers and of things that move
+        self.stack, self.view = aligned.windowed()
+        self.best: Trial[Prior] | None = None
+        self.cells = self.plan.trial
         self.percentiles: RangePercentiles | None = None
-
-    @property
-    def window(self) -> LowresFrames:
-        """The part of the frames that is searched."""
-        return self.aligned.window
 
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""
-        self.pixels = still_pixels(self.window, self.state.weights, self.reference)
-        self.state.shares = self.pixels.mean((1, 2))
-        lost = 1 - float(self.state.shares.sum() / self.state.weights.sum())
+        self.stack = still_pixels(self.stack, self.view, self.aligned.reference, COARSE_CELLS)
+        self.state.fractions = self.stack.weights.mean((1, 2))
+        lost = 1 - float(self.state.fractions.sum() / self.state.weights.sum())
         if lost > MIN_LOST:
             self.say(f"left out {lost:.1%} of the pixels, which show what moves through the scene")
 
     def choose(self) -> None:
-        """Choose the prior, and move the frames once more under it when their shifts were estimated."""
-        self.say("choosing the weight of the prior and the range of values from kept-out pixels")
-        grid = self.window.grid(self.plan.trial)
-        trials = self._trials(self.window, grid, self.light)
-        start = grid.enlarge(self.window.frames[self.reference])
-        self.choice, self.percentiles = choose_prior(trials, start, self.aligned.until(CHOSEN_AT))
-        self.state.holdout_mse = self.choice.mse
-        self._show([self.choice.image], grid)
+        """Choose the prior, and move the frames once more under it when their motions were estimated."""
+        self.say("choosing the weight of the prior and the range of values from held-out pixels")
+        trials = self._trials(self.plan.trial)
+        self.best, self.percentiles = choose_prior(trials)
+        self.state.holdout_mse = self.best.mse
+        self._show(self.best.image, trials.grid)
         if not self.aligned.is_estimated:
             return
-        self.aligned.refine_with(self.choice.prior, self.choice.image, self.aligned.until(REFINED_AT))
-        self.pixels = self.pixels * spread(self.aligned.weights, self.window)
+        self.aligned.refine_with(self.best.setting, self.best.image)
+        weights = self.stack.weights * self.aligned.windowed()[0].weights
+        self.stack, self.view = self.stack.with_weights(weights), self.aligned.windowed()[1]
 
     def sharpen(self) -> None:
         """Compare the chosen prior with one that spares what is busy, and with one for scenes of two values."""
-        assert self.choice is not None
+        assert self.best is not None
         self.say("comparing with priors for busy scenes and for scenes of two values")
-        grid, choice = self.window.grid(self.plan.trial), self.choice
-        trials = self._trials(self.window, grid, self.light)
+        trials, best = self._trials(self.plan.trial), self.best
         if self.aligned.is_estimated:
             # the frames have moved since
-            start = (
-                choice.image if choice.image.shape == grid.shape else grid.enlarge(self.window.frames[self.reference])
-            )
-            choice = trials.attempt(choice.prior, start)
-        until = self.aligned.until(SEARCHED_AT)
-        candidates = [choice, choose_local(trials, choice, until)]
-        if choice.prior.bounds is not None and self.plan.contrast > self.plan.trial:
-            finer = trials.on(self.window.grid(self.plan.contrast))
-            candidates.append(choose_contrast(finer, choice, until))
-        self.choice = min(candidates, key=lambda found: found.mse)
-        self.state.holdout_mse = self.choice.mse
+            best = trials.attempt(best.setting, best) or best
+        self.best = choose_local(trials, best)
+        if best.setting.bounds is not None and self.plan.contrast > self.plan.trial:
+            finer = trials.seen_by(self.view, self.plan.contrast)
+            sharp = choose_contrast(finer, best, self.plan.contrast / self.plan.trial)
+            if sharp is not best and sharp.is_better(self.best):
+                self.best, self.cells = sharp, self.plan.contrast
+        self.state.holdout_mse = self.best.mse
 
     def finish(self, on_part: Callable[[int, int], None]) -> None:
         """Solve with all pixels, part by part and channel by channel, on the grid of the output."""
-        assert self.choice is not None
-        cells = max(self.plan.final, self.choice.cells)
+        assert self.best is not None
+        cells = max(self.plan.final, self.cells)
         self.say(f"solving {cells} x {cells} cells a low-res pixel")
-        state = self.state
-        found = Found(
-            self.aligned.images, self.light, self.settings.bit_depth < 32 and not self.light.has_alpha, state.frames,
-            self.reference, state.weights, state.exposures, self.pixels, self.choice, self._priors(), self.plan,
-        )  # fmt: skip
-        state.image, state.bounds, state.shares = solve_everywhere(found, self.aligned.until(SOLVED_AT), on_part)
+        state, limit = self.state, self.aligned.limit
+        chosen = Chosen(self.best, self.cells, self._priors(), self.stack.weights)
+        kept = FIT_FRACTION * limit.seconds if limit.seconds < float("inf") else 0.0
+        state.image, state.bounds, state.fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
         state.cells = self.plan.fit
-        prior = self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain()
-        state.prior = replace(prior, sigma=prior.sigma * self._light_of_error())
-        state.is_two_valued = self.choice.prior.contrast > 0
+        prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()
+        state.prior = replace(prior, sigma=prior.sigma * self._radiance_of_error())
+        state.is_two_valued = self.best.setting.contrast > 0
         state.is_complete = True
         self.found(state)
 
-    def _light_of_error(self) -> float:
-        """Light that an error of file values is worth, on average."""
-        slope = self.light.slope(self.window.frames)
+    def _radiance_of_error(self) -> float:
+        """Linear radiance that an error of file values is worth, on average."""
+        slope = self.transfer.slope(self.stack.values)
         return 1.0 if slope is None else float((1 / slope).square().mean().sqrt())
 
     def _priors(self) -> list[Prior]:
         """The prior of each channel."""
-        assert self.choice is not None
-        if self.light.n_channels == 1:
-            return [self.choice.prior]
-        top, left = self.aligned.corner
-        height, width = self.window.frames.shape[1:]
-        part = torch.from_numpy(np.ascontiguousarray(self.aligned.images[:, top : top + height, left : left + width]))
-        channels = self.light.channels(part.to(self.state.frames.frames.device))
-        lights = [self.light] * len(channels)
-        if self.light.has_alpha:
-            lights[-1] = AS_FILES
-        until = self.aligned.until(SOLVED_AT).share(CHANNEL_SHARE)
+        assert self.best is not None
+        if self.transfer.n_channels == 1:
+            return [self.best.setting]
+        top, left, height, width = self.aligned.window
+        part = np.ascontiguousarray(self.aligned.images[:, top : top + height, left : left + width])
+        channels = self.transfer.channels(torch.from_numpy(part).to(self.stack.values.device))
+        transfers = [self.transfer] * len(channels)
+        if self.transfer.has_alpha:
+            transfers[-1] = LINEAR
         return [
-            self._channel_prior(expose(values, self.state.exposures), light, until.share(1 / (len(channels) - index)))
-            for index, (values, light) in enumerate(zip(channels, lights, strict=True))
+            self._channel_prior(self.stack.with_values(self.aligned.exposure.undo(values)), transfer)
+            for values, transfer in zip(channels, transfers, strict=True)
         ]
 
-    def _channel_prior(self, values: Tensor, light: Light, deadline: Deadline) -> Prior:
-        """The prior for the window in a channel: luminance's, weight and range by the channel's kept-out pixels.
+    def _channel_prior(self, stack: FrameStack, transfer: Transfer) -> Prior:
+        """The prior for the window in a channel: luminance's, weight and range by the channel's held-out pixels.
 
         Colours that a camera interpolates, or a file holds at half the resolution, are further from the scene than
         luminance is.
         """
-        assert self.choice is not None
-        frames = self.window.with_values(values)
-        free = replace(self.choice.prior.on_finer(self.plan.trial / self.choice.cells).plain(), bounds=None)
-        factor = self._weight_factor(frames, light, free, deadline)
-        unbounded = replace(self.choice.prior.scaled(factor), bounds=None, contrast=0.0)
+        assert self.best is not None
+        prior = self.best.setting
+        free = replace(prior.on_finer(self.plan.trial / self.cells).plain(), bounds=None)
+        coarse = Trials(
+            stack, self.view, self.view.grid(COARSE_CELLS), self.settings.seed, transfer, limit=self.aligned.limit
+        )  # fmt: skip
+        start = free.on_finer(COARSE_CELLS / self.plan.trial)
+        factor = choose_weight(coarse, coarse.first(start, n_steps=CHANNEL_STEPS)).setting.tv_weight / start.tv_weight
+        unbounded = replace(prior.scaled(factor), bounds=None, contrast=0.0)
         if self.percentiles is None:
             return unbounded
-        free = free.scaled(factor)
-        trials = self._trials(frames, frames.grid(self.plan.trial), light)
-        first = trials.attempt(free, trials.grid.enlarge(frames.frames[self.reference]))
-        bounds = trials.range_at(first.image, self.percentiles)
-        bounded = trials.attempt(replace(free, bounds=bounds), first.image)
-        again = trials.attempt(free, first.image)
-        if bounded.mse >= again.mse:
+        free, trials = free.scaled(factor), coarse.seen_by(self.view, self.plan.trial)
+        first = trials.first(free)
+        bounds = range_at(trials, first.image, self.percentiles)
+        bounded, again = (trials.attempt(one, first) for one in (free.within(*bounds), free))
+        if bounded is None or again is None or not bounded.is_better(again):
             return unbounded
-        return replace(self.choice.prior.scaled(factor), bounds=bounds)
+        return prior.scaled(factor).within(*bounds)
 
-    def _weight_factor(self, frames: LowresFrames, light: Light, prior: Prior, deadline: Deadline) -> float:
-        """How many times luminance's weight of the total variation predicts a channel best; on coarse cells."""
-        trials = self._trials(frames, frames.grid(COARSE_CELLS), light)
-        prior = prior.on_finer(COARSE_CELLS / self.plan.trial)
-        start = trials.grid.enlarge(frames.frames[self.reference])
-        found = choose_weight(trials, trials.first(start, prior, CHANNEL_STEPS), deadline)
-        return found.prior.tv_weight / prior.tv_weight
+    def _trials(self, cells: int) -> Trials:
+        return Trials(
+            self.stack, self.view, self.view.grid(cells), self.settings.seed, self.transfer, limit=self.aligned.limit
+        )  # fmt: skip
 
-    def _trials(self, frames: LowresFrames, grid: Grid, light: Light) -> Trials:
-        generator = torch.Generator().manual_seed(self.settings.seed)
-        return Trials(frames, grid, self.pixels, generator, light)
-
-    def _show(self, images: list[Tensor], grid: Grid) -> None:
+    def _show(self, image: Tensor, grid: Grid) -> None:
         """Hand a better image to the caller, where it covers the whole frame."""
-        if (grid.height, grid.width) != self.state.frames.frames.shape[1:]:
+        if not self.aligned.has_one_window:
             return
-        image = torch.stack([grid.crop(image) for image in images])
-        cells = grid.cells
+        image, cells = grid.crop(image)[None], grid.cells
         if cells % self.plan.fit == 0 and cells > self.plan.fit:
             image, cells = avg_pool2d(image, cells // self.plan.fit), self.plan.fit
         self.state.image, self.state.cells = image, cells

@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfkit.scenes.observations.lowres_frames import LowresFrames
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.observations.lowres_view import LowresView
 
 __all__ = ["PIXFRAC", "shift_and_add"]
 
@@ -19,21 +20,17 @@ N_POINTS = 4
 CHUNK = 2**22
 
 
-def shift_and_add(
-    frames: LowresFrames, size: tuple[int, int], reference: int = 0, weights: Tensor | None = None
-) -> Tensor:
+def shift_and_add(stack: FrameStack, view: LowresView, size: tuple[int, int], reference: int = 0) -> Tensor:
     """The weighted mean of the shrunken pixels that fall on each output pixel (drizzle, Fruchter and Hook 2002).
 
     Parameters
     ----------
-    frames : LowresFrames
-        One channel, and where the frames look.
+    stack, view : FrameStack, LowresView
+        One channel, the weights of its pixels, and where they look.
     size : (int, int)
         Width and height of the output, which covers the reference frame.
     reference : int
         Frame that fills pixels on which nothing falls, interpolated by cubics.
-    weights : Tensor, shape (n_frames,), optional
-        Weight of each frame.
 
     Returns
     -------
@@ -41,23 +38,22 @@ def shift_and_add(
     """
     width, height = size
     total, weight = np.zeros(width * height), np.zeros(width * height)
-    weights = torch.ones(len(frames)) if weights is None else weights.float()
-    for part, some in frames.chunks(CHUNK):
-        _lay_down(total, weight, some, size, weights[part])
+    for part, some in view.chunks(CHUNK):
+        _lay_down(total, weight, FrameStack(stack.values[part], stack.weights[part]), some, size)
     image = torch.from_numpy(total / np.maximum(weight, 1e-12)).float().view(height, width)
-    enlarged = torch.nn.functional.interpolate(frames.frames[None, reference : reference + 1].cpu(), (height, width),
+    enlarged = torch.nn.functional.interpolate(stack.values[None, reference : reference + 1].cpu(), (height, width),
                                                mode="bicubic", align_corners=False)[0, 0]  # fmt: skip
     return torch.where(torch.from_numpy(weight > 0).view(height, width), image, enlarged)
 
 
-def _lay_down(total: NDArray, weight: NDArray, frames: LowresFrames, size: tuple[int, int], weights: Tensor) -> None:
+def _lay_down(total: NDArray, weight: NDArray, stack: FrameStack, view: LowresView, size: tuple[int, int]) -> None:
     """Add to each output pixel [height * width] what falls on it, and how much."""
     width, height = size
-    n_rows, n_cols = frames.frames.shape[1:]
-    counted = weights[:, None, None].expand_as(frames.frames)
-    values = frames.frames * counted
+    n_cols, n_rows = view.size
+    counted = stack.weights.cpu()
+    values = stack.values.cpu() * counted
     offsets = ((torch.arange(N_POINTS) + 0.5) / N_POINTS - 0.5) * PIXFRAC
-    x, y = frames.looks_at()
+    x, y = view.motion.looks_at(view.size)
     for dy in offsets.tolist():
         rows = ((y + dy) * (height / n_rows)).floor().long()
         for dx in offsets.tolist():

@@ -8,282 +8,271 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
+from nerfkit.heldout import Trial
+from nerfkit.limits import Limit
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.solvers.grid import COLD_RATE, WARM_RATE, Prior, solve
 
-from .choice import AS_FILES, Choice, Trials, trusted
-from .grid_solve import COLD_RATE, WARM_RATE, Deadline, Prior, solve
-from .light import Light
-from .registration import pixel_weights, spread
-from .settings import Plan
+from .alignment import COARSE_CELLS, Alignment
+from .registration import still_pixels
 from .tiles import Tile, look_into, make_tiles
+from .transfer import LINEAR, Transfer
+from .trials import Trials, trusted
 
-__all__ = ["Found", "expose", "solve_everywhere", "still_pixels"]
+__all__ = ["Chosen", "solve_everywhere", "work_of_solving"]
 
-# cells along a low-res pixel of the image that moving things are found with
-COARSE_CELLS = 4
-# frames that it takes to tell what moves
-MIN_FOR_MOTION = 5
-# steps: of a first image, of the whole from it, of channels from that of luminance, of two values, of finer cells
+# steps: of a first image, of the whole from it, of channels from that of luminance, of finer cells
 FIRST_STEPS, FINAL_STEPS, CHANNEL_STEPS, REFINED_STEPS = 150, 400, 250, 120
 # of two values, and once more from that image averaged over pixels of the output
 SHARP_STEPS, SOFTENED_STEPS = 100, 150
-# how near to the end of the range a value of integers is at it; the share of such pixels that is worth their rounds,
+# how near to the end of the range a value of integers is at it; the fraction of such pixels that is worth their rounds,
 # and how many those are, in half of the steps
 AT_END, MIN_CLIPPED, CLIPPED_ROUNDS = 1e-6, 1e-3, 4
+# room beyond an image's own range, as a fraction of it, so that a logistic function can reach its values
+ROOM = 0.02
 
 
 @dataclass(frozen=True)
-class Found:
-    """What every part is solved with: where the frames look, which count, and the priors."""
+class Chosen:
+    """What every part is solved with: the prior of luminance and of each channel, and its image."""
 
-    # file values [n_frames, h, w] or [n_frames, h, w, n_channels], and how they hold light
-    images: NDArray[np.float32]
-    light: Light
-    # whether values at the ends of the range may lie beyond it: integers do
-    is_clipped: bool
-    # grey; only where they look is used
-    frames: LowresFrames
-    reference: int
-    # [n_frames] 0 for outliers; [n_frames, 2] gain and offset
-    weights: Tensor
-    exposures: Tensor
-    # weight of each pixel [n_frames, h, w] where the whole is one part
-    pixels: Tensor
-    choice: Choice
-    # of each channel, on the cells of the choice
+    trial: Trial[Prior]
+    # cells along a low-res pixel that the priors are for
+    cells: int
+    # of each channel
     priors: list[Prior]
-    plan: Plan
+    # weights of the pixels [n_frames, h, w] where the whole is one part
+    pixels: Tensor
 
 
 @dataclass(frozen=True)
 class _Part:
-    """The frames of one part: grey, and the light of each channel; weights of the pixels, and which there are."""
+    """The frames of one part: grey ones, the linear radiance of each channel, and which pixels there are."""
 
-    frames: LowresFrames
+    stack: FrameStack
+    view: LowresView
     channels: list[Tensor]
-    pixels: Tensor
     is_inside: Tensor
 
 
-def expose(values: Tensor, exposures: Tensor) -> Tensor:
-    """Undo gain and offset [n_frames, 2] of frames [n_frames, h, w]."""
-    gain, offset = exposures.to(values.device)[:, :, None, None].unbind(1)
-    return (values - offset) / gain
-
-
-def still_pixels(frames: LowresFrames, weights: Tensor, reference: int, pixels: Tensor | None = None) -> Tensor:
-    """Weight of each pixel [n_frames, h, w], 0 where something moves through the scene.
-
-    Parameters
-    ----------
-    frames : LowresFrames
-        What was measured.
-    weights : Tensor, shape (n_frames,)
-        0 for outliers.
-    reference : int
-        Frame to start from.
-    pixels : Tensor, shape (n_frames, h, w), optional
-        0 for pixels that are not there.
-    """
-    there = torch.ones_like(frames.frames) if pixels is None else pixels
-    pixels = spread(weights, frames) * there
-    if weights.sum() < MIN_FOR_MOTION:
-        return pixels
-    grid = frames.grid(COARSE_CELLS)
-    image = grid.enlarge(frames.frames[reference])
-    for _ in range(3):
-        equations = frames.equations(grid, pixels)
-        image = solve(equations, image, frames.psf, grid, Prior(0.5, 0.02), 80, learning_rate=COLD_RATE)
-        pixels = pixel_weights(frames, grid, image, weights) * there
-    return pixels
+def work_of_solving(aligned: Alignment, cells: int) -> float:
+    """Cells times steps that solving takes at least, for a :class:`nerfkit.limits.Limit`."""
+    plan, (width, height) = aligned.plan, aligned.view.size
+    steps = SHARP_STEPS + SOFTENED_STEPS if cells > plan.trial else FINAL_STEPS
+    n_channels = aligned.transfer.n_channels
+    return steps * n_channels * width * height * max(plan.final, cells) ** 2
 
 
 def solve_everywhere(
-    found: Found, deadline: Deadline, on_part: Callable[[int, int], None] = lambda done, total: None
+    aligned: Alignment, chosen: Chosen, until: float, on_part: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Solve every part and blend them.
 
     Parameters
     ----------
-    found : Found
-        Frames and priors.
-    deadline : Deadline
-        When all parts should be done.
+    aligned : Alignment
+        The frames.
+    chosen : Chosen
+        The priors.
+    until : float
+        Seconds of the limit that must be left at the end; parts are hastened where there are fewer.
     on_part : callable
         Called with the number of parts that are done and that there are.
 
     Returns
     -------
     image : Tensor, shape (n_channels, h * plan.fit, w * plan.fit)
-        Light, on the CPU where there are several parts.
+        Linear radiance, on the CPU where there are several parts.
     bounds : Tensor, shape (n_channels, 2)
         A range that holds the values of each channel.
-    shares : Tensor, shape (n_frames,)
-        Share of each frame's pixels that was used.
+    fractions : Tensor, shape (n_frames,)
+        Fraction of each frame's pixels that was used.
     """
-    height, width = found.frames.frames.shape[1:]
-    tiles = make_tiles(height, width, found.plan.side)
+    width, height = aligned.view.size
+    plan, limit = aligned.plan, aligned.limit
+    tiles = make_tiles(height, width, plan.side)
+
+    def solved(tile: Tile, n_left: int) -> tuple[Tensor, _Part]:
+        return _PartSolver(aligned, chosen, tile, max(limit.left - until, 0.0) / n_left).solve()
+
     if len(tiles) == 1:
-        image, part = _solve_part(found, tiles[0], deadline)
-        return image, _bounds(found, image), part.pixels.mean((1, 2))
-    cells = found.plan.fit
-    whole = torch.zeros(len(found.priors), height * cells, width * cells)
-    used, seen = torch.zeros(len(found.weights)), torch.zeros(len(found.weights))
+        image, part = solved(tiles[0], 1)
+        return image, _bounds(chosen, image), part.stack.weights.mean((1, 2))
+    whole = torch.zeros(len(chosen.priors), height * plan.fit, width * plan.fit)
+    used, seen = torch.zeros(len(aligned.view)), torch.zeros(len(aligned.view))
     for index, tile in enumerate(tiles):
-        image, part = _solve_part(found, tile, deadline.share(1 / (len(tiles) - index)))
-        tile.blend(whole, image.cpu(), cells)
-        used += part.pixels.sum((1, 2)).cpu()
+        image, part = solved(tile, len(tiles) - index)
+        tile.blend(whole, image.cpu(), plan.fit)
+        used += part.stack.weights.sum((1, 2)).cpu()
         seen += part.is_inside.sum((1, 2))
         on_part(index + 1, len(tiles))
-    return whole, _bounds(found, whole), used / seen.clamp(min=1)
+    return whole, _bounds(chosen, whole), used / seen.clamp(min=1)
 
 
-def _bounds(found: Found, image: Tensor) -> Tensor:
+def _bounds(chosen: Chosen, image: Tensor) -> Tensor:
     """The range [n_channels, 2] of the priors; where there is none, or a part had none, that of the image."""
 
     def of_channel(prior: Prior, values: Tensor) -> tuple[float, float]:
-        low, high = prior.bounds or (0.0, 0.0)
-        is_kept = low - AT_END <= float(values.min()) and float(values.max()) <= high + AT_END
-        return (low, high) if is_kept else _spanned(values)
+        (low, high), least, most = prior.bounds or (0.0, 0.0), float(values.min()), float(values.max())
+        if low - AT_END <= least and most <= high + AT_END:
+            return low, high
+        room = ROOM * (most - least) + AT_END
+        return least - room, most + room
 
-    return torch.tensor([of_channel(*pair) for pair in zip(found.priors, image, strict=True)])
-
-
-def _spanned(image: Tensor) -> tuple[float, float]:
-    """A range that holds all values of an image with some room, so that a logistic function can reach them."""
-    low, high = float(image.min()), float(image.max())
-    room = 0.02 * (high - low) + 1e-3
-    return low - room, high + room
+    return torch.tensor([of_channel(*pair) for pair in zip(chosen.priors, image, strict=True)])
 
 
-def _cut(found: Found, tile: Tile) -> _Part:
-    """The frames of a part, and the weights of their pixels."""
-    images, frames, is_inside = look_into(found.images, found.frames, tile)
-    device = found.frames.frames.device
-    values = torch.from_numpy(np.ascontiguousarray(images)).to(device)
-    channels = [expose(values, found.exposures) for values in found.light.channels(values)]
-    frames = frames.with_values(found.light.grey(channels).contiguous())
-    if tile.is_whole:
-        return _Part(frames, channels, found.pixels, is_inside)
-    pixels = still_pixels(frames, found.weights, found.reference, is_inside.float().to(device))
-    return _Part(frames, channels, pixels, is_inside)
+class _PartSolver:
+    """The solution of one part in some seconds."""
 
+    def __init__(self, aligned: Alignment, chosen: Chosen, tile: Tile, seconds: float) -> None:
+        self.aligned, self.tile, self.seconds = aligned, tile, seconds
+        self.plan, self.transfer, self.limit = aligned.plan, aligned.transfer, aligned.limit
+        settings = aligned.settings
+        # integers at an end of their range may stand for values beyond it
+        self.is_clipped = settings.bit_depth < 32 and not aligned.transfer.has_alpha
+        self.began = Limit(seconds)
+        self.part = self._cut(chosen)
+        self.chosen = chosen
 
-def _solve_part(found: Found, tile: Tile, deadline: Deadline) -> tuple[Tensor, _Part]:
-    """The image [n_channels, rows, cols] of a part on ``plan.fit`` cells a low-res pixel, and its frames."""
-    part, plan, choice = _cut(found, tile), found.plan, found.choice
-    if tile.is_whole and choice.image.shape == part.frames.grid(choice.cells).shape:
-        first = choice.image
-    else:
-        trial = part.frames.grid(plan.trial)
-        start = trial.enlarge(part.frames.frames[found.reference])
-        plain = choice.prior.on_finer(plan.trial / choice.cells).plain()
-        soon = deadline.share(0.2)
-        first = _solve_on(trial, part, part.frames.frames, start, plain, FIRST_STEPS, COLD_RATE, soon, found.light)
-    if not tile.is_whole:
-        found = _suited(found, part, first)
-        choice = found.choice
-    images = []
-    for index, prior in enumerate(found.priors):
-        until = deadline.share(1 / (len(found.priors) - index))
-        images.append(_solve_channel(found, part, index, prior, first, until))
-    cells = max(plan.final, choice.cells)
-    image = torch.stack([part.frames.grid(cells).crop(image) for image in images])
-    return (avg_pool2d(image, cells // plan.fit) if cells > plan.fit else image), part
+    def _cut(self, chosen: Chosen) -> _Part:
+        aligned, tile = self.aligned, self.tile
+        images, motion, is_inside = look_into(aligned.images, aligned.view.motion, tile)
+        values = torch.from_numpy(np.ascontiguousarray(images)).to(aligned.grey.device)
+        channels = [aligned.exposure.undo(channel) for channel in self.transfer.channels(values)]
+        view = LowresView(motion, tile.shape[::-1], aligned.view.psf)
+        stack = FrameStack.of(self.transfer.grey(channels).contiguous(), aligned.weights)
+        if tile.is_whole:
+            return _Part(stack.with_weights(chosen.pixels), view, channels, is_inside)
+        stack = stack.with_weights(stack.weights * is_inside.to(stack.weights))
+        return _Part(still_pixels(stack, view, aligned.reference, COARSE_CELLS), view, channels, is_inside)
 
+    def solve(self) -> tuple[Tensor, _Part]:
+        """The image [n_channels, rows, cols] on ``plan.fit`` cells a low-res pixel, and the frames."""
+        part, plan, chosen = self.part, self.plan, self.chosen
+        first = chosen.trial.image
+        if not self.tile.is_whole or first.shape != part.view.grid(chosen.cells).shape:
+            trial = part.view.grid(plan.trial)
+            start = trial.enlarge(part.stack.values[self.aligned.reference])
+            plain = chosen.trial.setting.on_finer(plan.trial / chosen.cells).plain()
+            first = self._solve_on(trial, part.stack, start, plain, FIRST_STEPS, COLD_RATE, self.transfer, 0.2)
+        if not self.tile.is_whole:
+            self.chosen = chosen = self._suited(first)
+        n = len(chosen.priors)
+        images = [
+            self._solve_channel(index, prior, first, 1 / (n - index)) for index, prior in enumerate(chosen.priors)
+        ]
+        cells = max(plan.final, chosen.cells)
+        image = torch.stack([part.view.grid(cells).crop(image) for image in images])
+        return (avg_pool2d(image, cells // plan.fit) if cells > plan.fit else image), part
 
-def _suited(found: Found, part: _Part, first: Tensor) -> Found:
-    """The priors without a range, or without what drives values to its ends, where that predicts a part better.
+    def _suited(self, first: Tensor) -> Chosen:
+        """The priors without a range, or without what drives values to its ends, where that predicts the part better.
 
-    The search saw the busiest window alone; a photograph on a page of text is something else.
-    """
-    choice, cells = found.choice, found.plan.trial
-    if choice.prior.bounds is None:
-        return found
-    generator = torch.Generator().manual_seed(0)
-    trials = Trials(part.frames, part.frames.grid(cells), part.pixels, generator, found.light)
-    plain = choice.prior.on_finer(cells / choice.cells).plain()
-    free, bounded = (trials.attempt(prior, first) for prior in (replace(plain, bounds=None), plain))
-    has_range = bounded.mse < free.mse
-    if has_range and choice.prior.contrast:
-        finer = trials.on(part.frames.grid(choice.cells))
-        if finer.attempt(choice.prior, _resized(first, finer.grid)).is_surely_better(bounded):
-            return found
-    elif has_range:
-        return found
+        The search saw the busiest window alone; a photograph on a page of text is something else.
+        """
+        chosen, cells = self.chosen, self.plan.trial
+        prior = chosen.trial.setting
+        if prior.bounds is None:
+            return chosen
+        part, seed = self.part, self.aligned.settings.seed
+        trials = Trials(part.stack, part.view, part.view.grid(cells), seed, self.transfer, limit=self.limit)
+        plain = prior.on_finer(cells / chosen.cells).plain()
+        start = Trial(plain, first, torch.empty(0))
+        free, bounded = (trials.attempt(one, start) for one in (replace(plain, bounds=None), plain))
+        if free is None or bounded is None:
+            return chosen
+        has_range = bounded.is_better(free)
+        if has_range and prior.contrast:
+            sharp = trials.seen_by(part.view, chosen.cells).attempt(prior, bounded)
+            if sharp is not None and sharp.is_surely_better(bounded):
+                return chosen
+        elif has_range:
+            return chosen
 
-    def reduced(prior: Prior) -> Prior:
-        kept = prior.bounds if has_range else None
-        return replace(prior.on_finer(cells / choice.cells), bounds=kept, contrast=0.0)
+        def reduced(prior: Prior) -> Prior:
+            kept = prior.bounds if has_range else None
+            return replace(prior.on_finer(cells / chosen.cells), bounds=kept, contrast=0.0)
 
-    priors = [reduced(prior) for prior in found.priors]
-    return replace(found, choice=replace(choice, prior=reduced(choice.prior), cells=cells), priors=priors)
+        trial = replace(chosen.trial, setting=reduced(prior))
+        return replace(chosen, trial=trial, cells=cells, priors=[reduced(prior) for prior in chosen.priors])
 
+    def _solve_channel(self, index: int, prior: Prior, first: Tensor, fraction: float) -> Tensor:
+        """The image of a channel on the finest cells, from that of luminance."""
+        part, plan, cells, reference = self.part, self.plan, self.chosen.cells, self.aligned.reference
+        measured, image, is_only = part.channels[index], first, len(part.channels) == 1
+        is_alpha = self.transfer.has_alpha and index == len(part.channels) - 1
+        transfer = LINEAR if is_alpha else self.transfer
+        if not is_only:
+            trial = part.view.grid(plan.trial)
+            # colours differ in what is smooth, their edges are those of luminance; alpha is something else
+            shared = torch.zeros(trial.shape) if is_alpha else trial.resize(first)
+            left = measured[reference] - (0 if is_alpha else part.stack.values[reference])
+            image = shared.to(left) + trial.enlarge(left)
+        is_sharp, needs_more = cells > plan.trial, plan.final > cells
+        n_steps, rate = (SHARP_STEPS, WARM_RATE) if is_sharp else (FINAL_STEPS if is_only else CHANNEL_STEPS, COLD_RATE)
+        grid, stack = part.view.grid(cells), part.stack.with_values(measured)
+        fraction *= 0.4 if needs_more else 1.0
+        if self.is_clipped:
+            # files hold no values below zero, which frames sharpened in the camera ask for
+            low, high = prior.bounds or (0.0, math.inf)
+            prior = prior.within(max(low, 0.0), high)
+            n_rounds = CLIPPED_ROUNDS if self._at_ends(measured).any(0).float().mean() > MIN_CLIPPED else 0
+            for n_left in range(n_rounds, 0, -1):
+                stack = stack.with_values(self._unclipped(measured, image))
+                some = n_steps // (2 * CLIPPED_ROUNDS)
+                image = self._solve_on(grid, stack, image, prior, some, rate, transfer, fraction * 0.5 / n_left)
+            if n_rounds:
+                n_steps //= 2
+                stack = stack.with_values(self._unclipped(measured, image))
+        image = self._solve_on(grid, stack, image, prior, n_steps, rate, transfer, fraction * (0.4 if is_sharp else 1))
+        if is_sharp and self.began.left > 0:
+            # without time for all of its steps an averaged image would stay blurred
+            start = _softened(image, part.view.grid(plan.output))
+            image = self._solve_on(
+                grid, stack, start, prior, SOFTENED_STEPS, rate, transfer, fraction, is_anchored=True
+            )  # fmt: skip
+        if needs_more:
+            finer, grid = prior.on_finer(plan.final / cells), part.view.grid(plan.final)
+            image = self._solve_on(grid, stack, image, finer, REFINED_STEPS, WARM_RATE / 2, transfer, 1.0)
+        return image
 
-def _solve_channel(
-    found: Found, part: _Part, index: int, prior: Prior, first: Tensor, deadline: Deadline
-) -> Tensor:  # fmt: skip
-    """The image of a channel on the finest cells, from that of luminance."""
-    plan, choice, is_only = found.plan, found.choice, len(part.channels) == 1
-    values, image = part.channels[index], first
-    is_alpha = found.light.has_alpha and index == len(part.channels) - 1
-    light = AS_FILES if is_alpha else found.light
-    if not is_only:
-        trial = part.frames.grid(plan.trial)
-        # colours differ in what is smooth, their edges are those of luminance; alpha is something else
-        shared = torch.zeros_like(first) if is_alpha else first
-        left = values[found.reference] - (0 if is_alpha else part.frames.frames[found.reference])
-        image = _resized(shared, trial) + trial.enlarge(left)
-    is_sharp = choice.cells > plan.trial
-    n_steps, rate = (SHARP_STEPS, WARM_RATE) if is_sharp else (FINAL_STEPS if is_only else CHANNEL_STEPS, COLD_RATE)
-    needs_more = plan.final > choice.cells
-    until = deadline.share(0.4) if needs_more else deadline
-    grid = part.frames.grid(choice.cells)
-    if found.is_clipped:
-        prior = _not_negative(prior)
-    if found.is_clipped and float(_at_ends(found, values).any(0).float().mean()) > MIN_CLIPPED:
-        for n_left in range(CLIPPED_ROUNDS, 0, -1):
-            values = _unclipped(found, part, part.channels[index], image)
-            some, soon = n_steps // (2 * CLIPPED_ROUNDS), until.share(0.5 / n_left)
-            image = _solve_on(grid, part, values, image, prior, some, rate, soon, light)
-        n_steps //= 2
-        values = _unclipped(found, part, part.channels[index], image)
-    soon = until.share(0.4) if is_sharp else until
-    image = _solve_on(grid, part, values, image, prior, n_steps, rate, soon, light)
-    if is_sharp:
-        # without time for all of its steps an averaged image would stay blurred
-        is_timely = soon.left > 0
-        start = _softened(image, part.frames.grid(plan.output)) if is_timely else image
-        image = _solve_on(grid, part, values, start, prior, SOFTENED_STEPS, rate, until, light, is_anchored=is_timely)
-    if needs_more:
-        finer = prior.on_finer(plan.final / choice.cells)
-        grid = part.frames.grid(plan.final)
-        image = _solve_on(grid, part, values, image, finer, REFINED_STEPS, 0.01, deadline, light)
-    return image
+    def _solve_on(
+        self, grid: Grid, stack: FrameStack, start: Tensor, prior: Prior, n_steps: int, rate: float,
+        transfer: Transfer, fraction: float, *, is_anchored: bool = False,
+    ) -> Tensor:  # fmt: skip
+        """A solution from an image on any grid, which it may be pulled to, in a fraction of the time that is left."""
+        equations = self.part.view.equations(grid, stack.values, trusted(stack, transfer))
+        start = grid.resize(start)
+        return solve(
+            equations, start, self.part.view.psf, grid, prior, n_steps, learning_rate=rate,
+            tv_map=transfer.slope(start), anchor=start if is_anchored else None, limit=self.limit,
+            seconds=max(self.began.left, 0.0) * fraction,
+        )  # fmt: skip
 
+    def _at_ends(self, values: Tensor) -> Tensor:
+        """Whether values [n_frames, h, w] are at the lower and at the upper end of the files': [2, n_frames, h, w]."""
+        ends = (self.aligned.exposure.undo(torch.full_like(values[:, :1, :1], end)) for end in (0.0, 1.0))
+        low, high = ends
+        return torch.stack([values <= low + AT_END, values >= high - AT_END])
 
-def _not_negative(prior: Prior) -> Prior:
-    """Without values below zero, which frames sharpened in the camera ask for: files cannot hold them."""
-    low, high = prior.bounds or (0.0, math.inf)
-    return replace(prior, bounds=(max(low, 0.0), high))
+    def _unclipped(self, measured: Tensor, image: Tensor) -> Tensor:
+        """The values, but of pixels at an end of the range what ``image`` predicts if that is beyond it.
 
-
-def _solve_on(
-    grid: Grid, part: _Part, values: Tensor, start: Tensor, prior: Prior, n_steps: int, rate: float, until: Deadline,
-    light: Light, *, is_anchored: bool = False,
-) -> Tensor:  # fmt: skip
-    """A solution with all pixels from an image on any grid, which it may be pulled to."""
-    frames = part.frames.with_values(values)
-    equations = frames.equations(grid, trusted(part.pixels, values, light))
-    start = _resized(start, grid)
-    return solve(
-        equations, start, frames.psf, grid, prior, n_steps, learning_rate=rate, deadline=until,
-        tv_map=light.slope(start), anchor=start if is_anchored else None,
-    )  # fmt: skip
+        White says "at least this": an image that is brighter there contradicts nothing.
+        """
+        is_low, is_high = self._at_ends(measured)
+        view = self.part.view
+        cells = round(image.shape[0] / view.grid(1).shape[0])
+        samples, is_known = view.sample(view.grid(cells), image)
+        predicted = torch.where(is_known, samples.values, measured)
+        values = torch.where(is_high, torch.maximum(measured, predicted), measured)
+        return torch.where(is_low, torch.minimum(values, predicted), values)
 
 
 def _softened(image: Tensor, pixels: Grid) -> Tensor:
@@ -295,27 +284,3 @@ def _softened(image: Tensor, pixels: Grid) -> Tensor:
     averaged = interpolate(image[None, None], pixels.shape, mode="area")
     low, high = float(image.min()), float(image.max())
     return interpolate(averaged, image.shape, mode="bicubic")[0, 0].clamp(low, high)
-
-
-def _at_ends(found: Found, values: Tensor) -> Tensor:
-    """Whether values [n_frames, h, w] are at the lower and at the upper end of what files hold: [2, n_frames, h, w]."""
-    low, high = (expose(torch.full_like(values[:, :1, :1], end), found.exposures) for end in (0.0, 1.0))
-    return torch.stack([values <= low + AT_END, values >= high - AT_END])
-
-
-def _unclipped(found: Found, part: _Part, values: Tensor, image: Tensor) -> Tensor:
-    """The values, but of pixels at an end of the range what ``image`` predicts if that is beyond it.
-
-    White says "at least this": an image that is brighter there contradicts nothing.
-    """
-    is_low, is_high = _at_ends(found, values)
-    cells = round(image.shape[0] / part.frames.grid(1).shape[0])
-    samples, is_known = part.frames.predict(part.frames.grid(cells), image)
-    predicted = torch.where(is_known, samples.values, values)
-    values = torch.where(is_high, torch.maximum(values, predicted), values)
-    return torch.where(is_low, torch.minimum(values, predicted), values)
-
-
-def _resized(image: Tensor, grid: Grid) -> Tensor:
-    """An image on the cells of another grid of the same extent."""
-    return image if image.shape == grid.shape else interpolate(image[None, None], grid.shape, mode="bilinear")[0, 0]

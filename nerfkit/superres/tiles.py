@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfkit.scenes.observations.lowres_frames import LowresFrames
+from nerfkit.scenes.motion import Motion
 
 __all__ = ["Tile", "look_into", "make_tiles"]
 
@@ -103,15 +103,15 @@ def _spans(length: int, side: int) -> list[Span]:
 
 
 def look_into(
-    images: NDArray[np.float32], frames: LowresFrames, tile: Tile
-) -> tuple[NDArray[np.float32], LowresFrames, Tensor]:  # fmt: skip
+    images: NDArray[np.float32], motion: Motion, tile: Tile
+) -> tuple[NDArray[np.float32], Motion, Tensor]:  # fmt: skip
     """The pixels that look at a part of the reference frame, whichever they are in each frame.
 
     Parameters
     ----------
     images : ndarray, shape (n_frames, h, w) or (n_frames, h, w, n_channels)
         What is cut.
-    frames : LowresFrames
+    motion : Motion
         Where the images look.
     tile : Tile
         The part.
@@ -120,31 +120,23 @@ def look_into(
     -------
     images : ndarray, shape (n_frames, *tile.shape, ..)
         Of pixels beyond a frame's border its border pixels.
-    frames : LowresFrames
-        Where they look in the part; without values.
+    motion : Motion
+        Where they look in the part.
     is_inside : Tensor, shape (n_frames, *tile.shape), bool
         Whether a pixel is in the frame.
     """
     (n, h, w), (height, width) = images.shape[:3], tile.shape
-    empty = torch.zeros(1).expand(n, height, width)
     if tile.is_whole:
-        return images, LowresFrames(empty, frames.shifts, frames.psf, frames.transforms), torch.ones(n, h, w).bool()
+        return images, motion, torch.ones(n, h, w).bool()
     top, left = tile.rows.first, tile.cols.first
-    moves = _moves(frames.matrices(), (left + width / 2, top + height / 2))
+    moves = _moves(motion.matrices, (left + width / 2, top + height / 2))
     rows = top + np.arange(height) + moves[:, 1:]
     cols = left + np.arange(width) + moves[:, :1]
     is_inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None]
     rows, cols = rows.clip(0, h - 1), cols.clip(0, w - 1)
     cut = np.stack([image[row[:, None], col] for image, row, col in zip(images, rows, cols, strict=True)])
-    part = LowresFrames(empty, frames.shifts + torch.from_numpy(moves), frames.psf)
-    if frames.transforms is not None:
-        # from the part's pixels to the frame's, to the reference, and to its part
-        into = torch.eye(3, dtype=torch.float64).repeat(n, 1, 1)
-        into[:, :2, 2] = torch.from_numpy(moves) + torch.tensor([left, top])
-        out = torch.eye(3, dtype=torch.float64)
-        out[:2, 2] = -torch.tensor([left, top], dtype=torch.float64)
-        part = LowresFrames(empty, torch.zeros_like(frames.shifts), frames.psf, out @ frames.matrices() @ into)
-    return cut, part, torch.from_numpy(is_inside)
+    corner = torch.tensor([left, top], dtype=torch.float64)
+    return cut, motion.between_parts(torch.from_numpy(moves) + corner, corner), torch.from_numpy(is_inside)
 
 
 def _moves(matrices: Tensor, centre: tuple[float, float]) -> NDArray[np.int64]:

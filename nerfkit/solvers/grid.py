@@ -1,4 +1,4 @@
-"""The image on a grid that agrees best with the frames: squared error plus total variation, within a range."""
+"""The image on a grid that agrees best with a linear observation: squared error plus total variation, in a range."""
 
 from __future__ import annotations
 
@@ -8,42 +8,23 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import conv2d, pad
 
 from nerfkit.kernels.lowres import Descent, NormalEquations, descend
-from nerfkit.scenes.observations.lowres_frames import Grid, Psf
+from nerfkit.limits import Limit
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.filters import gaussian_filter
+from nerfkit.scenes.observations.psf import Psf
 
-__all__ = ["Deadline", "Prior", "busy_map", "solve"]
+__all__ = ["COLD_RATE", "WARM_RATE", "Prior", "busy_map", "solve"]
 
-# Adam's rate for an image in [0, 1] from a rough start and from a near solution, and its share at the end
-COLD_RATE, WARM_RATE, FINAL_SHARE = 0.03, 0.02, 0.02
-# share of a solution's steps at which the contrast has its whole weight
+# Adam's rate for an image in [0, 1] from a rough start and from a near solution, and its fraction at the end
+COLD_RATE, WARM_RATE, FINAL_FRACTION = 0.03, 0.02, 0.02
+# fraction of a solution's steps at which the contrast has its whole weight
 CONTRAST_FROM = 0.8
-# share of the way to an anchor that each step goes, at the full learning rate
+# fraction of the way to an anchor that each step goes, at the full learning rate
 PULL = 0.03
 # standard deviation of what the slopes are smoothed by, in low-res pixels
 BUSY_RADIUS = 0.5
-
-
-@dataclass(frozen=True)
-class Deadline:
-    """A moment on the monotonic clock by which a part of the work should be done."""
-
-    at: float
-
-    @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        """``seconds`` from now."""
-        return cls(time.monotonic() + seconds)
-
-    @property
-    def left(self) -> float:
-        """Seconds until then; negative when it has passed."""
-        return self.at - time.monotonic()
-
-    def share(self, part: float) -> Deadline:
-        """The moment at which ``part`` of what is left is used up."""
-        return Deadline(time.monotonic() + max(self.left, 0.0) * part)
 
 
 @dataclass(frozen=True)
@@ -53,7 +34,7 @@ class Prior:
     Parameters
     ----------
     tv_weight : float
-        Weight lambda of the total variation against squared errors in units of ``sigma``.
+        Regularisation weight lambda of the total variation against squared errors in units of ``sigma``.
     sigma : float
         Standard deviation of a low-res pixel's error.
     bounds : (float, float), optional
@@ -75,6 +56,10 @@ class Prior:
         """The same with ``factor`` times the weight."""
         return replace(self, tv_weight=self.tv_weight * factor)
 
+    def within(self, low: float, high: float) -> Prior:
+        """The same in another range."""
+        return replace(self, bounds=(low, high))
+
     def on_finer(self, ratio: float) -> Prior:
         """The same for cells of 1/``ratio`` of the side.
 
@@ -89,32 +74,48 @@ class Prior:
 
 def solve(
     equations: NormalEquations, start: Tensor, psf: Psf, grid: Grid, prior: Prior, n_steps: int,
-    *, learning_rate: float = WARM_RATE, deadline: Deadline | None = None, tv_map: Tensor | None = None,
-    anchor: Tensor | None = None,
+    *, learning_rate: float = WARM_RATE, tv_map: Tensor | None = None, anchor: Tensor | None = None,
+    limit: Limit | None = None, seconds: float = math.inf,
 ) -> Tensor:  # fmt: skip
     """Minimise squared error / (2 sigma^2) + lambda TV from ``start`` [grid.shape] in ``n_steps`` of Adam.
 
-    ``tv_map`` [grid.shape] is a local factor on lambda, ``anchor`` [grid.shape] an image that each step goes back to a
-    little. The learning rate falls along a cosine; a deadline that comes nearer than the steps need hastens it. The
-    contrast grows from nothing: driven to an end too early, a value would stay there.
+    The learning rate falls along a cosine. The contrast grows from nothing: driven to an end too early, a value would
+    stay there.
+
+    Parameters
+    ----------
+    equations : NormalEquations
+        Of what was measured.
+    start : Tensor, shape grid.shape
+        An image to start from, or None for the anchor.
+    tv_map : Tensor, shape grid.shape, optional
+        Local factor on lambda.
+    anchor : Tensor, shape grid.shape, optional
+        An image that each step goes back to a little.
+    limit : Limit, optional
+        Learns what a step takes, counted in cells.
+    seconds : float
+        Where the steps would take longer, the schedule is hastened so that it ends then.
     """
     descent, taps = Descent(start), psf.taps(grid.cells).to(start.device)
     data_weight = 1 / prior.sigma**2
     if prior.is_local:
         tv_map = busy_map(start, grid.cells) * (1 if tv_map is None else tv_map)
-    started, share = time.monotonic(), 0.0
-    while share < 1:
-        factor = FINAL_SHARE + (1 - FINAL_SHARE) * 0.5 * (1 + math.cos(math.pi * share))
+    began, done = time.monotonic(), 0.0
+    while done < 1:
+        factor = FINAL_FRACTION + (1 - FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * done))
         descend(
             descent, equations, taps, learning_rate=learning_rate * factor, data_weight=data_weight,
             tv_weight=prior.tv_weight, bounds=prior.bounds, tv_map=tv_map,
-            contrast=prior.contrast * prior.tv_weight * min(1.0, share / CONTRAST_FROM),
+            contrast=prior.contrast * prior.tv_weight * min(1.0, done / CONTRAST_FROM),
         )  # fmt: skip
         if anchor is not None:
             descent.image.lerp_(anchor, PULL * factor)
-        share = descent.n_steps / n_steps
-        if deadline is not None:
-            share = max(share, (time.monotonic() - started) / max(deadline.at - started, 1e-6))
+        done = descent.n_steps / n_steps
+        if math.isfinite(seconds):
+            done = max(done, (time.monotonic() - began) / max(seconds, 1e-6))
+    if limit is not None:
+        limit.record(descent.n_steps * start.numel(), time.monotonic() - began)
     return descent.image
 
 
@@ -127,9 +128,5 @@ def busy_map(image: Tensor, cells: int) -> Tensor:
     slopes = torch.zeros_like(image)
     slopes[:-1] += image.diff(dim=0).abs()
     slopes[:, :-1] += image.diff(dim=1).abs()
-    reach = max(1, round(3 * BUSY_RADIUS * cells))
-    taps = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=image.device) / (BUSY_RADIUS * cells)).square())
-    taps = (taps / taps.sum()).view(1, 1, -1, 1)
-    smooth = conv2d(pad(slopes[None, None], (reach,) * 4, mode="replicate"), taps)
-    smooth = conv2d(smooth, taps.transpose(2, 3))[0, 0]
+    smooth = gaussian_filter(slopes, BUSY_RADIUS * cells)
     return 2 / (smooth / smooth.median().clamp(min=1e-6) + 1)

@@ -1,4 +1,4 @@
-"""Values of files and the light that pixels average: the curve of sRGB undone, colours multiplied by their alpha."""
+"""File values and the linear radiance that pixels average: the transfer curve undone, colours multiplied by alpha."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["TRANSFERS", "Light", "decode_srgb", "encode_srgb", "srgb_slope"]
+__all__ = ["LINEAR", "TRANSFERS", "Transfer", "decode_srgb", "encode_srgb", "srgb_slope"]
 
 TRANSFERS = ("auto", "srgb", "linear")
 # weights of red, green and blue in luminance (ITU-R BT.709)
@@ -19,7 +19,7 @@ MIN_ALPHA = 0.5 / 255
 
 
 def decode_srgb(values: Tensor) -> Tensor:
-    """Light of sRGB values (IEC 61966-2-1), continued beyond [0, 1].
+    """Linear radiance of sRGB values (IEC 61966-2-1), continued beyond [0, 1].
 
     Examples
     --------
@@ -29,44 +29,44 @@ def decode_srgb(values: Tensor) -> Tensor:
     return torch.where(values <= 0.04045, values / 12.92, ((values.clamp(min=0) + 0.055) / 1.055) ** 2.4)
 
 
-def encode_srgb(light: Tensor) -> Tensor:
+def encode_srgb(radiance: Tensor) -> Tensor:
     """The inverse of :func:`decode_srgb`."""
-    return torch.where(light <= 0.0031308, light * 12.92, 1.055 * light.clamp(min=0) ** (1 / 2.4) - 0.055)
+    return torch.where(radiance <= 0.0031308, radiance * 12.92, 1.055 * radiance.clamp(min=0) ** (1 / 2.4) - 0.055)
 
 
-def srgb_slope(light: Tensor) -> Tensor:
-    """Change of sRGB values with light: 12.9 in the dark, 0.4 at white.
+def srgb_slope(radiance: Tensor) -> Tensor:
+    """Change of sRGB values with linear radiance: 12.9 in the dark, 0.4 at white.
 
     Examples
     --------
     >>> srgb_slope(torch.tensor([-0.1, 0.001, 1.0]))
     tensor([12.9200, 12.9200,  0.4396])
     """
-    return torch.where(light <= 0.0031308, 12.92, 1.055 / 2.4 * light.clamp(min=1e-4) ** (1 / 2.4 - 1))
+    return torch.where(radiance <= 0.0031308, 12.92, 1.055 / 2.4 * radiance.clamp(min=1e-4) ** (1 / 2.4 - 1))
 
 
 @dataclass(frozen=True)
-class Light:
-    """How files of a kind hold light.
+class Transfer:
+    """How files of a kind hold linear radiance.
 
     Parameters
     ----------
-    transfer : {"srgb", "linear"}
-        The curve of their colours; alpha has none.
+    curve : {"srgb", "linear"}
+        The transfer curve of their colours; alpha has none.
     n_channels : {1, 2, 3, 4}
         Grey, grey with alpha, RGB, RGB with alpha.
 
     Examples
     --------
-    >>> light = Light("srgb", 4)
-    >>> channels = light.channels(torch.tensor([[[[1.0, 0.5, 0.0, 0.5]]]]))
+    >>> transfer = Transfer("srgb", 4)
+    >>> channels = transfer.channels(torch.tensor([[[[1.0, 0.5, 0.0, 0.5]]]]))
     >>> [round(float(channel), 3) for channel in channels]
     [0.5, 0.107, 0.0, 0.5]
-    >>> light.image(torch.cat(channels)).round(3).tolist()
+    >>> transfer.image(torch.cat(channels)).round(3).tolist()
     [[[1.0, 0.5, 0.0, 0.5]]]
     """
 
-    transfer: str
+    curve: str
     n_channels: int
 
     @property
@@ -75,7 +75,7 @@ class Light:
         return self.n_channels in (2, 4)
 
     def channels(self, images: Tensor) -> list[Tensor]:
-        """Light [n, h, w] of each channel of images [n, h, w] or [n, h, w, n_channels], colours times alpha."""
+        """Linear radiance [n, h, w] of each channel of images [n, h, w] or [n, h, w, n_channels], colours times alpha."""
         if self.n_channels == 1:
             return [self._decode(images)]
         parts = [part.contiguous() for part in images.unbind(-1)]
@@ -85,7 +85,7 @@ class Light:
         return [*(self._decode(part) * alpha for part in colours), alpha]
 
     def image(self, channels: Tensor) -> NDArray[np.float32]:
-        """File values [h, w] or [h, w, n_channels] of the light [n_channels, h, w]; what is transparent is black."""
+        """File values [h, w] or [h, w, n_channels] of the linear radiance [n_channels, h, w]; what is transparent is black."""
         if self.has_alpha:
             alpha = channels[-1:].clamp(0, 1)
             colours = torch.where(alpha > MIN_ALPHA, channels[:-1] / alpha.clamp(min=MIN_ALPHA), 0.0)
@@ -106,15 +106,19 @@ class Light:
         return (grey + channels[-1]) / 2 if self.has_alpha else grey
 
     def encode(self, values: Tensor) -> Tensor:
-        """File values of light that is not multiplied by alpha."""
-        return encode_srgb(values) if self.transfer == "srgb" else values
+        """File values of linear radiance that is not multiplied by alpha."""
+        return encode_srgb(values) if self.curve == "srgb" else values
 
-    def slope(self, light: Tensor) -> Tensor | None:
-        """Change of file values with light; None where they are the same.
+    def slope(self, radiance: Tensor) -> Tensor | None:
+        """Change of file values with linear radiance; None where they are the same.
 
-        An error of a file's value, noise or what the eye sees, is an error of light divided by it.
+        An error of a file's value, noise or what the eye sees, is an error of radiance divided by it.
         """
-        return srgb_slope(light) if self.transfer == "srgb" else None
+        return srgb_slope(radiance) if self.curve == "srgb" else None
 
     def _decode(self, values: Tensor) -> Tensor:
-        return decode_srgb(values) if self.transfer == "srgb" else values
+        return decode_srgb(values) if self.curve == "srgb" else values
+
+
+# values that are averaged as files have them: grey, floats, alpha
+LINEAR = Transfer("linear", 1)

@@ -1,0 +1,59 @@
+"""A limit in wall seconds. Work ends when it has converged; the limit only cuts it short, and what it cut is listed."""
+
+from __future__ import annotations
+
+import math
+import time
+
+__all__ = ["Limit"]
+
+
+class Limit:
+    """Seconds that work may take, and what was left out to keep to them.
+
+    Work is counted in a unit of the caller's; what one takes on this machine is learned from the work that was done.
+
+    Parameters
+    ----------
+    seconds : float
+        From now on; infinite: nothing is ever cut.
+
+    Examples
+    --------
+    >>> limit = Limit()
+    >>> limit.allows(1e12, "everything"), limit.cut
+    (True, [])
+    """
+
+    def __init__(self, seconds: float = math.inf) -> None:
+        self.began, self.seconds = time.monotonic(), seconds
+        self.cut: list[str] = []
+        # work that comes later and must be done: nothing else may take its time
+        self.reserve = 0.0
+        self._work = self._worked = 0.0
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.began
+
+    @property
+    def left(self) -> float:
+        """Seconds; negative when it has passed."""
+        return self.seconds - self.spent
+
+    def record(self, work: float, seconds: float) -> None:
+        """Learn what work takes here."""
+        self._work, self._worked = self._work + work, self._worked + seconds
+
+    def estimate(self, work: float) -> float:
+        """Seconds that work is expected to take; 0 before anything is known."""
+        return work * self._worked / self._work if self._work else 0.0
+
+    def allows(self, work: float, what: str) -> bool:
+        """Whether there is time for work; where not, it is noted as cut."""
+        if self.estimate(work + self.reserve) <= self.left:
+            return True
+        if what not in self.cut:
+            self.cut.append(what)
+        return False

@@ -1,0 +1,1 @@
+"""Solvers that any observation of a kind can use."""

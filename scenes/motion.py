@@ -1,0 +1,189 @@
+"""Where the pixels of frames look in a reference frame: shifts, affine maps, homographies.
+
+Points are (x, y) in low-res pixels, columns right and rows down; pixel (row i, column j) of a frame has its centre at
+(j + 0.5, i + 0.5). A matrix takes a frame's point to the point of the reference frame that it shows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+__all__ = ["MODELS", "Motion", "basis", "richer_models"]
+
+# numbers of each motion model, the simplest first
+MODELS = {"shift": 2, "affine": 6, "homography": 8}
+
+
+def richer_models(model: str) -> list[str]:
+    """Motion models of more numbers, the next first.
+
+    Examples
+    --------
+    >>> richer_models("shift")
+    ['affine', 'homography']
+    """
+    names = list(MODELS)
+    return names[names.index(model) + 1 :]
+
+
+def basis(x: Tensor, y: Tensor, size: tuple[int, int], model: str) -> tuple[Tensor, Tensor]:
+    """Moves along x and along y [.., n_numbers] of points of the reference frame by each number of a motion model.
+
+    In units of half the frame's width from its middle, a point (x, y) moves by (1, 0) and (0, 1); affine also by
+    (x, 0), (y, 0), (0, x), (0, y); homography also by (x x, x y), (x y, y y), to first order.
+
+    Parameters
+    ----------
+    x, y : Tensor
+        Points in low-res pixels, of equal shape.
+    size : (int, int)
+        Width and height of the reference frame.
+    model : {"shift", "affine", "homography"}
+    """
+    width, height = size
+    x, y = 2 * x / width - 1, (2 * y - height) / width
+    one, none = torch.ones_like(x), torch.zeros_like(x)
+    along_x = [one, none, x, y, none, none, x * x, x * y]
+    along_y = [none, one, none, none, x, y, x * y, y * y]
+    n = MODELS[model]
+    return torch.stack(along_x[:n], -1), torch.stack(along_y[:n], -1)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """The motion of each frame against the reference.
+
+    Parameters
+    ----------
+    matrices : Tensor, shape (n_frames, 3, 3), float64
+        Homographies from frame points to reference points.
+    model : {"shift", "affine", "homography"}
+        The simplest motion model that holds them.
+
+    Examples
+    --------
+    >>> motion = Motion.of_shifts(torch.tensor([[0.0, 0.0], [0.5, -0.25]]))
+    >>> motion.shifts[1].tolist(), motion.displacements((8, 6))[1].tolist()
+    ([0.5, -0.25], [0.5, -0.25])
+    """
+
+    matrices: Tensor
+    model: str = "shift"
+
+    def __post_init__(self) -> None:
+        if self.matrices.ndim != 3 or self.matrices.shape[1:] != (3, 3) or self.model not in MODELS:
+            raise ValueError(
+                f"a motion has matrices [n_frames, 3, 3] and a model of {', '.join(MODELS)}; got "
+                f"{tuple(self.matrices.shape)} and {self.model!r}"
+            )
+
+    @classmethod
+    def of_shifts(cls, shifts: Tensor) -> Motion:
+        """Of (dx, dy) [n_frames, 2] in low-res pixels."""
+        if shifts.ndim != 2 or shifts.shape[1] != 2:
+            raise ValueError(f"shifts must be [n_frames, 2]; got {tuple(shifts.shape)}")
+        matrices = torch.eye(3, dtype=torch.float64).repeat(len(shifts), 1, 1)
+        matrices[:, :2, 2] = shifts
+        return cls(matrices)
+
+    @classmethod
+    def of_matrices(cls, matrices: Tensor) -> Motion:
+        """Of homographies [n_frames, 3, 3] of any scale, by the simplest model that holds them."""
+        matrices = matrices.double() / matrices[:, 2:, 2:]
+        if (matrices[:, 2, :2] != 0).any():
+            return cls(matrices, "homography")
+        is_shift = (matrices[:, :2, :2] == torch.eye(2, dtype=torch.float64)).all()
+        return cls(matrices, "shift" if is_shift else "affine")
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    def __getitem__(self, chosen: slice | Tensor) -> Motion:
+        """Of some of the frames."""
+        return replace(self, matrices=self.matrices[chosen])
+
+    @property
+    def shifts(self) -> Tensor:
+        """(dx, dy) [n_frames, 2] of the point (0, 0), low-res pixels: of shifts, all that there is."""
+        return self.matrices[:, :2, 2] / self.matrices[:, 2, 2:]
+
+    def seen(self, points: Tensor) -> Tensor:
+        """Where points [n_points, 2] of each frame look: [n_frames, n_points, 2]."""
+        there = torch.cat([points, torch.ones_like(points[:, :1])], 1).double() @ self.matrices.transpose(1, 2)
+        return there[..., :2] / there[..., 2:]
+
+    def displacements(self, size: tuple[int, int]) -> Tensor:
+        """How far the middle of each frame of ``size`` (width, height) is moved [n_frames, 2] (dx, dy)."""
+        middle = torch.tensor([size], dtype=torch.float64) / 2
+        return self.seen(middle)[:, 0] - middle
+
+    def reach(self, size: tuple[int, int]) -> float:
+        """How far frames look beyond the reference frame, low-res pixels; of shifts, how far they go at most."""
+        if self.model == "shift":
+            return float(self.shifts.abs().max())
+        width, height = size
+        corners = self.seen(torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64))
+        return max(0.0, float((-corners).max()), float((corners - torch.tensor([width, height])).max()))
+
+    def looks_at(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Where each pixel looks, x and y [n_frames, height, width] in low-res pixels of the reference, float64."""
+        width, height = size
+        x, y = torch.arange(width, dtype=torch.float64) + 0.5, torch.arange(height, dtype=torch.float64) + 0.5
+        if self.model == "shift":
+            shape = (len(self), height, width)
+            dx, dy = self.shifts[:, :, None, None].unbind(1)
+            return (x + dx).expand(shape), (y[:, None] + dy).expand(shape)
+        a, b, c, d, e, f, g, h, i = self.matrices.flatten(1)[:, :, None, None].unbind(1)
+        y = y[:, None]
+        below = g * x + h * y + i
+        return (a * x + b * y + c) / below, (d * x + e * y + f) / below
+
+    def shifted(self, moves: Tensor) -> Motion:
+        """The same, then shifts of the reference frame [n_frames, 2] or [2]."""
+        return Motion(Motion.of_shifts(moves.double().expand(len(self), 2)).matrices @ self.matrices, self.model)
+
+    def stepped(self, steps: Tensor, size: tuple[int, int]) -> Motion:
+        """The same, then small steps [n_frames, n_numbers] in low-res pixels along :func:`basis`.
+
+        A point over 1 - (g x + h y) moves, to first order, by itself times g x + h y.
+        """
+        width, height = size
+        if steps.shape[1] == MODELS["shift"]:
+            return self.shifted(steps)
+        steps = steps.double() * 2 / width
+        small = torch.eye(3, dtype=torch.float64).repeat(len(steps), 1, 1)
+        small[:, :2, 2] = steps[:, :2]
+        small[:, :2, :2] += steps[:, 2:6].reshape(-1, 2, 2)
+        small[:, 2, : steps.shape[1] - 6] = -steps[:, 6:]
+        to_unit = torch.tensor([[2 / width, 0, -1], [0, 2 / width, -height / width], [0, 0, 1]], dtype=torch.float64)
+        matrices = torch.linalg.inv(to_unit) @ small @ to_unit @ self.matrices
+        taken = next(name for name, count in MODELS.items() if count == steps.shape[1])
+        model = taken if taken in richer_models(self.model) else self.model
+        return Motion(matrices / matrices[:, 2:, 2:], model)
+
+    def relative_to(self, reference: int) -> Motion:
+        """The same on the axes of one of the frames, which then stands still."""
+        if self.model == "shift":
+            return Motion.of_shifts(self.shifts - self.shifts[reference])
+        matrices = torch.linalg.inv(self.matrices[reference]) @ self.matrices
+        matrices[reference] = torch.eye(3, dtype=torch.float64)
+        return replace(self, matrices=matrices / matrices[:, 2:, 2:])
+
+    def between_parts(self, of_frames: Tensor, of_reference: Tensor) -> Motion:
+        """The motion of parts of the frames against a part of the reference, given by their corners (x, y).
+
+        Parameters
+        ----------
+        of_frames : Tensor, shape (n_frames, 2) or (2,)
+            Corner of the part in each frame.
+        of_reference : Tensor, shape (2,)
+            Corner of the part of the reference frame.
+        """
+        of_frames = of_frames.double().expand(len(self), 2)
+        if self.model == "shift":
+            return Motion.of_shifts(self.shifts + of_frames - of_reference)
+        into = Motion.of_shifts(of_frames).matrices
+        return replace(self, matrices=self.matrices @ into).shifted(-of_reference.double())

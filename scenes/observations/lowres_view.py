@@ -1,0 +1,119 @@
+"""What a camera of large pixels sees of an image: averaged over a PSF, sampled where each frame looks.
+
+Lengths are low-res pixels, axes x (columns, right) and y (rows, down). Pixel (row i, column j) of a frame has its
+centre at (j + 0.5, i + 0.5) of that frame and looks at the point of the reference frame that its motion takes it to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from nerfkit.kernels.lowres import NormalEquations, Samples, filter_valid, normal_equations, sample
+from nerfkit.scenes.fields.grid import Grid, GridField
+from nerfkit.scenes.motion import Motion
+
+from .psf import Psf
+
+__all__ = ["LowresView"]
+
+# margin of the grid beyond what the motions need, and the most that it follows them, in low-res pixels
+SPARE_MARGIN, MAX_MARGIN = 1, 5
+
+
+@dataclass(frozen=True)
+class LowresView:
+    """Frames as samples of one image: a linear observation of a grid.
+
+    Parameters
+    ----------
+    motion : Motion
+        Where each frame looks.
+    size : (int, int)
+        Width and height of a frame in low-res pixels.
+    psf : Psf
+        Of a pixel; the same direction and size everywhere on the grid.
+    """
+
+    motion: Motion
+    size: tuple[int, int]
+    psf: Psf = Psf()  # noqa: RUF009  frozen
+
+    def __len__(self) -> int:
+        return len(self.motion)
+
+    def __getitem__(self, chosen: slice | Tensor) -> LowresView:
+        """Of some of the frames."""
+        return replace(self, motion=self.motion[chosen])
+
+    def moved(self, motion: Motion) -> LowresView:
+        """The same frames looking elsewhere."""
+        return replace(self, motion=motion)
+
+    def with_psf(self, psf: Psf) -> LowresView:
+        """The same frames with another PSF."""
+        return replace(self, psf=psf)
+
+    def window(self, top: int, left: int, height: int, width: int) -> LowresView:
+        """The frames' pixels in a rectangle, as frames of their own."""
+        corner = torch.tensor([left, top], dtype=torch.float64)
+        return LowresView(self.motion.between_parts(corner, corner), (width, height), self.psf)
+
+    def chunks(self, n_values: int) -> Iterator[tuple[slice, LowresView]]:
+        """A few frames at a time, of at most ``n_values`` pixels unless one frame has more, and which they are."""
+        step = max(1, n_values // max(self.size[0] * self.size[1], 1))
+        for first in range(0, len(self), step):
+            part = slice(first, first + step)
+            yield part, self[part]
+
+    def grid(self, cells: int) -> Grid:
+        """A grid that holds what the frames see of the reference frame and of a few pixels round it."""
+        reach = math.ceil(self.motion.reach(self.size)) if len(self) > 1 else 0
+        margin = min(reach, MAX_MARGIN) + SPARE_MARGIN + math.ceil(self.psf.radius - 0.5)
+        return Grid(self.size[1], self.size[0], cells, margin)
+
+    def positions(self, grid: Grid, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Rows and columns [n_frames, h, w] in the filtered grid at which the pixels are samples of it."""
+        # the filtered cell (i, j) is centred on row i + n_taps / 2 of the cells' edges
+        offset = grid.margin - self.psf.n_taps(grid.cells) / (2 * grid.cells)
+        x, y = self.motion.looks_at(self.size)
+        rows, cols = (((part + offset) * grid.cells).float() for part in (y, x))
+        return rows.contiguous().to(device), cols.contiguous().to(device)
+
+    def sample(self, grid: Grid, image: Tensor) -> tuple[Samples, Tensor]:
+        """What the frames would measure of ``image`` [grid.shape], with slopes per cell, and where it is known.
+
+        Returns
+        -------
+        samples : Samples
+            Each [n_frames, h, w].
+        is_known : Tensor, shape (n_frames, h, w), bool
+            Whether a pixel's PSF lies within the grid.
+        """
+        filtered = filter_valid(image, self.psf.taps(grid.cells).to(image.device))
+        rows, cols = self.positions(grid, image.device)
+        is_known = (rows >= 0) & (cols >= 0) & (rows <= filtered.shape[0] - 1) & (cols <= filtered.shape[1] - 1)
+        return sample(filtered, rows, cols), is_known
+
+    def predict(self, field: GridField, where: slice | Tensor = slice(None)) -> Tensor:  # noqa: B008  immutable
+        """What some of the frames would measure of the field's first channel [n_chosen, h, w]; 0 beyond its grid."""
+        return self[where].sample(field.grid, field.values[0].detach())[0].values
+
+    def adjoint(self, values: Tensor, grid: Grid) -> Tensor:
+        """The transpose of :meth:`predict`: values [n_frames, h, w] laid back on the cells [grid.shape]."""
+        rhs = self.equations(grid, values, torch.ones_like(values)).rhs
+        taps = self.psf.taps(grid.cells).to(values.device)
+        return filter_valid(pad(rhs, (taps.shape[-1] - 1,) * 4), taps.flip(-1))
+
+    def equations(self, grid: Grid, values: Tensor, weights: Tensor) -> NormalEquations:
+        """Normal equations, in the filtered grid, of pixels that measured ``values`` with ``weights`` [n_frames, h, w]."""
+        cut = self.psf.n_taps(grid.cells) - 1
+        rows, cols = self.positions(grid, values.device)
+        shape = (grid.shape[0] - cut, grid.shape[1] - cut)
+        flat = (part.reshape(-1) for part in (rows, cols, values, weights))
+        return normal_equations(*flat, shape)
