@@ -6,6 +6,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 from torch import Tensor
 
 from nerfkit.files import explain_os_error, write_atomically
@@ -43,7 +44,7 @@ def ssim(image: Tensor, truth: Tensor) -> float:
 
     a, b = (x.detach().cpu().double().numpy() for x in (image, truth))
     options = {"gaussian_weights": True, "sigma": SSIM_SIGMA, "use_sample_covariance": False}
-    return float(structural_similarity(a, b, data_range=1, channel_axis=-1, **options))
+    return float(np.asarray(structural_similarity(a, b, data_range=1, channel_axis=-1, **options)))
 
 
 class MetricsLog:

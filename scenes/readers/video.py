@@ -117,20 +117,20 @@ def _load_av() -> Any:
 @contextlib.contextmanager
 def _captured_log() -> Iterator[list[tuple[int, str, str]]]:
     """Errors that ffmpeg logs meanwhile, as PyAV has them: level, who, what."""
-    import av
+    from av import logging as av_logging
 
-    level = av.logging.get_level()
-    av.logging.set_level(av.logging.ERROR)
+    level = av_logging.get_level()
+    av_logging.set_level(av_logging.ERROR)
     try:
-        with av.logging.Capture() as said:
+        with av_logging.Capture() as said:
             yield said
     finally:
-        av.logging.set_level(level)
+        av_logging.set_level(level)
 
 
 def _pictures(container: Any, path: Path) -> Iterator[np.ndarray]:
     """Frames of the first picture stream that is no cover picture, upright; what cannot be decoded is passed over."""
-    import av
+    from av.error import FFmpegError
     from av.stream import Disposition
 
     streams = (stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic)
@@ -149,7 +149,7 @@ def _pictures(container: Any, path: Path) -> Iterator[np.ndarray]:
     for packet in container.demux(stream):
         try:
             decoded = packet.decode()
-        except av.error.FFmpegError:  # it is in the log
+        except FFmpegError:  # it is in the log
             continue
         yield from map(converter, decoded)
 
@@ -191,7 +191,7 @@ def _graph_to(stream: VideoStream, frame: VideoFrame, layout: str) -> Graph:
 
 def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
     """Turn and mirror as the file says that it is to be shown."""
-    matrix = next((data for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
+    matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
         return pixels
     # a row (x, y, 1) times the matrix is where a pixel is shown

@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.error import InvalidDataError
 from PIL import Image
 
 from nerfkit import video as video_module
@@ -286,7 +287,7 @@ def test_a_video_that_cannot_be_written_to_its_end(tmp_path, name, fraction):
     "error, message",
     [
         (OSError(errno.ENOSPC, "No space"), r"the disk of .* is full at frame 0 of 96x64: .* MB are needed; make room"),
-        (av.error.InvalidDataError(1094995529, "Bad"), r"v\.mp4: ffmpeg failed at frame 0: Bad"),
+        (InvalidDataError(1094995529, "Bad"), r"v\.mp4: ffmpeg failed at frame 0: Bad"),
     ],
 )
 def test_what_keeps_a_video_from_being_written(tmp_path, monkeypatch, error, message):
