@@ -201,31 +201,33 @@ class _VideoFile:
             raise IsADirectoryError(errno.EISDIR, "a folder has this name")
         self.temporary.touch()  # says now, not after the first frame, that the folder cannot be written
         width, height = self.size[0] + self.pad[1], self.size[1] + self.pad[0]
-        if any(self.pad):
-            logger.warning(
-                "%s: %dx%d is odd, which players refuse: the last column or row is repeated, to %dx%d",
-                *(self.path, *self.size, width, height),
-            )
         rate = Fraction(self.fps).limit_denominator(1001)
         is_gif = self.suffix == ".gif"
-        if is_gif and rate > _GIF_MAX_FPS:
-            logger.warning(
-                "%s: a gif holds %d frames per second; some of %g are left out", self.path, _GIF_MAX_FPS, self.fps
-            )
+        self._warn_of_changes(width, height)
         with _as_os_errors():
             # else a colon in the name would be read as a protocol
             self.container = av.open(f"file:{self.temporary}", "w", options=_CONTAINER_OPTIONS.get(self.suffix, {}))
             self.stream = self.container.add_stream(encoder, rate=min(rate, _GIF_MAX_FPS) if is_gif else rate)
             self.stream.options = options
-            self.stream.width, self.stream.height = width, height
             context = self.stream.codec_context
-            context.thread_count = min(_MAX_THREADS, _n_cpus())
-            if is_gif:
-                context.pix_fmt = "pal8"
-            else:
-                context.pix_fmt, context.color_range = "yuv420p", _LIMITED_RANGE
+            context.width, context.height, context.thread_count = width, height, min(_MAX_THREADS, _n_cpus())
+            context.pix_fmt = "pal8" if is_gif else "yuv420p"
+            if not is_gif:
                 context.color_primaries = context.color_trc = context.colorspace = _BT709
+                context.color_range = _LIMITED_RANGE
             self.graph = _filters(width, height, rate, is_gif)
+
+    def _warn_of_changes(self, width: int, height: int) -> None:
+        """Say what of the frames will not be in the video, or be more in it."""
+        if any(self.pad):
+            logger.warning(
+                "%s: %dx%d is odd, which players refuse: the last column or row is repeated, to %dx%d",
+                *(self.path, *self.size, width, height),
+            )
+        if self.suffix == ".gif" and self.fps > _GIF_MAX_FPS:
+            logger.warning(
+                "%s: a gif holds %d frames per second; some of %g are left out", self.path, _GIF_MAX_FPS, self.fps
+            )
 
     def add(self, frame: NDArray[np.uint8], index: int) -> None:
         from av import VideoFrame
