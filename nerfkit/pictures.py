@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,11 +12,9 @@ __all__ = ["depth_colors", "png_bytes"]
 
 def png_bytes(image: NDArray) -> bytes:
     """A PNG file of an image [h, w] or [h, w, 3 or 4], uint8 or float in [0, 1]."""
-    from PIL import Image
+    from imageio.v3 import imwrite
 
-    buffer = io.BytesIO()
-    Image.fromarray(image if image.dtype == np.uint8 else to_uint8(image)).save(buffer, "PNG")
-    return buffer.getvalue()
+    return imwrite("<bytes>", image if image.dtype == np.uint8 else to_uint8(image), extension=".png", plugin="pillow")
 
 
 def depth_colors(
@@ -36,6 +32,6 @@ def depth_colors(
     from nerfkit.scenes.opencv import load_cv2
 
     cv2 = load_cv2()
-    share = np.clip((far - depths) / max(far - near, 1e-12), 0, 1)
-    colors = cv2.applyColorMap(to_uint8(np.nan_to_num(share)), cv2.COLORMAP_TURBO)[..., ::-1]
+    fraction = np.clip((far - depths) / max(far - near, 1e-12), 0, 1)
+    colors = cv2.applyColorMap(to_uint8(np.nan_to_num(fraction)), cv2.COLORMAP_TURBO)[..., ::-1]
     return to_uint8(colors / 255.0 * opacities[..., None])

@@ -33,7 +33,7 @@ __all__ = ["PLACES", "Run", "default_run_folder", "link_latest"]
 # what config.yml holds besides the settings: where a run found its data and computed
 PLACES = ("data", "device", "skip_bad")
 # what decides a result besides our own code
-VERSIONED = ("torch", "triton", "numpy", "numba", "pillow", "imageio-ffmpeg")
+VERSIONED = ("torch", "triton", "numpy", "numba", "pillow", "av")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,44 +9,44 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import logging
 import os
 import re
 import shutil
-import subprocess
-import tempfile
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image
 
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
+
+if TYPE_CHECKING:
+    from av.filter import Graph
 
 __all__ = ["SUFFIXES", "VideoWriter", "to_uint8"]
 
 logger = logging.getLogger(__name__)
 
 # full_chroma_int and accurate_rnd: without them swscale shifts flat colours by a level or two
-_TO_YUV = "scale=out_color_matrix=bt709:out_range=tv:flags=bicubic+full_chroma_int+accurate_rnd,format=yuv420p"
-_TAGS = {"color_range": "tv", "color_primaries": "bt709", "color_trc": "bt709", "colorspace": "bt709"}
-_SET_TAGS = "setparams=range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"
-_BT709 = {"vf": f"{_TO_YUV},{_SET_TAGS}", **_TAGS}
-# suffix -> encoder and its options; crf 18 shows no loss to the eye, faststart lets a browser play while it
-# loads
+_TO_YUV = (
+    ("scale", "out_color_matrix=bt709:out_range=tv:flags=bicubic+full_chroma_int+accurate_rnd"),
+    ("format", "yuv420p"),
+    ("setparams", "range=tv:color_primaries=bt709:color_trc=bt709:colorspace=bt709"),
+)
+# suffix -> encoder and its options; crf 18 shows no loss to the eye
 _ENCODERS = {
-    ".mp4": ("libx264", {**_BT709, "crf": "18", "movflags": "+faststart"}),
-    ".webm": ("libvpx-vp9", {**_BT709, "crf": "24", "b:v": "0", "cpu-used": "4", "row-mt": "1"}),
-    # a palette for each frame: one for all of them would hold the whole video in memory first
-    ".gif": (
-        "gif",
-        {"filter_complex": "split[a][b];[a]palettegen=stats_mode=single[p];[b][p]paletteuse=new=1"},
-    ),
+    ".mp4": ("libx264", {"crf": "18"}),
+    ".webm": ("libvpx-vp9", {"crf": "24", "b:v": "0", "cpu-used": "4", "row-mt": "1"}),
+    ".gif": ("gif", {}),
 }
+# lets a browser play while it loads
+_CONTAINER_OPTIONS = {".mp4": {"movflags": "+faststart"}}
+# in ITU-T H.273: primaries, transfer and matrix alike; and ffmpeg's number of the limited range
+_BT709, _LIMITED_RANGE = 1, 1
 SUFFIXES = (*_ENCODERS, "")
 # browsers show a gif's frames of less than 2/100 s for 10/100 s
 _GIF_MAX_FPS = 50
@@ -89,9 +89,9 @@ class VideoWriter:
     Raises
     ------
     NerfkitError
-        The path cannot be written, the disk is full, or ffmpeg fails; with the last lines that ffmpeg said.
+        The path cannot be written, the disk is full, or ffmpeg fails; with what it said.
     MissingCapabilityError
-        There is no ffmpeg, or it has no encoder for this suffix.
+        PyAV cannot be imported, or its ffmpeg has no encoder for this suffix.
 
     Examples
     --------
@@ -119,8 +119,8 @@ class VideoWriter:
         if not 0 < self.fps <= 1000:
             raise NerfkitError(f"frames per second must be above 0 and at most 1000; got {fps}", where="--fps")
         self.n_frames, self._is_open = 0, False
-        self._sink: _Ffmpeg | _PngFolder
-        self._sink = _Ffmpeg(self.path, self.size, self.fps) if suffix else _PngFolder(self.path, overwrite)
+        self._sink: _VideoFile | _PngFolder
+        self._sink = _VideoFile(self.path, self.size, self.fps) if suffix else _PngFolder(self.path, overwrite)
 
     def __enter__(self) -> VideoWriter:
         try:
@@ -165,16 +165,15 @@ class VideoWriter:
             self._sink.abort()  # removes what finish has not moved into place
 
     def _explain(self, error: OSError) -> NerfkitError:
-        said = self._sink.said()
-        if error.errno == errno.ENOSPC or "No space left on device" in said:
+        if error.errno == errno.ENOSPC:
             return NerfkitError(
                 f"the disk of {self.path.parent} is full at frame {self.n_frames} of "
-                f"{self.size[0]}x{self.size[1]}: more than {self._sink.written / 1e6:.2f} MB are needed",
+                f"{self.size[0]}x{self.size[1]}: more than {self._sink.written() / 1e6:.2f} MB are needed",
                 where=self.path,
                 fix="make room there, or give --out on another disk; what was written so far is removed",
             )
-        if said:
-            return NerfkitError(f"ffmpeg failed at frame {self.n_frames}: {said}", where=self.path)
+        if error.errno is not None and error.errno not in errno.errorcode:  # one of ffmpeg's own
+            return NerfkitError(f"ffmpeg failed at frame {self.n_frames}: {error.strerror}", where=self.path)
         return NerfkitError(
             f"this cannot be written: {error.strerror or error}",
             where=self.path,
@@ -182,96 +181,135 @@ class VideoWriter:
         )
 
 
-class _Ffmpeg:
-    """One ffmpeg process that is fed raw frames and writes a file beside the one that is wanted."""
+class _VideoFile:
+    """A video that PyAV encodes into a file beside the one that is wanted."""
 
     def __init__(self, path: Path, size: tuple[int, int], fps: float) -> None:
         self.path, self.size, self.fps = path, size, fps
-        # ffmpeg chooses the container by the suffix, so it stays last
-        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix.lower()}")
-        self.process: subprocess.Popen[bytes] | None = None
-        self.log: IO[bytes] | None = None
-        self.pad = (0, 0) if path.suffix.lower() == ".gif" else (size[1] % 2, size[0] % 2)  # rows, columns
-        self.written = 0
+        self.suffix = path.suffix.lower()
+        # the container is chosen by the suffix, so it stays last
+        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{self.suffix}")
+        self.pad = (0, 0) if self.suffix == ".gif" else (size[1] % 2, size[0] % 2)  # rows, columns
+        self.container: Any = None
+        self.stream: Any = None
+        self.graph: Graph | None = None
 
     def open(self) -> None:
-        encoder, options = _ENCODERS[self.path.suffix.lower()]
-        ffmpeg = _find_ffmpeg(encoder)
+        encoder, options = _ENCODERS[self.suffix]
+        av = _load_av(encoder)
         if self.path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "a folder has this name")
         self.temporary.touch()  # says now, not after the first frame, that the folder cannot be written
         width, height = self.size[0] + self.pad[1], self.size[1] + self.pad[0]
+        rate = Fraction(self.fps).limit_denominator(1001)
+        is_gif = self.suffix == ".gif"
+        self._warn_of_changes(width, height)
+        with _as_os_errors():
+            # else a colon in the name would be read as a protocol
+            self.container = av.open(f"file:{self.temporary}", "w", options=_CONTAINER_OPTIONS.get(self.suffix, {}))
+            self.stream = self.container.add_stream(encoder, rate=min(rate, _GIF_MAX_FPS) if is_gif else rate)
+            self.stream.options = options
+            context = self.stream.codec_context
+            context.width, context.height, context.thread_count = width, height, min(_MAX_THREADS, _n_cpus())
+            context.pix_fmt = "pal8" if is_gif else "yuv420p"
+            if not is_gif:
+                context.color_primaries = context.color_trc = context.colorspace = _BT709
+                context.color_range = _LIMITED_RANGE
+            self.graph = _filters(width, height, rate, is_gif)
+
+    def _warn_of_changes(self, width: int, height: int) -> None:
+        """Say what of the frames will not be in the video, or be more in it."""
         if any(self.pad):
             logger.warning(
                 "%s: %dx%d is odd, which players refuse: the last column or row is repeated, to %dx%d",
                 *(self.path, *self.size, width, height),
             )
-        if self.path.suffix.lower() == ".gif" and self.fps > _GIF_MAX_FPS:
+        if self.suffix == ".gif" and self.fps > _GIF_MAX_FPS:
             logger.warning(
-                "%s: a gif holds %d frames per second; some of %g are left out",
-                self.path,
-                _GIF_MAX_FPS,
-                self.fps,
+                "%s: a gif holds %d frames per second; some of %g are left out", self.path, _GIF_MAX_FPS, self.fps
             )
-            options = {"filter_complex": f"fps={_GIF_MAX_FPS},{options['filter_complex']}"}
-        threads = str(min(_MAX_THREADS, _n_cpus()))
-        # a pipe that nobody reads while frames are written could fill up and block ffmpeg
-        self.log = tempfile.TemporaryFile()  # noqa: SIM115  closed by finish or abort
-        self.process = subprocess.Popen(
-            [
-                *(ffmpeg, "-hide_banner", "-loglevel", "error", "-y"),
-                *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
-                *("-r", str(Fraction(self.fps).limit_denominator(1001)), "-i", "pipe:0", "-an"),
-                *("-c:v", encoder, "-threads", threads),
-                *(word for name, value in options.items() for word in (f"-{name}", value)),
-                f"file:{self.temporary}",  # else a colon in the name would be read as a protocol
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=self.log,
-            start_new_session=True,  # Ctrl-C is for us, who then end ffmpeg and remove its file
-        )
 
     def add(self, frame: NDArray[np.uint8], index: int) -> None:
-        assert self.process and self.process.stdin
+        from av import VideoFrame
+
+        assert self.graph
         if any(self.pad):
             frame = np.pad(frame, ((0, self.pad[0]), (0, self.pad[1]), (0, 0)), mode="edge")
-        try:
-            self.process.stdin.write(np.ascontiguousarray(frame).data)
-        except OSError:
-            self._wait()  # so that it has said why
-            raise
+        picture = VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
+        picture.pts = index
+        with _as_os_errors():
+            self.graph.vpush(picture)
+            self._encode_ready()
 
     def finish(self) -> None:
-        assert self.process
-        self._wait()
-        if self.process.returncode or not self.temporary.stat().st_size:
-            raise OSError(f"ffmpeg ended with code {self.process.returncode} and said nothing")
+        assert self.graph
+        with _as_os_errors():
+            self.graph.vpush(None)
+            self._encode_ready()
+            self.container.mux(self.stream.encode(None))
+            self.container.close()
         self.temporary.replace(self.path)
 
     def abort(self) -> None:
-        if self.process and self.process.poll() is None:
-            self.process.kill()
-        self._wait()
-        if self.log:
-            self.log.close()
+        if self.container is not None:
+            with contextlib.suppress(OSError), _as_os_errors():
+                self.container.close()
         with contextlib.suppress(OSError):
             self.temporary.unlink()
 
-    def said(self) -> str:
-        if not self.log or self.log.closed:
-            return ""
-        self.log.seek(0)
-        lines = self.log.read().decode("utf-8", "replace").strip().splitlines()
-        with contextlib.suppress(OSError):
-            self.written = self.temporary.stat().st_size
-        return " / ".join(lines[-6:])
+    def written(self) -> int:
+        try:
+            return self.temporary.stat().st_size
+        except OSError:
+            return 0
 
-    def _wait(self) -> None:
-        if self.process and self.process.stdin:
-            with contextlib.suppress(OSError):  # the frames that it will not take any more
-                self.process.stdin.close()
-            self.process.wait()
+    def _encode_ready(self) -> None:
+        """Encode what has come through the filters, which may hold frames back."""
+        from av.error import BlockingIOError, EOFError
+
+        assert self.graph
+        while True:
+            try:
+                picture = self.graph.vpull()
+            except (BlockingIOError, EOFError):
+                return
+            self.container.mux(self.stream.encode(picture))
+
+
+def _filters(width: int, height: int, rate: Fraction, is_gif: bool) -> Graph:
+    """Filters from rgb24 frames to what the encoder takes."""
+    from av import VideoFormat
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_buffer(width=width, height=height, format=VideoFormat("rgb24"), time_base=1 / rate)
+    sink = graph.add("buffersink")
+    if not is_gif:
+        graph.link_nodes(source, *(graph.add(name, options) for name, options in _TO_YUV), sink)
+    else:
+        if rate > _GIF_MAX_FPS:
+            fewer = graph.add("fps", str(_GIF_MAX_FPS))
+            source.link_to(fewer)
+            source = fewer
+        # a palette for each frame: one for all of them would hold the whole video in memory first
+        split, palette = graph.add("split"), graph.add("palettegen", "stats_mode=single")
+        apply = graph.add("paletteuse", "new=1")
+        graph.link_nodes(source, split, apply, sink)
+        split.link_to(palette, output_idx=1)
+        palette.link_to(apply, input_idx=1)
+    graph.configure()
+    return graph
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Raise ffmpeg's errors as OSError: with errno as the system has it, or ffmpeg's own number, beyond those."""
+    from av.error import FFmpegError
+
+    try:
+        yield
+    except FFmpegError as error:
+        raise OSError(error.errno, error.strerror) from error
 
 
 class _PngFolder:
@@ -280,7 +318,7 @@ class _PngFolder:
     def __init__(self, path: Path, overwrite: bool) -> None:
         self.path, self.overwrite = path, overwrite
         self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self.written = 0
+        self.n_bytes = 0
 
     def open(self) -> None:
         if self.path.exists() and not self.path.is_dir():
@@ -295,9 +333,11 @@ class _PngFolder:
         self.temporary.mkdir()
 
     def add(self, frame: NDArray[np.uint8], index: int) -> None:
+        from imageio.v3 import imwrite
+
         file = self.temporary / f"frame_{index:05d}.png"
-        Image.fromarray(frame).save(file)
-        self.written += file.stat().st_size
+        imwrite(file, frame, plugin="pillow")
+        self.n_bytes += file.stat().st_size
 
     def finish(self) -> None:
         if not self.path.exists():
@@ -313,32 +353,24 @@ class _PngFolder:
     def abort(self) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)
 
-    def said(self) -> str:
-        return ""
+    def written(self) -> int:
+        return self.n_bytes
 
 
-def _find_ffmpeg(encoder: str) -> str:
-    """Path of an ffmpeg that has ``encoder``; IMAGEIO_FFMPEG_EXE, when set, decides which."""
-    own = os.environ.get("IMAGEIO_FFMPEG_EXE")
-    fix = "unset IMAGEIO_FFMPEG_EXE" if own else "pip install 'imageio[ffmpeg]'"
-    fix += ", or give --out a name without a suffix for a folder of PNGs"
+def _load_av(encoder: str) -> Any:
+    """PyAV, when it has ``encoder``."""
+    fix = "or give --out a name without a suffix for a folder of PNGs"
     try:
-        import imageio_ffmpeg
-
-        ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-        encoders = _encoders(ffmpeg)
-    except (ImportError, RuntimeError, OSError, subprocess.SubprocessError) as error:
-        raise MissingCapabilityError(f"no ffmpeg runs here ({error})", where=own or "ffmpeg", fix=fix) from error
-    if encoder not in encoders:
-        raise MissingCapabilityError(f"this ffmpeg has no encoder {encoder}", where=ffmpeg, fix=fix)
-    return ffmpeg
-
-
-@functools.lru_cache
-def _encoders(ffmpeg: str) -> frozenset[str]:
-    done = subprocess.run([ffmpeg, "-hide_banner", "-encoders"], capture_output=True, check=True, timeout=60)
-    words = (line.split() for line in done.stdout.decode("utf-8", "replace").splitlines())
-    return frozenset(line[1] for line in words if len(line) > 1)
+        import av
+    except ImportError as error:
+        raise MissingCapabilityError(
+            f"a video needs PyAV, and it cannot be imported ({error})", where="av", fix=f"pip install av, {fix}"
+        ) from error
+    if encoder not in av.codecs_available:
+        raise MissingCapabilityError(
+            f"PyAV's ffmpeg has no encoder {encoder}", where="av", fix=f"pip install --force-reinstall av, {fix}"
+        )
+    return av
 
 
 def _n_cpus() -> int:

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from .camera_path import PathFrames, read_camera_path
 from .errors import NerfkitError
-from .pose_curves import PoseCurve, short_order, step_lengths
+from .pose_curves import PoseCurve, short_order, step_lengths, take
 from .poses import focus_point, look_at, mean_up, normalize
 
 __all__ = ["PATHS", "PathFrames", "interpolate", "make_path", "orbit", "spiral"]
@@ -227,11 +227,11 @@ def interpolate(
     positions, rotations = c2w[:, :3, 3], Rotation.from_matrix(c2w[:, :3, :3])
     unit = _turning_radius(c2w)
     order = short_order(positions, rotations, unit)
-    positions, rotations, fov_y = positions[order], rotations[order], fov_y[order]
+    positions, rotations, fov_y = positions[order], take(rotations, order), fov_y[order]
     lengths = step_lengths(positions, rotations, unit)
     # a photo listed twice adds a pause and no way; the first of each is kept
     kept = np.concatenate([[True], lengths > 1e-9 * max(lengths.sum(), np.finfo(float).tiny)])
-    positions, rotations, fov_y = positions[kept], rotations[kept], fov_y[kept]
+    positions, rotations, fov_y = positions[kept], take(rotations, kept), fov_y[kept]
     if len(positions) == 1:
         path = np.repeat(c2w[order[:1]], n_frames, axis=0)
         return PathFrames(path, np.full(n_frames, fov_y[0]), aspect)

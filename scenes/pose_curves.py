@@ -6,13 +6,14 @@ Positions are [n, 3]; rotations are n of scipy's, camera to world. A step's leng
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.spatial.transform import Rotation, RotationSpline
 
-__all__ = ["PoseCurve", "short_order", "step_lengths"]
+__all__ = ["PoseCurve", "short_order", "step_lengths", "take"]
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,11 @@ class PoseCurve:
         return np.append(inner.ravel(), self.knots[-1])
 
 
+def take(rotations: Rotation, index: NDArray[Any]) -> Rotation:
+    """Those rotations that an array of numbers, or of truth values, names."""
+    return rotations[index]  # pyright: ignore[reportArgumentType]  scipy's types leave arrays out
+
+
 def step_lengths(positions: Array, rotations: Rotation, unit: float) -> Array:
     """Length [n - 1] of each step, where a turn by a radian counts as ``unit``."""
     angles = (rotations[:-1].inv() * rotations[1:]).magnitude()
@@ -68,7 +74,7 @@ def short_order(positions: Array, rotations: Rotation, unit: float) -> NDArray[n
     tour = _nearest_tour(positions, rotations, unit)
     if len(tour) <= MOST_TO_IMPROVE:
         tour = _uncross(tour, positions, rotations, unit)
-    before, after = (step_lengths(positions[o], rotations[o], unit).sum() for o in (listed, tour))
+    before, after = (step_lengths(positions[o], take(rotations, o), unit).sum() for o in (listed, tour))
     if not after < WORTH_REORDERING * before:
         return listed
     logger.info("the listed order of the photos jumps: the path visits them in an order %.1fx shorter", before / after)
@@ -87,7 +93,7 @@ def _nearest_tour(positions: Array, rotations: Rotation, unit: float) -> NDArray
 
 
 def _steps_from(i: int, others: NDArray[np.int64], positions: Array, rotations: Rotation, unit: float) -> Array:
-    angles = (rotations[i].inv() * rotations[others]).magnitude()
+    angles = (rotations[i].inv() * take(rotations, others)).magnitude()
     return np.hypot(np.linalg.norm(positions[others] - positions[i], axis=1), unit * angles)
 
 

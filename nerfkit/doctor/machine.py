@@ -24,7 +24,7 @@ PYTHONS = ((3, 11), (3, 14))
 MIN_DISK, LOW_DISK = 2e8, 2e9
 MIN_MEMORY, LOW_MEMORY = 1e9, 4e9
 CUDA_FIX = "install a CUDA build of torch: see https://pytorch.org/get-started/locally, then `nerfkit doctor` again"
-FFMPEG_FIX = "pip install 'imageio[ffmpeg]', or render to a folder of PNGs (--out NAME without a suffix)"
+FFMPEG_FIX = "pip install av, or render to a folder of PNGs (--out NAME without a suffix)"
 
 
 def check_machine(folder: Path) -> Report:
@@ -184,17 +184,15 @@ def _is_writable(folder: Path) -> bool:
 def _check_ffmpeg(report: Report) -> None:
     """Write a video of two frames, as render does."""
     try:
-        import imageio_ffmpeg
+        import av
 
         from nerfkit.video import VideoWriter
-
-        program = imageio_ffmpeg.get_ffmpeg_exe()
-        report.fact("ffmpeg", imageio_ffmpeg.get_ffmpeg_version(), f"{imageio_ffmpeg.get_ffmpeg_version()}, {program}")
-    except (ImportError, RuntimeError, OSError) as error:
+    except ImportError as error:
         report.fact("ffmpeg", None, "absent")
         report.fact("h264", False, "no")
-        report.add("error", f"no ffmpeg runs here ({error})", where="ffmpeg", fix=FFMPEG_FIX)
+        report.add("error", f"no ffmpeg: PyAV cannot be imported ({error})", where="ffmpeg", fix=FFMPEG_FIX)
         return
+    report.fact("ffmpeg", av.ffmpeg_version_info, f"{av.ffmpeg_version_info}, in PyAV {av.__version__}")
     try:
         with (
             tempfile.TemporaryDirectory() as folder,

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.poses import look_at
 from nerfkit.scenes.synthetic.shapes import Scene
 from nerfkit.scenes.synthetic.tracer import trace_view
 
@@ -20,16 +21,6 @@ CAMERA_ANGLE_X = math.radians(40.0)  # horizontal field of view [rad]
 _DISTANCES = (3.2, 3.6)  # from the origin; at 3.2 a ball of radius 1.09 still fits into the view
 _HEIGHTS = (-0.12, 0.92)  # z of the direction to the camera: 7 degrees below the equator to 67 above
 _GOLDEN_ANGLE = math.pi * (3.0 - math.sqrt(5.0))
-
-
-def look_at_origin(position: np.ndarray) -> np.ndarray:
-    """Pose, OpenGL camera to world [4, 4], of an upright camera at `position` [3] looking at the origin."""
-    backward = position / np.linalg.norm(position)
-    right = np.cross([0.0, 0.0, 1.0], backward)
-    right /= np.linalg.norm(right)
-    c2w = np.eye(4)
-    c2w[:3, :4] = np.stack([right, np.cross(backward, right), backward, position], axis=1)
-    return c2w
 
 
 def camera_poses(n: int, *, seed: int = 0, phase: float = 0.0) -> np.ndarray:
@@ -63,7 +54,7 @@ def camera_poses(n: int, *, seed: int = 0, phase: float = 0.0) -> np.ndarray:
     flat = np.sqrt(1.0 - height**2)
     directions = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), height], axis=-1)
     positions = directions * rng.uniform(*_DISTANCES, (n, 1))
-    return np.stack([look_at_origin(p) for p in positions]) if n else np.zeros((0, 4, 4))
+    return look_at(positions, [0, 0, 0], [0, 0, 1])
 
 
 def _write_photo(scene: Scene, path: Path, c2w: np.ndarray, size: tuple[int, int], supersample: int) -> None:

@@ -171,18 +171,15 @@ def test_a_numba_cache_that_cannot_be_written(monkeypatch, tmp_path, no_ffmpeg_r
 
 
 def test_no_ffmpeg(monkeypatch):
-    def absent():
-        raise RuntimeError("No ffmpeg exe could be found")
-
-    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", absent)
+    monkeypatch.setitem(sys.modules, "av", None)
     report = examine_machine()
     ((level, what, fix),) = problems(report, "ffmpeg")
-    assert level == "error" and "No ffmpeg exe" in what and "pip install" in fix
+    assert level == "error" and "PyAV cannot be imported" in what and "pip install" in fix
     assert report.facts["ffmpeg"] is None and report.facts["h264"] is False
 
 
 def test_an_ffmpeg_without_h264(monkeypatch):
-    monkeypatch.setattr("nerfkit.video._encoders", lambda ffmpeg: frozenset({"gif"}))
+    monkeypatch.setattr("av.codecs_available", {"gif"})
     report = examine_machine()
     ((level, what, fix),) = problems(report, "ffmpeg")
     assert level == "error" and "no encoder libx264" in what and "pip install" in fix

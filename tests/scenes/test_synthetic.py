@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.poses import look_at
 from nerfkit.scenes.synthetic import (
     Shape,
     build_scene,
@@ -18,7 +19,7 @@ from nerfkit.scenes.synthetic import (
 )
 from nerfkit.scenes.synthetic import materials as paint
 from nerfkit.scenes.synthetic import shapes as solid
-from nerfkit.scenes.synthetic.dataset import CAMERA_ANGLE_X, look_at_origin
+from nerfkit.scenes.synthetic.dataset import CAMERA_ANGLE_X
 from nerfkit.scenes.synthetic.tracer import _SUN
 
 SUN = np.array(_SUN)
@@ -40,13 +41,13 @@ def island():
 
 
 def look(scene, position, *, size=32, supersample=1, angle=CAMERA_ANGLE_X):
-    c2w = look_at_origin(np.asarray(position, dtype=float))
+    c2w = look_at(position, [0, 0, 0], [0, 0, 1])
     return trace_view(scene, c2w, camera_angle_x=angle, size=(size, size), supersample=supersample)
 
 
 def look_along(scene, start, point):
     """Colour and depth of the single ray from `start` to `point`."""
-    c2w = look_at_origin(start - point)
+    c2w = look_at(start - point, [0, 0, 0], [0, 0, 1])
     c2w[:3, 3] = start
     rgba, depth = trace_view(scene, c2w, camera_angle_x=0.1, size=(1, 1), supersample=1)
     return rgba[0, 0], depth[0, 0]
@@ -106,7 +107,7 @@ def test_sphere_has_the_silhouette_and_depth_that_geometry_says():
 
 def test_wide_photo_keeps_square_pixels():
     scene = build_scene([Shape(solid.SPHERE, (0.5,))])
-    c2w = look_at_origin(np.array([3.0, 0.0, 0.5]))
+    c2w = look_at([3.0, 0.0, 0.5], [0, 0, 0], [0, 0, 1])
     rgba, _ = trace_view(scene, c2w, camera_angle_x=CAMERA_ANGLE_X, size=(60, 40), supersample=2)
     covered = rgba[..., 3] > 0.5
     assert rgba.shape == (40, 60, 4)
@@ -125,8 +126,8 @@ def test_image_is_upright_and_not_mirrored():
 
 
 def test_surface_point_of_one_view_is_met_from_another(island):
-    first = look_at_origin(np.array([2.4, -2.2, 1.3]))
-    second = look_at_origin(np.array([2.1, -2.5, 1.4]))[:3, 3]
+    first = look_at([2.4, -2.2, 1.3], [0, 0, 0], [0, 0, 1])
+    second = look_at([2.1, -2.5, 1.4], [0, 0, 0], [0, 0, 1])[:3, 3]
     _, depth = trace_view(island, first, camera_angle_x=CAMERA_ANGLE_X, size=(24, 24), supersample=1)
     focal = 12 / math.tan(0.5 * CAMERA_ANGLE_X)
     error = []

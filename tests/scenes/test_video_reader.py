@@ -1,8 +1,8 @@
 """Frames out of videos: what was written comes back, and what ffmpeg cannot read is said."""
 
 import os
-import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -112,15 +112,26 @@ def test_black_and_white_video(tmp_path):
     assert set(np.unique(read_video(path))) == {0, 255}
 
 
-def test_rotated_video_is_turned(tmp_path):
+@pytest.mark.parametrize(
+    "options, turn",
+    [
+        (["-display_rotation", "90"], lambda f: np.rot90(f, axes=(1, 2))),
+        (["-display_rotation", "180"], lambda f: f[:, ::-1, ::-1]),
+        (["-display_rotation", "270"], lambda f: np.rot90(f, -1, axes=(1, 2))),
+        (["-display_hflip"], lambda f: f[:, :, ::-1]),
+        (["-display_vflip"], lambda f: f[:, ::-1]),
+        (["-display_rotation", "90", "-display_hflip"], lambda f: np.rot90(f, axes=(1, 2))[:, :, ::-1]),
+    ],
+)
+def test_video_is_turned_and_mirrored_upright(tmp_path, options, turn):
     pixels = burst()
-    write(tmp_path / "plain.mp4", pixels, "-pix_fmt", "yuv420p")
+    write(tmp_path / "plain.mp4", pixels, "-c:v", "libx264rgb", "-crf", "0")
     command = [
-        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", "90"),
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *options),
         *("-i", str(tmp_path / "plain.mp4"), "-c", "copy", str(tmp_path / "f.mp4")),
     ]
     subprocess.run(command, check=True)
-    assert read_video(tmp_path / "f.mp4").shape == (5, 32, 24, 3)
+    np.testing.assert_array_equal(read_video(tmp_path / "f.mp4"), turn(pixels))
 
 
 def test_first_frames_only(tmp_path):
@@ -184,35 +195,56 @@ def test_video_cut_short_gives_what_it_has_and_warns(tmp_path, caplog):
     assert f"ffmpeg read {len(frames)} frames and complains: " in caplog.text
 
 
-def test_ffmpeg_that_dies_in_a_frame(tmp_path, monkeypatch):
+def test_damaged_frames_are_passed_over_with_a_warning(tmp_path, caplog):
+    path = write(tmp_path / "f.mp4", burst(30, (96, 128, 3)), "-pix_fmt", "yuv420p")
+    data = bytearray(path.read_bytes())
+    middle = data.index(b"mdat") + 3000
+    data[middle : middle + 3000] = bytes(3000)
+    path.write_bytes(data)
+    frames = read_frames(path)
+    assert 5 <= len(frames) < 30
+    assert f"ffmpeg read {len(frames)} frames and complains: " in caplog.text
+
+
+def test_title_that_is_no_text(tmp_path):
+    path = write(tmp_path / "f.mkv", burst(), "-c:v", "ffv1", "-pix_fmt", "bgra", "-metadata", "title=TITLE")
+    path.write_bytes(path.read_bytes().replace(b"TITLE", b"T\xf9TLE"))
+    assert len(read_video(path)) == 5
+
+
+def test_codec_that_nobody_knows(tmp_path):
+    path = write(tmp_path / "f.mkv", burst(), "-c:v", "ffv1", "-pix_fmt", "bgra")
+    path.write_bytes(path.read_bytes().replace(b"V_FFV1", b"V_FFXX").replace(b"FFV1", b"FFXX"))
+    assert "there is no decoder for this video's pictures; convert it to mp4" in error_of(path)
+
+
+def test_frames_of_several_sizes(tmp_path):
+    path = tmp_path / "f.avi"  # what is in it counts, not its name
+    for number, size in enumerate([(32, 24), (32, 24), (48, 24)]):
+        Image.new("RGB", size, (9 * number, 0, 0)).save(tmp_path / "one.jpg")
+        with path.open("ab") as file:
+            file.write((tmp_path / "one.jpg").read_bytes())
+    message = "frame 2 has another size than those before: 48x24, not 32x24; give --frames 2 or less"
+    assert message in error_of(path)
+    assert len(read_video(path, 2)) == 2
+
+
+def test_no_pyav(tmp_path, monkeypatch):
     path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
-    fake = tmp_path / "ffmpeg"
-    fake.write_text(
-        "#!/bin/sh\nprintf 'P7\\nWIDTH 4\\nHEIGHT 2\\nDEPTH 1\\nMAXVAL 255\\nENDHDR\\nabc'\necho '[x] ouch' >&2\n"
-    )
-    fake.chmod(fake.stat().st_mode | stat.S_IXUSR)
-    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(fake))
-    assert "no frame can be read from this video; ffmpeg says: ouch;" in error_of(path)
-    fake.write_text("#!/bin/sh\nprintf 'P7\\nWIDTH 4\\nHEI'\n")
-    assert "no frame can be read from this video; ffmpeg says: nothing;" in error_of(path)
-
-
-def test_no_ffmpeg(tmp_path, monkeypatch):
-    path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
-
-    def absent():
-        raise RuntimeError("No ffmpeg exe could be found")
-
-    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", absent)
-    with pytest.raises(MissingCapabilityError, match=r"a video needs ffmpeg, and none runs here .* folder of PNGs"):
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(MissingCapabilityError, match=r"av: a video needs PyAV, .*; pip install av, or give a folder"):
         read_video(path)
 
 
-def test_ffmpeg_that_cannot_be_run(tmp_path, monkeypatch):
-    path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
-    monkeypatch.setattr(imageio_ffmpeg, "get_ffmpeg_exe", lambda: str(tmp_path / "absent"))
-    with pytest.raises(MissingCapabilityError, match=r"ffmpeg: a video needs ffmpeg.*No such file"):
-        read_video(path)
+def test_beside_opencv(tmp_path):
+    # both wheels bring ffmpeg's libraries; whichever is loaded first
+    path = write(tmp_path / "f.mp4", burst(), "-pix_fmt", "yuv420p")
+    code = "from nerfkit.scenes.readers.video import read_video; import cv2, sys; cv2.setNumThreads(1)\n"
+    code += "print(len(read_video(sys.argv[1])), cv2.GaussianBlur(read_video(sys.argv[1])[0], (3, 3), 1).shape)"
+    for first in ("av", "cv2"):
+        command = [sys.executable, "-c", f"import {first}\n{code}", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert done.stdout == "5 (24, 32, 3)\n" and not done.stderr
 
 
 def test_video_that_does_not_fit_in_memory(tmp_path, monkeypatch):
