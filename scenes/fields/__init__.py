@@ -1,4 +1,4 @@
-"""Fields: networks that turn a coordinate into a value. One file each; ``FIELDS`` names them for the command line."""
+"""Fields: what turns a coordinate into a value. ``FIELDS`` names the radiance fields for the command line."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 __all__ = ["FIELDS", "field_class"]
 
-# name -> 'module:class'; a string, so that listing the names loads no torch
+# kind of settings (configs.py) -> 'module:class' made from them; a string, so that listing the names loads no torch
 FIELDS = {
-    "hash": "nerfkit.scenes.fields.hash_field:HashField",
-    "fourier": "nerfkit.scenes.fields.fourier_field:FourierField",
+    "hash": "nerfkit.scenes.fields.encoded_radiance:EncodedRadiance",
+    "fourier": "nerfkit.scenes.fields.encoded_radiance:EncodedRadiance",
 }
 
 
@@ -20,7 +20,7 @@ def field_class(name: str) -> Any:
     Examples
     --------
     >>> field_class("hash").__name__
-    'HashField'
+    'EncodedRadiance'
     """
     if name not in FIELDS:
         raise ValueError(f"unknown field {name!r}; there are {', '.join(FIELDS)}")

@@ -31,7 +31,7 @@ def make_field(name):
     field = field_class(name)(FIELDS[name], torch.Generator().manual_seed(0)).to(DEVICE)
     if name == "hash":
         with torch.no_grad():
-            field.table.mul_(1e4)  # at the start it is too small to be seen
+            field.encoding.table.mul_(1e4)  # at the start it is too small to be seen
     return field
 
 
@@ -101,3 +101,12 @@ def test_volume_rendering_takes_it(name, monkeypatch):
 def test_seeds_of_stratified_samples():
     first, again = (draw_seed(SAMPLERS["stratified"](CUBE)) for _ in range(2))
     assert first == again and draw_seed(SAMPLERS["occupancy"](CUBE)) is None
+
+
+def test_an_encoding_that_the_kernels_do_not_have_is_rendered_in_parts():
+    config = FourierFieldConfig(encoding="identity", width=16)
+    field = field_class("fourier")(config, torch.Generator().manual_seed(0)).to(DEVICE)
+    sampler = SAMPLERS["occupancy"](CUBE).to(DEVICE)
+    rays_o, rays_d, _ = make_rays()
+    assert field.radiance_params() is None and not can_render_fused(field, sampler, rays_o)
+    assert VolumeRendering(sampler).predict(field, rays_o, rays_d, None, None).opacities.max() > 0
