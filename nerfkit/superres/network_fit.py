@@ -13,7 +13,8 @@ from torch import Tensor
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.fitting import Budget, FitSchedule, fit
 from nerfkit.metrics import MetricsLog
-from nerfkit.scenes.fields.siren import Siren, TiledSiren
+from nerfkit.scenes.fields.siren import Siren
+from nerfkit.scenes.fields.tiled_siren import TiledSiren
 
 from .grid_solve import Deadline
 from .settings import WINDOW

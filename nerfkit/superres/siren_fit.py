@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nerfkit.scenes.fields.siren import Lattice, Siren, TiledSiren
+from nerfkit.scenes.fields.image_field import Lattice
+from nerfkit.scenes.fields.siren import Siren
+from nerfkit.scenes.fields.tiled_siren import TiledSiren
 
 __all__ = ["SirenFit", "cell_centres"]
 
@@ -61,7 +63,7 @@ class SirenFit:
             ys, xs = self.axes
             self._lattices[phase] = self.field.lattice(ys[top :: self.sub], xs[left :: self.sub])
         truth = self.target[:, top :: self.sub, left :: self.sub]
-        return (self.field(self._lattices[phase]) - truth).square().mean(), {}
+        return (self.field.evaluate_lattice(self._lattices[phase]) - truth).square().mean(), {}
 
     def after_step(self, step: int) -> None:
         """Nothing follows a step."""

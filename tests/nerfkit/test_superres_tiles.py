@@ -11,7 +11,8 @@ from lowres_scenes import make_frames, rms, run, write, write_csv
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.fitting import FitResult
 from nerfkit.metrics import MetricsLog
-from nerfkit.scenes.fields.siren import SirenConfig, TiledSiren
+from nerfkit.scenes.fields.siren import SirenConfig
+from nerfkit.scenes.fields.tiled_siren import TiledSiren
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 from nerfkit.superres import alignment, network_fit, reconstruct, runs, settings, solving
 from nerfkit.superres.choice import Choice
@@ -162,13 +163,18 @@ def test_a_part_of_the_networks_is_the_same_image():
     network = TiledSiren(SirenConfig(), (33.0, 27.5), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
     part = network.part(range(1, 4), range(2, 5))
     ys, xs = torch.arange(8) + 7.0, torch.arange(10) + 12.5
-    whole, alone = network(network.lattice(ys, xs)), part(part.lattice(ys - 5.5, xs - 11.0))
+    whole, alone = (
+        network.evaluate_lattice(network.lattice(ys, xs)),
+        part.evaluate_lattice(part.lattice(ys - 5.5, xs - 11.0)),
+    )
     torch.testing.assert_close(alone, whole)
     with torch.no_grad():
         for weight in part.parameters():
             weight += 0.1
     network.take(part, range(1, 4), range(2, 5))
-    torch.testing.assert_close(network(network.lattice(ys, xs)), part(part.lattice(ys - 5.5, xs - 11.0)))
+    torch.testing.assert_close(
+        network.evaluate_lattice(network.lattice(ys, xs)), part.evaluate_lattice(part.lattice(ys - 5.5, xs - 11.0))
+    )
 
 
 def test_large_frames_by_the_command(tmp_path, capsys, monkeypatch):
