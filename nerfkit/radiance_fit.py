@@ -21,7 +21,7 @@ from nerfkit.scenes.cameras import CameraBatch
 from nerfkit.scenes.generators import restore_generator
 from nerfkit.scenes.observations.fused_rendering import can_render_fused
 from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
-from nerfkit.scenes.rays import rays_from_pixels
+from nerfkit.scenes.rays import Rays, rays_from_pixels
 from nerfkit.scenes.samplers import StratifiedSampler
 
 __all__ = ["Compared", "RadianceFit", "samples_a_step"]
@@ -133,10 +133,8 @@ class RadianceFit:
         batch = self.pixels.draw(size, self.generator)
         rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
         background = self._background(len(rays_o))
-        jitter = self._rand(len(rays_o))
-        predicted = self.scene.observation.predict(
-            self.scene.field, rays_o, rays_d, background, jitter, min_weight=min_weight
-        )
+        rays = Rays(rays_o, rays_d, background, self._rand(len(rays_o)))
+        predicted = self.scene.observation.predict(self.scene.field, rays, min_weight=min_weight)
         truth = _composite_truth(batch, background)
         delta = self.scene.config.huber_delta
         # Huber halves the square; twice it is the squared error wherever errors are small

@@ -16,7 +16,7 @@ from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.cameras import Camera, CameraBatch
 from nerfkit.scenes.fields import field_class
 from nerfkit.scenes.observations.volume_rendering import VolumeRendering
-from nerfkit.scenes.rays import rays_from_pixels
+from nerfkit.scenes.rays import Rays, rays_from_pixels
 from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig
 
@@ -97,8 +97,8 @@ class RadianceScene(nn.Module):
         parts = []
         for indices in torch.arange(n_pixels, device=device).split(RAYS_A_TILE.get(device.type, 2**14)):
             pixels = torch.stack([indices % camera.width, indices // camera.width], -1).to(torch.float32) + 0.5
-            rays_o, rays_d = rays_from_pixels(batch, pose, torch.zeros_like(indices), pixels)
-            parts.append(self.observation.render(self.field, rays_o, rays_d, background)[:3])
+            rays = Rays(*rays_from_pixels(batch, pose, torch.zeros_like(indices), pixels), background)
+            parts.append(self.observation.render(self.field, rays)[:3])
         rgb, depths, opacities = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
         shape = (camera.height, camera.width)
         distance = depths / opacities.clamp(min=1e-6) * self.bounds.scale

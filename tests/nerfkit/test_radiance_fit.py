@@ -19,7 +19,7 @@ def test_every_fourth_step_and_every_picture_see_faint_samples(scene_folder, mon
     task, seen = RadianceFit(scene, prepared.data), []
     predict = scene.observation.predict
     monkeypatch.setattr(
-        scene.observation, "predict", lambda *rays, min_weight: seen.append(min_weight) or predict(*rays)
+        scene.observation, "predict", lambda *where, min_weight: seen.append(min_weight) or predict(*where)
     )
     for step in range(2 * FAINT_STEPS):
         task.loss(step)
