@@ -22,8 +22,8 @@ from .siren_fit import SirenFit, cell_centres
 
 __all__ = ["NetworkFit", "fit_networks"]
 
-# Adam's peak rate for each kind of network, and its share at the end
-LEARNING_RATES, FINAL_SHARE = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
+# Adam's peak rate for each kind of network, and its fraction at the end
+LEARNING_RATES, FINAL_FRACTION = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
 # least seconds of a fit
 MIN_SECONDS = 1.0
 
@@ -64,7 +64,7 @@ def fit_networks(
     A block's networks are fitted in their whole squares without their neighbours, so that the image that blends all
     blocks agrees with the solved one as well as each of them.
     """
-    schedule, rate = FitSchedule(final_share=FINAL_SHARE, epsilon=1e-8), LEARNING_RATES[kind]
+    schedule, rate = FitSchedule(final_fraction=FINAL_FRACTION, epsilon=1e-8), LEARNING_RATES[kind]
     blocks = list(_blocks(network)) if isinstance(network, TiledSiren) else []
     if len(blocks) < 2:
         task = SirenFit(network, image.to(network.bounds.device), rate)

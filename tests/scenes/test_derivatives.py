@@ -1,7 +1,5 @@
 """Derivatives of any field against closed forms and differences, and residuals made of them."""
 
-import math
-
 import pytest
 import torch
 
@@ -107,4 +105,4 @@ def test_what_a_jet_lacks_is_named():
         jet(waves, points(), 3)
     with pytest.raises(ValueError, match="this jet has none: ask for order=2"):
         _ = jet(waves, points(), 1).laplacian
-    assert jet(waves, points(), 0).gradient is None and math.isfinite(float(jet(waves, points(), 0).value.sum()))
+    assert jet(waves, points(), 0).gradient is None
