@@ -20,12 +20,12 @@ from nerfkit.scenes.rays import Rays, rays_from_pixels
 from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig
 
-__all__ = ["FAINT_SHARE", "RadianceScene", "View"]
+__all__ = ["FAINT_FRACTION", "RadianceScene", "View"]
 
 # rays rendered together: their samples fit the cache of a CPU, and a small part of any GPU's memory
 RAYS_A_TILE = {"cpu": 2**14, "cuda": 2**17}
-# share of the least weight in a training step down to which pictures, and some steps, take samples
-FAINT_SHARE = 0.1
+# fraction of the least weight in a training step down to which pictures, and some steps, take samples
+FAINT_FRACTION = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class RadianceScene(nn.Module):
         is_marched = isinstance(config.sampling, OccupancySamplingConfig)
         sampler_class: Any = OccupancySampler if is_marched else StratifiedSampler
         self.sampler = sampler_class(bounds, config.sampling, config.seed + 1)
-        self.observation = VolumeRendering(self.sampler, min_weight=config.min_weight * FAINT_SHARE)
+        self.observation = VolumeRendering(self.sampler, min_weight=config.min_weight * FAINT_FRACTION)
 
     @property
     def device(self) -> torch.device:

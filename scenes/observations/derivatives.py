@@ -52,7 +52,7 @@ def jet(field: Field, coords: Tensor, order: int = 1) -> Jet:
     Examples
     --------
     >>> wave = lambda x: torch.sin(x[:, :1]) * x[:, 1:]
-    >>> jet(wave, torch.tensor([[0.0, 2.0]]), 2).gradient
+    >>> jet(wave, torch.tensor([[0.0, 2.0]]), 2).gradient.detach()
     tensor([[[2., 0.]]])
     """
     if order not in (0, 1, 2):

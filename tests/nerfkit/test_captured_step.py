@@ -122,7 +122,7 @@ def rehearsal(monkeypatch):
 
 def without_memory(task):
     """Every tensor of the task replaced by a fake one."""
-    for owner in (task, task.pixels, task.cameras):
+    for owner in (task.rays, task.rays.pixels, task.rays.cameras):
         for name, value in vars(owner).items():
             if isinstance(value, Tensor):
                 setattr(owner, name, torch.empty(value.shape, dtype=value.dtype))

@@ -143,10 +143,15 @@ def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
     folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
     blocks: list[tuple[int, int]] = []
     done = fit_networks(
-        network, image, "tiled", Deadline.after(8), folder, metrics, lambda *done: blocks.append(done)
+        network, image, "tiled", Deadline.after(1000), folder, metrics, lambda *done: blocks.append(done), n_steps=200
     )  # fmt: skip
     metrics.close()
-    assert done.is_complete and blocks == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert (done.steps, done.is_complete, done.is_cut) == (800, True, False) and blocks == [
+        (1, 4),
+        (2, 4),
+        (3, 4),
+        (4, 4),
+    ]
     assert len((tmp_path / "m.jsonl").read_text().splitlines()) == 4
     shown = render_image(network, Light("linear", 1), (192, 160), 8)
     errors = np.abs(shown - image[0].numpy())
@@ -157,6 +162,27 @@ def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
     other = TiledSiren(SirenConfig(), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator())
     other.load_state_dict(saved)
     np.testing.assert_array_equal(render_image(other, Light("linear", 1), (192, 160), 8), shown)
+
+
+@pytest.mark.parametrize("window", [12, 99], ids=["blocks", "together"])
+def test_networks_depend_on_the_clock_only_where_it_cuts_them(tmp_path, monkeypatch, window):
+    monkeypatch.setattr(network_fit, "WINDOW", window)
+    image = torch.rand(1, 40, 48, generator=torch.Generator().manual_seed(0))
+
+    def fitted(seconds, n_steps):
+        network = TiledSiren(
+            SirenConfig(8), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0)
+        )  # fmt: skip
+        folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
+        done = fit_networks(network, image, "tiled", Deadline.after(seconds), folder, metrics, n_steps=n_steps)
+        metrics.close()
+        return done, network.state_dict()
+
+    (a, first), (b, second) = fitted(300, 10), fitted(3000, 10)
+    assert a == b and not a.is_cut
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    cut, _ = fitted(0.0, 10**6)
+    assert cut.is_cut and cut.is_complete and not cut.is_interrupted
 
 
 def test_a_part_of_the_networks_is_the_same_image():
