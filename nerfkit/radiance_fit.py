@@ -183,7 +183,6 @@ class RadianceFit(Problem):
     def _watch(self, compared: Compared) -> None:
         """Running means of opacity and error; on the host, so they cost a synchronisation on a GPU."""
         seen, truth, background = compared.predicted, compared.batch.values, compared.batch.where.bkgd_rgb
-        assert truth is not None
         mse = float((seen.rgb - truth).square().mean())
         self.mean_squared_error = (
             mse if math.isnan(self.mean_squared_error) else 0.95 * self.mean_squared_error + 0.05 * mse

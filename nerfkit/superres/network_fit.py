@@ -120,7 +120,6 @@ class _Regression(Problem):
     def error(self) -> float:
         """Mean squared error over the first part of the cells."""
         part = self.cells.part(self.cells.stride(POINTS_A_STEP), 0, 0)
-        assert part.values is not None
         return float((LatticeValues().predict(self.field, part.where) - part.values).square().mean())
 
 

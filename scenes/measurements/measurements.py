@@ -33,8 +33,8 @@ class Measurements:
 
     # what the observation takes: a tensor of n rows, or a named tuple of such and of None
     where: Any
-    # [n, ...]; None where nothing was measured: points of a domain, where a residual is to be zero
-    values: Tensor | None = None
+    # what was measured, as the observation predicts it, such as [n, c]; None: nothing was, a residual is to be zero
+    values: Any = None
     # how surely each was measured [n], factors of the loss; None: all alike
     weights: Tensor | None = None
     # what each belongs to [n], such as a photo or a frame; None: nothing

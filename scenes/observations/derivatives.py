@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-
-from nerfkit.scenes.fields.field import Field
 
 __all__ = ["Derivatives", "Jet", "jet"]
 
@@ -31,12 +30,12 @@ class Jet:
         return self.hessian.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
-def jet(field: Field, coords: Tensor, order: int = 1) -> Jet:
+def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int = 1) -> Jet:
     """Value and derivatives of ``field``.
 
     Parameters
     ----------
-    field : Field
+    field : Field or callable
         Any function of a point that torch can differentiate so often.
     coords : Tensor, shape (n, d)
         Points; each of them must have influence on its own values alone.
@@ -95,6 +94,6 @@ class Derivatives:
     def __init__(self, order: int = 1) -> None:
         self.order = order
 
-    def predict(self, field: Field, where: Tensor) -> Jet:
+    def predict(self, field: Callable[[Tensor], Tensor], where: Tensor) -> Jet:
         """The jet at ``where`` [n, d]."""
         return jet(field, where, self.order)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
-from nerfkit.scenes.fields.field import Field
 from nerfkit.scenes.fields.image_field import ImageField, Lattice
 
 __all__ = ["LatticeValues", "PointValues"]
@@ -13,7 +14,7 @@ __all__ = ["LatticeValues", "PointValues"]
 class PointValues:
     """Values at points of any field."""
 
-    def predict(self, field: Field, where: Tensor) -> Tensor:
+    def predict(self, field: Callable[[Tensor], Tensor], where: Tensor) -> Tensor:
         """Values [n, c] at ``where`` [n, d], in the unit of the field's coordinates."""
         return field(where)
 

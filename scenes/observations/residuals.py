@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from nerfkit.scenes.fields.field import Field
 from nerfkit.scenes.observations.derivatives import Jet, jet
 
 __all__ = ["Residual"]
@@ -33,6 +32,6 @@ class Residual:
     def __init__(self, equation: Callable[[Tensor, Jet], Tensor], order: int = 2) -> None:
         self.equation, self.order = equation, order
 
-    def predict(self, field: Field, where: Tensor) -> Tensor:
+    def predict(self, field: Callable[[Tensor], Tensor], where: Tensor) -> Tensor:
         """The residual at ``where`` [n, d]: zero where the equation holds."""
         return self.equation(where, jet(field, where, self.order))

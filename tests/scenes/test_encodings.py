@@ -1,6 +1,7 @@
 """Encodings of points: what every one of them keeps, and the frequencies of the Fourier features."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -13,7 +14,8 @@ SETTINGS = {"n_levels": 3, "log2_table_size": 8, "base_resolution": 4, "max_reso
 
 
 def make(name, n_dims=3, seed=0):
-    return make_encoding(name, n_dims, torch.Generator().manual_seed(seed), SETTINGS).to(DEVICE)
+    encoding: Any = make_encoding(name, n_dims, torch.Generator().manual_seed(seed), SETTINGS)
+    return encoding.to(DEVICE)
 
 
 def points(n, n_dims=3):
