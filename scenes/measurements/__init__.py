@@ -1,1 +1,1 @@
-"""Measurements: what was measured, where, how surely; and domains, of which points are drawn anew at every step."""
+"""What was measured, where, and how surely; no operator is here. Domains: points are drawn anew at every step."""

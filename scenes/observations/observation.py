@@ -24,6 +24,9 @@ class Observation(Protocol):
 class LinearObservation(Observation, Protocol):
     """One that is linear in the values of a grid: solvers need its adjoint as well."""
 
-    def adjoint(self, field: Any, where: Any, values: Any) -> Any:
-        """The transpose of :meth:`predict`: <predict(x), y> = <x, adjoint(y)> for all grids x of ``field``'s shape."""
+    def adjoint(self, values: Any, grid: Any) -> Any:
+        """The transpose of :meth:`predict`: values laid back on the cells of ``grid``.
+
+        <predict(x), y> = <x, adjoint(y)> for all images x on the grid and all measurements y.
+        """
         ...
