@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 @runtime_checkable
 class Capturable(Protocol):
-    """What a task has besides :class:`nerfkit.fitting.Task` so that its steps can be captured.
+    """What a problem has besides :class:`nerfkit.fitting.Fittable` so that its steps can be captured.
 
     What :meth:`compare` gives beside the loss is handed to :meth:`look` as it is; both tensors and numbers that
     follow from the size will do.
@@ -121,15 +121,15 @@ def rounded_size(size: int) -> int:
     return size // quarter * quarter
 
 
-def training_step(task: Capturable, optimizer: KernelAdam) -> Callable[[int], tuple[Tensor, Any]]:
-    """A step of a task as a function of its size: from drawing a batch to changed parameters.
+def training_step(problem: Capturable, optimizer: KernelAdam) -> Callable[[int], tuple[Tensor, Any]]:
+    """A step of a problem as a function of its size: from drawing a batch to changed parameters.
 
     To be captured, the optimiser has to hold its learning rates on the device (``hold_learning_rates``).
     """
 
     def step(size: int) -> tuple[Tensor, Any]:
         optimizer.zero_grad(set_to_none=True)
-        loss, compared = task.compare(size)
+        loss, compared = problem.compare(size)
         loss.backward()
         optimizer.step()
         return loss.detach(), compared
@@ -137,7 +137,7 @@ def training_step(task: Capturable, optimizer: KernelAdam) -> Callable[[int], tu
     return step
 
 
-def capture(task: object, optimizer: torch.optim.Optimizer) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
+def capture(problem: object, optimizer: torch.optim.Optimizer) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """A function from the number of a step to its loss, which is good until the next, and its figures.
 
     The optimiser holds its learning rates from now on.
@@ -145,18 +145,18 @@ def capture(task: object, optimizer: torch.optim.Optimizer) -> Callable[[int], t
     Raises
     ------
     NerfkitError
-        The task has no step of a size alone, or its steps wait for the device, or the optimiser counts on the host.
+        The problem has no step of a size alone, or its steps wait for the device, or the optimiser counts on the host.
     """
-    if not isinstance(task, Capturable):
-        raise refusal("a task whose steps have a size", type(task).__name__)
+    if not isinstance(problem, Capturable):
+        raise refusal("a problem whose steps have a size", type(problem).__name__)
     if not isinstance(optimizer, KernelAdam):
         raise refusal("KernelAdam, the optimiser on a GPU", type(optimizer).__name__)
-    task.check_capture()
+    problem.check_capture()
     optimizer.hold_learning_rates()
-    play = CapturedStep(training_step(task, optimizer), task.generators())
+    play = CapturedStep(training_step(problem, optimizer), problem.generators())
 
     def take_step(step: int) -> tuple[Tensor, dict[str, float]]:
-        loss, compared = play(task.size())
-        return loss, task.look(step, compared)
+        loss, compared = play(problem.size())
+        return loss, problem.look(step, compared)
 
     return take_step

@@ -1,7 +1,7 @@
 """The one fitting loop: change a field until its observations agree with what was measured.
 
-A task says what is drawn, predicted and compared (:class:`Task`); the loop owns the optimiser, the schedule, the
-budget, the checkpoints, the log and what happens on Ctrl-C.
+A problem says what is drawn, predicted and compared (:class:`Fittable`); the loop owns the optimiser, the schedule,
+the budget, the checkpoints, the log and what happens on Ctrl-C.
 """
 
 from __future__ import annotations
@@ -23,13 +23,17 @@ from nerfkit.captured_step import capture
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.metrics import MetricsLog
 
-__all__ = ["Budget", "FitResult", "FitSchedule", "Progress", "Task", "fit"]
+__all__ = ["Budget", "FitResult", "FitSchedule", "Fittable", "Progress", "fit"]
 
 logger = logging.getLogger(__name__)
 
 
-class Task(Protocol):
-    """What :func:`fit` needs to know of a problem."""
+# fraction of the seconds before which it is not judged whether they suffice: the first steps compile
+JUDGED_FROM = 0.1
+
+
+class Fittable(Protocol):
+    """What :func:`fit` needs to know of a problem; :class:`nerfkit.problem.Problem` is one."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Groups for Adam, each with its ``params`` and its peak ``lr``; ``touched_only`` leaves out resting rows."""
@@ -58,29 +62,33 @@ class Task(Protocol):
 
 @dataclass(frozen=True)
 class Budget:
-    """How long to fit: wall seconds from the first step, or steps; the one that is not None."""
+    """How long to fit: steps, wall seconds from the first step, or both.
+
+    Steps plan the schedule: the result is a function of settings and seed. Seconds beside them are a limit, which
+    hastens the schedule only where it would be met. Seconds alone plan the schedule themselves.
+    """
 
     seconds: float | None = None
     steps: int | None = None
 
     def __post_init__(self) -> None:
-        if (self.seconds is None) == (self.steps is None):
-            raise ValueError("a budget has either seconds or steps")
+        if self.seconds is None and self.steps is None:
+            raise ValueError("a budget has seconds, steps or both; got neither")
 
-    def share(self, seconds: float, steps: int) -> float:
-        """Share of the budget that is spent, 0 to 1."""
-        spent = seconds / self.seconds if self.seconds is not None else steps / (self.steps or 1)
-        return min(1.0, spent)
+    def is_spent(self, seconds: float, steps: int) -> bool:
+        """Whether the steps are done or the seconds are over."""
+        is_over = self.seconds is not None and seconds >= self.seconds
+        return is_over or (self.steps is not None and steps >= self.steps)
 
 
 @dataclass(frozen=True)
 class FitSchedule:
-    """Learning rate over the share of the budget that is spent, and how often things happen."""
+    """Learning rate over the fraction of the budget that is spent, and how often things happen."""
 
     # steps over which the learning rate grows to its peak
     warmup_steps: int = 20
-    # learning rate at the end, as a share of its peak; it falls along a cosine (arXiv:1608.03983, without restarts)
-    final_share: float = 0.05
+    # learning rate at the end, as a fraction of its peak; it falls along a cosine (arXiv:1608.03983, without restarts)
+    final_fraction: float = 0.05
     # seconds between two checkpoints
     checkpoint_seconds: float = 60.0
     # steps between two lines of metrics.jsonl; each waits for a GPU
@@ -89,10 +97,10 @@ class FitSchedule:
     betas: tuple[float, float] = (0.9, 0.99)
     epsilon: float = 1e-15
 
-    def factor(self, step: int, progress: float) -> float:
-        """Multiple of the peak learning rate at ``step`` with ``progress`` of the budget spent."""
-        cosine = (1 + math.cos(math.pi * progress)) / 2
-        return min(1.0, (step + 1) / self.warmup_steps) * (self.final_share + (1 - self.final_share) * cosine)
+    def factor(self, step: int, fraction: float) -> float:
+        """Multiple of the peak learning rate at ``step`` with ``fraction`` of the budget spent."""
+        cosine = (1 + math.cos(math.pi * fraction)) / 2
+        return min(1.0, (step + 1) / self.warmup_steps) * (self.final_fraction + (1 - self.final_fraction) * cosine)
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,8 @@ class Progress:
 
     step: int
     seconds: float
-    share: float
+    # of the budget that is spent, 0 to 1
+    fraction: float
     figures: dict[str, float]
 
 
@@ -111,11 +120,14 @@ class FitResult:
 
     steps: int
     seconds: float
+    # by Ctrl-C or SIGTERM
     is_interrupted: bool
+    # by the limit, before the steps were done
+    is_cut: bool = False
 
 
 def fit(
-    task: Task,
+    problem: Fittable,
     budget: Budget,
     *,
     schedule: FitSchedule,
@@ -125,14 +137,14 @@ def fit(
     resume: bool = False,
     captured: bool = False,
 ) -> FitResult:
-    """Minimise a task's loss with Adam until the budget is spent.
+    """Minimise a problem's loss with Adam until the budget is spent.
 
     Parameters
     ----------
-    task : Task
-        The problem.
+    problem : Fittable
+        What is drawn, predicted and compared.
     budget : Budget
-        Seconds or steps. Seconds count anew after a resume; steps are the total of all parts.
+        Steps, seconds or both. Seconds count anew after a resume; steps are the total of all parts.
     schedule : FitSchedule
         Learning rate and intervals.
     checkpoints : CheckpointFolder, optional
@@ -144,7 +156,7 @@ def fit(
     resume : bool
         Start from the newest checkpoint that can be read.
     captured : bool
-        Play the steps from CUDA graphs. The task, on a GPU, has to be a :class:`nerfkit.captured_step.Capturable`.
+        Play the steps from CUDA graphs. The problem, on a GPU, has to be a :class:`nerfkit.captured_step.Capturable`.
         Checkpoints are the same: a run can be resumed either way.
 
     Raises
@@ -154,69 +166,96 @@ def fit(
     FloatingPointError
         The loss is no number any more; the last checkpoint holds the state before.
     """
-    loop = _Loop(task, budget, schedule, checkpoints, metrics, captured=captured)
+    loop = _Loop(problem, budget, schedule, checkpoints, metrics, captured=captured)
     if resume:
         loop.resume()
     with _stop_on_signals() as is_stopped:
         while not loop.is_done() and not is_stopped():
             on_progress(loop.advance())
         loop.save()
-        return FitResult(loop.step, loop.seconds(), is_stopped() and not loop.is_done())
+        return loop.result(is_stopped())
 
 
 class _Loop:
     """State of a running fit."""
 
     def __init__(
-        self, task: Task, budget: Budget, schedule: FitSchedule, checkpoints: CheckpointFolder | None,
+        self, problem: Fittable, budget: Budget, schedule: FitSchedule, checkpoints: CheckpointFolder | None,
         metrics: MetricsLog | None, *, captured: bool,
     ) -> None:  # fmt: skip
-        self.task, self.budget, self.schedule = task, budget, schedule
+        self.problem, self.budget, self.schedule = problem, budget, schedule
         self.checkpoints, self.metrics = checkpoints, metrics
-        groups = task.parameter_groups()
+        groups = problem.parameter_groups()
         self.peaks = [group["lr"] for group in groups]
         self.optimizer = make_adam(groups, schedule.betas, schedule.epsilon)
-        self.take_step = capture(task, self.optimizer) if captured else self._launch
+        self.take_step = capture(problem, self.optimizer) if captured else self._launch
         self.step = self.first_step = 0
-        self.first_share = self.share = 0.0
+        # fraction of the schedule where this part of a run begins; (fraction, seconds) from which on it is hastened
+        self.first_fraction = 0.0
+        self.hastened_at: tuple[float, float] | None = None
         self.loss: Tensor | None = None
-        self.started = self.saved_at = time.monotonic()
+        self.started = self.saved_at = self.warmed_up = time.monotonic()
 
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
     def is_done(self) -> bool:
-        if self.budget.steps is not None:
-            return self.step >= self.budget.steps
-        return self.step > self.first_step and self.seconds() >= (self.budget.seconds or 0)
+        # seconds shorter than a step still take one
+        return self.budget.is_spent(self.seconds() if self.step > self.first_step else -1.0, self.step)
+
+    def result(self, is_stopped: bool) -> FitResult:
+        is_interrupted = is_stopped and not self.is_done()
+        is_short = self.budget.steps is not None and self.step < self.budget.steps
+        return FitResult(self.step, self.seconds(), is_interrupted, is_short and not is_interrupted)
 
     def advance(self) -> Progress:
         if self.step == self.first_step:
             self.started = self.saved_at = time.monotonic()
-        self.share = self._share()
-        factor = self.schedule.factor(self.step, self.share)
+        factor = self.schedule.factor(self.step, self._fraction())
         set_learning_rates(self.optimizer, [peak * factor for peak in self.peaks])
         self.loss, figures = self.take_step(self.step)
         self.step += 1
-        self.task.after_step(self.step)
+        if self.step == self.first_step + 1:
+            self.warmed_up = time.monotonic()
+        self.problem.after_step(self.step)
         if self.step % self.schedule.log_every == 0:
             self._log(figures)
         if time.monotonic() - self.saved_at > self.schedule.checkpoint_seconds:
             self.save()
-        return Progress(self.step, self.seconds(), self._share(), figures)
+        return Progress(self.step, self.seconds(), self._fraction(), figures)
 
     def _launch(self, step: int) -> tuple[Tensor, dict[str, float]]:
         self.optimizer.zero_grad(set_to_none=True)
-        loss, figures = self.task.loss(step)
+        loss, figures = self.problem.loss(step)
         loss.backward()
         self.optimizer.step()
         return loss.detach(), figures
 
-    def _share(self) -> float:
-        if self.budget.steps is not None:
-            return self.budget.share(0.0, self.step)
-        # a resumed run goes on down the same decay instead of starting over
-        return self.first_share + (1 - self.first_share) * self.budget.share(self.seconds(), 0)
+    def _fraction(self) -> float:
+        """Fraction of the schedule that is behind."""
+        limit = self.budget.seconds
+        if self.budget.steps is None:
+            # a resumed run goes on down the same decay instead of starting over
+            return self._towards(self.first_fraction, 0.0, limit or 0.0)
+        planned = min(1.0, self.step / self.budget.steps)
+        if limit is None:
+            return planned
+        if self.hastened_at is None and self._is_late(self.budget.steps, limit):
+            self.hastened_at = planned, self.seconds()
+        return planned if self.hastened_at is None else max(planned, self._towards(*self.hastened_at, limit))
+
+    def _towards(self, first: float, since: float, limit: float) -> float:
+        """From ``first`` at the time ``since`` evenly to 1 at the limit."""
+        passed = (self.seconds() - since) / max(limit - since, 1e-9)
+        return first + (1 - first) * min(1.0, passed)
+
+    def _is_late(self, steps: int, limit: float) -> bool:
+        """Whether the steps that are left take longer than the seconds that are left, at the pace so far."""
+        n_timed, seconds = self.step - self.first_step - 1, self.seconds()
+        if n_timed < 1 or seconds < JUDGED_FROM * limit:
+            return False
+        pace = (time.monotonic() - self.warmed_up) / n_timed
+        return (steps - self.step) * pace > limit - seconds
 
     def _finite_loss(self) -> float:
         value = float(self.loss) if self.loss is not None else 0.0
@@ -234,10 +273,10 @@ class _Loop:
             return
         # a diverged state must not take the place of a good one
         self._finite_loss()
-        loop = {"step": self.step, "share": self._share()}
+        loop = {"step": self.step, "fraction": self._fraction()}
         self.checkpoints.save(
             self.step,
-            {"task": self.task.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop},
+            {"task": self.problem.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop},
         )
         self.saved_at = time.monotonic()
 
@@ -245,11 +284,11 @@ class _Loop:
         if self.checkpoints is None:
             raise ValueError("resume needs a checkpoint folder")
         state = self.checkpoints.load_newest()
-        self.task.load_state_dict(state["task"])
+        self.problem.load_state_dict(state["task"])
         load_moments(self.optimizer, state["optimizer"])
         self.step = self.first_step = int(state["loop"]["step"])
         # a run that had ended gets the second half of the decay again, so that more time still improves it
-        self.first_share = min(float(state["loop"]["share"]), 0.5)
+        self.first_fraction = min(float(state["loop"]["fraction"]), 0.5)
         if self.metrics is not None:
             self.metrics.rewind(self.step)
         logger.info("resumed at step %d", self.step)

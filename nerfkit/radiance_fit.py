@@ -1,10 +1,10 @@
-"""Fitting a radiance field to photos: the task that :func:`nerfkit.fitting.fit` works on."""
+"""Fitting a radiance field to photos: a problem of one term, the pixels of photos by volume rendering."""
 
 from __future__ import annotations
 
 import logging
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,15 +16,17 @@ from nerfkit.fitting import FitSchedule
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData
 from nerfkit.presets import TrainConfig
-from nerfkit.scene import FAINT_SHARE, RadianceScene
+from nerfkit.problem import Compared, Problem, Term
+from nerfkit.scene import FAINT_FRACTION, RadianceScene
 from nerfkit.scenes.cameras import CameraBatch
 from nerfkit.scenes.generators import restore_generator
+from nerfkit.scenes.measurements.photo_pixels import PhotoPixels
+from nerfkit.scenes.measurements.photo_rays import PhotoRays
 from nerfkit.scenes.observations.fused_rendering import can_render_fused
-from nerfkit.scenes.photo_pixels import PhotoPixels, PixelBatch
-from nerfkit.scenes.rays import rays_from_pixels
+from nerfkit.scenes.observations.volume_rendering import Rendered
 from nerfkit.scenes.samplers import StratifiedSampler
 
-__all__ = ["Compared", "RadianceFit", "samples_a_step"]
+__all__ = ["RadianceFit", "samples_a_step"]
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ SAMPLES_A_STEP = {"cpu": 2**14, "cuda": 2**18}
 # a method whose samples cost more gets further with more steps of fewer (docs/decisions/0006)
 SAMPLES_OF_METHOD = {("cpu", "fourier"): 2**13}
 # a scene is empty when its rays absorb less than this although the photos show more than the background
-EMPTY_OPACITY, OBJECT_SHARE = 2e-3, 5e-3
+EMPTY_OPACITY, OBJECT_FRACTION = 2e-3, 5e-3
 # steps between two looks at what is counted on the device: each waits for it, which on a CPU costs nothing; on a GPU
 # in the steps in which the log waits as well
 LOOK_STEPS = {"cpu": 1, "cuda": FitSchedule.log_every}
@@ -49,20 +51,7 @@ def samples_a_step(config: TrainConfig, device: str) -> int:
     return config.samples_per_step or chosen
 
 
-class Compared(NamedTuple):
-    """A batch of pixels, predicted, and what the photos show; all on the device."""
-
-    # colour [n_rays, 3] and opacity [n_rays, 1] as predicted, without gradients
-    rgb: Tensor
-    opacities: Tensor
-    # colour of the photos [n_rays, 3], and what lies behind: [3], [n_rays, 3], or None for black
-    truth: Tensor
-    background: Tensor | None
-    # samples that it took
-    n_samples: int | Tensor
-
-
-class RadianceFit:
+class RadianceFit(Problem):
     """Draws pixels, predicts them by volume rendering, and compares.
 
     Parameters
@@ -84,26 +73,27 @@ class RadianceFit:
         train = data.split("train")
         # handed over and taken back: no photo is in memory twice
         images = [data.images.pop(i) for i in train]
-        self.pixels = PhotoPixels(images, device)
+        pixels = PhotoPixels(images, device)
         data.images.update(zip(train, images, strict=True))
-        self.cameras = CameraBatch([data.cameras[i] for i in train]).to(device)
-        poses = scene.bounds.normalise(data.c2w[train])
-        self.poses = torch.from_numpy(poses).to(device, torch.float32)
-        # where the pixels are: what it draws never crosses to the device
-        self.generator = torch.Generator(device).manual_seed(config.seed + 2)
-        self.look_steps = LOOK_STEPS.get(device.type, 1)
+        cameras = CameraBatch([data.cameras[i] for i in train]).to(device)
+        poses = torch.from_numpy(scene.bounds.normalise(data.c2w[train])).to(device, torch.float32)
+        self.rays = PhotoRays(pixels, cameras, poses, scene.background)
         self.samples_per_step = samples_a_step(config, device.type)
         self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
-        self.opacity, self.object_share, self.n_revivals = 1.0, 0.0, 0
+        self.term = Term(scene.observation, self.rays, self._errors)
+        super().__init__(scene.field, [self.term], learning_rate=config.learning_rate, seed=config.seed + 2)
+        self.look_steps = LOOK_STEPS.get(device.type, 1)
+        self.opacity, self.object_fraction, self.n_revivals = 1.0, 0.0, 0
         self.mean_squared_error, self.n_samples = math.nan, 0
 
-    def parameter_groups(self) -> list[dict[str, Any]]:
-        """The field's groups at the configured learning rate."""
-        return self.scene.field.parameter_groups(self.scene.config.learning_rate)
+    def _errors(self, seen: Rendered, truth: Tensor) -> Tensor:
+        """Huber's (NeRF's squared error for small errors)."""
+        # Huber halves the square; twice it is the squared error wherever errors are small
+        return huber_loss(seen.rgb, truth, delta=self.scene.config.huber_delta, reduction="none") * 2
 
     def check_capture(self) -> None:
         """Raise an error where the separate operations run, which wait for a GPU to count samples."""
-        config, rays = self.scene.config, self.poses.new_zeros(1, 3)
+        config, rays = self.scene.config, self.rays.poses.new_zeros(1, 3)
         if not rays.is_cuda:
             raise refusal("a GPU", rays.device.type)
         if not can_render_fused(self.scene.field, self.scene.sampler, rays):
@@ -122,41 +112,30 @@ class RadianceFit:
         return rounded_size(self.n_rays)
 
     def compare(self, size: int, min_weight: float | None = None) -> tuple[Tensor, Compared]:
-        """Draw ``size`` pixels, predict them, and give the loss and what it came from.
+        """Draw ``size`` pixels, predict them, and give the loss and what it came from, without gradients.
 
-        The loss is Huber's (NeRF's squared error for small errors). On a GPU nothing here waits for it, so that it can
-        be captured. Samples of less than ``min_weight`` are left out on a CPU; on a GPU rays end where no more light
-        than that is left. None: the least of any step.
+        On a GPU nothing here waits for it, so that it can be captured. Samples of less than ``min_weight`` are left out
+        on a CPU; on a GPU rays end where the transmittance is less. None: the least of any step.
         """
         if min_weight is None:
-            min_weight = self.scene.config.min_weight * FAINT_SHARE
-        batch = self.pixels.draw(size, self.generator)
-        rays_o, rays_d = rays_from_pixels(self.cameras, self.poses, batch.photo_ids, batch.pixels)
-        background = self._background(len(rays_o))
-        jitter = self._rand(len(rays_o))
-        predicted = self.scene.observation.predict(
-            self.scene.field, rays_o, rays_d, background, jitter, min_weight=min_weight
-        )
-        truth = _composite_truth(batch, background)
-        delta = self.scene.config.huber_delta
-        # Huber halves the square; twice it is the squared error wherever errors are small
-        loss = huber_loss(predicted.rgb, truth, delta=delta) * 2
-        return loss, Compared(
-            predicted.rgb.detach(), predicted.opacities.detach(), truth, background, predicted.n_samples
-        )
+            min_weight = self.scene.config.min_weight * FAINT_FRACTION
+        compared = self.term.compare(self.field, self.generator, size, min_weight=min_weight)
+        seen = compared.predicted
+        seen = seen._replace(rgb=seen.rgb.detach(), depths=seen.depths.detach(), opacities=seen.opacities.detach())
+        return compared.loss, compared._replace(loss=compared.loss.detach(), predicted=seen)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of a new batch, and figures of how the fit goes."""
-        share = FAINT_SHARE if step % FAINT_STEPS == 0 else 1.0
-        loss, compared = self.compare(self.n_rays, self.scene.config.min_weight * share)
+        factor = FAINT_FRACTION if step % FAINT_STEPS == 0 else 1.0
+        loss, compared = self.compare(self.n_rays, self.scene.config.min_weight * factor)
         return loss, self.look(step, compared)
 
     def look(self, step: int, compared: Compared) -> dict[str, float]:
         """Figures of how the fit goes, from the last of each ``look_steps`` steps and from the very first."""
-        n_rays = len(compared.rgb)
+        n_rays = len(compared.batch)
         if step == 0 or (step + 1) % self.look_steps == 0:
             self._watch(compared)
-            self.n_samples = int(compared.n_samples)
+            self.n_samples = int(compared.predicted.n_samples)
             self._adapt(n_rays, self.n_samples)
         psnr_now = -10 * math.log10(max(self.mean_squared_error, 1e-12))
         return {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
@@ -164,7 +143,7 @@ class RadianceFit:
     def after_step(self, step: int) -> None:
         """Refresh the sampler, and fill a scene that went empty with fog again."""
         self.scene.sampler.after_step(self.scene.field, step)
-        if step % EMPTY_CHECK_STEPS == 0 and self.opacity < EMPTY_OPACITY and self.object_share > OBJECT_SHARE:
+        if step % EMPTY_CHECK_STEPS == 0 and self.opacity < EMPTY_OPACITY and self.object_fraction > OBJECT_FRACTION:
             self._revive(step)
 
     def validate(self) -> dict[str, float]:
@@ -185,7 +164,7 @@ class RadianceFit:
             "scene": self.scene.state_dict(),
             "generator": self.generator.get_state(),
             "n_rays": self.n_rays,
-            "watch": [self.opacity, self.object_share, self.n_revivals, self.mean_squared_error],
+            "watch": [self.opacity, self.object_fraction, self.n_revivals, self.mean_squared_error],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -193,15 +172,7 @@ class RadianceFit:
         self.scene.load_state_dict(state["scene"])
         restore_generator(self.generator, state["generator"])
         self.n_rays = int(state["n_rays"])
-        self.opacity, self.object_share, self.n_revivals, self.mean_squared_error = state["watch"]
-
-    def _background(self, n_rays: int) -> Tensor | None:
-        if self.scene.background.is_random:
-            return self._rand(n_rays, 3)
-        return self.scene.background_rgb()
-
-    def _rand(self, *shape: int) -> Tensor:
-        return torch.rand(*shape, generator=self.generator, device=self.generator.device)
+        self.opacity, self.object_fraction, self.n_revivals, self.mean_squared_error = state["watch"]
 
     def _adapt(self, n_rays: int, n_samples: int) -> None:
         """Let the number of rays follow the samples that so many took; by at most a half a step, to stay calm."""
@@ -211,15 +182,15 @@ class RadianceFit:
 
     def _watch(self, compared: Compared) -> None:
         """Running means of opacity and error; on the host, so they cost a synchronisation on a GPU."""
-        rgb, opacities, truth, background, _ = compared
-        mse = float((rgb - truth).square().mean())
+        seen, truth, background = compared.predicted, compared.batch.values, compared.batch.where.bkgd_rgb
+        mse = float((seen.rgb - truth).square().mean())
         self.mean_squared_error = (
             mse if math.isnan(self.mean_squared_error) else 0.95 * self.mean_squared_error + 0.05 * mse
         )
-        self.opacity = 0.9 * self.opacity + 0.1 * float(opacities.mean())
-        behind = torch.zeros(3, device=rgb.device) if background is None else background
+        self.opacity = 0.9 * self.opacity + 0.1 * float(seen.opacities.mean())
+        behind = torch.zeros(3, device=truth.device) if background is None else background
         shown = float(((truth - behind).abs().amax(-1) > 0.02).float().mean())
-        self.object_share = 0.9 * self.object_share + 0.1 * shown
+        self.object_fraction = 0.9 * self.object_fraction + 0.1 * shown
 
     def _revive(self, step: int) -> None:
         """Start from fog again: an empty scene has no gradient that could fill it."""
@@ -230,22 +201,13 @@ class RadianceFit:
                     "the scene stays empty: %.1f %% of the photos' pixels differ from the background, yet no density "
                     "explains them from several views; poses in another convention (nerfkit reads OpenGL axes), wrong "
                     "intrinsics or a wrong --background do this",
-                    100 * self.object_share,
+                    100 * self.object_fraction,
                 )
             return
         with torch.no_grad():
-            xyzs = self._rand(4096, 3)
+            xyzs = torch.rand(4096, 3, generator=self.generator, device=self.generator.device)
             density = float(field.density(xyzs).mean())
             field.log_density_offset += math.log(self.scene.config.field.initial_density / max(density, 1e-12))
         self.scene.sampler.reset()
         logger.warning("the scene went empty at step %d (opacity %.4f); filled with fog again", step, self.opacity)
         self.opacity = 1.0
-
-
-def _composite_truth(batch: PixelBatch, background: Tensor | None) -> Tensor:
-    """Colour [n, 3] that the pixels show before the background."""
-    if batch.alphas is None:
-        return batch.rgb
-    if background is None:
-        return batch.rgb * batch.alphas
-    return batch.rgb * batch.alphas + background * (1 - batch.alphas)

@@ -16,16 +16,16 @@ from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.cameras import Camera, CameraBatch
 from nerfkit.scenes.fields import field_class
 from nerfkit.scenes.observations.volume_rendering import VolumeRendering
-from nerfkit.scenes.rays import rays_from_pixels
+from nerfkit.scenes.rays import Rays, rays_from_pixels
 from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig
 
-__all__ = ["FAINT_SHARE", "RadianceScene", "View"]
+__all__ = ["FAINT_FRACTION", "RadianceScene", "View"]
 
 # rays rendered together: their samples fit the cache of a CPU, and a small part of any GPU's memory
 RAYS_A_TILE = {"cpu": 2**14, "cuda": 2**17}
-# share of the least weight in a training step down to which pictures, and some steps, take samples
-FAINT_SHARE = 0.1
+# fraction of the least weight in a training step down to which pictures, and some steps, take samples
+FAINT_FRACTION = 0.1
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class RadianceScene(nn.Module):
         is_marched = isinstance(config.sampling, OccupancySamplingConfig)
         sampler_class: Any = OccupancySampler if is_marched else StratifiedSampler
         self.sampler = sampler_class(bounds, config.sampling, config.seed + 1)
-        self.observation = VolumeRendering(self.sampler, min_weight=config.min_weight * FAINT_SHARE)
+        self.observation = VolumeRendering(self.sampler, min_weight=config.min_weight * FAINT_FRACTION)
 
     @property
     def device(self) -> torch.device:
@@ -97,8 +97,8 @@ class RadianceScene(nn.Module):
         parts = []
         for indices in torch.arange(n_pixels, device=device).split(RAYS_A_TILE.get(device.type, 2**14)):
             pixels = torch.stack([indices % camera.width, indices // camera.width], -1).to(torch.float32) + 0.5
-            rays_o, rays_d = rays_from_pixels(batch, pose, torch.zeros_like(indices), pixels)
-            parts.append(self.observation.render(self.field, rays_o, rays_d, background)[:3])
+            rays = Rays(*rays_from_pixels(batch, pose, torch.zeros_like(indices), pixels), background)
+            parts.append(self.observation.render(self.field, rays)[:3])
         rgb, depths, opacities = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
         shape = (camera.height, camera.width)
         distance = depths / opacities.clamp(min=1e-6) * self.bounds.scale

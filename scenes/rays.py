@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from nerfkit.scenes.cameras import CameraBatch
 
-__all__ = ["rays_from_pixels"]
+__all__ = ["Rays", "rays_from_pixels"]
+
+
+class Rays(NamedTuple):
+    """Where a camera looks, and what it would see behind the scene."""
+
+    # origins [n_rays, 3] and unit directions [n_rays, 3]
+    rays_o: Tensor
+    rays_d: Tensor
+    # colour behind the scene [3] or [n_rays, 3]; None: black
+    bkgd_rgb: Tensor | None = None
+    # shift [n_rays] of the samples in steps, [0, 1); None: none
+    jitter: Tensor | None = None
 
 
 def rays_from_pixels(cameras: CameraBatch, c2w: Tensor, photo_ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:

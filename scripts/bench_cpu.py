@@ -156,7 +156,7 @@ class Bench:
         prepare_seconds = time.perf_counter() - started
         keeper = MarkKeeper(marks, task.model.state_dict)
         started, seconds = time.perf_counter(), 0.0
-        while budget.share(seconds, task.n_steps) < 1:
+        while not budget.is_spent(seconds, task.n_steps):
             task.step()
             seconds = time.perf_counter() - started
             keeper.see(seconds, task.n_steps)

@@ -228,7 +228,7 @@ class ProgressPrinter:
             self.printed_at = self.rays_since = now
         if self.bar is not None:
             if now - self.printed_at > 0.2:
-                self.bar.n = progress.share
+                self.bar.n = progress.fraction
                 self.bar.set_postfix_str(self._text(progress, now), refresh=False)
                 self.bar.refresh()
                 self.printed_at = now
@@ -242,6 +242,6 @@ class ProgressPrinter:
         if self.seconds is not None:
             left = max(self.seconds - progress.seconds, 0)
         else:
-            left = progress.seconds / max(progress.share, 1e-9) * (1 - progress.share)
+            left = progress.seconds / max(progress.fraction, 1e-9) * (1 - progress.fraction)
         quality = f"PSNR {progress.figures.get('psnr', 0):.2f} dB"
         return f"step {progress.step}  {quality}  {rate / 1e3:.1f} k rays/s  {left:.0f} s left"

@@ -8,40 +8,53 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.fitting import Budget, FitSchedule, fit
 from nerfkit.metrics import MetricsLog
-from nerfkit.scenes.fields.siren import Siren, TiledSiren
+from nerfkit.problem import Problem, Term
+from nerfkit.scenes.fields.siren import Siren
+from nerfkit.scenes.fields.tiled_siren import TiledSiren
+from nerfkit.scenes.measurements.lattice_values import LatticeMeasurements, cell_centres
+from nerfkit.scenes.observations.points import LatticeValues
 
 from .grid_solve import Deadline
 from .settings import WINDOW
-from .siren_fit import SirenFit, cell_centres
 
 __all__ = ["NetworkFit", "fit_networks"]
 
-# Adam's peak rate for each kind of network, and its share at the end
-LEARNING_RATES, FINAL_SHARE = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
+# Adam's peak rate for each kind of network, and its fraction at the end
+LEARNING_RATES, FINAL_FRACTION = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
+# steps for the networks of a block, or all of them where there are no blocks
+STEPS = 600
+# points of the grid that a step compares: fewer make each step's gradient noisier, more make the steps too few
+POINTS_A_STEP = 2**17
 # least seconds of a fit
 MIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class NetworkFit:
-    """How the fit ended: steps in all, PSNR against the image, and whether every network has had its turn."""
+    """How the fit ended."""
 
+    # in all
     steps: int
+    # against the image, dB
     psnr: float
     is_interrupted: bool
+    # whether every network has had its turn
     is_complete: bool
+    # whether the deadline ended a fit before its steps were done
+    is_cut: bool
 
 
 def fit_networks(
     network: Siren | TiledSiren, image: Tensor, kind: str, deadline: Deadline, checkpoints: CheckpointFolder,
-    metrics: MetricsLog, on_part: Callable[[int, int], None] = lambda done, total: None,
+    metrics: MetricsLog, on_part: Callable[[int, int], None] = lambda done, total: None, *, n_steps: int | None = None,
 ) -> NetworkFit:  # fmt: skip
-    """Fit ``network``, in place, to the image until the deadline; the weights are saved.
+    """Fit ``network``, in place, to the image; the weights are saved.
 
     Parameters
     ----------
@@ -52,44 +65,66 @@ def fit_networks(
     kind : {"tiled", "single"}
         Of the network.
     deadline : Deadline
-        When to stop.
+        When to stop, at the latest; unless it is met the result does not depend on it.
     checkpoints, metrics
         Where weights and figures are written.
     on_part : callable
         Called with the number of blocks that are fitted and that there are.
+    n_steps : int, optional
+        For each block; None: ``STEPS``.
 
     Notes
     -----
     A block's networks are fitted in their whole squares without their neighbours, so that the image that blends all
     blocks agrees with the solved one as well as each of them.
     """
-    schedule, rate = FitSchedule(final_share=FINAL_SHARE, epsilon=1e-8), LEARNING_RATES[kind]
+    n_steps = n_steps or STEPS
+    schedule, rate = FitSchedule(final_fraction=FINAL_FRACTION, epsilon=1e-8), LEARNING_RATES[kind]
     blocks = list(_blocks(network)) if isinstance(network, TiledSiren) else []
     if len(blocks) < 2:
-        task = SirenFit(network, image.to(network.bounds.device), rate)
-        budget = Budget(seconds=max(deadline.left, MIN_SECONDS))
-        done = fit(task, budget, schedule=schedule, checkpoints=checkpoints, metrics=metrics)
-        return NetworkFit(done.steps, task.validate()["fit_psnr"], done.is_interrupted, True)
+        axes = cell_centres(image.shape[1], network.size[1]), cell_centres(image.shape[2], network.size[0])
+        problem = _Regression(network, image.to(network.bounds.device), axes, rate)
+        budget = Budget(max(deadline.left, MIN_SECONDS), n_steps)
+        done = fit(problem, budget, schedule=schedule, checkpoints=checkpoints, metrics=metrics)
+        return NetworkFit(done.steps, _decibels([problem.error()]), done.is_interrupted, True, done.is_cut)
     assert isinstance(network, TiledSiren)
-    steps, errors, started = 0, [], time.monotonic()
+    steps, errors, is_cut, started = 0, [], False, time.monotonic()
     for index, (rows, cols) in enumerate(blocks):
         part = network.part(rows, cols)
-        task = _task_of_block(part, image, network, rows, cols, rate)
+        problem = _regression_of_block(part, image, network, rows, cols, rate)
         seconds = max(deadline.left, 0.0) / (len(blocks) - index)
-        done = fit(task, Budget(seconds=max(seconds, MIN_SECONDS / len(blocks))), schedule=schedule)
+        done = fit(problem, Budget(max(seconds, MIN_SECONDS / len(blocks)), n_steps), schedule=schedule)
         network.take(part, rows, cols)
-        steps += done.steps
-        errors.append(10 ** (-task.validate()["fit_psnr"] / 10))
+        steps, is_cut = steps + done.steps, is_cut or done.is_cut
+        errors.append(problem.error())
         metrics.write({"step": steps, "seconds": round(time.monotonic() - started, 3), "loss": errors[-1]})
         if done.is_interrupted and index + 1 < len(blocks):
-            return NetworkFit(steps, _decibels(errors), True, False)
+            return NetworkFit(steps, _decibels(errors), True, False, is_cut)
         on_part(index + 1, len(blocks))
     checkpoints.save(steps, {"task": {"field": network.state_dict()}})
-    return NetworkFit(steps, _decibels(errors), False, True)
+    return NetworkFit(steps, _decibels(errors), False, True, is_cut)
+
+
+class _Regression(Problem):
+    """A network is to have the values of an image on the cells of a grid."""
+
+    def __init__(
+        self, network: Siren | TiledSiren, image: Tensor, axes: tuple[Tensor, Tensor], learning_rate: float
+    ) -> None:  # fmt: skip
+        self.cells = LatticeMeasurements(image, axes, network.lattice)
+        super().__init__(
+            network, [Term(LatticeValues(), self.cells, n=POINTS_A_STEP)], learning_rate=learning_rate
+        )  # fmt: skip
+
+    @torch.no_grad()
+    def error(self) -> float:
+        """Mean squared error over the first part of the cells."""
+        part = self.cells.part(self.cells.stride(POINTS_A_STEP), 0, 0)
+        return float((LatticeValues().predict(self.field, part.where) - part.values).square().mean())
 
 
 def _decibels(errors: list[float]) -> float:
-    return -10 * math.log10(sum(errors) / len(errors))
+    return -10 * math.log10(max(sum(errors) / len(errors), 1e-12))
 
 
 def _blocks(network: TiledSiren) -> Iterator[tuple[range, range]]:
@@ -104,20 +139,20 @@ def _blocks(network: TiledSiren) -> Iterator[tuple[range, range]]:
     yield from itertools.product(parts(network.counts[1]), parts(network.counts[0]))
 
 
-def _task_of_block(
+def _regression_of_block(
     part: TiledSiren, image: Tensor, network: TiledSiren, rows: range, cols: range, rate: float
-) -> SirenFit:  # fmt: skip
-    """Compare a block with the cells of the image in its squares."""
+) -> _Regression:  # fmt: skip
+    """A block is to have the values of the image in its squares."""
 
     def cells(numbers: range, count: int, extent: float) -> tuple[slice, Tensor]:
         config = network.config
         origin, reach = numbers.start * config.stride, (config.tile - config.stride) / 2
-        at = cell_centres(count, count / extent) - origin
+        at = cell_centres(count, extent) - origin
         inside = ((at > -reach) & (at < len(numbers) * config.stride + reach)).nonzero()[:, 0]
         chosen = slice(int(inside[0]), int(inside[-1]) + 1)
         return chosen, at[chosen]
 
     down, ys = cells(rows, image.shape[1], network.size[1])
     across, xs = cells(cols, image.shape[2], network.size[0])
-    target = image[:, down, across].contiguous().to(network.bounds.device)
-    return SirenFit(part, target, rate, (ys, xs))
+    values = image[:, down, across].contiguous().to(network.bounds.device)
+    return _Regression(part, values, (ys, xs), rate)

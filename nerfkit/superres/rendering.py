@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nerfkit.scenes.fields.siren import Siren, TiledSiren, render_lattice
+from nerfkit.scenes.fields.image_field import ImageField, render_lattice
 
 from .light import Light
 
@@ -19,14 +19,14 @@ STRIP_SAMPLES = 2**22
 
 
 def render_image(
-    field: Siren | TiledSiren, light: Light, size: tuple[int, int], cells: int,
+    field: ImageField, light: Light, size: tuple[int, int], cells: int,
     crop: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
     """Pixels of the image that ``field`` holds.
 
     Parameters
     ----------
-    field : Siren or TiledSiren
+    field : ImageField
         The light of the image, ``field.size`` low-res pixels wide and high.
     light : Light
         How files hold it.

@@ -165,7 +165,7 @@ def compile_loops(settings: SuperresSettings, device: str) -> None:
     bounds = torch.tensor([[0.0, 1.0]]).expand(settings.n_channels, 2)
     network = make_field(dataclasses.replace(settings, frame_size=(8, 8)), bounds).to(device)
     lattice = network.lattice(torch.arange(8) + 0.5, torch.arange(8) + 0.5)
-    network(lattice).sum().backward()
+    network.evaluate_lattice(lattice).sum().backward()
 
 
 def _expect(
@@ -201,7 +201,7 @@ def _fit(
         done = fit_networks(network, state.image, settings.network, left, run.checkpoints, metrics, on_part)
     finally:
         metrics.close()
-    figures = {"steps": done.steps, "fit_psnr": round(done.psnr, 3)}
+    figures = {"steps": done.steps, "fit_psnr": round(done.psnr, 3), "is_fit_cut": done.is_cut}
     if not done.is_complete:
         return _picture_of_grid(state, settings, light), figures, True
     return render_image(network, light, settings.output_size, state.cells), figures, done.is_interrupted

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nerfkit.runs import Run
-    from nerfkit.scenes.fields.siren import Siren, TiledSiren
+    from nerfkit.scenes.fields.siren import Siren
+    from nerfkit.scenes.fields.tiled_siren import TiledSiren
 
 __all__ = ["PROFILE_FILE", "is_superres_run", "load_superres", "make_field", "render_superres"]
 
@@ -32,13 +33,14 @@ def make_field(settings: SuperresSettings, bounds: Tensor) -> Siren | TiledSiren
     """The networks of a run before they are fitted; ``bounds`` [n_channels, 2]."""
     import torch
 
-    from nerfkit.scenes.fields.siren import IMAGE_FIELDS, SirenConfig
+    from nerfkit.scenes.fields import image_field_class
+    from nerfkit.scenes.fields.siren import SirenConfig
 
     plan = plan_grids(settings.scale, settings.frame_size)
     config = SirenConfig(settings.width, settings.n_layers, settings.omega, plan.tile, plan.stride)
     generator = torch.Generator().manual_seed(settings.seed)
     size = (float(settings.frame_size[0]), float(settings.frame_size[1]))
-    return IMAGE_FIELDS[settings.network](config, size, bounds, generator)
+    return image_field_class(settings.network)(config, size, bounds, generator)
 
 
 def is_superres_run(folder: Path) -> bool:

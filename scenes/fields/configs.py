@@ -5,12 +5,33 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-__all__ = ["FourierFieldConfig", "HashFieldConfig"]
+from nerfkit.scenes.fields.encodings import ENCODINGS
+
+__all__ = ["FourierFieldConfig", "HashFieldConfig", "RadianceNetworks"]
+
+
+@dataclass(frozen=True)
+class RadianceNetworks:
+    """How the density and the colour network of a radiance field are built, beside their width."""
+
+    # hidden layers of each
+    n_density_layers: int
+    n_color_layers: int
+    # features that the density network hands to the colour network
+    n_geometry: int
+    # whether the colour network takes the logarithm of the density as well
+    color_sees_density: bool
+    has_biases: bool
+    # variance of the density network's last weights times its width: how far from plain fog the scene starts
+    density_gain: float
 
 
 @dataclass(frozen=True)
 class HashFieldConfig:
     """A multiresolution hash grid with two small networks (instant-ngp, arXiv:2201.05989)."""
+
+    # not a setting: the only encoding that these sizes are for
+    encoding = "hash"
 
     # levels of the grid, 1 to 32
     n_levels: int = 8
@@ -48,12 +69,18 @@ class HashFieldConfig:
         _check_range("harmonics_degree", self.harmonics_degree, 0, 4)
         _check_positive("initial_density", self.initial_density)
 
+    @property
+    def networks(self) -> RadianceNetworks:
+        """No biases, as in the paper."""
+        return RadianceNetworks(1, self.n_color_layers, self.n_geometry, True, has_biases=False, density_gain=1.0)
+
 
 @dataclass(frozen=True)
 class FourierFieldConfig:
     """Fourier features before a ReLU network (arXiv:2006.10739); the dyadic are NeRF's (arXiv:2003.08934)."""
 
-    # "gaussian": rows of B drawn from N(0, sigma^2); "dyadic": powers of two along each axis, NeRF's encoding
+    # name as registered in scenes/fields/encodings. "gaussian": rows of B drawn from N(0, sigma^2); "dyadic": powers of
+    # two along each axis, NeRF's encoding; "identity": the position itself, the baseline
     encoding: str = "dyadic"
     # gaussian: rows of B, 1 to 512; dyadic: octaves, so 3 rows each, 1 to 24
     n_frequencies: int = 8
@@ -69,8 +96,8 @@ class FourierFieldConfig:
     initial_density: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.encoding not in ("gaussian", "dyadic"):
-            raise ValueError(f"encoding must be 'gaussian' or 'dyadic'; got {self.encoding!r}")
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}; got {self.encoding!r}")
         # float32 holds 24 bits of a position: octaves beyond them would be noise
         _check_range("n_frequencies", self.n_frequencies, 1, 24 if self.encoding == "dyadic" else 512)
         _check_range("width", self.width, 4, 1024)
@@ -78,6 +105,11 @@ class FourierFieldConfig:
         _check_range("harmonics_degree", self.harmonics_degree, 0, 4)
         _check_positive("sigma", self.sigma)
         _check_positive("initial_density", self.initial_density)
+
+    @property
+    def networks(self) -> RadianceNetworks:
+        """The colour network has one hidden layer, as NeRF's."""
+        return RadianceNetworks(self.n_layers, 1, self.width, False, has_biases=True, density_gain=0.1)
 
 
 def _check_range(name: str, value: int, low: int, high: int) -> None:

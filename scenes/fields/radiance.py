@@ -1,13 +1,13 @@
-"""What every radiance field can do, and the parts that they share."""
+"""What every radiance field can do, and how the logarithm of a density becomes one."""
 
 from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-__all__ = ["RadianceField", "linear", "truncated_exp"]
+__all__ = ["RadianceField", "truncated_exp"]
 
 # exp(15) = 3.3e6: opaque within any step we take, and far from overflow
 MAX_LOG_DENSITY = 15.0
@@ -18,7 +18,7 @@ class RadianceField(Protocol):
     """Coordinates of the unit cube and viewing directions in, density and colour out.
 
     To be trained it also has a buffer ``log_density_offset``, added to the logarithm of the density, which fitting
-    moves to fill a scene that went empty; and ``Config``, its settings, with ``width`` and ``initial_density``.
+    moves to fill a scene that went empty, and is made from settings with ``width`` and ``initial_density``.
     """
 
     def density(self, xyzs: Tensor) -> Tensor:
@@ -55,9 +55,3 @@ class _TruncatedExp(torch.autograd.Function):
 def truncated_exp(x: Tensor) -> Tensor:
     """``exp(min(x, 15))`` whose gradient goes on beyond the bound (first order only)."""
     return _TruncatedExp.apply(x)  # pyright: ignore[reportReturnType]
-
-
-def linear(n_in: int, n_out: int, generator: torch.Generator, *, gain: float = 2.0) -> nn.Parameter:
-    """Weights [n_in, n_out] drawn from U(-b, b), b = sqrt(3 gain / n_in) (He et al., arXiv:1502.01852)."""
-    bound = (3.0 * gain / n_in) ** 0.5
-    return nn.Parameter(torch.empty(n_in, n_out).uniform_(-bound, bound, generator=generator))

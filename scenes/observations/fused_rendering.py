@@ -24,9 +24,9 @@ from nerfkit.scenes.samplers import ALL_SAMPLES, OccupancySampler, StratifiedSam
 
 __all__ = ["FusableField", "can_render_fused", "draw_seed", "render_fused"]
 
-# light that is left when a ray ends early: below half a grey level of 255
+# transmittance at which a ray ends early: below half a grey level of 255
 MIN_TRANSMITTANCE = 1e-3
-# most samples of a ray on a GPU: beyond, what little light is left would be lost; memory of a step grows with it
+# most samples of a ray on a GPU: what little transmittance is left beyond is lost; memory of a step grows with it
 MAX_SAMPLES = 1024
 
 
@@ -34,8 +34,8 @@ MAX_SAMPLES = 1024
 class FusableField(Protocol):
     """A radiance field whose parts the operation takes as they are."""
 
-    def radiance_params(self) -> tuple[RadianceParams, RadianceSpec]:
-        """Tensors and their order."""
+    def radiance_params(self) -> tuple[RadianceParams, RadianceSpec] | None:
+        """Tensors and their order; None where its settings are beyond the operation."""
         ...
 
 
@@ -52,13 +52,14 @@ def can_render_fused(field: object, sampler: object, rays_o: Tensor) -> bool:
 
     A second pass of samples that follows from the first is beyond both.
     """
-    if not isinstance(field, FusableField):
+    fused = field.radiance_params() if isinstance(field, FusableField) else None
+    if fused is None:
         return False
     if isinstance(sampler, StratifiedSampler):
         is_sampled = rays_o.is_cuda and not sampler.config.n_importance
     else:
         is_sampled = isinstance(sampler, OccupancySampler)
-    return is_sampled and (not rays_o.is_cuda or can_fuse(rays_o, *field.radiance_params()))
+    return is_sampled and (not rays_o.is_cuda or can_fuse(rays_o, *fused))
 
 
 def render_fused(
@@ -95,12 +96,14 @@ def render_fused(
     min_weight : float
         Samples of less weight are left out; on a GPU all are kept, where a ray's samples cost no memory.
     min_transmittance : float
-        Light below which a ray ends.
+        Transmittance below which a ray ends.
     has_distortion, precision, impl
         As :func:`nerfkit.kernels.radiance.radiance` takes them; without a precision, bfloat16 where the GPU has it.
     """
     assert isinstance(field, FusableField) and isinstance(sampler, OccupancySampler | StratifiedSampler)
-    params, spec = field.radiance_params()
+    fused = field.radiance_params()
+    assert fused is not None
+    params, spec = fused
     near, far = clip_rays(rays_o.detach(), rays_d.detach(), sampler.bounds)
     occupancy = None
     if isinstance(sampler, OccupancySampler):

@@ -12,10 +12,11 @@ from nerfkit.kernels.march import Samples
 from nerfkit.kernels.radiance import Radiance
 from nerfkit.scenes.fields.radiance import RadianceField
 from nerfkit.scenes.observations.fused_rendering import MIN_TRANSMITTANCE, can_render_fused, draw_seed, render_fused
+from nerfkit.scenes.rays import Rays
 
 __all__ = ["RaySampler", "Rendered", "VolumeRendering"]
 
-# asking for the density of a sample costs about this share of a sample's forward and backward pass
+# asking for the density of a sample costs about this fraction of a sample's forward and backward pass
 COST_OF_ASKING = 0.25
 # samples a ray may take before rays that are done are dropped from the batch
 SAMPLES_A_PASS = 16
@@ -84,31 +85,19 @@ class VolumeRendering:
     def __init__(self, sampler: RaySampler, *, min_weight: float = 0.0) -> None:
         self.sampler, self.min_weight = sampler, min_weight
 
-    def predict(
-        self,
-        field: RadianceField,
-        rays_o: Tensor,
-        rays_d: Tensor,
-        bkgd_rgb: Tensor | None,
-        jitter: Tensor | None,
-        *,
-        min_weight: float | None = None,
-    ) -> Rendered:
+    def predict(self, field: RadianceField, where: Rays, *, min_weight: float | None = None) -> Rendered:
         """Differentiable prediction of pixels, for fitting.
 
         Parameters
         ----------
         field : RadianceField
             What is observed.
-        rays_o, rays_d : Tensor, shape (n_rays, 3)
-            Origins in normalised units, unit directions.
-        bkgd_rgb : Tensor or None, shape (3,) or (n_rays, 3)
-            Colour behind the scene.
-        jitter : Tensor or None, shape (n_rays,)
-            Shift of the samples in steps, [0, 1).
+        where : Rays
+            Origins in normalised units.
         min_weight : float, optional
             Instead of the observation's own.
         """
+        rays_o, rays_d, bkgd_rgb, jitter = where
         min_weight = self.min_weight if min_weight is None else min_weight
         if can_render_fused(field, self.sampler, rays_o):
             seed = None if jitter is None else draw_seed(self.sampler)
@@ -128,8 +117,9 @@ class VolumeRendering:
         return Rendered(out.rgb, out.depths, out.opacities, n_worth)
 
     @torch.no_grad()
-    def render(self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, bkgd_rgb: Tensor | None) -> Rendered:
-        """The same without gradients, in passes, so that a ray that hits something opaque asks no further."""
+    def render(self, field: RadianceField, where: Rays) -> Rendered:
+        """The same without gradients and jitter, in passes: a ray that hits something opaque asks no further."""
+        rays_o, rays_d, bkgd_rgb, _ = where
         if can_render_fused(field, self.sampler, rays_o):
             return _seen(render_fused(field, self.sampler, rays_o, rays_d, bkgd_rgb, min_weight=self.min_weight))
         n_rays = len(rays_o)

@@ -119,7 +119,6 @@ def unhurried(steady_clock, monkeypatch):
 
     Its seconds then decide only how many priors are compared.
     """
-    from nerfkit.fitting import Budget
     from nerfkit.superres import alignment, network_fit
     from nerfkit.superres.footprint import choose_width
     from nerfkit.superres.grid_solve import Deadline
@@ -132,4 +131,4 @@ def unhurried(steady_clock, monkeypatch):
         return choose_width(frames, weights, light, kind, reference, seed, late, first)
 
     monkeypatch.setattr(alignment, "choose_width", patient_width)
-    monkeypatch.setattr(network_fit, "Budget", lambda seconds: Budget(steps=200))
+    monkeypatch.setattr(network_fit, "STEPS", 200)

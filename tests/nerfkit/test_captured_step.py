@@ -122,7 +122,7 @@ def rehearsal(monkeypatch):
 
 def without_memory(task):
     """Every tensor of the task replaced by a fake one."""
-    for owner in (task, task.pixels, task.cameras):
+    for owner in (task.rays, task.rays.pixels, task.rays.cameras):
         for name, value in vars(owner).items():
             if isinstance(value, Tensor):
                 setattr(owner, name, torch.empty(value.shape, dtype=value.dtype))
@@ -319,7 +319,7 @@ def test_what_happens_between_steps_changes_tensors_in_their_place(task):
 
 
 class Sizeless:
-    """A task whose steps are no function of a size."""
+    """A problem whose steps are no function of a size."""
 
     def parameter_groups(self):
         return [{"params": [torch.zeros(1, requires_grad=True)], "lr": 0.1}]
@@ -328,7 +328,7 @@ class Sizeless:
 @pytest.mark.parametrize(
     "setting, message",
     [
-        (None, "captured=true: needs a task whose steps have a size; got Sizeless; leave it out"),
+        (None, "captured=true: needs a problem whose steps have a size; got Sizeless; leave it out"),
         ("field.touched_only=false", "captured=true: needs KernelAdam, the optimiser on a GPU; got Adam; leave it out"),
         ("field.touched_only=true", "captured=true: needs a GPU; got cpu; leave it out"),
     ],

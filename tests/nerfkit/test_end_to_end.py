@@ -112,7 +112,7 @@ def test_a_scene_that_went_empty_is_noticed_and_revived(task, caplog):
 
 def test_a_scene_of_nothing_is_no_fault(task, caplog):
     # photos that show only the background are explained by an empty scene
-    task.opacity, task.object_share = 0.0, 0.0
+    task.opacity, task.object_fraction = 0.0, 0.0
     with caplog.at_level(logging.WARNING, logger="nerfkit"):
         task.after_step(EMPTY_CHECK_STEPS)
     assert caplog.text == ""
@@ -122,7 +122,7 @@ def test_a_scene_of_nothing_is_no_fault(task, caplog):
 def test_a_scene_that_stays_empty_is_said_once(task, caplog):
     with caplog.at_level(logging.WARNING, logger="nerfkit"):
         for k in range(1, MAX_REVIVALS + 4):
-            task.opacity, task.object_share = 0.0, 0.5
+            task.opacity, task.object_fraction = 0.0, 0.5
             task.after_step(k * EMPTY_CHECK_STEPS)
     messages = [record.getMessage() for record in caplog.records]
     assert sum("filled with fog again" in message for message in messages) == MAX_REVIVALS

@@ -1,9 +1,11 @@
-"""The fitting loop alone, on a task of three parameters whose optimum is known."""
+"""The fitting loop alone, on a problem of three parameters whose optimum is known."""
 
+import itertools
 import json
 import os
 import signal
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,7 @@ from nerfkit.fitting import Budget, FitSchedule, fit
 from nerfkit.metrics import MetricsLog
 
 TARGET = torch.tensor([0.5, -2.0, 3.0])
-CALM = FitSchedule(warmup_steps=1, final_share=1e-2)
+CALM = FitSchedule(warmup_steps=1, final_fraction=1e-2)
 
 
 class Parabola:
@@ -79,7 +81,7 @@ def test_takes_exactly_the_steps_of_the_budget():
     assert done.steps == 7
     assert task.after == [1, 2, 3, 4, 5, 6, 7]
     assert [progress.step for progress in seen] == task.after
-    assert [progress.share for progress in seen] == pytest.approx([i / 7 for i in range(1, 8)])
+    assert [progress.fraction for progress in seen] == pytest.approx([i / 7 for i in range(1, 8)])
 
 
 def test_ends_when_the_seconds_are_spent(clock):
@@ -109,14 +111,56 @@ def test_a_budget_shorter_than_a_step_still_takes_one(clock):
     assert fit(Parabola(on_loss=wait), Budget(seconds=1e-3), schedule=CALM).steps == 1
 
 
-@pytest.mark.parametrize("given", [{}, {"seconds": 1.0, "steps": 1}])
-def test_a_budget_is_either_seconds_or_steps(given):
-    with pytest.raises(ValueError, match="either seconds or steps"):
-        Budget(**given)
+def test_a_budget_has_seconds_or_steps():
+    with pytest.raises(ValueError, match="seconds, steps or both; got neither"):
+        Budget()
+
+
+def test_an_ample_limit_changes_nothing_however_long_steps_take():
+    def weights(budget, slow_steps=()):
+        def wait(step):
+            # the real clock: a step that compiles, a machine that is busy
+            time.sleep(0.1 if step in slow_steps else 0.0)
+
+        task, seen = Parabola(on_loss=wait), []
+        done = fit(task, budget, schedule=CALM, on_progress=seen.append)
+        assert done.steps == 60 and not done.is_cut
+        return task.weights.detach(), [progress.fraction for progress in seen]
+
+    expected, planned = weights(Budget(steps=60))
+    for slow_steps in ((), (0,), (3, 31)):
+        found, fractions = weights(Budget(steps=60, seconds=600.0), slow_steps)
+        assert torch.equal(found, expected) and fractions == planned
+
+
+def test_a_limit_hastens_the_schedule_only_when_it_would_be_met(clock):
+    def fractions(n_steps, seconds):
+        def wait(step):
+            clock.now += 30.0 if step == 0 else 1.0  # the first compiles
+
+        seen = []
+        done = fit(
+            Parabola(on_loss=wait), Budget(steps=n_steps, seconds=seconds), schedule=CALM, on_progress=seen.append
+        )
+        return done, [progress.fraction for progress in seen]
+
+    done, seen = fractions(100, 140.0)
+    assert (done.steps, done.is_cut) == (100, False)
+    assert seen == [step / 100 for step in range(1, 101)]
+    done, seen = fractions(1000, 130.0)
+    assert (done.steps, done.is_cut, done.is_interrupted) == (101, True, False)
+    # down to the end, evenly from where it was seen that time would not suffice
+    assert seen[-1] == 1.0 and seen[50] == pytest.approx(0.5, abs=0.02)
+    assert max(b - a for a, b in itertools.pairwise(seen)) < 0.011
+
+
+def test_an_interrupted_fit_is_not_cut():
+    done = fit(Parabola(on_loss=send(signal.SIGINT, 4)), Budget(steps=10, seconds=60.0), schedule=CALM)
+    assert (done.steps, done.is_interrupted, done.is_cut) == (5, True, False)
 
 
 def test_the_rate_warms_up_and_falls_along_a_cosine():
-    schedule = FitSchedule(warmup_steps=10, final_share=0.01)
+    schedule = FitSchedule(warmup_steps=10, final_fraction=0.01)
     assert schedule.factor(0, 0.0) == pytest.approx(0.1)
     assert schedule.factor(4, 0.0) == pytest.approx(0.5)
     assert schedule.factor(10**6, 0.0) == pytest.approx(1.0)
@@ -231,7 +275,7 @@ def test_seconds_count_anew_after_a_resume_and_the_rate_stays_low(clock, tmp_pat
     )  # fmt: skip
     assert (done.steps, done.seconds) == (8, 4.0)
     # the second half of the decay again
-    assert [progress.share for progress in seen] == pytest.approx([0.625, 0.75, 0.875, 1.0])
+    assert [progress.fraction for progress in seen] == pytest.approx([0.625, 0.75, 0.875, 1.0])
 
 
 def test_resume_needs_a_folder():

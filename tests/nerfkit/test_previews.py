@@ -18,7 +18,7 @@ def prepared(scene_folder):
 
 
 def at(seconds):
-    return Progress(step=1, seconds=seconds, share=0.1, figures={})
+    return Progress(step=1, seconds=seconds, fraction=0.1, figures={})
 
 
 def test_a_preview_is_written_when_it_is_due(prepared, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The task of a training: which samples a step sees, and how many it asks for."""
+"""The problem of a training: which samples a step sees, and how many it asks for."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import pytest
 from nerfkit.fitting import FitSchedule
 from nerfkit.presets import PRESETS
 from nerfkit.radiance_fit import FAINT_STEPS, LOOK_STEPS, SAMPLES_A_STEP, RadianceFit, samples_a_step
-from nerfkit.scene import FAINT_SHARE, RadianceScene
+from nerfkit.scene import FAINT_FRACTION, RadianceScene
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.training import prepare
 
@@ -19,11 +19,11 @@ def test_every_fourth_step_and_every_picture_see_faint_samples(scene_folder, mon
     task, seen = RadianceFit(scene, prepared.data), []
     predict = scene.observation.predict
     monkeypatch.setattr(
-        scene.observation, "predict", lambda *rays, min_weight: seen.append(min_weight) or predict(*rays)
+        scene.observation, "predict", lambda *where, min_weight: seen.append(min_weight) or predict(*where)
     )
     for step in range(2 * FAINT_STEPS):
         task.loss(step)
-    faint = 0.02 * FAINT_SHARE
+    faint = 0.02 * FAINT_FRACTION
     assert seen == 2 * [pytest.approx(faint), *[0.02] * (FAINT_STEPS - 1)]
     assert scene.observation.min_weight == pytest.approx(faint)
 

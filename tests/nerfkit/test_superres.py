@@ -213,7 +213,8 @@ def test_png_holds_every_bit(tmp_path, bits, shape):
 
 
 def test_any_size_is_the_same_image_averaged():
-    from nerfkit.scenes.fields.siren import SirenConfig, TiledSiren
+    from nerfkit.scenes.fields.siren import SirenConfig
+    from nerfkit.scenes.fields.tiled_siren import TiledSiren
 
     field = TiledSiren(SirenConfig(), (12.0, 9.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
     large = render_image(field, Light("linear", 1), (96, 72), 8)

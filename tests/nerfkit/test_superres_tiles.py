@@ -11,7 +11,8 @@ from lowres_scenes import make_frames, rms, run, write, write_csv
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.fitting import FitResult
 from nerfkit.metrics import MetricsLog
-from nerfkit.scenes.fields.siren import SirenConfig, TiledSiren
+from nerfkit.scenes.fields.siren import SirenConfig
+from nerfkit.scenes.fields.tiled_siren import TiledSiren
 from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
 from nerfkit.superres import alignment, network_fit, reconstruct, runs, settings, solving
 from nerfkit.superres.choice import Choice
@@ -142,10 +143,15 @@ def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
     folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
     blocks: list[tuple[int, int]] = []
     done = fit_networks(
-        network, image, "tiled", Deadline.after(8), folder, metrics, lambda *done: blocks.append(done)
+        network, image, "tiled", Deadline.after(1000), folder, metrics, lambda *done: blocks.append(done), n_steps=200
     )  # fmt: skip
     metrics.close()
-    assert done.is_complete and blocks == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert (done.steps, done.is_complete, done.is_cut) == (800, True, False) and blocks == [
+        (1, 4),
+        (2, 4),
+        (3, 4),
+        (4, 4),
+    ]
     assert len((tmp_path / "m.jsonl").read_text().splitlines()) == 4
     shown = render_image(network, Light("linear", 1), (192, 160), 8)
     errors = np.abs(shown - image[0].numpy())
@@ -158,17 +164,43 @@ def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
     np.testing.assert_array_equal(render_image(other, Light("linear", 1), (192, 160), 8), shown)
 
 
+@pytest.mark.parametrize("window", [12, 99], ids=["blocks", "together"])
+def test_networks_depend_on_the_clock_only_where_it_cuts_them(tmp_path, monkeypatch, window):
+    monkeypatch.setattr(network_fit, "WINDOW", window)
+    image = torch.rand(1, 40, 48, generator=torch.Generator().manual_seed(0))
+
+    def fitted(seconds, n_steps):
+        network = TiledSiren(
+            SirenConfig(8), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0)
+        )  # fmt: skip
+        folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
+        done = fit_networks(network, image, "tiled", Deadline.after(seconds), folder, metrics, n_steps=n_steps)
+        metrics.close()
+        return done, network.state_dict()
+
+    (a, first), (b, second) = fitted(300, 10), fitted(3000, 10)
+    assert a == b and not a.is_cut
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    cut, _ = fitted(0.0, 10**6)
+    assert cut.is_cut and cut.is_complete and not cut.is_interrupted
+
+
 def test_a_part_of_the_networks_is_the_same_image():
     network = TiledSiren(SirenConfig(), (33.0, 27.5), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
     part = network.part(range(1, 4), range(2, 5))
     ys, xs = torch.arange(8) + 7.0, torch.arange(10) + 12.5
-    whole, alone = network(network.lattice(ys, xs)), part(part.lattice(ys - 5.5, xs - 11.0))
+    whole, alone = (
+        network.evaluate_lattice(network.lattice(ys, xs)),
+        part.evaluate_lattice(part.lattice(ys - 5.5, xs - 11.0)),
+    )
     torch.testing.assert_close(alone, whole)
     with torch.no_grad():
         for weight in part.parameters():
             weight += 0.1
     network.take(part, range(1, 4), range(2, 5))
-    torch.testing.assert_close(network(network.lattice(ys, xs)), part(part.lattice(ys - 5.5, xs - 11.0)))
+    torch.testing.assert_close(
+        network.evaluate_lattice(network.lattice(ys, xs)), part.evaluate_lattice(part.lattice(ys - 5.5, xs - 11.0))
+    )
 
 
 def test_large_frames_by_the_command(tmp_path, capsys, monkeypatch):

@@ -12,6 +12,7 @@ from nerfkit.scenes.fields.configs import FourierFieldConfig, HashFieldConfig
 from nerfkit.scenes.observations import volume_rendering
 from nerfkit.scenes.observations.fused_rendering import FusableField, can_render_fused, draw_seed, render_fused
 from nerfkit.scenes.observations.volume_rendering import VolumeRendering
+from nerfkit.scenes.rays import Rays
 from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 
@@ -31,7 +32,7 @@ def make_field(name):
     field = field_class(name)(FIELDS[name], torch.Generator().manual_seed(0)).to(DEVICE)
     if name == "hash":
         with torch.no_grad():
-            field.table.mul_(1e4)  # at the start it is too small to be seen
+            field.encoding.table.mul_(1e4)  # at the start it is too small to be seen
     return field
 
 
@@ -53,7 +54,7 @@ def test_same_pictures_and_gradients_as_in_parts(name, sampler, bounds, monkeypa
     jitter = torch.rand(len(rays_o), generator=torch.Generator().manual_seed(1)).to(DEVICE)
     if isinstance(sampler, StratifiedSampler):
         jitter = None  # the two draw from different sources
-    parts = VolumeRendering(sampler).predict(field, rays_o, rays_d, bkgd_rgb, jitter)
+    parts = VolumeRendering(sampler).predict(field, Rays(rays_o, rays_d, bkgd_rgb, jitter))
     # what lies behind the little light at which fused rays end counts in the parts
     fused = render_fused(
         field, sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, min_transmittance=0.0, precision="float32"
@@ -84,13 +85,13 @@ def test_volume_rendering_takes_it(name, monkeypatch):
     observation, jitter = VolumeRendering(sampler), torch.full_like(rays_o[:, 0], 0.25)
     monkeypatch.setattr(volume_rendering, "can_render_fused", lambda *_: False)
     parts = (
-        observation.predict(field, rays_o, rays_d, bkgd_rgb, jitter),
-        observation.render(field, rays_o, rays_d, None),
+        observation.predict(field, Rays(rays_o, rays_d, bkgd_rgb, jitter)),
+        observation.render(field, Rays(rays_o, rays_d, None)),
     )
     monkeypatch.setattr(volume_rendering, "can_render_fused", lambda *_: True)
     fused = (
-        observation.predict(field, rays_o, rays_d, bkgd_rgb, jitter),
-        observation.render(field, rays_o, rays_d, None),
+        observation.predict(field, Rays(rays_o, rays_d, bkgd_rgb, jitter)),
+        observation.render(field, Rays(rays_o, rays_d, None)),
     )
     for got, want in zip(fused, parts, strict=True):
         torch.testing.assert_close(got.rgb, want.rgb, rtol=0, atol=2e-3)
@@ -101,3 +102,12 @@ def test_volume_rendering_takes_it(name, monkeypatch):
 def test_seeds_of_stratified_samples():
     first, again = (draw_seed(SAMPLERS["stratified"](CUBE)) for _ in range(2))
     assert first == again and draw_seed(SAMPLERS["occupancy"](CUBE)) is None
+
+
+def test_an_encoding_that_the_kernels_do_not_have_is_rendered_in_parts():
+    config = FourierFieldConfig(encoding="identity", width=16)
+    field = field_class("fourier")(config, torch.Generator().manual_seed(0)).to(DEVICE)
+    sampler = SAMPLERS["occupancy"](CUBE).to(DEVICE)
+    rays_o, rays_d, _ = make_rays()
+    assert field.radiance_params() is None and not can_render_fused(field, sampler, rays_o)
+    assert VolumeRendering(sampler).predict(field, Rays(rays_o, rays_d, None, None)).opacities.max() > 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from support import DEVICE
 
-from nerfkit.scenes.photo_pixels import PhotoPixels
+from nerfkit.scenes.measurements.photo_pixels import PhotoPixels
 
 
 def photos(*shapes):

@@ -9,6 +9,7 @@ from support import DEVICE
 
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.observations.volume_rendering import MIN_TRANSMITTANCE, SAMPLES_A_PASS, VolumeRendering
+from nerfkit.scenes.rays import Rays
 from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 
@@ -84,7 +85,7 @@ def observe(sampler, bounds=CUBE):
 @pytest.mark.parametrize("density", [0.01, 0.5, 3.0])
 def test_a_fog_absorbs_as_the_closed_form_says(density):
     # stratified intervals cover the ray exactly: 2 units of fog
-    out = observe("stratified").predict(Fog(density), *axis_rays(), BKGD, None)
+    out = observe("stratified").predict(Fog(density), Rays(*axis_rays(), BKGD, None))
     opacity = -math.expm1(-2 * density)
     torch.testing.assert_close(out.opacities, torch.full_like(out.opacities, opacity), rtol=1e-5, atol=1e-6)
     expected = opacity * torch.tensor(COLOR, device=DEVICE) + (1 - opacity) * BKGD
@@ -98,7 +99,7 @@ def test_a_fog_absorbs_as_the_closed_form_says(density):
 @pytest.mark.parametrize("density", [0.01, 0.5, 3.0])
 def test_regular_steps_absorb_the_same_to_a_step(density):
     sampler = SAMPLERS["occupancy"](CUBE)
-    out = VolumeRendering(sampler).predict(Fog(density), *axis_rays(), None, None)
+    out = VolumeRendering(sampler).predict(Fog(density), Rays(*axis_rays(), None, None))
     error = (-torch.log1p(-out.opacities) / density - 2).abs()
     assert (error <= sampler.step).all()
 
@@ -111,8 +112,8 @@ def test_passes_that_end_early_see_what_one_pass_sees(sampler, density, atol, bo
     rays_o, rays_d = random_rays(radius=radius)
     if bounds.contract and density == 0.02:
         field.value /= 50  # hundreds of units long: thin all the way
-    whole = observation.predict(field, rays_o, rays_d, BKGD, None)
-    passes = observation.render(field, rays_o, rays_d, BKGD)
+    whole = observation.predict(field, Rays(rays_o, rays_d, BKGD, None))
+    passes = observation.render(field, Rays(rays_o, rays_d, BKGD))
     torch.testing.assert_close(passes.rgb, whole.rgb, rtol=0, atol=atol)
     torch.testing.assert_close(passes.opacities, whole.opacities, rtol=0, atol=atol)
     # what is left of the light may come from as far as the far end
@@ -123,7 +124,7 @@ def test_passes_that_end_early_see_what_one_pass_sees(sampler, density, atol, bo
 @EVERY_SAMPLER
 def test_a_transparent_scene_shows_the_background(sampler):
     observation, rays = observe(sampler), random_rays()
-    for out in (observation.predict(Fog(0), *rays, BKGD, None), observation.render(Fog(0), *rays, BKGD)):
+    for out in (observation.predict(Fog(0), Rays(*rays, BKGD, None)), observation.render(Fog(0), Rays(*rays, BKGD))):
         torch.testing.assert_close(out.rgb, BKGD.expand(64, 3))
         assert (out.opacities == 0).all() and (out.depths == 0).all()
 
@@ -132,7 +133,10 @@ def test_a_transparent_scene_shows_the_background(sampler):
 def test_an_opaque_scene_shows_its_front_and_how_far_it_is(sampler):
     observation, rays = observe(sampler), axis_rays()
     green = torch.tensor([0.0, 1.0, 0.0], device=DEVICE).expand(4, 3)
-    for out in (observation.predict(Walls(1), *rays, BKGD, None), observation.render(Walls(1), *rays, BKGD)):
+    for out in (
+        observation.predict(Walls(1), Rays(*rays, BKGD, None)),
+        observation.render(Walls(1), Rays(*rays, BKGD)),
+    ):
         torch.testing.assert_close(out.rgb, green, rtol=0, atol=1e-3)
         # x = 0.25 of the cube is 2.5 from the origin
         assert (out.depths - 2.5).abs().max() < 0.03 and (out.opacities > 0.999).all()
@@ -140,8 +144,8 @@ def test_an_opaque_scene_shows_its_front_and_how_far_it_is(sampler):
 
 def test_rays_that_hit_something_opaque_ask_no_further():
     observation, rays = observe("occupancy"), axis_rays(20)
-    n_whole = observation.predict(Fog(1e4), *rays, None, None).n_samples
-    n_passes = observation.render(Fog(1e4), *rays, None).n_samples
+    n_whole = observation.predict(Fog(1e4), Rays(*rays, None, None)).n_samples
+    n_passes = observation.render(Fog(1e4), Rays(*rays, None)).n_samples
     assert n_passes == 20 * SAMPLES_A_PASS < n_whole / 5
 
 
@@ -149,8 +153,8 @@ def test_rays_that_hit_something_opaque_ask_no_further():
 def test_rays_that_miss_the_box_show_the_background(sampler):
     observation, (rays_o, rays_d) = observe(sampler), axis_rays()
     for out in (
-        observation.predict(Fog(5), rays_o, -rays_d, BKGD, None),
-        observation.render(Fog(5), rays_o, -rays_d, BKGD),
+        observation.predict(Fog(5), Rays(rays_o, -rays_d, BKGD, None)),
+        observation.render(Fog(5), Rays(rays_o, -rays_d, BKGD)),
     ):
         torch.testing.assert_close(out.rgb, BKGD.expand(4, 3))
         assert out.n_samples == 0
@@ -161,8 +165,8 @@ def test_each_ray_may_have_its_own_background_and_none_is_black(sampler):
     observation, rays = observe(sampler), random_rays()
     backgrounds = torch.rand(64, 3, generator=torch.Generator().manual_seed(1)).to(DEVICE)
     for see in (
-        lambda b: observation.predict(Waves(0.3), *rays, b, None),
-        lambda b: observation.render(Waves(0.3), *rays, b),
+        lambda b: observation.predict(Waves(0.3), Rays(*rays, b, None)),
+        lambda b: observation.render(Waves(0.3), Rays(*rays, b)),
     ):
         black, colored = see(None), see(backgrounds)
         torch.testing.assert_close(colored.rgb, black.rgb + (1 - black.opacities) * backgrounds)
@@ -174,9 +178,9 @@ def test_no_rays_give_no_pixels(sampler):
     observation, rays = observe(sampler), axis_rays(0)
     jitter = torch.zeros(0, device=DEVICE)
     for out in (
-        observation.predict(Fog(1), *rays, BKGD, jitter),
-        observation.predict(Fog(1), *rays, None, None),
-        observation.render(Fog(1), *rays, BKGD),
+        observation.predict(Fog(1), Rays(*rays, BKGD, jitter)),
+        observation.predict(Fog(1), Rays(*rays, None, None)),
+        observation.render(Fog(1), Rays(*rays, BKGD)),
     ):
         assert out.rgb.shape == (0, 3) and out.depths.shape == out.opacities.shape == (0, 1)
         assert out.n_samples == 0
@@ -187,9 +191,9 @@ def test_nothing_is_nan_where_everything_is_as_dense_as_a_field_can_be(sampler):
     observation, rays = observe(sampler), random_rays()
     field = Fog(math.exp(15))
     field.value.requires_grad_()
-    out = observation.predict(field, *rays, BKGD, None)
+    out = observation.predict(field, Rays(*rays, BKGD, None))
     out.rgb.square().sum().backward()
-    rendered = observation.render(field, *rays, BKGD)
+    rendered = observation.render(field, Rays(*rays, BKGD))
     assert field.value.grad is not None
     for values in (*out[:3], *rendered[:3], field.value.grad):
         assert torch.isfinite(values).all()
@@ -200,7 +204,7 @@ def test_a_prediction_has_the_gradient_of_the_closed_form(sampler):
     observation, field = observe(sampler), Fog(0.4)
     field.value.requires_grad_()
     field.color.requires_grad_()
-    out = observation.predict(field, *axis_rays(1), None, None)
+    out = observation.predict(field, Rays(*axis_rays(1), None, None))
     (d_value,) = torch.autograd.grad(out.opacities.sum(), field.value, retain_graph=True)
     assert d_value.item() == pytest.approx(2 * math.exp(-0.8), rel=0.02)
     (d_color,) = torch.autograd.grad(out.rgb.sum(), field.color)
@@ -210,14 +214,14 @@ def test_a_prediction_has_the_gradient_of_the_closed_form(sampler):
 def test_a_rendering_keeps_no_graph():
     field = Fog(0.4)
     field.value.requires_grad_()
-    assert not observe("occupancy").render(field, *axis_rays(1), None).rgb.requires_grad
+    assert not observe("occupancy").render(field, Rays(*axis_rays(1), None)).rgb.requires_grad
 
 
 @EVERY_SAMPLER
 def test_jitter_averages_to_the_integral(sampler):
     observation, n = observe(sampler), 400
     jitter = torch.rand(n, generator=torch.Generator().manual_seed(0)).to(DEVICE)
-    out = observation.predict(Fog(0.4), *axis_rays(n), None, jitter)
+    out = observation.predict(Fog(0.4), Rays(*axis_rays(n), None, jitter))
     assert out.opacities.mean().item() == pytest.approx(-math.expm1(-0.8), abs=2e-3)
 
 
@@ -229,7 +233,7 @@ def test_samples_that_do_not_matter_are_left_out_of_a_step():
     # nothing before the first wall and nothing behind it: only its front is worth a backward pass
     sampler = SAMPLERS["occupancy"](CUBE)
     rays_o, rays_d = axis_rays()
-    every = VolumeRendering(sampler).predict(Walls(1.0), rays_o, rays_d, BKGD, None)
+    every = VolumeRendering(sampler).predict(Walls(1.0), Rays(rays_o, rays_d, BKGD, None))
     asked = []
 
     class Recorder(Walls):
@@ -237,7 +241,7 @@ def test_samples_that_do_not_matter_are_left_out_of_a_step():
             asked.append(len(xyzs))
             return super().__call__(xyzs, viewdirs, ray_indices)
 
-    some = VolumeRendering(sampler, min_weight=1e-4).predict(Recorder(1.0), rays_o, rays_d, BKGD, None)
+    some = VolumeRendering(sampler, min_weight=1e-4).predict(Recorder(1.0), Rays(rays_o, rays_d, BKGD, None))
     torch.testing.assert_close(some.rgb, every.rgb, rtol=0, atol=1e-4)
     torch.testing.assert_close(some.depths, every.depths, rtol=0, atol=1e-4)
     assert 0 < asked[0] <= 2 * len(rays_o) < every.n_samples / 10
@@ -247,8 +251,8 @@ def test_samples_that_do_not_matter_are_left_out_of_a_step():
 def test_what_is_left_out_is_bounded_by_its_weight(min_weight):
     sampler = SAMPLERS["stratified"](CUBE)
     rays_o, rays_d = random_rays()
-    every = VolumeRendering(sampler).predict(Waves(3.0), rays_o, rays_d, None, None)
-    some = VolumeRendering(sampler, min_weight=min_weight).predict(Waves(3.0), rays_o, rays_d, None, None)
+    every = VolumeRendering(sampler).predict(Waves(3.0), Rays(rays_o, rays_d, None, None))
+    some = VolumeRendering(sampler, min_weight=min_weight).predict(Waves(3.0), Rays(rays_o, rays_d, None, None))
     n_samples = 96 + 32
     assert some.n_samples < every.n_samples
     assert (every.opacities - some.opacities).abs().max() <= min_weight * n_samples
@@ -259,5 +263,5 @@ def test_what_is_left_out_is_bounded_by_its_weight(min_weight):
 def test_a_scene_without_weight_asks_for_nothing_and_shows_the_background():
     sampler = SAMPLERS["occupancy"](CUBE)
     rays_o, rays_d = axis_rays()
-    out = VolumeRendering(sampler, min_weight=1e-4).predict(Fog(0.0), rays_o, rays_d, BKGD, None)
+    out = VolumeRendering(sampler, min_weight=1e-4).predict(Fog(0.0), Rays(rays_o, rays_d, BKGD, None))
     torch.testing.assert_close(out.rgb, BKGD.expand(len(rays_o), 3))

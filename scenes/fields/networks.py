@@ -1,0 +1,111 @@
+"""Fully connected networks, and the initial weights that each activation asks for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nerfkit.kernels.mlp import mlp
+
+__all__ = ["FullyConnected", "encoded_groups", "initial_bounds"]
+
+# a network's weights act on every point at once and bear smaller steps than an entry of a table
+NETWORK_FRACTION = 0.25
+
+
+def initial_bounds(activation: str, n_in: int, *, is_first: bool, scale: float, gain: float) -> tuple[float, float]:
+    """Bounds b of the uniform distributions U(-b, b) of a layer's weights and of its biases.
+
+    Parameters
+    ----------
+    activation : {"relu", "sine", "gaussian"}
+        Of the network. ReLU: He et al., arXiv:1502.01852; sine: SIREN, arXiv:2006.09661, section 3.2 and its
+        supplement, after which the arguments of every sine start out alike; Gaussian: the default of
+        ``torch.nn.Linear``, as it works with any (arXiv:2111.15135).
+    n_in : int
+        Inputs of the layer.
+    is_first : bool
+        Whether it takes the network's inputs.
+    scale : float
+        Factor of the sine.
+    gain : float
+        ReLU alone: variance of the weights times ``n_in``.
+    """
+    if activation == "relu":
+        return math.sqrt(3.0 * gain / n_in), 0.0
+    if activation == "sine" and not is_first:
+        return math.sqrt(6 / n_in) / scale, 0.0
+    return 1 / n_in if activation == "sine" else 1 / math.sqrt(n_in), 1 / math.sqrt(n_in)
+
+
+class FullyConnected(nn.Module):
+    """A fully connected network, or many of one shape, each for its own points.
+
+    Parameters
+    ----------
+    sizes : sequence of int
+        Inputs, width of each hidden layer, outputs.
+    generator : torch.Generator
+        Source of the initial weights, on the CPU, so that every device starts from the same ones.
+    activation, scale, output
+        As :func:`nerfkit.kernels.mlp.mlp` takes them.
+    last_gain : float
+        ReLU alone: variance of the last layer's weights times its inputs; He's 2 is for a layer before a ReLU.
+    has_biases : bool
+        Whether a layer adds a bias.
+    n_networks : int, optional
+        How many networks; None: one, whose points have no axis of networks.
+
+    Examples
+    --------
+    >>> network = FullyConnected([2, 16, 3], torch.Generator().manual_seed(0), activation="sine")
+    >>> network(torch.rand(5, 2)).shape
+    torch.Size([5, 3])
+    """
+
+    def __init__(
+        self, sizes: Sequence[int], generator: torch.Generator, *, activation: str = "relu", scale: float = 30.0,
+        output: str = "none", last_gain: float = 1.0, has_biases: bool = True, n_networks: int | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.n_inputs, self.n_outputs = sizes[0], sizes[-1]
+        self.activation, self.scale, self.output = activation, scale, output
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        many = () if n_networks is None else (n_networks,)
+
+        def draw(bound: float, *shape: int) -> nn.Parameter:
+            values = torch.zeros(*many, *shape)
+            return nn.Parameter(values.uniform_(-bound, bound, generator=generator) if bound else values)
+
+        for layer, (n_in, n_out) in enumerate(pairwise(sizes)):
+            gain = last_gain if layer == len(sizes) - 2 else 2.0
+            bounds = initial_bounds(activation, n_in, is_first=layer == 0, scale=scale, gain=gain)
+            self.weights.append(draw(bounds[0], n_in, n_out))
+            if has_biases:
+                self.biases.append(draw(bounds[1], n_out))
+
+    def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
+        """Outputs [n, n_outputs] of ``x`` [n, n_inputs]; of many networks both have an axis of networks before.
+
+        ``chosen`` [n_chosen] names the networks that there are points for; None: all.
+        """
+        weights, biases = list(self.weights), list(self.biases)
+        if chosen is not None:
+            weights, biases = [weight[chosen] for weight in weights], [bias[chosen] for bias in biases]
+        return mlp(x, weights, biases or None, activation=self.activation, scale=self.scale, output=self.output)
+
+
+def encoded_groups(encoding: Any, networks: Sequence[nn.Module], learning_rate: float) -> list[dict[str, Any]]:
+    """Groups for the optimiser of an encoding and the networks behind it.
+
+    What an encoding trains has the learning rate, and the networks ``NETWORK_FRACTION`` of it; where it trains nothing
+    they have all of it.
+    """
+    groups = encoding.parameter_groups(learning_rate)
+    weights = [parameter for network in networks for parameter in network.parameters()]
+    return [*groups, {"params": weights, "lr": learning_rate * (NETWORK_FRACTION if groups else 1.0)}]

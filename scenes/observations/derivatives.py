@@ -1,0 +1,99 @@
+"""Value, gradient and second derivatives of any field at points, exact, by automatic differentiation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Derivatives", "Jet", "jet"]
+
+
+@dataclass(frozen=True)
+class Jet:
+    """A field's value at points and its derivatives by the coordinates, in their unit."""
+
+    # [n, c]
+    value: Tensor
+    # [n, c, d]; None below order 1
+    gradient: Tensor | None = None
+    # [n, c, d, d]; None below order 2
+    hessian: Tensor | None = None
+
+    @property
+    def laplacian(self) -> Tensor:
+        """Sum of the unmixed second derivatives [n, c]."""
+        if self.hessian is None:
+            raise ValueError("the Laplacian needs second derivatives; this jet has none: ask for order=2")
+        return self.hessian.diagonal(dim1=-2, dim2=-1).sum(-1)
+
+
+def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int = 1) -> Jet:
+    """Value and derivatives of ``field``.
+
+    Parameters
+    ----------
+    field : Field or callable
+        Any function of a point that torch can differentiate so often.
+    coords : Tensor, shape (n, d)
+        Points; each of them must have influence on its own values alone.
+    order : {0, 1, 2}
+        Derivatives up to this order. The first costs a backward pass for each of the c outputs, the second d more for
+        each.
+
+    Notes
+    -----
+    Differentiable in the field's parameters, and in ``coords`` where these require it; under ``torch.no_grad`` the jet
+    has no history. A ReLU network of the point itself, or of a hash grid, has no unmixed second derivatives.
+
+    Examples
+    --------
+    >>> wave = lambda x: torch.sin(x[:, :1]) * x[:, 1:]
+    >>> jet(wave, torch.tensor([[0.0, 2.0]]), 2).gradient.detach()
+    tensor([[[2., 0.]]])
+    """
+    if order not in (0, 1, 2):
+        raise ValueError(f"order must be 0, 1 or 2; got {order!r}")
+    has_history = torch.is_grad_enabled()
+    with torch.enable_grad():
+        coords = coords if coords.requires_grad and has_history else coords.detach().requires_grad_()
+        value = field(coords)
+        gradient = _gradient(value, coords, order > 1 or has_history) if order > 0 else None
+        hessian = _gradient(gradient.flatten(1), coords, has_history) if gradient is not None and order > 1 else None
+    if hessian is not None and gradient is not None:
+        hessian = hessian.view(*gradient.shape, coords.shape[-1])
+    if has_history:
+        return Jet(value, gradient, hessian)
+    return Jet(value.detach(), *(None if part is None else part.detach() for part in (gradient, hessian)))
+
+
+def _gradient(values: Tensor, coords: Tensor, create_graph: bool) -> Tensor:
+    """Derivatives [n, k, d] of ``values`` [n, k]."""
+
+    def of(column: Tensor) -> Tensor:
+        if not column.requires_grad:
+            return torch.zeros_like(coords)
+        return torch.autograd.grad(
+            column.sum(), coords, retain_graph=True, create_graph=create_graph, materialize_grads=True
+        )[0]
+
+    return torch.stack([of(column) for column in values.unbind(-1)], dim=1)
+
+
+class Derivatives:
+    """Observes the value and the derivatives of any field.
+
+    Parameters
+    ----------
+    order : {0, 1, 2}
+        As :func:`jet` takes it.
+    """
+
+    def __init__(self, order: int = 1) -> None:
+        self.order = order
+
+    def predict(self, field: Callable[[Tensor], Tensor], where: Tensor) -> Jet:
+        """The jet at ``where`` [n, d]."""
+        return jet(field, where, self.order)
