@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["CommonOptions", "argument", "option", "parse"]
+__all__ = ["CommonOptions", "argument", "option", "parse", "parse_size"]
 
 T = TypeVar("T")
 
@@ -92,3 +93,15 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
         *names, dest=field.name, help=text.replace("%", "%%"), type=meta["kind"] or str, choices=meta["choices"],
         metavar=meta["metavar"], **extra,
     )  # fmt: skip
+
+
+def parse_size(text: str | None, name: str, *, most: int = 16384) -> tuple[int, int] | None:
+    """Width and height of ``WxH``, the value of the option ``name``, each up to ``most``; None when not given."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None or not (1 <= int(match[1]) <= most and 1 <= int(match[2]) <= most):
+        raise NerfkitError(
+            f"must be WIDTHxHEIGHT in pixels, 1 to {most}; got {text!r}", where=name, fix="for example 640x360"
+        )
+    return int(match[1]), int(match[2])

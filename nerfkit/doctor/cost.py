@@ -49,7 +49,7 @@ def _estimate(photos: PosedPhotos, device: str) -> dict[str, float]:
     # four bytes a pixel where there may be alpha; copies as estimates.estimate counts them
     n_copies = 1 if device == "cpu" else 2
     photos_mb = 4 * sum(camera.width * camera.height for camera in used) / downscale**2 / 1e6
-    field = field_class(config.method)(config.field, torch.Generator())
+    field = field_class(config.field.kind)(config.field, torch.Generator())
     n_parameters = sum(p.numel() for p in field.parameters())
     samples_mb = samples_a_step(config, device) * config.field.width * BYTES_A_SAMPLE_AND_WIDTH / 1e6
     return {

@@ -32,7 +32,7 @@ from .registration import (
     refine,
     spread,
 )
-from .settings import WINDOW, Plan, SuperresSettings, plan_grids
+from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .solving import COARSE_CELLS, expose
 from .windows import NAMES, register_by_windows, richer, windows_for
 
@@ -103,7 +103,9 @@ class Alignment:
         self.is_given = shifts is not None or transforms is not None
         start = np.zeros((n, 2)) if shifts is None else shifts
         matrices = None if transforms is None else torch.as_tensor(transforms, dtype=torch.float64)
-        first_width = START_WIDTHS[settings.psf] if settings.is_width_estimated else settings.psf_width
+        first_width = (
+            START_WIDTHS[settings.psf] if settings.psf_width == "auto" else settings.psf_width or DEFAULT_WIDTH
+        )
         self.frames = LowresFrames(
             self._grey(device), torch.as_tensor(start, dtype=torch.float64), psf or Psf(settings.psf, first_width),
             matrices,
@@ -344,11 +346,11 @@ class Alignment:
 
     def estimate_width(self) -> None:
         """Choose the footprint's width, where the frames are to tell it or contradict the usual one."""
-        if self.settings.is_width_given or self.window.psf.kind == "file":
+        if isinstance(self.settings.psf_width, float) or self.window.psf.kind == "file":
             return
         weights, seed = spread(self.weights, self.window), self.settings.seed
         first = START_WIDTHS[self.settings.psf]
-        if not self.settings.is_width_estimated:
+        if self.settings.psf_width != "auto":
             first = doubt(self.window, weights, self.light, self.reference, seed)
             if first is None:
                 return

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,18 +26,19 @@ from .choice import MIN_SIGMA
 from .diagnosis import power_spectrum, residual_map, uncertainty
 from .expectation import Expectation, expect, places, scene_power
 from .grid_solve import Deadline, Prior, solve
+from .inputs import Source
 from .light import Light
 from .network_fit import fit_networks
 from .picture_files import picture_bytes
 from .reconstruct import Reconstruction, reconstruct
 from .registration import spread
 from .rendering import render_image
-from .runs import PROFILE_FILE, make_field
-from .settings import SuperresSettings
+from .runs import PROFILE_FILE, make_field, write_inputs
+from .settings import DEFAULT_WIDTH, SuperresSettings
 from .shift_and_add import shift_and_add
 from .solving import expose
 
-__all__ = ["Source", "compile_loops", "run_superres", "score"]
+__all__ = ["compile_loops", "run_superres", "score"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,36 +50,16 @@ MAX_UNCERTAIN = 160
 INTERIOR = 2
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Frames that were read, and what is known of where they look."""
-
-    # [n, h, w] or [n, h, w, 2 to 4] in [0, 1]; the last of 2 or 4 channels is alpha
-    images: NDArray[np.float32]
-    files: list[str]
-    path: Path
-    # [n, 2] or None; [n, 3, 3] or None
-    shifts: NDArray[np.float64] | None = None
-    transforms: NDArray[np.float64] | None = None
-    reference: int = 0
-    icc_profile: bytes | None = None
-    # a sampled footprint; None: by the settings' name and width
-    psf: Psf | None = None
-
-
 def run_superres(
-    source: Source, settings: SuperresSettings, run: Run, output: Path, device: str, *,
-    truth: NDArray[np.float32] | None = None, say: Callable[[str], None] = lambda text: None,
-    on_part: Callable[[int, int], None] = lambda done, total: None,
+    source: Source, run: Run, output: Path, device: str, *, truth: NDArray[np.float32] | None = None,
+    say: Callable[[str], None] = lambda text: None, on_part: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Super-resolve, and write the picture and the run folder.
 
     Parameters
     ----------
     source : Source
-        Frames and known shifts.
-    settings : SuperresSettings
-        Everything else that decides the result.
+        Frames, known shifts and settings.
     run : Run
         The run folder, which exists.
     output : Path
@@ -97,11 +77,11 @@ def run_superres(
     -------
     result : dict
         ``output``, ``run``, ``size``, ``scale``, ``register``, ``psf``, ``registered``, ``holdout_psnr``,
-        ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
+        ``expected``, ``cut`` (what ``seconds`` cut short), ``seconds`` and ``interrupted``; with a truth ``psnr``,
+        ``ssim``, ``psnr_interior``.
     """
-    run.write_config(cast(Any, settings), data=source.path, device=device)
-    if source.psf is not None:
-        write_atomically(run.folder / "psf.npy", _npy_bytes(source.psf.picture()))
+    settings = source.settings
+    write_inputs(run, source, device)
     compile_loops(settings, device)
     clock, deadline = Deadline.after(0), Deadline.after(settings.seconds)
     light = Light(settings.transfer, settings.n_channels)
@@ -117,8 +97,9 @@ def run_superres(
         if not latest:
             raise
         state, is_interrupted = latest[-1], True
-    settings = _as_found(settings, state)
-    run.write_config(cast(Any, settings), data=source.path, device=device)
+    cut = list(getattr(state, "cut", []))
+    if cut:
+        say(f"the {settings.seconds:g} seconds cut short: {', '.join(cut)}; more --seconds may give a better image")
     lowres = state.frames.with_values(state.frames.frames.cpu())
     expected = _expect(lowres, state, settings, light)
     if expected is not None:
@@ -134,10 +115,9 @@ def run_superres(
     write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, source.icc_profile))
     result = {
         "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
-        "register": settings.register,
-        "psf": {"kind": settings.psf, "width": settings.psf_width, "estimated": settings.is_width_estimated},
+        "register": state.aligned.motion, "psf": _psf_found(state, settings),
         "registered": _registered(source, state, lowres), "holdout_psnr": _decibels(state.holdout_mse),
-        "expected": None if expected is None else expected.as_dict(),
+        "expected": None if expected is None else expected.as_dict(), "cut": cut,
         **fitted, "seconds": round(-clock.left, 2),
     }  # fmt: skip
     if truth is not None:
@@ -148,12 +128,11 @@ def run_superres(
     return {**result, "interrupted": is_interrupted}
 
 
-def _as_found(settings: SuperresSettings, state: Reconstruction) -> SuperresSettings:
-    """The settings with the footprint and the motion that were found."""
-    settings = dataclasses.replace(settings, register=state.aligned.motion)
-    if not settings.is_width_estimated and state.frames.psf.width == settings.psf_width:
-        return settings
-    return dataclasses.replace(settings, psf_width=round(state.frames.psf.width, 4), is_width_estimated=True)
+def _psf_found(state: Reconstruction, settings: SuperresSettings) -> dict[str, Any]:
+    """Kind and width of the PSF that frames were solved with, and whether they told the width themselves."""
+    psf, asked = state.frames.psf, settings.psf_width
+    is_estimated = psf.kind != "file" and (asked == "auto" or (asked is None and psf.width != DEFAULT_WIDTH))
+    return {"kind": psf.kind, "width": round(psf.width, 4), "estimated": is_estimated}
 
 
 def compile_loops(settings: SuperresSettings, device: str) -> None:
@@ -344,12 +323,6 @@ def _on_white(image: NDArray[np.float32]) -> NDArray[np.float32]:
         return image
     alpha = image[..., -1:]
     return image[..., :-1] * alpha + 1 - alpha
-
-
-def _npy_bytes(values: NDArray[np.float64]) -> bytes:
-    payload = io.BytesIO()
-    np.save(payload, values, allow_pickle=False)
-    return payload.getvalue()
 
 
 def _decibels(mse: float | None) -> float | None:

@@ -14,7 +14,8 @@ import pytest
 from nerfkit import __version__
 from nerfkit.cli import COMMANDS
 from nerfkit.cli.options import CommonOptions, option
-from nerfkit.cli.running import Interrupted, device_for, run_command
+from nerfkit.cli.running import Interrupted, run_command
+from nerfkit.devices import choose_device
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 
 
@@ -231,8 +232,8 @@ def test_device(monkeypatch):
     import torch
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert device_for("auto") == "cpu"
+    assert choose_device("auto") == "cpu"
     with pytest.raises(MissingCapabilityError, match="no GPU that torch can use"):
-        device_for("cuda")
+        choose_device("cuda")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert [device_for(name) for name in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
+    assert [choose_device(name) for name in ("auto", "cpu", "cuda")] == ["cuda", "cpu", "cuda"]
