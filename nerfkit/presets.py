@@ -10,7 +10,10 @@ from nerfkit.scenes.fields.configs import FourierFieldConfig, HashFieldConfig
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 from nerfkit.scenes.settings import Settings, check_positive
 
-__all__ = ["PRESETS", "TrainConfig"]
+__all__ = ["PRESETS", "BackgroundName", "TrainConfig"]
+
+# those of scenes/backgrounds.py, which loads numpy
+BackgroundName = Literal["auto", "white", "black", "random"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ class TrainConfig(Settings):
     # Rays are then 1, 1.25, 1.5 or 1.75 times a power of two, and every step goes down to a tenth of min_weight
     captured: bool = False
     # what lies behind the scene
-    background: Literal["auto", "white", "black", "random"] = "auto"
+    background: BackgroundName = "auto"
     # wall seconds to train for, from the first step; None: steps decide
     seconds: float | None = 120.0
     # steps to train for; None: seconds decide

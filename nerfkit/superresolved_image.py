@@ -102,7 +102,7 @@ class SuperresolvedImage(Result):
             A PNG or a TIFF, written in the frames' depth and with their colour profile; None: render.png in the run
             folder.
         on_part : callable
-            Called with (1, 1) when it is done.
+            Not called: a picture is one part.
         **options
             ``size`` and ``crop`` of :meth:`render`.
 
@@ -127,7 +127,6 @@ class SuperresolvedImage(Result):
         profile = self.run.folder / PROFILE_FILE
         icc_profile = profile.read_bytes() if profile.is_file() else None
         write_atomically(output, picture_bytes(image, output.suffix.lower(), self.settings.bit_depth, icc_profile))
-        on_part(1, 1)
         crop = options.get("crop")
         return {
             "output": str(output),

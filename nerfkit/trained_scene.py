@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.results import Result
+from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from nerfkit.scenes.cameras import Camera
 
 __all__ = ["TrainedScene"]
+
+# longest side of the view that a notebook shows where there is no picture yet, in pixels
+PREVIEW_SIDE = 200
 
 
 class TrainedScene(Result):
@@ -105,8 +109,7 @@ class TrainedScene(Result):
         from nerfkit.path_rendering import render_path
         from nerfkit.report import refresh
 
-        stem = path if path in ("orbit", "spiral", "interpolate") else Path(path).stem
-        file = self.run.folder / f"{stem}.mp4" if out is None else Path(out)
+        file = self.run.folder / f"{Path(path).stem}.mp4" if out is None else Path(out)
         result = render_path(
             self, path, file, n_frames=n_frames, fps=fps, size=size, channels=channels,
             data=None if data is None else Path(data), on_frame=on_frame,
@@ -171,14 +174,24 @@ class TrainedScene(Result):
         return train_report(self.run)
 
     def picture(self) -> NDArray[np.uint8] | None:
-        """A view that was compared with its photo, or else the preview of the training."""
+        """A view that was compared with its photo, the preview of the training, or else one that is rendered now."""
         from nerfkit.report.media import load_picture
+        from nerfkit.video import to_uint8
 
         for file in [*sorted(self.run.folder.glob("eval/*/*.png"))[:1], self.run.folder / "preview.png"]:
             found = load_picture(file, "")
             if found is not None:
                 return found.pixels
-        return None
+        try:
+            photos = self.run.read_photos(None)
+        except NerfkitError:
+            # they were moved, and with them the poses
+            return None
+        index = photos.splits["train"][0]
+        camera = photos.cameras[index]
+        factor = min(1.0, PREVIEW_SIDE / max(camera.width, camera.height))
+        small = camera.resized(max(1, round(factor * camera.width)), max(1, round(factor * camera.height)))
+        return to_uint8(self.render(small, photos.c2w[index]).rgb.numpy())
 
     def main_figures(self) -> dict[str, str]:
         """Steps, seconds and validation PSNR of the training."""

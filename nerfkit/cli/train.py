@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from nerfkit.cli.options import CommonOptions, argument, option
 from nerfkit.cli.running import Console, Interrupted, use_cores
-from nerfkit.scenes.backgrounds import BACKGROUNDS
+from nerfkit.presets import BackgroundName
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
 
@@ -42,7 +42,9 @@ class Options(CommonOptions):
     seconds: float | None = option(None, "wall seconds from the first step (default: 120)", kind=float, metavar="S")
     steps: int | None = option(None, "optimiser steps instead of seconds", kind=int, metavar="N")
     downscale: float | None = option(None, "scale photos down by this factor", kind=float, metavar="K")
-    background: str | None = option(None, "what lies behind the scene (default: auto)", choices=BACKGROUNDS)
+    background: str | None = option(
+        None, "what lies behind the scene (default: auto)", choices=get_args(BackgroundName)
+    )
     skip_bad: bool = option(False, "go on without frames that are damaged")
     overwrite: bool = option(False, "replace what is in the run folder")
     resume: str | None = option(None, "go on with this run", metavar="RUN")

@@ -25,6 +25,7 @@ __all__ = ["TASK", "budget", "dry_run", "resume", "train"]
 def _load(run: Run, device: str) -> TrainedScene:
     # whatever is wrong with it is said now, not when a picture is wanted
     run.read_config(TASK.name)
+    run.read_scene()
     return TrainedScene(run, device)
 
 

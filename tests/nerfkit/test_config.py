@@ -2,11 +2,13 @@
 
 import dataclasses
 import math
+from typing import get_args
 
 import pytest
 
 from nerfkit.config import assigned, dump, from_dict, load, override, to_dict
-from nerfkit.presets import PRESETS, TrainConfig
+from nerfkit.presets import PRESETS, BackgroundName, TrainConfig
+from nerfkit.scenes.backgrounds import BACKGROUNDS
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
 from nerfkit.scenes.sampling_configs import SAMPLERS, OccupancySamplingConfig, StratifiedSamplingConfig
@@ -20,6 +22,7 @@ def test_every_field_has_a_preset():
     assert set(PRESETS) == set(FIELDS)
     assert all(preset.field.kind == name for name, preset in PRESETS.items())
     assert HASH.sampling.kind in SAMPLERS
+    assert get_args(BackgroundName) == BACKGROUNDS
 
 
 @pytest.mark.parametrize("config", ALL)
