@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,10 @@ class CommonOptions:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise NerfkitError(message, where=self.prog, fix=f"see {self.prog} --help")
+        wrong = re.search("unrecognized arguments: (--[^ =]+)", message)
+        near = difflib.get_close_matches(wrong[1], self._option_string_actions, n=1) if wrong else []
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise NerfkitError(message, where=self.prog, fix=f"{meant}see {self.prog} --help")
 
 
 def parse(options_class: type[T], name: str, description: str, argv: list[str]) -> T:

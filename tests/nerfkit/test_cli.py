@@ -113,7 +113,7 @@ def test_an_unknown_command_in_json(nerfkit):
         (["--device", "tpu"], "argument --device: invalid choice: 'tpu'"),
         (["--out"], "argument --out: expected one argument"),
         # an abbreviation that works today is another option tomorrow
-        (["--quie"], "unrecognized arguments: --quie"),
+        (["--quie"], "unrecognized arguments: --quie\n  fix: did you mean --quiet? see nerfkit train --help"),
     ],
 )
 def test_a_bad_option(nerfkit, arguments, message):
@@ -121,10 +121,10 @@ def test_a_bad_option(nerfkit, arguments, message):
     assert answer.code == 2
     assert answer.out == ""
     assert message in answer.err
-    assert answer.err.endswith("fix: see nerfkit train --help\n")
+    assert answer.err.endswith("see nerfkit train --help\n")
     in_json = nerfkit("train", "somewhere", "--json", *arguments).json
     assert in_json["exit"] == 2
-    assert message in in_json["error"]["what"]
+    assert message.partition("\n")[0] in in_json["error"]["what"]
 
 
 @pytest.mark.parametrize("name", ["eval", "render"])
