@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Source:
         """Names of the frames."""
         return self.frames.files
 
-    @property
+    @cached_property
     def images(self) -> NDArray[np.float32]:
         """File values [n, h, w] or [n, h, w, 2 to 4] in [0, 1]; the last of 2 or 4 channels is alpha."""
         return _with_alpha(self.frames)

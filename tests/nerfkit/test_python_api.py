@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -201,7 +202,7 @@ def test_a_config_of_a_run_gives_the_same_image(frames, tmp_path, capsys):
 @pytest.mark.usefixtures("steady_clock")
 def test_what_the_seconds_cut_short_is_said(frames, tmp_path, capsys, monkeypatch):
     def reconstruct(*arguments, **known):
-        state = running_reconstruct(*arguments, **known)
+        state: Any = running_reconstruct(*arguments, **known)
         state.cut = ["registration", "the prior of red"]
         return state
 

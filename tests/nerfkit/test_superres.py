@@ -18,7 +18,7 @@ from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
 from nerfkit.superres.light import Light
 from nerfkit.superres.picture_files import png_bytes_of_depth
 from nerfkit.superres.rendering import render_image
-from nerfkit.superres.running import score
+from nerfkit.superres.scoring import score
 from nerfkit.superres.settings import plan_grids
 from nerfkit.superres.solving import _softened
 
