@@ -1,4 +1,11 @@
-"""nerfkit: scenes held in small networks. Importing it loads no torch; the parts load when they are first used."""
+"""nerfkit: scenes held in small networks. Importing it loads no torch; the parts load when they are first used.
+
+>>> import nerfkit
+>>> scene = nerfkit.train("photos/fox", out="runs/fox", seconds=300)  # doctest: +SKIP
+>>> scene.render_path("orbit", "orbit.mp4")  # doctest: +SKIP
+>>> image = nerfkit.superresolve("frames", "sharp.png", scale=4)  # doctest: +SKIP
+>>> nerfkit.load("runs/fox").evaluate()  # doctest: +SKIP
+"""
 
 from __future__ import annotations
 
@@ -7,14 +14,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nerfkit.scenes.errors import NerfkitError
+    from nerfkit.tasks import load_run as load
+    from nerfkit.tasks.superres import superresolve
+    from nerfkit.tasks.train import resume, train
 
 __version__ = "0.1.0"
 
 # name -> 'module:object'; a string, so that `import nerfkit` and `nerfkit --help` stay fast
 _PUBLIC = {
     "NerfkitError": "nerfkit.scenes.errors:NerfkitError",
+    "load": "nerfkit.tasks:load_run",
+    "resume": "nerfkit.tasks.train:resume",
+    "superresolve": "nerfkit.tasks.superres:superresolve",
+    "train": "nerfkit.tasks.train:train",
 }
-__all__ = ["NerfkitError", "__version__"]
+__all__ = ["NerfkitError", "__version__", "load", "resume", "superresolve", "train"]
 
 
 def __getattr__(name: str) -> Any:
@@ -22,3 +36,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'nerfkit' has no attribute {name!r}")
     module, _, attribute = _PUBLIC[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -7,7 +7,9 @@ import logging
 import os
 import sys
 
-__all__ = ["keep_freed_memory", "return_freed_memory", "say_when_compiling", "use_all_cores", "wait_briefly"]
+__all__ = [
+    "keep_freed_memory", "return_freed_memory", "say_when_compiling", "usable_cores", "use_all_cores", "wait_briefly",
+]  # fmt: skip
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +21,13 @@ _SMALL = 2**18
 _LARGEST = 2**25
 # turns of libgomp's waiting loop before a thread sleeps, about a tenth of a millisecond
 _SPINS = 10_000
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which may be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def wait_briefly() -> None:
@@ -35,8 +44,6 @@ def wait_briefly() -> None:
 def use_all_cores() -> None:
     """As many threads as the process may use."""
     import torch
-
-    from nerfkit.presets import usable_cores
 
     torch.set_num_threads(usable_cores())
 

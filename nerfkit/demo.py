@@ -1,84 +1,171 @@
-"""The demonstration's first half: a scene of our own, made, trained, measured and filmed."""
+"""The demonstration: a scene of our own made, trained, measured and filmed; a page of text made sharp."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import logging
+import shutil
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from nerfkit.evaluation import evaluate
-from nerfkit.files import write_atomically
-from nerfkit.fitting import Progress
-from nerfkit.path_rendering import render_path
-from nerfkit.presets import PRESETS
-from nerfkit.report import refresh
-from nerfkit.runs import Run
-from nerfkit.scenes.readers import read_posed_photos
+from nerfkit.files import prepare_output_folder, write_atomically
+from nerfkit.report import refresh_demo, refresh_superres
+from nerfkit.scenes.settings import Settings
 from nerfkit.scenes.synthetic import write_posed_scene
-from nerfkit.training import prepare, train
+from nerfkit.scenes.synthetic.page import write_lowres_sequence
+from nerfkit.tasks.superres import superresolve
+from nerfkit.tasks.train import train
 
-__all__ = ["MARKER", "DemoSizes", "run_demo"]
+if TYPE_CHECKING:
+    from nerfkit.fitting import Progress
 
-logger = logging.getLogger(__name__)
+__all__ = ["DemoSizes", "run_demo"]
 
 # says that a folder was made by the demonstration, so that --overwrite may replace it
 MARKER = "demo.json"
 
 
-@dataclasses.dataclass(frozen=True)
-class DemoSizes:
-    """How much the demonstration makes; the defaults take under three minutes on two cores."""
+@dataclass(frozen=True)
+class SuperresRun:
+    """One of the super-resolutions: its name, scale and frames, and its fraction of the seconds."""
 
-    # photos to train on, and a side of each in pixels
-    n_photos: int = 60
-    side: int = 200
-    # wall seconds of training
+    name: str
+    scale: int
+    n_frames: int
+    fraction: float
+
+
+SUPERRES_RUNS = (
+    SuperresRun("page_8x_of_1", 8, 1, 0.2),
+    SuperresRun("page_8x_of_8", 8, 8, 0.6),
+    SuperresRun("page_4x", 4, 64, 0.6),
+    SuperresRun("page_8x", 8, 64, 1.0),
+)
+
+
+@dataclass(frozen=True)
+class DemoSizes(Settings):
+    """How much the demonstration makes; the defaults take some four minutes on two cores."""
+
+    # wall seconds of training, 0.1 or more
     seconds: float = 60.0
-    # frames of the orbit
-    n_frames: int = 90
+    # side of the photos in pixels, 16 or more
+    side: int = 200
+    # photos to train on, 3 or more
+    photos: int = 60
+    # frames of the video, 2 or more
+    frames: int = 90
+    # wall seconds of the longest super-resolution, 5 or more so that the smallest fraction is still a second
+    superres_seconds: float = 35.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, least in (("seconds", 0.1), ("side", 16), ("photos", 3), ("frames", 2), ("superres_seconds", 5)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be {least} or more; got {getattr(self, name):g}")
 
 
 def run_demo(
-    out: Path, device: str, seed: int, sizes: DemoSizes, *, say: Callable[[str], None],
-    on_progress: Callable[[Progress], None],
+    out: str | Path, *, sizes: DemoSizes | None = None, device: str = "auto", seed: int = 0, overwrite: bool = False,
+    say: Callable[[str], None] = lambda text: None, on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Make the scene, train it, evaluate it on views that it has not seen, and film it.
+    """Make a scene, train it, evaluate it on views that it has not seen, film it; make a page sharp; report.
 
     Parameters
     ----------
-    out : Path
+    out : str or Path
         Folder for everything, empty or absent.
-    device : str
+    sizes : DemoSizes, optional
+        How much.
+    device : {"auto", "cpu", "cuda"}
         Where to compute.
     seed : int
-        Seed of the scene's cameras and of the training.
-    sizes : DemoSizes
-        How much.
+        Seed of the scene's cameras, of the training and of the frames.
+    overwrite : bool
+        Whether to replace what an earlier demonstration made there.
     say : callable
-        Prints a line for a person.
+        Called with a line for a person at each stage.
     on_progress : callable
         Called after every training step.
 
     Returns
     -------
     result : dict
-        What the commands train, eval and render return, under their names, and ``interrupted``.
+        ``out``, ``report``, ``train``, ``eval``, ``render``, ``superres`` as the commands print them, and
+        ``interrupted``; what was not reached is absent.
     """
-    write_atomically(out / MARKER, json.dumps(dataclasses.asdict(sizes)).encode())
-    photos, run = out / "photos", Run(out / "run")
-    say(f"1/6  making {sizes.n_photos} photos of a scene: {photos}")
-    write_posed_scene(photos, n_train=sizes.n_photos, n_val=4, n_test=8, size=(sizes.side, sizes.side), seed=seed)
-    say(f"2/6  training a radiance field for {sizes.seconds:.0f} s: nerfkit train {photos} --out {run.folder}")
-    config = dataclasses.replace(PRESETS["hash"], seconds=sizes.seconds, seed=seed)
-    trained = train(prepare(read_posed_photos(photos), config, device), run, on_progress)
-    if trained.pop("interrupted"):
-        return {"train": trained, "interrupted": True}
-    say(f"3/6  comparing with photos that were kept out: nerfkit eval {run.folder}")
-    scores = evaluate(run, "test", device)
-    say(f"4/6  filming an orbit: nerfkit render {run.folder} --path orbit --out {out / 'orbit.mp4'}")
-    video = render_path(run, "orbit", out / "orbit.mp4", device, n_frames=sizes.n_frames, channels=("rgb",))
-    refresh(run)
-    return {"train": trained, "eval": scores, "render": video, "interrupted": False}
+    sizes, out = sizes or DemoSizes(), prepare_output_folder(Path(out), overwrite=overwrite)
+    write_atomically(out / MARKER, json.dumps(asdict(sizes)).encode())
+    result: dict[str, Any] = {"out": str(out), "report": None, "interrupted": True}
+    for half in (_train, _superresolve):
+        if not half(out, sizes, device, seed, result, say, on_progress):
+            refresh_demo(out)
+            return result
+    report = refresh_demo(out)
+    return result | {"report": None if report is None else str(report), "interrupted": False}
+
+
+def _train(
+    out: Path, sizes: DemoSizes, device: str, seed: int, result: dict[str, Any], say: Callable[[str], None],
+    on_progress: Callable[[Progress], None],
+) -> bool:  # fmt: skip
+    """The first half; whether it was done to its end."""
+    photos, folder, video = out / "photos", out / "run", out / "orbit.mp4"
+    say(f"1/6  making {sizes.photos} photos of a scene: {photos}")
+    write_posed_scene(photos, n_train=sizes.photos, n_val=4, n_test=8, size=(sizes.side, sizes.side), seed=seed)
+    say(f"2/6  training a radiance field for {sizes.seconds:.0f} s: nerfkit train {photos} --out {folder}")
+    scene = train(photos, folder, device=device, on_progress=on_progress, seconds=sizes.seconds, seed=seed)
+    result["train"] = scene.figures
+    if scene.is_interrupted:
+        return False
+    say(f"3/6  comparing with photos that were held out: nerfkit eval {folder}")
+    result["eval"] = scene.evaluate()
+    say(f"4/6  filming an orbit: nerfkit render {folder} --path orbit --out {video}")
+    result["render"] = scene.render_path("orbit", video, n_frames=sizes.frames)
+    return True
+
+
+def _superresolve(
+    out: Path, sizes: DemoSizes, device: str, seed: int, result: dict[str, Any], say: Callable[[str], None],
+    _: Callable[[Progress], None],
+) -> bool:  # fmt: skip
+    """The second half, a page of text from 64 frames and the strip of fewer; whether it was done to its end."""
+    sequence, found = out / "sequence", {}
+    say(f"5/6  seeing a page of text through a camera of 84 x 84 pixels, 64 times: {sequence}")
+    write_lowres_sequence(sequence, seed=seed)
+    shifts = sequence / "frames" / "shifts.csv"
+    for run in SUPERRES_RUNS:
+        seconds, picture = sizes.superres_seconds * run.fraction, out / f"{run.name}.png"
+        say(
+            f"6/6  {run.n_frames} frame{'s' * (run.n_frames > 1)}, {run.scale}x in {seconds:.0f} s: nerfkit superres "
+            f"{shifts.parent} --shifts {shifts} --scale {run.scale} --frames {run.n_frames} -o {picture}"
+        )
+        # its own words would drown the demonstration's; its report holds them
+        image = superresolve(
+            shifts.parent, picture, shifts=shifts, n_frames=run.n_frames, truth=sequence / f"truth_{run.scale}x.png",
+            device=device, scale=run.scale, seconds=seconds, seed=seed,
+        )  # fmt: skip
+        if image.is_interrupted:
+            result["superres"] = image.figures
+            return False
+        found[run.name] = image.figures
+    result["superres"] = found
+    _write_strip(out, found)
+    return True
+
+
+def _write_strip(out: Path, found: dict[str, Any]) -> None:
+    """Put the results of 1, 8 and 64 frames beside one another in the best one's report."""
+    strip = out / "page_8x" / "strip"
+    strip.mkdir(parents=True, exist_ok=True)
+    captions = {}
+    for run in SUPERRES_RUNS:
+        if run.scale == 8:
+            file = f"frames_{run.n_frames:02d}.png"
+            shutil.copyfile(out / f"{run.name}.png", strip / file)
+            captions[file] = (
+                f"{run.n_frames} frame{'s' * (run.n_frames > 1)}, {found[run.name]['psnr_interior']:.1f} dB"
+            )
+    (strip / "captions.json").write_text(json.dumps(captions))
+    refresh_superres(out / "page_8x")

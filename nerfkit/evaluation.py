@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from nerfkit.files import write_atomically
 from nerfkit.metrics import SSIM_WINDOW, psnr, ssim
 from nerfkit.photo_data import load_photo_data
 from nerfkit.pictures import png_bytes
-from nerfkit.runs import Run
-from nerfkit.training import load_scene
+
+if TYPE_CHECKING:
+    from nerfkit.trained_scene import TrainedScene
 
 __all__ = ["SPLITS", "evaluate", "picture_names"]
 
@@ -23,19 +24,17 @@ SPLITS = ("test", "val", "train")
 
 
 def evaluate(
-    run: Run, split: str, device: str, *, data: Path | None = None,
+    trained: TrainedScene, split: str, *, data: Path | None = None,
     on_image: Callable[[str, float | None, float | None], None] = lambda file, psnr, ssim: None,
 ) -> dict[str, Any]:  # fmt: skip
     """PSNR and SSIM over a split, at the size that the run was trained at; pictures go to RUN/eval/<split>.
 
     Parameters
     ----------
-    run : Run
-        The run.
+    trained : TrainedScene
+        The scene.
     split : {"test", "val", "train"}
         Which photos.
-    device : str
-        Where to render.
     data : Path, optional
         The dataset, when it is not where the run found it.
     on_image : callable
@@ -48,8 +47,8 @@ def evaluate(
         the images' PSNR; the first frame's time is left out because it contains compiling. None stands for what is not
         a number: the PSNR of equal pictures, the SSIM of pictures smaller than its window.
     """
-    scene, _, downscale = load_scene(run, device)
-    photos = load_photo_data(run.read_photos(data), (split,), downscale=downscale, max_side=None)
+    scene, run = trained.scene, trained.run
+    photos = load_photo_data(run.read_photos(data), (split,), downscale=trained.downscale, max_side=None)
     names = picture_names([photos.source.files[index] for index in photos.split(split)])
     images, seconds = [], []
     for index in photos.split(split):

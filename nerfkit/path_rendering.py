@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,10 @@ from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.paths import PATHS, make_path
 from nerfkit.scenes.readers import PosedPhotos
-from nerfkit.training import load_scene
 from nerfkit.video import SUFFIXES, VideoWriter, to_uint8
+
+if TYPE_CHECKING:
+    from nerfkit.trained_scene import TrainedScene
 
 __all__ = ["depth_range", "render_path"]
 
@@ -29,10 +32,11 @@ logger = logging.getLogger(__name__)
 
 # a path's default length and speed: four seconds
 DEFAULT_FRAMES, DEFAULT_FPS = 120, 30.0
+CHANNELS = ("rgb", "depth", "opacity")
 
 
 def render_path(
-    run: Run, path: str, out: Path, device: str, *, n_frames: int | None = None, fps: float | None = None,
+    trained: TrainedScene, path: str, out: Path, *, n_frames: int | None = None, fps: float | None = None,
     size: tuple[int, int] | None = None, channels: tuple[str, ...] = ("rgb",), data: Path | None = None,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -40,15 +44,13 @@ def render_path(
 
     Parameters
     ----------
-    run : Run
-        The run.
+    trained : TrainedScene
+        The scene.
     path : str
         ``"orbit"``, ``"spiral"``, ``"interpolate"`` (through the photos), or a camera_path.json.
     out : Path
         The suffix decides: .mp4, .webm, .gif, none for a folder of PNGs. With several channels each gets a file of its
         own, the channel's name before the suffix.
-    device : str
-        Where to render.
     n_frames, fps, size
         Frames, frames a second, width and height in pixels; by default 120, 30 and the training size, or a file's own.
     channels : tuple of str
@@ -69,15 +71,22 @@ def render_path(
             where=out,
             fix="end it in .mp4, .webm, .gif, or nothing for a folder of PNGs",
         )
-    scene, _, downscale = load_scene(run, device)
-    frames, camera = _frames(run, path, data, downscale, n_frames, size)
+    for name, value in (("frames", n_frames), ("fps", fps)):
+        if value is not None and not 0 < value < math.inf:
+            raise NerfkitError(f"must be above 0; got {value:g}", where=f"--{name}", fix="leave it out")
+    unknown = [name for name in channels if name not in CHANNELS]
+    if unknown or not channels:
+        raise NerfkitError(
+            f"no channel {', '.join(map(repr, unknown))}", where="--channels", fix=f"choose of {', '.join(CHANNELS)}"
+        )
+    frames, camera = _frames(trained.run, path, data, trained.downscale, n_frames, size)
     fps = fps or frames.fps or DEFAULT_FPS
     outputs = {
         name: out if len(channels) == 1 else out.with_name(f"{out.stem}_{name}{out.suffix}") for name in channels
     }
     path_file = write_camera_path(_path_file(out), frames, (camera.width, camera.height), fps)
     started = time.perf_counter()
-    _write(scene, frames, camera, fps, outputs, on_frame)
+    _write(trained.scene, frames, camera, fps, outputs, on_frame)
     result: dict[str, Any] = {
         "output": str(outputs[channels[0]]),
         "frames": len(frames),

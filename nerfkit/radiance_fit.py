@@ -47,7 +47,7 @@ EMPTY_CHECK_STEPS, MAX_REVIVALS = 50, 4
 
 def samples_a_step(config: TrainConfig, device: str) -> int:
     """Samples that a step asks the field for on a kind of device: the setting's, or what suits method and device."""
-    chosen = SAMPLES_OF_METHOD.get((device, config.method), SAMPLES_A_STEP.get(device, SAMPLES_A_STEP["cpu"]))
+    chosen = SAMPLES_OF_METHOD.get((device, config.field.kind), SAMPLES_A_STEP.get(device, SAMPLES_A_STEP["cpu"]))
     return config.samples_per_step or chosen
 
 

@@ -1,7 +1,8 @@
-"""The run folder: what a training leaves behind and what later commands start from.
+"""The run folder: what a task leaves behind and what later commands start from.
 
-``config.yml`` settings, data and device; ``scene.json`` bounds and background; ``metrics.jsonl`` and ``metrics.json``
-figures; ``checkpoints/`` weights; ``versions.json``. Paths inside are relative where they can be.
+``config.yml`` task, settings, data and device; ``scene.json`` or ``frames.json`` what was found of the data;
+``metrics.jsonl`` and ``metrics.json`` figures; ``checkpoints/`` weights; ``versions.json``. Paths inside are relative
+where they can be.
 """
 
 from __future__ import annotations
@@ -15,25 +16,34 @@ import sys
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
-
-import yaml
+from typing import Any, NamedTuple
 
 from nerfkit import __version__
 from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.config import dump, load, to_dict
 from nerfkit.files import write_atomically
-from nerfkit.presets import TrainConfig, config_from_dict
 from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
+from nerfkit.tasks import TASKS, Task, get_task
 
-__all__ = ["PLACES", "Run", "default_run_folder", "link_latest"]
+__all__ = ["Recorded", "Run", "default_run_folder", "link_latest"]
 
-# what config.yml holds besides the settings: where a run found its data and computed
-PLACES = ("data", "device", "skip_bad")
 # what decides a result besides our own code
 VERSIONED = ("torch", "triton", "numpy", "numba", "pillow", "av")
+
+
+class Recorded(NamedTuple):
+    """What config.yml holds."""
+
+    # settings of the run's task
+    config: Any
+    # where the data were, and where they were computed with
+    data: Path
+    device: str
+    # what else the task was given
+    inputs: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +68,13 @@ class Run:
         """Figures, one object a line."""
         return self.folder / "metrics.jsonl"
 
-    def write_config(self, config: TrainConfig, *, data: Path, device: str, skip_bad: bool = False) -> None:
-        """Write config.yml and versions.json."""
-        place = _relative(data, self.folder)
-        values = {"data": place, "device": device, "skip_bad": skip_bad, **dataclasses.asdict(config)}
-        write_atomically(self.folder / "config.yml", yaml.safe_dump(values, sort_keys=False).encode())
+    def write_config(self, config: Any, *, data: Path, device: str, **inputs: Any) -> None:
+        """Write config.yml and versions.json; ``inputs`` is what else the task was given, paths as Path."""
+        given = {
+            name: _relative(value, self.folder) if isinstance(value, Path) else value for name, value in inputs.items()
+        }
+        places = {"task": config.task, "data": _relative(data, self.folder), "device": device, **given}
+        write_atomically(self.folder / "config.yml", dump(places | to_dict(config)))
         write_atomically(self.folder / "versions.json", json.dumps(_versions(), indent=1).encode())
 
     def write_scene(self, bounds: SceneBounds, background: Background, downscale: float) -> None:
@@ -80,43 +92,65 @@ class Run:
         write_atomically(path, (json.dumps(values, indent=1) + "\n").encode())
         return path
 
-    def read_config(self) -> tuple[TrainConfig, Path, str]:
-        """Settings, data folder and device of the run.
+    @property
+    def task(self) -> Task:
+        """The task whose run this is.
 
         Raises
         ------
         NerfkitError
-            This folder is no run or holds a super-resolution, or its config.yml is damaged.
+            This folder is no run, or its config.yml is damaged.
         """
+        return get_task(self._values()["task"])
+
+    def read_config(self, task: str | None = None) -> Recorded:
+        """Settings, data and device of the run.
+
+        Parameters
+        ----------
+        task : str, optional
+            The task that its run is wanted of.
+
+        Raises
+        ------
+        NerfkitError
+            This folder is no run or another task's, or its config.yml is damaged.
+        """
+        values, path, own = self._values(), self.folder / "config.yml", self.task
+        if task not in (None, own.name):
+            raise NerfkitError(
+                f"is {own.holds}, not {get_task(task).holds}", where=self.folder, fix=own.usage.format(run=self.folder)
+            )
+        config = own.configure(file=path)
+        inputs = {name: values.get(name) for name in own.inputs}
+        return Recorded(config, (self.folder / values["data"]).resolve(), values["device"], inputs)
+
+    def _values(self) -> dict[str, Any]:
         path = self.folder / "config.yml"
         if not path.is_file():
             raise NerfkitError(
-                "is no run folder: it has no config.yml",
-                where=self.folder,
-                fix="give the folder that train made",
-            )
-        values = self._config_values(path)
-        if values.get("kind") == "superres":
-            raise NerfkitError(
-                "is a super-resolved image, not a scene",
-                where=self.folder,
-                fix="nerfkit render gives it at any size; nerfkit superres --truth compares it",
-            )
-        config = {name: value for name, value in values.items() if name not in PLACES}
-        return (
-            config_from_dict(config, where=str(path)),
-            (self.folder / values["data"]).resolve(),
-            values["device"],
-        )
-
-    def _config_values(self, path: Path) -> dict[str, Any]:
+                "is no run folder: it has no config.yml", where=self.folder,
+                fix="give the folder that nerfkit train or nerfkit superres made",
+            )  # fmt: skip
         try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-            raise NerfkitError(f"is damaged ({error})", where=path, fix="train again") from error
-        if not isinstance(values, dict) or not all(isinstance(values.get(key), str) for key in ("data", "device")):
-            raise NerfkitError("is damaged (no 'data' and 'device' in it)", where=path, fix="train again")
+            values = load(path)
+        except NerfkitError as error:
+            raise NerfkitError(f"is damaged: it {error.what}", where=path, fix="make the run again") from error
+        if not all(isinstance(values.get(key), str) for key in ("data", "device")) or values.get("task") not in TASKS:
+            raise NerfkitError(
+                f"is damaged: wanted data, device, and a task of {', '.join(TASKS)}; got {values.get('task')!r}",
+                where=path, fix="make the run again",
+            )  # fmt: skip
         return values
+
+    def read_figures(self) -> dict[str, Any]:
+        """What metrics.json says of how the run was made; empty before there is one."""
+        try:
+            values = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        found = values.get(self.task.name) if isinstance(values, dict) else None
+        return found if isinstance(found, dict) else {}
 
     def read_photos(self, moved: Path | None, *, fix: str = "give their folder: --data DATA") -> PosedPhotos:
         """The dataset of the run, as it was read for training.
@@ -128,12 +162,11 @@ class Run:
         fix : str
             What to tell a user whose photos are not there any more.
         """
-        _, listed, _ = self.read_config()
-        place = moved or listed
+        recorded = self.read_config("train")
+        place = moved or recorded.data
         if not place.exists():
             raise NerfkitError("the photos are not there any more", where=place, fix=fix)
-        skip_bad = self._config_values(self.folder / "config.yml").get("skip_bad", False)
-        return read_posed_photos(place, skip_bad=bool(skip_bad))
+        return read_posed_photos(place, skip_bad=bool(recorded.inputs["skip_bad"]))
 
     def read_scene(self) -> tuple[SceneBounds, Background, float]:
         """Bounds, background and downscale factor."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +16,7 @@ from nerfkit.scenes.cameras import Camera, CameraBatch
 from nerfkit.scenes.fields import field_class
 from nerfkit.scenes.observations.volume_rendering import VolumeRendering
 from nerfkit.scenes.rays import Rays, rays_from_pixels
-from nerfkit.scenes.samplers import OccupancySampler, StratifiedSampler
-from nerfkit.scenes.sampling_configs import OccupancySamplingConfig
+from nerfkit.scenes.sampling_configs import sampler_class
 
 __all__ = ["FAINT_FRACTION", "RadianceScene", "View"]
 
@@ -63,10 +61,8 @@ class RadianceScene(nn.Module):
         super().__init__()
         self.config, self.bounds, self.background = config, bounds, background
         generator = torch.Generator().manual_seed(config.seed)
-        self.field = field_class(config.method)(config.field, generator)
-        is_marched = isinstance(config.sampling, OccupancySamplingConfig)
-        sampler_class: Any = OccupancySampler if is_marched else StratifiedSampler
-        self.sampler = sampler_class(bounds, config.sampling, config.seed + 1)
+        self.field = field_class(config.field.kind)(config.field, generator)
+        self.sampler = sampler_class(config.sampling.kind)(bounds, config.sampling, config.seed + 1)
         self.observation = VolumeRendering(self.sampler, min_weight=config.min_weight * FAINT_FRACTION)
 
     @property

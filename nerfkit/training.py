@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from nerfkit.captured_step import refusal
-from nerfkit.cpu import keep_freed_memory, return_freed_memory
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import MetricsLog
 from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
@@ -69,7 +68,6 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
         Anything about the dataset that a long run would stumble over, or about what the device can do.
     """
     _check_captured(config, device, fix="add --device cuda, or --set captured=false")
-    return_freed_memory()
     max_side = config.max_side or MAX_SIDE.get(device, MAX_SIDE["cuda"])
     photos = load_photo_data(source, ("train", "val"), downscale=config.downscale, max_side=max_side)
     if photos.downscale > 1 and config.downscale is None:
@@ -116,30 +114,26 @@ def train(
 
 
 def resume(
-    run: Run, *, data: Path | None, device: str | None, seconds: float | None, steps: int | None,
-    on_progress: Callable[[Progress], None],
-) -> dict[str, Any]:  # fmt: skip
-    """Go on with a run; its settings win, only the budget is new.
+    run: Run, config: TrainConfig, *, data: Path | None, device: str, on_progress: Callable[[Progress], None]
+) -> dict[str, Any]:
+    """Go on with a run.
 
     Parameters
     ----------
     run : Run
         The run folder.
+    config : TrainConfig
+        Its settings; seconds count anew, steps are the total.
     data : Path or None
         Where the dataset is now, if it was moved.
-    device : str or None
-        Where to compute; None: where the run did.
-    seconds, steps : float or int or None
-        New budget: seconds count anew, steps are the total; None: the run's own.
+    device : str
+        Where to compute.
+    on_progress : callable
+        Called after every step.
     """
-    config, _, run_device = run.read_config()
-    if seconds is not None or steps is not None:
-        config = dataclasses.replace(config, seconds=seconds, steps=steps)
-    device = device or run_device
     _check_captured(config, device, fix=f"add --device cuda, or write captured: false in {run.folder / 'config.yml'}")
     source = run.read_photos(data, fix=f"give their folder: nerfkit train DATA --resume {run.folder}")
     bounds, background, downscale = run.read_scene()
-    return_freed_memory()
     photos = load_photo_data(source, ("train", "val"), downscale=downscale, max_side=None)
     prepared = Prepared(config, photos, background, bounds, device)
     return _fit(prepared, run, on_progress, is_resumed=True)
@@ -155,7 +149,6 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
     config = prepared.config
     scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
     task = RadianceFit(scene, prepared.data)
-    keep_freed_memory()
     metrics = MetricsLog(run.metrics_log)
     previews = Previews(scene, prepared.data, run.folder / "preview.png")
 
@@ -188,7 +181,7 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
 
 def load_scene(run: Run, device: str) -> tuple[RadianceScene, Path, float]:
     """The trained scene of a run, its dataset's path and the downscale factor that it was trained at."""
-    config, data, _ = run.read_config()
+    config, data, _, _ = run.read_config("train")
     bounds, background, downscale = run.read_scene()
     scene = RadianceScene(config, bounds, background).to(torch.device(device))
     state = run.checkpoints.load_newest()

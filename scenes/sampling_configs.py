@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-__all__ = ["OccupancySamplingConfig", "StratifiedSamplingConfig"]
+from nerfkit.scenes.settings import Settings, check_range
+
+__all__ = ["SAMPLERS", "OccupancySamplingConfig", "StratifiedSamplingConfig", "sampler_class"]
+
+# kind -> 'module:class'; a string, so that listing the kinds loads no torch
+SAMPLERS = {
+    "occupancy": "nerfkit.scenes.samplers:OccupancySampler",
+    "stratified": "nerfkit.scenes.samplers:StratifiedSampler",
+}
 
 
 @dataclass(frozen=True)
-class OccupancySamplingConfig:
+class OccupancySamplingConfig(Settings):
     """Regular steps through the occupied cells of a grid (instant-ngp, arXiv:2201.05989, appendix E.1)."""
+
+    kind: ClassVar[str] = "occupancy"
 
     # cells a side of the grid of a bounded scene, even, 2 to 512
     resolution: int = 64
@@ -23,23 +35,24 @@ class OccupancySamplingConfig:
     update_every: int = 16
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("resolution", "unbounded_resolution"):
             value = getattr(self, name)
             # even, so that the bits fill bytes
             if not 2 <= value <= 512 or value % 2:
                 raise ValueError(f"{name} must be even and between 2 and 512; got {value}")
-        if not 1 <= self.n_steps <= 65536:
-            raise ValueError(f"n_steps must be between 1 and 65536; got {self.n_steps}")
+        check_range("n_steps", self.n_steps, 1, 65536)
         # below it a ray to the far end takes thousands of steps
-        if not 0.001 <= self.cone_angle <= 1:
-            raise ValueError(f"cone_angle must be between 0.001 and 1; got {self.cone_angle}")
+        check_range("cone_angle", self.cone_angle, 0.001, 1)
         if self.update_every < 1:
             raise ValueError(f"update_every must be 1 or more; got {self.update_every}")
 
 
 @dataclass(frozen=True)
-class StratifiedSamplingConfig:
+class StratifiedSamplingConfig(Settings):
     """One random sample in each of ``n_samples`` regular intervals (NeRF, arXiv:2003.08934, eq. 2)."""
+
+    kind: ClassVar[str] = "stratified"
 
     # intervals along each ray, 1 or more
     n_samples: int = 64
@@ -47,7 +60,22 @@ class StratifiedSamplingConfig:
     n_importance: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.n_samples < 1:
             raise ValueError(f"n_samples must be 1 or more; got {self.n_samples}")
         if self.n_importance < 0:
             raise ValueError(f"n_importance must be 0 or more; got {self.n_importance}")
+
+
+def sampler_class(kind: str) -> Any:
+    """The class registered under ``kind``.
+
+    Examples
+    --------
+    >>> sampler_class("stratified").__name__
+    'StratifiedSampler'
+    """
+    if kind not in SAMPLERS:
+        raise ValueError(f"unknown sampling {kind!r}; there are {', '.join(SAMPLERS)}")
+    module, _, attribute = SAMPLERS[kind].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -33,7 +33,7 @@ from benchmarking import Row, machine, publish
 from cpu_baselines import BASELINES, BaselineFit, photo_rays
 from torch import Tensor
 
-from nerfkit.cpu import use_all_cores
+from nerfkit.cpu import return_freed_memory, use_all_cores
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData, load_photo_data
@@ -264,6 +264,7 @@ def main() -> None:
         return
     budgets, marks = ([float(text) for text in value.split(",")] for value in (options.seconds, options.marks))
     use_all_cores()
+    return_freed_memory()
     with tempfile.TemporaryDirectory() as name:
         source = read_posed_photos(tiny_lego_folder(Path(options.data) / "tiny_lego100.npz", Path(name) / "tiny_lego"))
         curves = measure(Bench(source), methods, options.seeds, sorted(budgets), marks)

@@ -24,9 +24,10 @@ wait_briefly()
 
 from benchmarking import machine
 
+from nerfkit.config import override
 from nerfkit.cpu import keep_freed_memory, use_all_cores
 from nerfkit.fitting import Budget, FitSchedule, fit
-from nerfkit.presets import PRESETS, override
+from nerfkit.presets import PRESETS
 from nerfkit.radiance_fit import RadianceFit
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
@@ -53,7 +54,7 @@ CHOICES = [
     ("hash", "learning_rate=0.02"),
     ("hash", "learning_rate=0.08"),
     ("fourier",),
-    ("fourier", "sampling=stratified", "sampling.n_samples=48"),
+    ("fourier", "sampling.kind=stratified", "sampling.n_samples=48"),
     ("fourier", "samples_per_step=16384"),
     ("fourier", "learning_rate=0.006"),
     ("hash",),

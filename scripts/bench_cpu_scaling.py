@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nerfkit.cpu import wait_briefly
+from nerfkit.cpu import return_freed_memory, usable_cores, wait_briefly
 
 wait_briefly()
 
@@ -30,7 +30,8 @@ import numpy as np
 from benchmarking import Row, machine, nerfkit, publish
 from PIL import Image
 
-from nerfkit.presets import PRESETS, override, usable_cores
+from nerfkit.config import override
+from nerfkit.presets import PRESETS
 from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
 from nerfkit.scenes.synthetic import camera_poses, write_posed_scene
 
@@ -94,6 +95,7 @@ def step_time(source: PosedPhotos, settings: list[str], seconds: float) -> tuple
     from nerfkit.scene import RadianceScene
     from nerfkit.training import prepare
 
+    return_freed_memory()
     prepared = prepare(source, override(PRESETS["hash"], settings), "cpu")
     task = RadianceFit(RadianceScene(prepared.config, prepared.bounds, prepared.background), prepared.data)
     ends: list[Progress] = []

@@ -41,7 +41,7 @@ from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts, write_shifts
 from nerfkit.superres.registration import phase_correlation
-from nerfkit.superres.running import score
+from nerfkit.superres.scoring import score
 
 OURS, BTV, OURS_CLEAN = "nerfkit", "BTV-L1", "nerfkit, outliers taken out by hand"
 

@@ -29,7 +29,7 @@ def write_train_run(out: Path) -> Path:
     _write_json(run / "eval_test.json", {"results": {"psnr": 25.5, "ssim": 0.9, "n_images": 2}, "images": images})
     _write_json(run / "metrics.json", {"train": {"steps": 90, "seconds": 9.0, "psnr": 24.5}})
     _write_lines(run / "metrics.jsonl")
-    (run / "config.yml").write_text("data: ../photos\ndevice: cpu\nmethod: hash\nseed: 0\n")
+    (run / "config.yml").write_text("task: train\ndata: ../photos\ndevice: cpu\nfield: {kind: hash}\nseed: 0\n")
     bounds = {"center": [0, 0, 0], "scale": 1, "contract": False, "aabb": [-1, -1, -1, 1, 1, 1], "near": 0.1, "far": 9}
     background = {"name": "none", "color": None}
     _write_json(run / "scene.json", {"bounds": bounds, "background": background, "downscale": 1})
@@ -48,7 +48,7 @@ def write_superres_run(run: Path) -> Path:
     figures["expected"] = {"measured_share": 0.43, "gain_db": 2.61, "frames_per_pixel": 0.19, "limit": "frames"}
     _write_json(run / "metrics.json", {"superres": figures})
     _write_lines(run / "metrics.jsonl")
-    (run / "config.yml").write_text("kind: superres\ndata: ../frames\nscale: 4\n")
+    (run / "config.yml").write_text("task: superres\ndata: ../frames\nscale: 4\n")
     _write_json(run / "versions.json", {"nerfkit": "0"})
     ramp = np.linspace(0, 65535, 96).reshape(8, 12).astype(np.uint16)
     Image.fromarray(ramp).save(run.with_name(f"{run.name}.png"))

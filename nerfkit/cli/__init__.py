@@ -15,7 +15,7 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS = {
     "demo": ("nerfkit.cli.demo", "everything once, from nothing: a scene trained and filmed, a page super-resolved"),
     "train": ("nerfkit.cli.train", "train a scene from a folder of posed photos"),
-    "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were kept out"),
+    "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were held out"),
     "superres": ("nerfkit.cli.superres", "shifted low-resolution frames to one sharp image"),
     "render": ("nerfkit.cli.render", "a video or pictures along a camera path"),
     "doctor": ("nerfkit.cli.doctor", "what is wrong with this machine, or with a dataset, and what mends it"),

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, device_for, use_cores
+from nerfkit.cli.running import Console, use_cores
+from nerfkit.devices import choose_device
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -35,9 +36,8 @@ def main(options: Options, console: Console) -> dict[str, Any]:
             raise NerfkitError("needs a dataset to train on", where="--time", fix="nerfkit doctor DATA --time")
         report = examine_machine()
     else:
-        device = device_for(options.device)
-        use_cores(device)
-        report = examine_data(options.data, device, is_timed=options.time)
+        use_cores(options.device)
+        report = examine_data(options.data, choose_device(options.device), is_timed=options.time)
     for line in describe(report):
         console.say(line)
     return {**report.as_dict(), "_exit": 0 if report.ok else 2}

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, device_for, use_cores
+from nerfkit.cli.running import Console, use_cores
+from nerfkit.tasks import load_run
 
 __all__ = ["Options", "main"]
 
@@ -23,25 +24,16 @@ class Options(CommonOptions):
 
 def main(options: Options, console: Console) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
-    from nerfkit.runs import Run
-
-    run = Run(Path(options.run))
-    run.read_config()
-    from nerfkit.evaluation import evaluate
-    from nerfkit.report import refresh
-
-    device = device_for(options.device)
-    use_cores(device)
-    result = evaluate(
-        run, options.split, device, data=Path(options.data) if options.data else None,
+    use_cores(options.device)
+    result = load_run(options.run, device=options.device).evaluate(
+        options.split, data=options.data,
         on_image=lambda file, psnr, ssim: console.say(f"{file}  PSNR {_text(psnr, 2)} dB  SSIM {_text(ssim, 4)}"),
     )  # fmt: skip
-    refresh(run)
     mean = result["results"]
     console.say(
         f"mean of {mean['n_images']} {options.split} views: PSNR {_text(mean['psnr'], 2)} dB, "
         f"SSIM {_text(mean['ssim'], 4)}, {mean['seconds_per_frame']:.2f} s a frame; "
-        f"pictures in {run.folder / 'eval' / options.split}"
+        f"pictures in {Path(options.run) / 'eval' / options.split}"
     )
     return result
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["CommonOptions", "argument", "option", "parse"]
+__all__ = ["CommonOptions", "argument", "option", "parse", "parse_size"]
 
 T = TypeVar("T")
 
@@ -51,7 +53,10 @@ class CommonOptions:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise NerfkitError(message, where=self.prog, fix=f"see {self.prog} --help")
+        wrong = re.search("unrecognized arguments: (--[^ =]+)", message)
+        near = difflib.get_close_matches(wrong[1], self._option_string_actions, n=1) if wrong else []
+        meant = f"did you mean {near[0]}? " if near else ""
+        raise NerfkitError(message, where=self.prog, fix=f"{meant}see {self.prog} --help")
 
 
 def parse(options_class: type[T], name: str, description: str, argv: list[str]) -> T:
@@ -92,3 +97,15 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
         *names, dest=field.name, help=text.replace("%", "%%"), type=meta["kind"] or str, choices=meta["choices"],
         metavar=meta["metavar"], **extra,
     )  # fmt: skip
+
+
+def parse_size(text: str | None, name: str, *, most: int = 16384) -> tuple[int, int] | None:
+    """Width and height of ``WxH``, the value of the option ``name``, each up to ``most``; None when not given."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,5})[xX](\d{1,5})", text)
+    if match is None or not (1 <= int(match[1]) <= most and 1 <= int(match[2]) <= most):
+        raise NerfkitError(
+            f"must be WIDTHxHEIGHT in pixels, 1 to {most}; got {text!r}", where=name, fix="for example 640x360"
+        )
+    return int(match[1]), int(match[2])

@@ -18,7 +18,7 @@ from typing import Any
 from nerfkit.cli.options import CommonOptions, parse
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["Console", "Interrupted", "device_for", "progress_bar", "run_command", "unknown_command", "use_cores"]
+__all__ = ["Console", "Interrupted", "progress_bar", "run_command", "unknown_command", "use_cores"]
 
 
 class Interrupted(Exception):
@@ -140,28 +140,13 @@ def _interrupted(is_json: bool, result: dict[str, Any]) -> int:
     return 130
 
 
-def device_for(option: str) -> str:
-    """``"cpu"`` or ``"cuda"`` for ``--device``; asking for a GPU that is not there is an error, never a change."""
-    import torch
-
-    from nerfkit.scenes.errors import MissingCapabilityError
-
-    if option == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if option == "cuda" and not torch.cuda.is_available():
-        raise MissingCapabilityError(
-            "no GPU that torch can use on this machine", where="--device cuda",
-            fix="use --device cpu, or install a torch build for your GPU",
-        )  # fmt: skip
-    return option
-
-
 def use_cores(device: str) -> None:
     """All cores that the process may use; on a CPU the user hears of it when loops are compiled."""
     from nerfkit.cpu import say_when_compiling, use_all_cores
+    from nerfkit.devices import choose_device
 
     use_all_cores()
-    if device == "cpu":
+    if choose_device(device) == "cpu":
         say_when_compiling()
 
 

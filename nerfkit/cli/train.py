@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, get_args
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, Interrupted, device_for, use_cores
-from nerfkit.scenes.backgrounds import BACKGROUNDS
+from nerfkit.cli.running import Console, Interrupted, use_cores
+from nerfkit.presets import BackgroundName
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
 
 if TYPE_CHECKING:
     from nerfkit.fitting import Progress
-    from nerfkit.presets import TrainConfig
-    from nerfkit.training import Prepared
+    from nerfkit.trained_scene import TrainedScene
 
-__all__ = ["Options", "ProgressPrinter", "main"]
+__all__ = ["Options", "ProgressPrinter", "keeping_memory", "main"]
 
 # options that a run which goes on has decided already
 FIXED_BY_A_RUN = (
@@ -44,7 +42,9 @@ class Options(CommonOptions):
     seconds: float | None = option(None, "wall seconds from the first step (default: 120)", kind=float, metavar="S")
     steps: int | None = option(None, "optimiser steps instead of seconds", kind=int, metavar="N")
     downscale: float | None = option(None, "scale photos down by this factor", kind=float, metavar="K")
-    background: str | None = option(None, "what lies behind the scene (default: auto)", choices=BACKGROUNDS)
+    background: str | None = option(
+        None, "what lies behind the scene (default: auto)", choices=get_args(BackgroundName)
+    )
     skip_bad: bool = option(False, "go on without frames that are damaged")
     overwrite: bool = option(False, "replace what is in the run folder")
     resume: str | None = option(None, "go on with this run", metavar="RUN")
@@ -56,59 +56,49 @@ class Options(CommonOptions):
 
 def main(options: Options, console: Console) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
+    from nerfkit.cpu import return_freed_memory
+    from nerfkit.tasks import train as task
+
     if options.resume is not None:
-        return _resume(options, console)
-    if options.data is None:
+        _refuse(options)
+    elif options.data is None:
         raise NerfkitError("no DATA given", where="nerfkit train", fix="nerfkit train FOLDER_OF_POSED_PHOTOS")
-    config = _config(options)
-    # checked before the photos are read: the cheap mistakes come first
-    from nerfkit.files import check_output_folder, prepare_output_folder
-    from nerfkit.runs import Run, default_run_folder, link_latest
-    from nerfkit.scenes.readers import read_posed_photos
+    budget = task.budget(options.seconds, options.steps)
+    use_cores(options.device)
+    # photos are read, copied and let go
+    return_freed_memory()
+    with ProgressPrinter(console) as progress:
+        if options.resume is not None:
+            scene = task.resume(
+                options.resume, data=options.data, device=options.device, seconds=options.seconds, steps=options.steps,
+                on_progress=keeping_memory(progress),
+            )  # fmt: skip
+            return _finish(scene, console)
+        given = {f"--{name}": {name: getattr(options, name)} for name in ("seed", "downscale", "background")}
+        given = {option: values for option, values in given.items() if None not in values.values()}
+        given["--steps" if options.seconds is None else "--seconds"] = budget
+        config = task.TASK.configure(
+            preset=options.method, file=options.config, assignments=options.set, given=given
+        )  # fmt: skip
+        common: dict[str, Any] = {
+            "config": config, "device": options.device, "skip_bad": options.skip_bad, "say": console.say,
+        }  # fmt: skip
+        if options.dry_run:
+            return _dry_run(task.dry_run(options.data or "", **common), console)
+        scene = task.train(
+            options.data or "", options.out, overwrite=options.overwrite, on_progress=keeping_memory(progress), **common
+        )
+    return _finish(scene, console)
 
-    source = read_posed_photos(Path(options.data), skip_bad=options.skip_bad)
-    device = device_for(options.device)
-    folder = Path(options.out) if options.out else default_run_folder(source.name, config.method)
-    if not options.dry_run:
-        check_output_folder(folder, overwrite=options.overwrite, keep=source.root)
-    from nerfkit.training import prepare, train
 
-    use_cores(device)
-    prepared = prepare(source, config, device)
-    for line in prepared.describe():
-        console.say(line)
-    if options.dry_run:
-        return _dry_run(prepared, console)
-    # only now, when the photos turned out to be good, does an earlier run make way
-    prepare_output_folder(folder, overwrite=options.overwrite, keep=source.root)
-    if options.out is None:
-        link_latest(folder)
-    console.say(f"run: {folder}")
-    with ProgressPrinter(config.seconds, config.steps, console) as progress:
-        result = train(prepared, Run(folder), progress, data=Path(options.data), skip_bad=options.skip_bad)
-    return _finish(result, console)
-
-
-def _resume(options: Options, console: Console) -> dict[str, Any]:
-    from nerfkit.runs import Run
-    from nerfkit.training import resume
-
+def _refuse(options: Options) -> None:
+    """Refuse what a run that goes on has decided already."""
     given = [f"--{name.replace('_', '-')}" for name in FIXED_BY_A_RUN if _is_given(getattr(options, name))]
     if given:
         raise NerfkitError(
             f"{', '.join(given)} cannot change a run that goes on; its own settings hold", where="--resume",
             fix="leave them out, or train a new run",
         )  # fmt: skip
-    run = Run(Path(options.resume or ""))
-    config, _, run_device = run.read_config()
-    changes = _budget(options)
-    seconds, steps = (changes["seconds"], changes["steps"]) if changes else (config.seconds, config.steps)
-    device = device_for(run_device if options.device == "auto" else options.device)
-    use_cores(device)
-    data = Path(options.data) if options.data else None
-    with ProgressPrinter(None if steps else seconds, steps, console) as progress:
-        result = resume(run, data=data, device=device, seconds=seconds, steps=steps, on_progress=progress)
-    return _finish(result, console)
 
 
 def _is_given(value: Any) -> bool:
@@ -116,63 +106,23 @@ def _is_given(value: Any) -> bool:
     return value is not None and value is not False and value != []
 
 
-def _config(options: Options) -> TrainConfig:
-    from nerfkit.presets import PRESETS, config_from_dict, override
+def keeping_memory(on_progress: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """``on_progress``, and from the first step on memory that is freed is kept for the next step's tensors."""
+    from nerfkit.cpu import keep_freed_memory
 
-    config = PRESETS[options.method or "hash"]
-    if options.config is not None:
-        config = config_from_dict(_read_settings(Path(options.config)), where=options.config)
-        if options.method not in (None, config.method):
-            raise NerfkitError(
-                f"holds settings of the method {config.method}, not of {options.method}", where=options.config,
-                fix="leave out --method or --config",
-            )  # fmt: skip
-    config = override(config, options.set)
-    changes = _budget(options)
-    if options.seed is not None:
-        changes["seed"] = options.seed
-    if options.downscale is not None:
-        if not 1 <= options.downscale < math.inf:
-            raise NerfkitError(f"must be 1 or more; got {options.downscale:g}", where="--downscale")
-        changes["downscale"] = options.downscale
-    if options.background is not None:
-        changes["background"] = options.background
-    return replace(config, **changes)
+    is_first = True
+
+    def on_step(progress: Progress) -> None:
+        nonlocal is_first
+        if is_first:
+            keep_freed_memory()
+            is_first = False
+        on_progress(progress)
+
+    return on_step
 
 
-def _budget(options: Options) -> dict[str, Any]:
-    """What --seconds or --steps change; nothing when neither was given."""
-    if options.seconds is not None and options.steps is not None:
-        raise NerfkitError("give --seconds or --steps, not both", where="nerfkit train")
-    for name, value in (("--seconds", options.seconds), ("--steps", options.steps)):
-        if value is not None and not value > 0:
-            raise NerfkitError(f"must be above 0; got {value:g}", where=name)
-    if options.seconds is None and options.steps is None:
-        return {}
-    return {"seconds": options.seconds, "steps": options.steps}
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        what = f"cannot be read ({error.strerror or error})"
-        raise NerfkitError(what, where=path, fix="give a config.yml that a run wrote") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise NerfkitError(f"is no YAML ({error})", where=path) from error
-    if not isinstance(values, dict):
-        raise NerfkitError("holds no settings", where=path, fix="give a config.yml that a run wrote")
-    from nerfkit.runs import PLACES
-
-    return {name: value for name, value in values.items() if name not in PLACES}
-
-
-def _dry_run(prepared: Prepared, console: Console) -> dict[str, Any]:
-    from nerfkit.estimates import estimate
-
-    found = estimate(prepared)
+def _dry_run(found: dict[str, Any], console: Console) -> dict[str, Any]:
     console.say(
         f"would train {found['parameters']:,} parameters in about {found['memory_mb']:.0f} MB, "
         f"{found['expected_seconds']:.0f} s in all ({found['ms_per_step']:.0f} ms a step on this machine)"
@@ -180,19 +130,14 @@ def _dry_run(prepared: Prepared, console: Console) -> dict[str, Any]:
     return {"dry_run": True, **found}
 
 
-def _finish(result: dict[str, Any], console: Console) -> dict[str, Any]:
-    from nerfkit.report import refresh
-    from nerfkit.runs import Run
-
-    is_interrupted = result.pop("interrupted")
-    run = result["run"]
-    refresh(Run(Path(run)))
-    if is_interrupted:
+def _finish(scene: TrainedScene, console: Console) -> dict[str, Any]:
+    result, run = scene.figures, scene.run.folder
+    if scene.is_interrupted:
         console.say(f"stopped at step {result['steps']}, saved; go on with: nerfkit train --resume {run}")
         raise Interrupted(result)
     quality = "" if result["psnr"] is None else f", validation PSNR {result['psnr']:.2f} dB"
     console.say(f"trained {result['steps']} steps in {result['seconds']:.0f} s{quality}")
-    console.say(f"report: {Path(run) / 'report.html'}")
+    console.say(f"report: {run / 'report.html'}")
     console.say(f"next: nerfkit eval {run}\n      nerfkit render {run} --path orbit --out orbit.mp4")
     return result
 
@@ -200,8 +145,8 @@ def _finish(result: dict[str, Any], console: Console) -> dict[str, Any]:
 class ProgressPrinter:
     """PSNR, rays a second and the time that is left: a bar on a terminal, lines elsewhere, nothing when quiet."""
 
-    def __init__(self, seconds: float | None, steps: int | None, console: Console) -> None:
-        self.seconds, self.steps, self.console = seconds, steps, console
+    def __init__(self, console: Console) -> None:
+        self.console = console
         self.bar: Any = None
         self.printed_at = time.monotonic()
         self.n_rays = 0
@@ -239,9 +184,6 @@ class ProgressPrinter:
     def _text(self, progress: Progress, now: float) -> str:
         rate = self.n_rays / max(now - self.rays_since, 1e-9)
         self.n_rays, self.rays_since = 0, now
-        if self.seconds is not None:
-            left = max(self.seconds - progress.seconds, 0)
-        else:
-            left = progress.seconds / max(progress.fraction, 1e-9) * (1 - progress.fraction)
+        left = progress.seconds / max(progress.fraction, 1e-9) * (1 - progress.fraction)
         quality = f"PSNR {progress.figures.get('psnr', 0):.2f} dB"
         return f"step {progress.step}  {quality}  {rate / 1e3:.1f} k rays/s  {left:.0f} s left"

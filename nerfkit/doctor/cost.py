@@ -38,18 +38,18 @@ def _estimate(photos: PosedPhotos, device: str) -> dict[str, float]:
     import torch
 
     from nerfkit.estimates import BASE_MB, BYTES_A_SAMPLE_AND_WIDTH
-    from nerfkit.presets import PRESETS
     from nerfkit.radiance_fit import samples_a_step
     from nerfkit.scenes.fields import field_class
+    from nerfkit.tasks.train import TASK
     from nerfkit.training import MAX_SIDE
 
-    config = PRESETS["hash"]
+    config = TASK.configure()
     used = [photos.cameras[i] for name in ("train", "val") for i in photos.splits[name]]
     downscale = max(1.0, max(max(camera.width, camera.height) for camera in photos.cameras) / MAX_SIDE[device])
     # four bytes a pixel where there may be alpha; copies as estimates.estimate counts them
     n_copies = 1 if device == "cpu" else 2
     photos_mb = 4 * sum(camera.width * camera.height for camera in used) / downscale**2 / 1e6
-    field = field_class(config.method)(config.field, torch.Generator())
+    field = field_class(config.field.kind)(config.field, torch.Generator())
     n_parameters = sum(p.numel() for p in field.parameters())
     samples_mb = samples_a_step(config, device) * config.field.width * BYTES_A_SAMPLE_AND_WIDTH / 1e6
     return {
@@ -63,10 +63,10 @@ def _estimate(photos: PosedPhotos, device: str) -> dict[str, float]:
 
 def _measure(photos: PosedPhotos, device: str) -> dict[str, float]:
     from nerfkit.estimates import estimate
-    from nerfkit.presets import PRESETS
+    from nerfkit.tasks.train import TASK
     from nerfkit.training import prepare
 
-    prepared = prepare(photos, PRESETS["hash"], device)
+    prepared = prepare(photos, TASK.configure(), device)
     found = estimate(prepared)
     return {
         "memory_mb": found["memory_mb"],

@@ -222,7 +222,7 @@ def _check_opencv(report: Report) -> None:
 
 
 def _check_resources(report: Report, folder: Path) -> None:
-    from nerfkit.presets import usable_cores
+    from nerfkit.cpu import usable_cores
 
     cores = usable_cores()
     report.fact("cores", cores, f"{cores} usable of {os.cpu_count()}")

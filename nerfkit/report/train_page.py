@@ -25,6 +25,7 @@ from nerfkit.report.findings import (
 from nerfkit.report.media import ERROR_GAIN, error_picture, load_picture
 from nerfkit.report.page import write_report
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.tasks import TASKS, get_task
 
 if TYPE_CHECKING:
     from nerfkit.runs import Run
@@ -81,11 +82,16 @@ def train_blocks(run: Run, videos: Sequence[Path] = ()) -> list[Block]:
 
 
 def describe_run(folder: Path) -> str:
-    """Method, data, device and time of a run, as far as its files tell."""
+    """Field, data, device and time of a run, as far as its files tell."""
     config = _read_config(folder)
-    what = "frames" if config.get("kind") == "superres" else "photos"
-    named = {"method": "method {}", "data": f"{what} {{}}", "device": "on {}", "seed": "seed {}"}
-    return ", ".join(text.format(config[key]) for key, text in named.items() if config.get(key) is not None)
+    task = config.get("task")
+    what = get_task(task).data if task in TASKS else "data"
+    values = {
+        "field": _dict(config.get("field")).get("kind"),
+        **{key: config.get(key) for key in ("data", "device", "seed")},
+    }
+    named = {"field": "field {}", "data": f"{what} {{}}", "device": "on {}", "seed": "seed {}"}
+    return ", ".join(text.format(values[key]) for key, text in named.items() if values[key] is not None)
 
 
 def _read_config(folder: Path) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from nerfkit.solvers.grid import Prior
 
 from .psf_width import USUAL_WIDTHS, choose_width, doubt
 from .registration import Registered, correction, find_outliers, fit_exposures, phase_correlation, refine, resized
-from .settings import WINDOW, Plan, SuperresSettings, plan_grids
+from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .transfer import Transfer
 from .trials import Trials
 
@@ -86,14 +86,14 @@ class Alignment:
         self.limit = Limit() if limit is None else limit
         self.images = np.ascontiguousarray(images, dtype=np.float32)
         self.transfer = Transfer(settings.transfer, settings.n_channels)
-        n, height, width = images.shape[:3]
+        n, *size = images.shape[:3]
         self.grey = self._grey(device)
         self.is_given = motion is not None
         if motion is None:
             motion = Motion.of_shifts(torch.zeros(n, 2))
-        first_width = USUAL_WIDTHS[settings.psf] if settings.is_width_estimated else settings.psf_width
-        self.view = LowresView(motion, (width, height), psf or Psf(settings.psf, first_width))
-        self.plan: Plan = plan_grids(settings.scale, (width, height))
+        width = USUAL_WIDTHS[settings.psf] if settings.psf_width == "auto" else settings.psf_width or DEFAULT_WIDTH
+        self.view = LowresView(motion, (size[1], size[0]), psf or Psf(settings.psf, width))
+        self.plan: Plan = plan_grids(settings.scale, self.view.size)
         self.window = _busiest_window(self.grey[reference])
         self.weights, self.residuals = torch.ones(n, device=device), torch.zeros(n, device=device)
         self.exposure = Exposure.neutral(n)
@@ -268,11 +268,11 @@ class Alignment:
 
     def estimate_width(self) -> None:
         """Choose the PSF's width, where the frames are to tell it or contradict the usual one."""
-        if self.settings.is_width_given or self.view.psf.kind == "file":
+        if isinstance(self.settings.psf_width, float) or self.view.psf.kind == "file":
             return
         stack, view = self.windowed()
         first = USUAL_WIDTHS[self.settings.psf]
-        if not self.settings.is_width_estimated:
+        if self.settings.psf_width != "auto":
             whole = Trials(stack, view, view.grid(COARSE_CELLS), self.settings.seed, self.transfer, whole_frames=True)
             first = doubt(whole)
             if first is None:

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.settings import Settings, check_positive, check_range
 
-__all__ = ["MAX_SCALE", "Plan", "SuperresSettings", "plan_grids"]
+__all__ = [
+    "DEFAULT_WIDTH", "MAX_FILE_WIDTH", "MAX_SCALE", "PSF_NAMES", "Plan", "SuperresConfig", "SuperresSettings",
+    "plan_grids",
+]  # fmt: skip
 
 # beyond it a low-res pixel has no more to say, whatever the number of frames
 MAX_SCALE = 16.0
+# shortest budget that goes through all stages
+MIN_SECONDS = 1.0
+# point spread functions with a name; the usual width, and the widest, also of a file, in low-res pixels
+PSF_NAMES, DEFAULT_WIDTH, MAX_PSF_WIDTH, MAX_FILE_WIDTH = ("box", "gaussian"), 1.0, 8.0, 16.0
 # pixels of the output: about 50 bytes for each and channel, the networks' weights included
 MAX_OUTPUT = 2**26
 # cells of the largest grid that is solved at once, about 64 bytes each; larger frames are solved part by part
@@ -26,44 +36,116 @@ TILE, STRIDE = 26.0, 22.0
 
 
 @dataclass(frozen=True)
-class SuperresSettings:
-    """Everything that decides a result besides the frames; written to config.yml."""
+class SuperresConfig(Settings):
+    """What a user may say of a super-resolution; written to config.yml."""
 
-    # what this run folder holds, for commands that read several kinds
-    kind: str = "superres"
-    # output pixels along the side of a low-res pixel
+    task: ClassVar[str] = "superres"
+
+    # output pixels along the side of a low-res pixel, above 1 and at most 16; None: 4, or what output_size implies
+    scale: float | None = None
+    # width and height of the output in pixels, instead of a scale
+    output_size: tuple[int, int] | None = None
+    # point spread function: box, gaussian, or the file of a picture of a point of light
+    psf: str = "box"
+    # side of the box, sigma of the Gaussian, or side of the whole file, in low-res pixels; auto: by the frames.
+    # None: the usual one unless the frames contradict it; of a file such that a sample is a pixel of the output
+    psf_width: float | Literal["auto"] | None = None
+    # motion model: what moves between frames; auto: shift unless the frames contradict it
+    register: Literal["auto", "shift", "affine", "homography"] = "auto"
+    # whether given shifts are taken as they are
+    exact_shifts: bool = False
+    # curve of the frames' values, undone before they are averaged; auto: srgb for colour of 8 or 16 bits, else linear
+    transfer: Literal["auto", "srgb", "linear"] = "auto"
+    # what holds the image: many small networks, or a single one
+    network: Literal["tiled", "single"] = "tiled"
+    # width, 1 to 1024, hidden layers, 1 to 16, and omega_0 of the networks
+    width: int = 32
+    n_layers: int = 2
+    omega: float = 15.0
+    # wall seconds from the end of reading, registration included; at least 1, in which all stages are gone through
+    seconds: float = 60.0
+    # seed of every random draw
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale is not None and not 1 < self.scale <= MAX_SCALE:
+            raise ValueError(f"scale must be above 1 and at most {MAX_SCALE:g}; got {self.scale:g}")
+        if self.output_size is not None:
+            check_positive("output_size", min(self.output_size))
+        most = MAX_PSF_WIDTH if self.psf in PSF_NAMES else MAX_FILE_WIDTH
+        if isinstance(self.psf_width, float) and not 0 < self.psf_width <= most:
+            raise ValueError(
+                f"psf_width must be above 0 and at most {most:g} low-res pixels, or auto; got {self.psf_width:g}"
+            )
+        if self.psf_width == "auto" and self.psf not in PSF_NAMES:
+            raise ValueError("psf_width=auto finds the width of a box or a Gaussian, not of a file; got auto")
+        check_range("width", self.width, 1, 1024)
+        check_range("n_layers", self.n_layers, 1, 16)
+        check_positive("omega", self.omega)
+        if self.seconds < MIN_SECONDS:
+            raise ValueError(f"seconds must be {MIN_SECONDS:g} or more; got {self.seconds:g}")
+
+    def below(self, folder: Path) -> Self:
+        """The settings with the path of a PSF's file that started at ``folder``."""
+        return self if self.psf in PSF_NAMES else replace(self, psf=str(folder / self.psf))
+
+
+@dataclass(frozen=True)
+class SuperresSettings(SuperresConfig):
+    """The user's settings and what follows from the frames: all that decides a result besides their values."""
+
     scale: float = 4.0
-    # width and height of the output in pixels
-    output_size: tuple[int, int] = (0, 0)
+    output_size: tuple[int, int] = (1, 1)
+    transfer: Literal["srgb", "linear"] = "linear"
     # width and height of a frame in low-res pixels
-    frame_size: tuple[int, int] = (0, 0)
+    frame_size: tuple[int, int] = (1, 1)
     # 1 for grey, 3 for RGB; 2 and 4 with alpha
     n_channels: int = 1
     # bits of a value of the frames and of the output; 32 is float
     bit_depth: int = 8
-    # curve of the colours in files, which is undone before they are averaged: srgb or linear
-    transfer: str = "linear"
-    # footprint of a low-res pixel: box, gaussian or file (its samples are in psf.npy)
-    psf: str = "box"
-    # side of the box, sigma of the Gaussian or side of the samples together, in low-res pixels; given, estimated, or
-    # neither: the usual one unless the frames contradict it
-    psf_width: float = 1.0
-    is_width_given: bool = False
-    is_width_estimated: bool = False
-    # what moves between frames: shift, affine or homography; auto: shift unless the frames contradict it
-    register: str = "auto"
-    # whether given shifts are taken as they are
-    exact_shifts: bool = False
-    # what holds the image: tiled or single
-    network: str = "tiled"
-    # width, hidden layers and omega_0 of the networks
-    width: int = 32
-    n_layers: int = 2
-    omega: float = 15.0
-    # wall seconds from the end of reading
-    seconds: float = 60.0
-    # seed of every random draw
-    seed: int = 0
+
+    @classmethod
+    def for_frames(
+        cls, config: SuperresConfig, *, size: tuple[int, int], n_channels: int, bit_depth: int
+    ) -> SuperresSettings:
+        """The settings for frames of a size (width, height), a number of channels and a depth.
+
+        Raises
+        ------
+        NerfkitError
+            The output's sides are not those of the frames, or it would not fit in memory.
+
+        Examples
+        --------
+        >>> settings = SuperresSettings.for_frames(
+        ...     SuperresConfig(output_size=(334, 334)), size=(84, 84), n_channels=3, bit_depth=8
+        ... )
+        >>> round(settings.scale, 2), settings.transfer
+        (3.98, 'srgb')
+        """
+        if config.scale is not None and config.output_size is not None:
+            raise NerfkitError(
+                "scale and output_size are both set; one follows from the other", where="nerfkit superres",
+                fix="set one of them to null",
+            )  # fmt: skip
+        width, height = size
+        scale = 4.0 if config.scale is None else config.scale
+        output = round(scale * width), round(scale * height)
+        if config.output_size is not None:
+            output, scale = config.output_size, config.output_size[0] / width
+            is_alike = abs(output[1] - scale * height) <= max(1.0, scale / 2)
+            if not is_alike or not 1 < scale <= MAX_SCALE:
+                raise NerfkitError(
+                    f"{output[0]}x{output[1]} is not the {width}x{height} pixels of the frames enlarged 1 to "
+                    f"{MAX_SCALE:g} times with equal sides", where="--output-size",
+                    fix=f"for example {4 * width}x{4 * height}",
+                )  # fmt: skip
+        plan_grids(scale, size)
+        is_srgb = config.transfer == "srgb" or (config.transfer == "auto" and n_channels > 2 and bit_depth < 32)
+        own = {field.name: getattr(config, field.name) for field in fields(SuperresConfig)}
+        derived = {"scale": scale, "output_size": output, "transfer": "srgb" if is_srgb else "linear"}
+        return cls(**own | derived, frame_size=size, n_channels=n_channels, bit_depth=bit_depth)
 
 
 @dataclass(frozen=True)

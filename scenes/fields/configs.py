@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import ClassVar
+
+from nerfkit.scenes.settings import Settings, check_positive, check_range
 
 from nerfkit.scenes.fields.encodings import ENCODINGS
 
@@ -27,11 +29,12 @@ class RadianceNetworks:
 
 
 @dataclass(frozen=True)
-class HashFieldConfig:
+class HashFieldConfig(Settings):
     """A multiresolution hash grid with two small networks (instant-ngp, arXiv:2201.05989)."""
 
+    kind: ClassVar[str] = "hash"
     # not a setting: the only encoding that these sizes are for
-    encoding = "hash"
+    encoding: ClassVar[str] = "hash"
 
     # levels of the grid, 1 to 32
     n_levels: int = 8
@@ -57,17 +60,18 @@ class HashFieldConfig:
     touched_only: bool = False
 
     def __post_init__(self) -> None:
-        _check_range("n_levels", self.n_levels, 1, 32)
+        super().__post_init__()
+        check_range("n_levels", self.n_levels, 1, 32)
         if self.n_features not in (1, 2, 4, 8):
             raise ValueError(f"n_features must be 1, 2, 4 or 8; got {self.n_features}")
-        _check_range("log2_table_size", self.log2_table_size, 8, 24)
-        _check_range("base_resolution", self.base_resolution, 2, 4096)
-        _check_range("max_resolution", self.max_resolution, self.base_resolution, 65536)
-        _check_range("width", self.width, 4, 1024)
-        _check_range("n_color_layers", self.n_color_layers, 1, 16)
-        _check_range("n_geometry", self.n_geometry, 1, 255)
-        _check_range("harmonics_degree", self.harmonics_degree, 0, 4)
-        _check_positive("initial_density", self.initial_density)
+        check_range("log2_table_size", self.log2_table_size, 8, 24)
+        check_range("base_resolution", self.base_resolution, 2, 4096)
+        check_range("max_resolution", self.max_resolution, self.base_resolution, 65536)
+        check_range("width", self.width, 4, 1024)
+        check_range("n_color_layers", self.n_color_layers, 1, 16)
+        check_range("n_geometry", self.n_geometry, 1, 255)
+        check_range("harmonics_degree", self.harmonics_degree, 0, 4)
+        check_positive("initial_density", self.initial_density)
 
     @property
     def networks(self) -> RadianceNetworks:
@@ -76,8 +80,10 @@ class HashFieldConfig:
 
 
 @dataclass(frozen=True)
-class FourierFieldConfig:
+class FourierFieldConfig(Settings):
     """Fourier features before a ReLU network (arXiv:2006.10739); the dyadic are NeRF's (arXiv:2003.08934)."""
+
+    kind: ClassVar[str] = "fourier"
 
     # name as registered in scenes/fields/encodings. "gaussian": rows of B drawn from N(0, sigma^2); "dyadic": powers of
     # two along each axis, NeRF's encoding; "identity": the position itself, the baseline
@@ -96,27 +102,18 @@ class FourierFieldConfig:
     initial_density: float = 1.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.encoding not in ENCODINGS:
             raise ValueError(f"encoding must be one of {', '.join(ENCODINGS)}; got {self.encoding!r}")
         # float32 holds 24 bits of a position: octaves beyond them would be noise
-        _check_range("n_frequencies", self.n_frequencies, 1, 24 if self.encoding == "dyadic" else 512)
-        _check_range("width", self.width, 4, 1024)
-        _check_range("n_layers", self.n_layers, 1, 16)
-        _check_range("harmonics_degree", self.harmonics_degree, 0, 4)
-        _check_positive("sigma", self.sigma)
-        _check_positive("initial_density", self.initial_density)
+        check_range("n_frequencies", self.n_frequencies, 1, 24 if self.encoding == "dyadic" else 512)
+        check_range("width", self.width, 4, 1024)
+        check_range("n_layers", self.n_layers, 1, 16)
+        check_range("harmonics_degree", self.harmonics_degree, 0, 4)
+        check_positive("sigma", self.sigma)
+        check_positive("initial_density", self.initial_density)
 
     @property
     def networks(self) -> RadianceNetworks:
         """The colour network has one hidden layer, as NeRF's."""
         return RadianceNetworks(self.n_layers, 1, self.width, False, has_biases=True, density_gain=0.1)
-
-
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low} and {high}; got {value}")
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise ValueError(f"{name} must be positive and finite; got {value}")

@@ -18,7 +18,7 @@ SMALL = {
         "field.width=32",
         "field.n_layers=3",
         "samples_per_step=8192",
-        "sampling=stratified",
+        "sampling.kind=stratified",
         "sampling.n_samples=32",
         "learning_rate=1e-2",
     ],

@@ -16,9 +16,10 @@ from nerfkit import captured_step, fitting
 from nerfkit.adam_optimizer import KernelAdam, set_learning_rates
 from nerfkit.captured_step import CapturedStep, capture, rounded_size, training_step
 from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.config import override
 from nerfkit.fitting import Budget, FitSchedule, fit
 from nerfkit.kernels._launch import record_launches
-from nerfkit.presets import PRESETS, override
+from nerfkit.presets import PRESETS
 from nerfkit.radiance_fit import RadianceFit
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.errors import NerfkitError
@@ -261,7 +262,7 @@ def files(folder):
 
 @pytest.mark.parametrize("sampling", ["occupancy", "stratified"])
 def test_captured_training_is_launched_training(cuda, scene_folder, steady, tmp_path, sampling):
-    steady = override(steady, [f"sampling={sampling}"])
+    steady = override(steady, [f"sampling.kind={sampling}"])
     folders = [CheckpointFolder(tmp_path / name) for name in ("launched", "captured")]
     logs = [
         [progress.figures for progress in train(scene_folder, steady, 20, captured=captured, checkpoints=folder)[1]]

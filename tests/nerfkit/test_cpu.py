@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from nerfkit.presets import usable_cores
+from nerfkit.cpu import usable_cores
 
 
 def run(code):

@@ -13,10 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
+from nerfkit.config import override
 from nerfkit.fitting import Budget, FitSchedule, fit
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import load_photo_data
-from nerfkit.presets import PRESETS, override
+from nerfkit.presets import PRESETS
 from nerfkit.radiance_fit import EMPTY_CHECK_STEPS, MAX_REVIVALS, RadianceFit
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.backgrounds import Background

@@ -4,8 +4,9 @@ import pytest
 from PIL import Image
 
 from nerfkit import previews
+from nerfkit.config import override
 from nerfkit.fitting import Progress
-from nerfkit.presets import PRESETS, override
+from nerfkit.presets import PRESETS
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.training import prepare

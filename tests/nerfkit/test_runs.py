@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nerfkit.presets import PRESETS, override
+from nerfkit.config import override
+from nerfkit.presets import PRESETS
 from nerfkit.runs import Run, default_run_folder, link_latest
 from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.bounds import SceneBounds
@@ -33,7 +34,7 @@ def written(run, tmp_path, **changes):
 def test_config_round_trip(run, tmp_path, method):
     config = override(PRESETS[method], ["learning_rate=1e-5", "max_side=123", "background=black", "seed=3"])
     run.write_config(config, data=tmp_path / "photos", device="cuda")
-    assert run.read_config() == (config, tmp_path / "photos", "cuda")
+    assert run.read_config() == (config, tmp_path / "photos", "cuda", {"skip_bad": None})
 
 
 def test_the_config_holds_no_absolute_path(run, tmp_path):
@@ -73,9 +74,10 @@ def test_a_folder_that_is_no_run(tmp_path):
 
 
 def test_a_super_resolution_is_no_scene(tmp_path):
-    (tmp_path / "config.yml").write_text("data: frames\ndevice: cpu\nkind: superres\nscale: 4.0\n")
-    with pytest.raises(NerfkitError, match="is a super-resolved image, not a scene"):
-        Run(tmp_path).read_config()
+    (tmp_path / "config.yml").write_text("task: superres\ndata: frames\ndevice: cpu\nscale: 4.0\n")
+    with pytest.raises(NerfkitError, match="is a super-resolved image, not a scene") as caught:
+        Run(tmp_path).read_config("train")
+    assert f"nerfkit render {tmp_path} --size WxH" in caught.value.fix
 
 
 @pytest.mark.parametrize(
@@ -84,11 +86,13 @@ def test_a_super_resolution_is_no_scene(tmp_path):
         ("", "is damaged"),
         ("- a list", "is damaged"),
         ("data: [", "is damaged"),
-        ("data: 3\ndevice: cpu", "is damaged"),
-        ("method: hash", "is damaged"),
-        ("data: x\ndevice: cpu\ntypo: 1", "unknown settings typo"),
-        ("data: x\ndevice: cpu\nsteps: many", "steps must be int or null"),
-        ("data: x\ndevice: cpu\nmethod: voxels", "method must be one of"),
+        ("task: train\ndata: 3\ndevice: cpu", "is damaged"),
+        ("task: train", "is damaged"),
+        ("data: x\ndevice: cpu", "a task of train, superres; got None"),
+        ("task: dream\ndata: x\ndevice: cpu", "a task of train, superres; got 'dream'"),
+        ("task: train\ndata: x\ndevice: cpu\ntypo: 1", "typo is no setting"),
+        ("task: train\ndata: x\ndevice: cpu\nsteps: many", "steps must be an integer or null"),
+        ("task: train\ndata: x\ndevice: cpu\nfield: {kind: voxels}", "field.kind must be one of"),
     ],
 )
 def test_a_bad_config(run, text, message):

@@ -18,7 +18,7 @@ from nerfkit.superres.grid_solve import Deadline, Prior, busy_map, solve
 from nerfkit.superres.light import Light
 from nerfkit.superres.picture_files import png_bytes_of_depth
 from nerfkit.superres.rendering import render_image
-from nerfkit.superres.running import score
+from nerfkit.superres.scoring import score
 from nerfkit.superres.settings import plan_grids
 from nerfkit.superres.solving import _softened
 
@@ -282,7 +282,7 @@ def test_frames_to_picture_and_back_from_the_run(sequence, tmp_path, capsys, unh
         (("--crop", "90,0,10,10", "--out", "x.png"), "not within"),
         (("--crop", "a"), "X,Y,WIDTH"),
         (("--out", "x.mp4"), "written as PNG"),
-        (("--frames", "3"), "--frames are for scenes"),
+        (("--frames", "3"), "--frames cannot be used here: this run holds a super-resolved image"),
     ):
         code, failed = run(capsys, "render", run_folder, *arguments)
         assert code == 2 and said in failed["error"]["what"]
@@ -292,7 +292,7 @@ def test_frames_to_picture_and_back_from_the_run(sequence, tmp_path, capsys, unh
     code, failed = run(capsys, "superres", folder, "-o", out)
     assert code == 2 and "is there already" in failed["error"]["what"]
     # a damaged run is named
-    (run_folder / "config.yml").write_text("kind: superres\nscale: 2\n")
+    (run_folder / "config.yml").write_text("task: superres\nscale: 2\n")
     code, failed = run(capsys, "render", run_folder, "--out", tmp_path / "d.png")
     assert code == 2 and "damaged" in failed["error"]["what"]
 
@@ -355,7 +355,7 @@ def test_interrupted_solution_leaves_its_picture(sequence, tmp_path, capsys, mon
     [
         (("--scale", "1"), "above 1"),
         (("--scale", "0.5"), "above 1"),
-        (("--scale", "nan"), "above 1"),
+        (("--scale", "nan"), "must be finite; got nan"),
         (("--scale", "1000"), "at most 16"),
         (("--scale", "2", "--output-size", "48x48"), "not both"),
         (("--output-size", "48"), "WIDTHxHEIGHT"),

@@ -112,7 +112,7 @@ def test_turned_frames_in_and_matrices_out(tmp_path, capsys, unhurried, options)
     folder = write(tmp_path / "f", frames, 16)
     code, result = run(capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--seconds", 1, *options)
     assert code == 0 and len(result["registered"]) == len(frames) and result["register"] == "affine"
-    assert "register: affine\n" in (tmp_path / "a" / "config.yml").read_text()
+    assert f"register: {'affine' if options else 'auto'}\n" in (tmp_path / "a" / "config.yml").read_text()
     written = (tmp_path / "a" / "registered.csv").read_text().splitlines()
     assert written[0].startswith("file,h00,h01,h02") and len(written) == len(frames) + 1
     found = np.array([[float(cell) for cell in line.split(",")[1:10]] for line in written[1:]]).reshape(-1, 3, 3)

@@ -68,11 +68,12 @@ def test_width_by_the_frames_is_said_and_written_down(tmp_path, capsys, unhurrie
     arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "1"]
     assert main([*arguments, "--psf-width", "auto"]) == 0
     said = capsys.readouterr().out
-    assert "footprint: box, its width by the frames" in said and "footprint: a box, side 1." in said
+    assert "PSF: box, its width by the frames" in said and "footprint: a box, side 1." in said
     config = yaml.safe_load((tmp_path / "o" / "config.yml").read_text())
-    assert config["is_width_estimated"] and config["psf_width"] == pytest.approx(1.5, abs=0.13)
-    metrics = json.loads((tmp_path / "o" / "metrics.json").read_text())["superres"]
-    assert metrics["psf"] == {"kind": "box", "width": config["psf_width"], "estimated": True}
+    # what was asked is in config.yml, what was found in metrics.json
+    assert config["psf_width"] == "auto"
+    psf = json.loads((tmp_path / "o" / "metrics.json").read_text())["superres"]["psf"]
+    assert psf == {"kind": "box", "width": pytest.approx(1.5, abs=0.13), "estimated": True}
 
 
 @pytest.mark.parametrize("options", [[], ["--psf-width", "1"]])
@@ -81,11 +82,11 @@ def test_frames_may_contradict_the_usual_footprint_but_not_a_given_one(tmp_path,
     arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "4", *options]
     assert main(arguments) == 0
     said = capsys.readouterr().out
-    width = yaml.safe_load((tmp_path / "o" / "config.yml").read_text())["psf_width"]
+    width = json.loads((tmp_path / "o" / "metrics.json").read_text())["superres"]["psf"]["width"]
     if options:
-        assert "footprint: box 1 px\n" in said and width == 1
+        assert "PSF: box 1 px\n" in said and width == 1
     else:
-        assert "footprint: box 1 px unless they show another" in said
+        assert "PSF: box 1 px unless they show another" in said
         assert "a footprint of 1 does not explain these frames; --psf-width 1 keeps it nevertheless" in said
         assert width == pytest.approx(0.5, abs=0.126)
 
@@ -109,7 +110,7 @@ def test_footprint_of_a_file_is_used_and_kept_in_the_run(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--psf-width", "wide"), "must be above 0 and at most 8 low-res pixels, or auto; got wide"),
+        (("--psf-width", "wide"), "psf_width must be a number or 'auto' or null; got 'wide'"),
         (("--psf-width", "9"), "at most 8"),
         (("--psf", "disc"), "--psf is box, gaussian or a file"),
         (("--psf", "PSF", "--psf-width", "auto"), "not of a file"),

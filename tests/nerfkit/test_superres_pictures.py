@@ -285,7 +285,7 @@ def test_frames_sharpened_in_the_camera_ask_for_no_light_below_zero_in_integers(
     sharpened = sharpened.clip(0, 1).astype(np.float32)
 
     def least(depth):
-        settings = SuperresSettings(scale=2, exact_shifts=True, bit_depth=depth, is_width_given=True)
+        settings = SuperresSettings(scale=2, exact_shifts=True, bit_depth=depth, psf_width=1.0)
         image = reconstruct(sharpened, settings, Deadline.after(1e6), shifts=shifts).image
         assert image is not None
         return float(image.min())
@@ -303,7 +303,7 @@ def test_colours_that_are_known_worse_are_smoother(monkeypatch):
     frames, shifts, truth = make_frames()
     noise = np.random.default_rng(0).normal(0, [0.1, 0.005, 0.005], (*frames.shape, 3))
     images = (frames[..., None] + noise).clip(0, 1).astype(np.float32)
-    settings = SuperresSettings(scale=2, exact_shifts=True, is_width_given=True, n_channels=3)
+    settings = SuperresSettings(scale=2, exact_shifts=True, psf_width=1.0, n_channels=3)
 
     def errors():
         image = reconstruct.reconstruct(images, settings, Deadline.after(1e6), shifts=shifts).image

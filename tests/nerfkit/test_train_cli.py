@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 
-from nerfkit.presets import PRESETS, override
+from nerfkit.config import override
+from nerfkit.presets import PRESETS
 from nerfkit.runs import Run
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.training import prepare, resume, train
@@ -39,8 +40,9 @@ def config(small_hash):
 def test_the_run_folder(trained_run, scene_folder):
     names = {path.name for path in trained_run.iterdir()}
     assert {"config.yml", "scene.json", "metrics.jsonl", "metrics.json", "versions.json", "checkpoints"} <= names
-    config, data, device = Run(trained_run).read_config()
-    assert (config.method, config.steps, config.seconds) == ("hash", 200, None)
+    config, data, device, inputs = Run(trained_run).read_config()
+    assert inputs == {"skip_bad": False}
+    assert (config.field.kind, config.steps, config.seconds) == ("hash", 200, None)
     assert (data, device) == (scene_folder, "cuda" if torch.cuda.is_available() else "cpu")
     assert Run(trained_run).checkpoints.steps() == [200]
     assert not (trained_run.parent / "latest").exists()
@@ -120,8 +122,8 @@ def test_a_config_of_another_run(nerfkit, scene_folder, tmp_path, trained_run):
     ("text", "message"),
     [
         (None, "cannot be read (No such file or directory)"),
-        ("typo: 1", "unknown settings typo"),
-        ("steps: many", "steps must be int or null; got 'many'"),
+        ("typo: 1", "typo is no setting"),
+        ("steps: many", "steps must be an integer or null; got 'many'"),
         ("- 1", "holds no settings"),
         ("a: [", "is no YAML"),
     ],
@@ -140,25 +142,25 @@ def test_a_config_of_another_method(nerfkit, scene_folder, trained_run):
     path = trained_run / "config.yml"
     answer = nerfkit("train", scene_folder, "--config", path, "--method", "fourier")
     assert answer.code == 2
-    assert "holds settings of the method hash, not of fourier" in answer.err
+    assert "holds settings of hash, not of fourier" in answer.err
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--set", "field.typo=1"], "'field.typo=1' is no setting"),
-        (["--set", "seed=x"], "seed must be int"),
-        (["--set", "captured=1"], "captured must be bool; got 1"),
+        (["--set", "field.typo=1"], "field.typo is no setting"),
+        (["--set", "seed=x"], "seed must be an integer"),
+        (["--set", "captured=1"], "captured must be true or false; got 1"),
         (
             ["--set", "captured=true", "--device", "cpu"],
             "captured=true: needs a GPU; got cpu\n  fix: add --device cuda, or --set captured=false",
         ),
-        (["--seconds", "5", "--steps", "5"], "give --seconds or --steps, not both"),
+        (["--seconds", "5", "--steps", "5"], "give seconds or steps, not both"),
         (["--steps", "0"], "must be above 0; got 0"),
         (["--seconds", "-1"], "must be above 0; got -1"),
-        (["--seconds", "nan"], "must be above 0; got nan"),
+        (["--seconds", "nan"], "--seconds: seconds must be finite; got nan"),
         (["--downscale", "0.5"], "must be 1 or more; got 0.5"),
-        (["--downscale", "nan"], "must be 1 or more; got nan"),
+        (["--downscale", "nan"], "--downscale: downscale must be finite; got nan"),
     ],
 )
 def test_bad_options(nerfkit, scene_folder, tmp_path, monkeypatch, arguments, message):
@@ -397,7 +399,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scene_folder, config, tmp_pat
     assert (done["steps"], done["interrupted"]) == (40, False)
     parts, done = start("parts", stop_at_20)
     assert (done["steps"], done["interrupted"]) == (20, True)
-    done = resume(parts, data=None, device=None, seconds=None, steps=None, on_progress=lambda progress: None)
+    done = resume(parts, config, data=None, device="cpu", on_progress=lambda progress: None)
     assert (done["steps"], done["interrupted"]) == (40, False)
     for name in ("task", "optimizer"):
         assert_equal(whole.checkpoints.load_newest()[name], parts.checkpoints.load_newest()[name], name)

@@ -1,0 +1,237 @@
+"""What a super-resolution starts from: frames, where they look, the PSF and a truth, read and checked together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.observations.lowres_frames import Psf
+from nerfkit.scenes.readers.frames import Frames, read_frames
+from nerfkit.scenes.readers.psf import read_psf
+from nerfkit.scenes.readers.shifts import Shifts, read_shifts
+
+from .expectation import SAID_OF_ONE_FRAME
+from .given_motion import check_given_motion
+from .picture_files import PICTURE_SUFFIXES
+from .settings import DEFAULT_WIDTH, MAX_FILE_WIDTH, PSF_NAMES, SuperresConfig, SuperresSettings
+
+__all__ = ["Source", "check_output", "read_source", "read_truth"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames that were read, and what is known of where they look.
+
+    Parameters
+    ----------
+    frames : Frames
+        As they were read.
+    config : SuperresConfig
+        What the user said.
+    settings : SuperresSettings
+        What decides the result besides the frames: what the user said, and what followed from them.
+    path : Path
+        The folder, video, array or glob.
+    shifts : ndarray, shape (n_frames, 2), optional
+        Given (dx, dy) in low-res pixels.
+    transforms : ndarray, shape (n_frames, 3, 3), optional
+        Given homographies from frame to reference pixels instead.
+    reference : int
+        Frame that the output covers.
+    psf_picture : ndarray, shape (m, m), optional
+        The point spread function of a file; None: by the settings' name and width.
+    inputs : dict
+        What config.yml says besides the settings: the shifts' file, the reference's name, the number of frames.
+    """
+
+    frames: Frames
+    config: SuperresConfig
+    settings: SuperresSettings
+    path: Path
+    shifts: NDArray[np.float64] | None = None
+    transforms: NDArray[np.float64] | None = None
+    reference: int = 0
+    psf_picture: NDArray[np.float64] | None = None
+    inputs: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def files(self) -> list[str]:
+        """Names of the frames."""
+        return self.frames.files
+
+    @cached_property
+    def images(self) -> NDArray[np.float32]:
+        """File values [n, h, w] or [n, h, w, 2 to 4] in [0, 1]; the last of 2 or 4 channels is alpha."""
+        return _with_alpha(self.frames)
+
+    @property
+    def icc_profile(self) -> bytes | None:
+        """Colour profile of the reference frame."""
+        return self.frames.icc_profiles[self.reference] if self.frames.icc_profiles else None
+
+    @property
+    def psf(self) -> Psf | None:
+        """The sampled point spread function; None: by the settings' name and width."""
+        if self.psf_picture is None:
+            return None
+        width = self.settings.psf_width
+        samples = len(self.psf_picture)
+        return Psf.of_picture(self.psf_picture, width if isinstance(width, float) else samples / self.settings.scale)
+
+    def describe(self) -> list[str]:
+        """What was found, and what the frames cannot give, in lines for a person."""
+        frames, settings = self.frames, self.settings
+        kind = "grey" if settings.n_channels < 3 else "colour"
+        depth = "floats" if frames.bit_depth == 32 else f"{frames.bit_depth} bits"
+        depth += " with alpha" if frames.alpha is not None else ""
+        depth += ", averaged in linear light" if settings.transfer == "srgb" else ""
+        size, output = "{} x {}".format(*frames.size), "{} x {}".format(*settings.output_size)
+        lines = [
+            f"{frames.name}: {len(frames)} {kind} frames of {size}, {depth}",
+            f"output: {output} ({settings.scale:.3g}x), PSF: {self._psf_text()}",
+        ]
+        if len(frames) == 1:
+            lines.append(SAID_OF_ONE_FRAME)
+        elif self.shifts is None and self.transforms is None and frames.shifts_file is not None:
+            lines.append(
+                f"{frames.shifts_file} is not used; give it with --shifts, or let the frames be registered as now"
+            )
+        return lines
+
+    def _psf_text(self) -> str:
+        name, width = self.settings.psf, self.settings.psf_width
+        if self.psf is not None:
+            return f"file {self.psf.width:.3g} px"
+        if width == "auto":
+            return f"{name}, its width by the frames"
+        return f"{name} {DEFAULT_WIDTH:.3g} px unless they show another" if width is None else f"{name} {width:.3g} px"
+
+
+def check_output(out: str | Path, *, overwrite: bool) -> Path:
+    """The path of the picture to write.
+
+    Raises
+    ------
+    NerfkitError
+        No picture can be written there: the suffix, a folder, or a file that is there already.
+    """
+    output = Path(out)
+    if output.suffix.lower() not in PICTURE_SUFFIXES:
+        seen = output.suffix or "a name without suffix"
+        raise NerfkitError(
+            f"the picture is written as PNG or TIFF; got {seen}", where=output, fix="end its name in .png or .tif"
+        )
+    if output.is_dir():
+        raise NerfkitError("is a folder; the name of a picture is wanted", where=output, fix="give another -o")
+    if output.exists() and not overwrite:
+        raise NerfkitError("is there already", where=output, fix="give another -o, or --overwrite to replace it")
+    return output
+
+
+def read_source(
+    path: str | Path, config: SuperresConfig, *, shifts: str | Path | None = None, reference: str | None = None,
+    n_frames: int | None = None,
+) -> Source:  # fmt: skip
+    """Read frames, the file that says where they look, and the file of the PSF.
+
+    Parameters
+    ----------
+    path : str or Path
+        Folder, glob, video or array.
+    config : SuperresConfig
+        The user's settings.
+    shifts : str or Path, optional
+        File of shifts, affine maps or homographies; None: the frames are registered.
+    reference : str, optional
+        Name of the frame that the output covers; None: the first.
+    n_frames : int, optional
+        Take the first so many.
+
+    Raises
+    ------
+    NerfkitError
+        Any of the files is bad, or they contradict one another or the settings.
+    """
+    if config.exact_shifts and shifts is None:
+        raise NerfkitError(
+            "there are no shifts to take as they are", where="--exact-shifts", fix="give them: --shifts FILE.csv"
+        )
+    frames = read_frames(path, n_frames)
+    n_channels = (1 if frames.images.ndim == 3 else 3) + (frames.alpha is not None)
+    settings = SuperresSettings.for_frames(
+        config, size=frames.size, n_channels=n_channels, bit_depth=frames.bit_depth
+    )  # fmt: skip
+    index = 0 if reference is None else _find(reference, frames)
+    given = None if shifts is None else read_shifts(shifts, frames)
+    if given is not None:
+        grey = frames.images if frames.images.ndim == 3 else frames.images.mean(-1)
+        check_given_motion(
+            given, grey, settings.scale, str(shifts), reference=index, is_exact=config.exact_shifts
+        )  # fmt: skip
+    values, matrices = _against(given, index if reference is not None else None)
+    inputs = {"frames": n_frames, "shifts": None if shifts is None else Path(shifts), "reference": reference}
+    picture = None if config.psf in PSF_NAMES else _read_psf(settings)
+    return Source(frames, config, settings, Path(path), values, matrices, index, picture, inputs)
+
+
+def read_truth(path: str | Path, settings: SuperresSettings) -> NDArray[np.float32]:
+    """The picture [h, w] or [h, w, 2 to 4] of the output's size that a result is compared with."""
+    truth = read_frames(path)
+    if len(truth) != 1 or truth.size != settings.output_size:
+        seen = f"{len(truth)} pictures" if len(truth) != 1 else "{}x{} pixels".format(*truth.size)
+        wanted = "{}x{}".format(*settings.output_size)
+        raise NerfkitError(
+            f"the truth has {seen}, the output {wanted}; they must have the same size", where=path,
+            fix="give a picture of that size, or another --scale",
+        )  # fmt: skip
+    return _with_alpha(truth)[0]
+
+
+def _with_alpha(frames: Frames) -> NDArray[np.float32]:
+    if frames.alpha is None:
+        return frames.images
+    return np.concatenate([frames.images.reshape(*frames.alpha.shape, -1), frames.alpha[..., None]], axis=-1)
+
+
+def _against(
+    given: Shifts | None, reference: int | None
+) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:  # fmt: skip
+    """Shifts and matrices that are given, one of them or none, against the frame that is named as the reference."""
+    if given is None:
+        return None, None
+    if given.kind == "shift":
+        return (given.values if reference is None else given.values - given.values[reference]), None
+    matrices = given.matrices()
+    return None, (matrices if reference is None else np.linalg.inv(matrices[reference]) @ matrices)
+
+
+def _find(name: str, frames: Frames) -> int:
+    """Index of the frame of a name, with or without its folder."""
+    names = [name, Path(name).name]
+    found = [index for index, file in enumerate(frames.files) if file in names or Path(file).name == Path(name).name]
+    if len(found) != 1:
+        some = ", ".join(frames.files[:3])
+        raise NerfkitError(
+            f"{name!r} is {'none' if not found else 'more than one'} of the {len(frames)} frames ({some}, ...)",
+            where="--reference", fix="give a frame's name relative to the frames' folder",
+        )  # fmt: skip
+    return found[0]
+
+
+def _read_psf(settings: SuperresSettings) -> NDArray[np.float64]:
+    """The picture of a point of light that a file holds, not wider than the frames allow."""
+    picture, width = read_psf(settings.psf), settings.psf_width
+    side = width if isinstance(width, float) else len(picture) / settings.scale
+    most = min(MAX_FILE_WIDTH, min(settings.frame_size) / 2)
+    if side > most:
+        raise NerfkitError(
+            f"its {len(picture)} samples are {side:.3g} low-res pixels wide; at most {most:.3g} are wanted",
+            where=settings.psf, fix="crop it round the point, or give the width of the whole: --psf-width W",
+        )  # fmt: skip
+    return picture

@@ -1,0 +1,220 @@
+"""What a run folder of a super-resolution says of the result: figures, registration, pictures for the report."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from nerfkit.files import write_atomically
+from nerfkit.runs import Run
+from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
+from nerfkit.scenes.readers.shifts import write_shifts
+
+from .choice import MIN_SIGMA
+from .diagnosis import power_spectrum, residual_map, uncertainty
+from .expectation import Expectation, expect, places, scene_power
+from .inputs import Source
+from .light import Light
+from .picture_files import picture_bytes
+from .reconstruct import Reconstruction
+from .registration import spread
+from .runs import PROFILE_FILE
+from .scoring import decibels, score
+from .settings import DEFAULT_WIDTH, SuperresSettings
+from .shift_and_add import shift_and_add
+from .solving import expose
+
+__all__ = ["Outputs"]
+
+# sides of frames, low-res pixels, up to which the uncertainty is computed: two solutions more, after the budget
+MAX_UNCERTAIN = 160
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What was found of the frames of a source, and the files that say so.
+
+    Parameters
+    ----------
+    source : Source
+        Frames and settings.
+    state : Reconstruction
+        What was found; complete or not.
+    run : Run
+        The run folder.
+    """
+
+    source: Source
+    state: Reconstruction
+    run: Run
+
+    @property
+    def settings(self) -> SuperresSettings:
+        """What decided the result."""
+        return self.source.settings
+
+    @property
+    def light(self) -> Light:
+        """How the frames' files hold light."""
+        return Light(self.settings.transfer, self.settings.n_channels)
+
+    @cached_property
+    def lowres(self) -> LowresFrames:
+        """Grey frames where they look, on the CPU."""
+        return self.state.frames.with_values(self.state.frames.frames.cpu())
+
+    def expectation(self) -> Expectation | None:
+        """What the used frames can give; None before there is an image to take the scene's power from."""
+        state, used = self.state, self.state.weights.cpu().numpy() > 0
+        if state.image is None or not used.any():
+            return None
+        sigma = state.prior.sigma if state.prior is not None else float(state.residuals[state.weights > 0].median())
+        power = scene_power(self._grey(state.image).numpy(), state.cells)
+        return expect(
+            places(self.lowres, used), self.lowres.psf, self.settings.scale, max(sigma, MIN_SIGMA), power
+        )  # fmt: skip
+
+    def figures(self) -> dict[str, Any]:
+        """Motion, PSF, registration, held-out error, and what was cut short, as ``--json`` prints them."""
+        rows = zip(self.source.files, self.lowres.motions().tolist(), self.state.weights.tolist(), strict=True)
+        registered = [
+            {"file": file, "dx": round(dx, 5), "dy": round(dy, 5), "used": weight > 0}
+            for file, (dx, dy), weight in rows
+        ]
+        return {
+            "register": self.state.aligned.motion,
+            "psf": self._psf(),
+            "registered": registered,
+            "holdout_psnr": decibels(self.state.holdout_mse),
+            "cut": list(getattr(self.state, "cut", [])),
+        }
+
+    def _psf(self) -> dict[str, Any]:
+        """Kind and width of the PSF that frames were solved with, and whether they told the width themselves."""
+        psf, asked = self.state.frames.psf, self.settings.psf_width
+        is_estimated = psf.kind != "file" and (asked == "auto" or (asked is None and psf.width != DEFAULT_WIDTH))
+        return {"kind": psf.kind, "width": round(psf.width, 4), "estimated": is_estimated}
+
+    def picture_of_grid(self) -> NDArray[np.float32]:
+        """The picture when there was no time for networks: the grid resampled, grey before channels are solved."""
+        assert self.state.image is not None
+        width, height = self.settings.output_size
+        light = self.light
+        image = interpolate(self.state.image[None].cpu(), (height, width), mode="bilinear", antialias=True)[0]
+        if len(image) != light.n_channels:
+            image = image.expand(light.n_channels, height, width).clone()
+            image[light.n_channels - light.has_alpha :] = 1
+        return light.image(image)
+
+    def write(
+        self, output: Path, image: NDArray[np.float32], truth: NDArray[np.float32] | None, figures: dict[str, Any]
+    ) -> None:
+        """Write metrics.json, registered.csv, diagnosis.json, and the pictures that the report compares ``image`` with.
+
+        Parameters
+        ----------
+        output : Path
+            Where the image is.
+        image : ndarray
+            The image.
+        truth : ndarray, optional
+            What it should be.
+        figures : dict
+            As ``--json`` prints them.
+        """
+        pictures = {"bicubic": self._enlarged(), "drizzle": self._laid_down()}
+        self._write_picture("bicubic.png", pictures["bicubic"])
+        self._write_picture("shift_and_add.png", pictures["drizzle"])
+        if self.source.icc_profile is not None:
+            write_atomically(self.run.folder / PROFILE_FILE, self.source.icc_profile)
+        if output.suffix.lower() != ".png":
+            # browsers show no TIFF
+            self._write_picture("result.png", image)
+        kept = {name: value for name, value in figures.items() if name != "registered"}
+        kept["output"] = os.path.relpath(output.resolve(), self.run.folder.resolve())
+        if truth is not None:
+            kept["bicubic"] = score(pictures["bicubic"], truth, self.settings.scale)
+            self._write_picture("truth.png", truth)
+        self._write_registered()
+        self._write_diagnosis({"nerfkit": image, **pictures})
+        self.run.write_json("metrics.json", {"superres": kept})
+
+    def _write_picture(self, name: str, picture: NDArray[np.float32]) -> None:
+        payload = picture_bytes(picture, ".png", self.settings.bit_depth, self.source.icc_profile)
+        write_atomically(self.run.folder / name, payload)
+
+    def _grey(self, image: Tensor) -> Tensor:
+        """Grey [h, w] of an image [n_channels, h, w]; before channels are solved it is grey."""
+        image, light = image.cpu(), self.light
+        return (light.grey(image) if len(image) == light.n_channels else image[0]).contiguous()
+
+    def _enlarged(self) -> NDArray[np.float32]:
+        """The reference frame on the output's pixels by cubics, as viewers do: file values, but alpha multiplied in."""
+        width, height = self.settings.output_size
+        values = Light("linear", self.light.n_channels)
+        reference = self.source.images[self.source.reference]
+        channels = torch.cat(values.channels(torch.from_numpy(reference[None])))[:, None]
+        return values.image(interpolate(channels, (height, width), mode="bicubic", align_corners=False)[:, 0])
+
+    def _laid_down(self) -> NDArray[np.float32]:
+        """The frames laid over one another in linear radiance, channel by channel."""
+        light, state, images = self.light, self.state, self.source.images
+        laid = []
+        for index in range(light.n_channels):
+            values = torch.stack([light.channels(torch.from_numpy(image[None]))[index][0] for image in images])
+            frames = state.frames.with_values(expose(values, state.exposures))
+            laid.append(shift_and_add(frames, self.settings.output_size, self.source.reference, state.weights.cpu()))
+        return light.image(torch.stack(laid))
+
+    def _write_registered(self) -> None:
+        """registered.csv, which --shifts takes back."""
+        state, path = self.state, self.run.folder / "registered.csv"
+        extra = {
+            "used": [weight > 0 for weight in state.weights.tolist()],
+            "residual": [round(r, 6) for r in state.residuals.tolist()],
+            "weight": [round(share, 4) for share in state.shares.tolist()],
+            "gain": [round(gain, 5) for gain in state.exposures[:, 0].tolist()],
+            "offset": [round(offset, 5) for offset in state.exposures[:, 1].tolist()],
+        }
+        if state.transforms is None:
+            write_shifts(path, self.source.files, state.shifts.numpy(), "shift", extra)
+        else:
+            write_shifts(path, self.source.files, self.lowres.matrices().numpy(), "homography", extra)
+
+    def _write_diagnosis(self, pictures: dict[str, NDArray[np.float32]]) -> None:
+        """residuals.png and uncertainty.png with their scales in the unit of light, and the spectra, for the report."""
+        figures: dict[str, Any] = {}
+        for name, values in self._maps().items():
+            top = max(float(np.quantile(values.numpy(), 0.99)), 1e-4)
+            picture = (values / top).clamp(0, 1).numpy()
+            write_atomically(self.run.folder / f"{name}.png", picture_bytes(picture, ".png", 8))
+            figures[name] = {"white": round(top, 5), "median": round(float(values.median()), 5)}
+        as_files = Light("linear", self.light.n_channels)
+        spectra = {}
+        for name, picture in pictures.items():
+            channels = torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1)
+            frequencies, power = power_spectrum(as_files.grey(channels).numpy(), self.settings.scale)
+            spectra[name] = {"frequencies": [round(f, 4) for f in frequencies], "power": power}
+        self.run.write_json("diagnosis.json", {"spectra": spectra, **figures})
+
+    def _maps(self) -> dict[str, Tensor]:
+        """Maps of the residuals and, of small frames, of the uncertainty; none before there is an image."""
+        state, lowres = self.state, self.lowres
+        if state.image is None:
+            return {}
+        height, width = lowres.frames.shape[1:]
+        weights, grid = state.weights.cpu(), Grid(height, width, state.cells, 0)
+        maps = {"residuals": residual_map(lowres, grid, self._grey(state.image), spread(weights, lowres))}
+        if state.prior is not None and max(height, width) <= MAX_UNCERTAIN:
+            unsure = uncertainty(lowres, weights, state.prior, torch.Generator().manual_seed(self.settings.seed))
+            maps |= {} if unsure is None else {"uncertainty": unsure}
+        return maps

@@ -1,0 +1,163 @@
+"""An image that was made of many frames: rendered at any size, or a part of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.results import Result
+from nerfkit.scenes.errors import NerfkitError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nerfkit.scenes.fields.siren import Siren, TiledSiren
+    from nerfkit.superres.settings import SuperresSettings
+
+__all__ = ["SuperresolvedImage"]
+
+
+class SuperresolvedImage(Result):
+    """An image in the weights of networks, with its run folder; :func:`nerfkit.superresolve` and :func:`nerfkit.load`
+    make it.
+
+    Examples
+    --------
+    >>> image = nerfkit.load("sharp")  # the run folder beside sharp.png  # doctest: +SKIP
+    >>> image.render(size=(2000, 2000)).shape  # doctest: +SKIP
+    (2000, 2000, 3)
+    >>> image.write("part.tif", size=(2000, 2000), crop=(500, 500, 200, 100))["size"]  # doctest: +SKIP
+    [200, 100]
+    """
+
+    options = ("size", "crop")
+    example = "nerfkit render RUN --size WxH [--crop X,Y,W,H] --out FILE.png"
+
+    @cached_property
+    def settings(self) -> SuperresSettings:
+        """The settings that it was made with, and what followed from the frames."""
+        from nerfkit.superres.runs import read_settings
+
+        return read_settings(self.run)
+
+    @cached_property
+    def field(self) -> Siren | TiledSiren:
+        """The networks; read when they are first asked for."""
+        from nerfkit.superres.runs import load_field
+
+        return load_field(self.run).to(self.device)
+
+    def render(
+        self, *, size: tuple[int, int] | None = None, crop: tuple[int, int, int, int] | None = None
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """The image at any size.
+
+        Parameters
+        ----------
+        size : (int, int), optional
+            Width and height of the whole image in pixels; None: the size that it was made for.
+        crop : (x, y, width, height), optional
+            A part of it, in its pixels.
+
+        Returns
+        -------
+        image : ndarray of float32, shape (h, w) or (h, w, 2 to 4)
+            As files hold it, in [0, 1] but for floats; the last of 2 or 4 channels is alpha.
+
+        Examples
+        --------
+        >>> image.render(crop=(0, 0, 64, 64)).shape  # doctest: +SKIP
+        (64, 64)
+        """
+        from nerfkit.superres.light import Light
+        from nerfkit.superres.rendering import render_image
+        from nerfkit.superres.settings import plan_grids
+
+        settings = self.settings
+        width, height = size or settings.output_size
+        if crop is not None:
+            x, y, w, h = crop
+            if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
+                raise NerfkitError(
+                    f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
+                    fix="x,y,w,h in pixels of the whole image at its --size",
+                )  # fmt: skip
+        light = Light(settings.transfer, settings.n_channels)
+        cells = plan_grids(settings.scale, settings.frame_size).fit
+        return render_image(self.field, light, (width, height), cells, crop)
+
+    def write(
+        self, out: str | Path | None = None, *, on_part: Callable[[int, int], None] = lambda done, total: None,
+        **options: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Write the image at any size.
+
+        Parameters
+        ----------
+        out : str or Path, optional
+            A PNG or a TIFF, written in the frames' depth and with their colour profile; None: render.png in the run
+            folder.
+        on_part : callable
+            Not called: a picture is one part.
+        **options
+            ``size`` and ``crop`` of :meth:`render`.
+
+        Returns
+        -------
+        result : dict
+            ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
+        """
+        from nerfkit.files import write_atomically
+        from nerfkit.superres.picture_files import PICTURE_SUFFIXES, picture_bytes
+        from nerfkit.superres.runs import PROFILE_FILE
+
+        self.check_options(list(options))
+        started = time.perf_counter()
+        output = self.run.folder / "render.png" if out is None else Path(out)
+        if output.suffix.lower() not in PICTURE_SUFFIXES:
+            raise NerfkitError(
+                f"a super-resolved image is written as PNG or TIFF, not as {output.suffix or 'a file without suffix'}",
+                where=output, fix="end its name in .png or .tif",
+            )  # fmt: skip
+        image = self.render(**options)
+        profile = self.run.folder / PROFILE_FILE
+        icc_profile = profile.read_bytes() if profile.is_file() else None
+        write_atomically(output, picture_bytes(image, output.suffix.lower(), self.settings.bit_depth, icc_profile))
+        crop = options.get("crop")
+        return {
+            "output": str(output),
+            "frames": 1,
+            "size": [image.shape[1], image.shape[0]],
+            "crop": crop and list(crop),
+            "seconds": round(time.perf_counter() - started, 3),
+        }
+
+    def report(self) -> Path:
+        """Write report.html in the run folder anew, and give its path.
+
+        Examples
+        --------
+        >>> webbrowser.open(str(image.report()))  # doctest: +SKIP
+        """
+        from nerfkit.report import superres_report
+
+        return superres_report(self.run.folder)
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        """The picture that was made, or result.png of the run folder where that is no PNG."""
+        from nerfkit.report.media import load_picture
+
+        made = self.run.folder / str(self.run.read_figures().get("output", ""))
+        found = load_picture(made if made.suffix == ".png" else self.run.folder / "result.png", "")
+        return None if found is None else found.pixels
+
+    def main_figures(self) -> dict[str, str]:
+        """Size and scale, and what is known of its quality."""
+        figures = {"size": "{} x {} pixels, {:.3g}x".format(*self.settings.output_size, self.settings.scale)}
+        names = {"holdout_psnr": "held-out pixels", "psnr": "PSNR", "psnr_interior": "PSNR, interior"}
+        found = {name: self.figures.get(key) for key, name in names.items()}
+        return figures | {name: f"{value:.2f} dB" for name, value in found.items() if value is not None}

@@ -1,0 +1,157 @@
+"""The tasks: what is made of which data. Each is called from Python, from the command line, and by its run folders.
+
+``TASKS`` names them. A :class:`Task` says what its settings are, how a run of it is loaded, and how to speak of it.
+Importing this, or a task, loads no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.config import assigned, from_dict, load
+from nerfkit.scenes.errors import NerfkitError
+
+if TYPE_CHECKING:
+    from nerfkit.results import Result
+    from nerfkit.runs import Run
+
+__all__ = ["TASKS", "Task", "get_task", "load_run"]
+
+# name, as in config.yml -> 'module:object'; a string, so that listing the names loads nothing
+TASKS = {
+    "train": "nerfkit.tasks.train:TASK",
+    "superres": "nerfkit.tasks.superres:TASK",
+}
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is the same for every task: its settings and its runs.
+
+    Parameters
+    ----------
+    name : str
+        As in ``TASKS`` and in config.yml.
+    holds, data : str
+        What a run of it holds and what it is made of, for messages.
+    usage : str
+        What can be done with a run of it, in a line.
+    presets : mapping
+        Settings to start from; the first unless another is named.
+    load : callable
+        From a run folder and a device ("cpu" or "cuda") to what it holds.
+    inputs : tuple of str
+        What config.yml holds besides the settings, ``task``, ``data`` and ``device``.
+    group : str
+        The group of settings whose kind names the preset; empty where there is one preset.
+    """
+
+    name: str
+    holds: str
+    data: str
+    usage: str
+    presets: Mapping[str, Any]
+    load: Callable[[Run, str], Result]
+    inputs: tuple[str, ...] = ()
+    group: str = ""
+
+    def configure(
+        self, *, preset: str | None = None, file: str | Path | None = None, assignments: Sequence[str] = (),
+        given: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> Any:  # fmt: skip
+        """The settings that a preset, a file, assignments and options make, the later ones first.
+
+        Parameters
+        ----------
+        preset : str, optional
+            Name of one of the presets.
+        file : str or Path, optional
+            YAML of settings; a config.yml of a run will do.
+        assignments : sequence of str
+            ``NAME=VALUE``, as ``--set`` takes them.
+        given : mapping, optional
+            From the name of an option, for messages, to the settings that it gives.
+        """
+        sources = [] if file is None else [(str(file), self.settings_in(load(file), file))]
+        sources += [("--set", assigned(assignments)), *(given or {}).items()]
+        config = self._base(preset, sources)
+        for where, values in sources:
+            config = from_dict(config, values, where=where)
+            if where == str(file):
+                config = config.below(Path(where).parent)
+        return config
+
+    def settings_in(self, values: Mapping[str, Any], where: str | Path) -> dict[str, Any]:
+        """The settings among the ``values`` of a config.yml."""
+        named = values.get("task", self.name)
+        if named != self.name:
+            raise NerfkitError(
+                f"holds settings of the task {named}, not of {self.name}", where=where,
+                fix=f"give a config.yml that nerfkit {self.name} wrote",
+            )  # fmt: skip
+        return {name: value for name, value in values.items() if name not in ("task", "data", "device", *self.inputs)}
+
+    def _base(self, preset: str | None, sources: Sequence[tuple[str, Mapping[str, Any]]]) -> Any:
+        """The preset that is named, or else the one that the kind of a group names."""
+        if preset is not None and preset not in self.presets:
+            raise NerfkitError(f"{preset!r} is not one of {', '.join(self.presets)}", fix="give one of these")
+        for where, values in sources:
+            group = values.get(self.group)
+            kind = group.get("kind") if isinstance(group, Mapping) else None
+            # a kind that there is not is named when the settings are made
+            if kind in self.presets and kind != (preset := preset or kind):
+                raise NerfkitError(
+                    f"holds settings of {kind}, not of {preset}", where=where, fix="leave one of the two out"
+                )
+        return self.presets[preset or next(iter(self.presets))]
+
+
+def get_task(name: str) -> Task:
+    """The task registered under ``name``.
+
+    Examples
+    --------
+    >>> get_task("train").holds
+    'a scene'
+    """
+    if name not in TASKS:
+        raise ValueError(f"unknown task {name!r}; there are {', '.join(TASKS)}")
+    module, _, attribute = TASKS[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def load_run(run: str | Path, *, device: str = "auto") -> Any:
+    """What a run folder holds: a scene, or an image. It is ``nerfkit.load``.
+
+    Parameters
+    ----------
+    run : str or Path
+        A folder that ``nerfkit train`` or ``nerfkit superres`` made, or their functions in Python.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+
+    Returns
+    -------
+    result : TrainedScene or SuperresolvedImage
+        By the task that config.yml names. Its weights are read when they are first used.
+
+    Raises
+    ------
+    NerfkitError
+        The folder is no run, or damaged.
+
+    Examples
+    --------
+    >>> scene = nerfkit.load("outputs/fox/hash/latest")  # doctest: +SKIP
+    >>> scene.render_path("orbit", "orbit.mp4")  # doctest: +SKIP
+    """
+    from nerfkit.devices import choose_device
+    from nerfkit.runs import Run
+
+    found = Run(Path(run))
+    task = found.task
+    return task.load(found, choose_device(device))

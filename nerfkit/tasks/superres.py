@@ -1,0 +1,130 @@
+"""The task `superres`: many shifted low-resolution frames to one sharp image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.config import from_dict
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.superres.settings import SuperresConfig
+from nerfkit.superresolved_image import SuperresolvedImage
+from nerfkit.tasks import Task
+
+if TYPE_CHECKING:
+    from nerfkit.runs import Run
+
+__all__ = ["TASK", "output_size", "superresolve"]
+
+# torch is imported where it is used: a run's settings are read before it is known what is computed with them
+
+
+def _load(run: Run, device: str) -> SuperresolvedImage:
+    image = SuperresolvedImage(run, device)
+    # whatever is wrong with it is said now, not when a picture is wanted
+    _ = image.settings
+    return image
+
+
+TASK = Task(
+    name="superres", holds="a super-resolved image", data="frames",
+    usage="nerfkit render {run} --size WxH gives it at any size; nerfkit superres --truth compares it",
+    presets={"superres": SuperresConfig()}, load=_load, inputs=("frames", "shifts", "reference"),
+)  # fmt: skip
+
+
+def superresolve(
+    frames: str | Path, out: str | Path, *, shifts: str | Path | None = None, reference: str | None = None,
+    n_frames: int | None = None, truth: str | Path | None = None, config: SuperresConfig | str | Path | None = None,
+    device: str = "auto", overwrite: bool = False, say: Callable[[str], None] = lambda text: None,
+    on_part: Callable[[int, int], None] = lambda done, total: None, **settings: Any,
+) -> SuperresolvedImage:  # fmt: skip
+    """Fuse low-resolution frames of one scene into one sharp image.
+
+    Parameters
+    ----------
+    frames : str or Path
+        A folder of images, a glob, a video, an npz or npy.
+    out : str or Path
+        The picture, a PNG or a TIFF; its run folder is the same name without suffix.
+    shifts : str or Path, optional
+        Where each frame looks: ``file,dx,dy`` in low-res pixels, or affine maps or homographies; None: the frames are
+        registered.
+    reference : str, optional
+        Name of the frame that the output covers; None: the first.
+    n_frames : int, optional
+        Use the first so many only.
+    truth : str or Path, optional
+        A picture of the output's size to compare with.
+    config : SuperresConfig, str or Path, optional
+        Settings to start from: an object, or a config.yml of another run.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    overwrite : bool
+        Whether to replace an earlier picture and run folder.
+    say : callable
+        Called with a line for a person at each stage.
+    on_part : callable
+        Of large frames, called with the number of parts that are done and that there are.
+    **settings
+        Settings of :class:`nerfkit.superres.settings.SuperresConfig` by name: ``scale=8``, ``seconds=120``,
+        ``output_size=(334, 334)``, ``psf="gaussian"``, ``psf_width="auto"``, ``register="affine"``, ``seed=1``.
+
+    Returns
+    -------
+    image : SuperresolvedImage
+        With what was measured in ``image.figures``. Interrupting (Ctrl-C, a notebook's stop button) ends the work; what
+        there was is in the picture, and ``image.is_interrupted`` is true.
+
+    Raises
+    ------
+    NerfkitError
+        What is wrong with the frames, the shifts, the settings or the output.
+
+    Examples
+    --------
+    >>> import nerfkit
+    >>> image = nerfkit.superresolve("frames", "sharp.png", scale=4, seconds=60)  # doctest: +SKIP
+    >>> image.figures["holdout_psnr"]  # doctest: +SKIP
+    38.2
+    """
+    from nerfkit.devices import choose_device
+    from nerfkit.files import check_output_folder, prepare_output_folder
+    from nerfkit.runs import Run
+    from nerfkit.superres.inputs import check_output, read_source, read_truth
+
+    config = _configured(config, settings)
+    output = check_output(out, overwrite=overwrite)
+    source = read_source(frames, config, shifts=shifts, reference=reference, n_frames=n_frames)
+    folder, keep = output.with_suffix(""), source.frames.root
+    check_output_folder(folder, overwrite=overwrite, keep=keep)
+    true_image = None if truth is None else read_truth(truth, source.settings)
+    device = choose_device(device)
+    from nerfkit.superres.running import run_superres
+
+    for line in source.describe():
+        say(line)
+    prepare_output_folder(folder, overwrite=overwrite, keep=keep)
+    run = Run(folder)
+    figures = run_superres(source, run, output, device, truth=true_image, say=say, on_part=on_part)
+    is_interrupted = figures.pop("interrupted")
+    return SuperresolvedImage(run, device, figures, is_interrupted=is_interrupted)
+
+
+def output_size(scale: float | None, size: tuple[int, int] | None) -> dict[str, Any]:
+    """The settings that say how large the output is: the one that is named; nothing when neither is."""
+    if scale is not None and size is not None:
+        raise NerfkitError(
+            "give --scale or --output-size, not both", where="nerfkit superres", fix="leave one of them out"
+        )
+    return {} if scale is None and size is None else {"scale": scale, "output_size": size}
+
+
+def _configured(config: SuperresConfig | str | Path | None, settings: dict[str, Any]) -> SuperresConfig:
+    settings = settings | output_size(settings.get("scale"), settings.get("output_size"))
+    if isinstance(settings.get("psf"), Path):
+        settings["psf"] = str(settings["psf"])
+    if isinstance(config, SuperresConfig):
+        return from_dict(config, settings, where="nerfkit.superresolve")
+    return TASK.configure(file=config, given={"nerfkit.superresolve": settings})

@@ -1,0 +1,199 @@
+"""The task `train`: posed photos to a scene that can be rendered from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.config import from_dict
+from nerfkit.presets import PRESETS, TrainConfig
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.tasks import Task
+from nerfkit.trained_scene import TrainedScene
+
+if TYPE_CHECKING:
+    from nerfkit.fitting import Progress
+    from nerfkit.runs import Run
+    from nerfkit.training import Prepared
+
+__all__ = ["TASK", "budget", "dry_run", "resume", "train"]
+
+# torch is imported where it is used: a run's settings are read before it is known what is computed with them
+
+
+def _load(run: Run, device: str) -> TrainedScene:
+    # whatever is wrong with it is said now, not when a picture is wanted
+    run.read_config(TASK.name)
+    run.read_scene()
+    return TrainedScene(run, device)
+
+
+TASK = Task(
+    name="train", holds="a scene", data="photos", usage="nerfkit eval {run}, or nerfkit render {run}", presets=PRESETS,
+    load=_load, inputs=("skip_bad",), group="field",
+)  # fmt: skip
+
+
+def _silent(_: Any) -> None:
+    pass
+
+
+def train(
+    data: str | Path, out: str | Path | None = None, *, method: str | None = None,
+    config: TrainConfig | str | Path | None = None, device: str = "auto", skip_bad: bool = False,
+    overwrite: bool = False, say: Callable[[str], None] = _silent, on_progress: Callable[[Progress], None] = _silent,
+    **settings: Any,
+) -> TrainedScene:  # fmt: skip
+    """Train a scene on posed photos.
+
+    Parameters
+    ----------
+    data : str or Path
+        Folder of posed photos (Blender, instant-ngp, nerfstudio, COLMAP), or a transforms.json.
+    out : str or Path, optional
+        The run folder; None: ``outputs/<scene>/<method>/<time>`` below the current folder, with a link ``latest``.
+    method : {"hash", "fourier"}, optional
+        What holds the scene, as in ``nerfkit.presets.PRESETS``; None: hash.
+    config : TrainConfig, str or Path, optional
+        Settings to start from: an object, or a config.yml of another run.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute.
+    skip_bad : bool
+        Whether to go on without frames that are damaged.
+    overwrite : bool
+        Whether to replace what is in the run folder.
+    say : callable
+        Called with a line for a person at each stage.
+    on_progress : callable
+        Called after every step.
+    **settings
+        Settings of :class:`nerfkit.presets.TrainConfig` by name: ``seconds=300``, ``steps=2000``, ``downscale=2``,
+        ``seed=1``, ``field={"width": 64}``. With ``steps`` alone, steps say when training ends.
+
+    Returns
+    -------
+    scene : TrainedScene
+        With what was measured in ``scene.figures``. Interrupting (Ctrl-C, a notebook's stop button) ends the training;
+        the scene is then what it was, and ``scene.is_interrupted`` is true.
+
+    Raises
+    ------
+    NerfkitError
+        What a long run would stumble over: photos, settings, the output folder, the device.
+
+    Examples
+    --------
+    >>> import nerfkit
+    >>> scene = nerfkit.train("photos/fox", out="runs/fox", seconds=300)  # doctest: +SKIP
+    >>> scene.render_path("orbit", "orbit.mp4")  # doctest: +SKIP
+    """
+    from nerfkit.devices import choose_device
+    from nerfkit.files import check_output_folder, prepare_output_folder
+    from nerfkit.runs import Run, default_run_folder, link_latest
+
+    config = _configured(method, config, settings)
+    # checked before the photos are read: the cheap mistakes come first
+    source = _read(data, skip_bad)
+    device = choose_device(device)
+    folder = default_run_folder(source.name, config.field.kind) if out is None else Path(out)
+    check_output_folder(folder, overwrite=overwrite, keep=source.root)
+    from nerfkit import training
+
+    prepared = training.prepare(source, config, device)
+    for line in prepared.describe():
+        say(line)
+    # only now, when the photos turned out to be good, does an earlier run make way
+    prepare_output_folder(folder, overwrite=overwrite, keep=source.root)
+    if out is None:
+        link_latest(folder)
+    say(f"run: {folder}")
+    run = Run(folder)
+    return _finished(run, device, training.train(prepared, run, on_progress, data=Path(data), skip_bad=skip_bad))
+
+
+def dry_run(
+    data: str | Path, *, method: str | None = None, config: TrainConfig | str | Path | None = None,
+    device: str = "auto", skip_bad: bool = False, say: Callable[[str], None] = _silent, **settings: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Check the data and tell what :func:`train` would take, with nothing written; its parameters.
+
+    Returns
+    -------
+    found : dict
+        ``parameters``, ``memory_mb``, ``photos_mb``, ``ms_per_step`` and ``expected_seconds``.
+    """
+    from nerfkit.devices import choose_device
+    from nerfkit.estimates import estimate
+    from nerfkit.training import prepare
+
+    config = _configured(method, config, settings)
+    source = _read(data, skip_bad)
+    prepared: Prepared = prepare(source, config, choose_device(device))
+    for line in prepared.describe():
+        say(line)
+    return estimate(prepared)
+
+
+def resume(
+    run: str | Path, *, data: str | Path | None = None, device: str = "auto", seconds: float | None = None,
+    steps: int | None = None, on_progress: Callable[[Progress], None] = _silent,
+) -> TrainedScene:  # fmt: skip
+    """Go on with a training from its newest checkpoint; its settings hold, only the budget is new.
+
+    Parameters
+    ----------
+    run : str or Path
+        The run folder.
+    data : str or Path, optional
+        The photos, when they were moved.
+    device : {"auto", "cpu", "cuda"}
+        Where to compute; auto: where the run did.
+    seconds, steps : optional
+        New budget: seconds count anew, steps are the total; None: the run's own.
+    on_progress : callable
+        Called after every step.
+    """
+    from nerfkit import training
+    from nerfkit.devices import choose_device
+    from nerfkit.runs import Run
+
+    folder = Run(Path(run))
+    recorded = folder.read_config(TASK.name)
+    # a budget that cannot be is said before the photos are read
+    config = from_dict(recorded.config, budget(seconds, steps), where="nerfkit.resume")
+    device = choose_device(recorded.device if device == "auto" else device)
+    done = training.resume(
+        folder, config, data=None if data is None else Path(data), device=device, on_progress=on_progress
+    )  # fmt: skip
+    return _finished(folder, device, done)
+
+
+def budget(seconds: float | None, steps: int | None) -> dict[str, Any]:
+    """The settings by which a training ends: of seconds and steps the one that is named; nothing when neither is."""
+    if seconds is not None and steps is not None:
+        raise NerfkitError("give seconds or steps, not both", where="nerfkit train", fix="leave one of them out")
+    return {} if seconds is None and steps is None else {"seconds": seconds, "steps": steps}
+
+
+def _configured(method: str | None, config: TrainConfig | str | Path | None, settings: dict[str, Any]) -> TrainConfig:
+    settings |= budget(settings.get("seconds"), settings.get("steps"))
+    if not isinstance(config, TrainConfig):
+        return TASK.configure(preset=method, file=config, given={"nerfkit.train": settings})
+    if method not in (None, config.field.kind):
+        raise NerfkitError(f"the settings are of {config.field.kind}, not of {method}", fix="leave one of the two out")
+    return from_dict(config, settings, where="nerfkit.train")
+
+
+def _read(data: str | Path, skip_bad: bool) -> Any:
+    from nerfkit.scenes.readers import read_posed_photos
+
+    return read_posed_photos(Path(data), skip_bad=skip_bad)
+
+
+def _finished(run: Run, device: str, figures: dict[str, Any]) -> TrainedScene:
+    from nerfkit.report import refresh
+
+    refresh(run)
+    is_interrupted = figures.pop("interrupted")
+    return TrainedScene(run, device, figures, is_interrupted=is_interrupted)
