@@ -73,7 +73,7 @@ class SuperresolvedImage(Result):
         >>> image.render(crop=(0, 0, 64, 64)).shape  # doctest: +SKIP
         (64, 64)
         """
-        from nerfkit.superres.light import Light
+        from nerfkit.scenes.transfer import Transfer
         from nerfkit.superres.rendering import render_image
         from nerfkit.superres.settings import plan_grids
 
@@ -86,9 +86,9 @@ class SuperresolvedImage(Result):
                     f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
                     fix="x,y,w,h in pixels of the whole image at its --size",
                 )  # fmt: skip
-        light = Light(settings.transfer, settings.n_channels)
+        transfer = Transfer(settings.transfer, settings.n_channels)
         cells = plan_grids(settings.scale, settings.frame_size).fit
-        return render_image(self.field, light, (width, height), cells, crop)
+        return render_image(self.field, transfer, (width, height), cells, crop)
 
     def write(
         self, out: str | Path | None = None, *, on_part: Callable[[int, int], None] = lambda done, total: None,

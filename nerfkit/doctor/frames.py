@@ -56,7 +56,7 @@ def check_frames(path: Path, report: Report) -> None:
     report.fact("frames", len(frames))
     report.fact("size", list(frames.size), f"{frames.size[0]}x{frames.size[1]}, {colour}, {bits}")
     report.fact("bit_depth", frames.bit_depth, "")
-    grey = frames.images if frames.images.ndim == 3 else frames.images.mean(-1)
+    grey = frames.grey
     noise = float(np.median([noise_level(frame) for frame in grey]))
     report.fact("noise", round(noise, 5), f"at most {noise:.2%} of full scale (fine texture counts as noise)")
     is_flat = _is_flat(grey, path, report)

@@ -18,12 +18,12 @@ from nerfkit.scenes.motion import Motion, richer_models
 from nerfkit.scenes.observations.exposure import Exposure
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.observations.psf import Psf
+from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
 
 from .psf_width import USUAL_WIDTHS, choose_width, doubt
 from .registration import Registered, correction, find_outliers, fit_exposures, phase_correlation, refine, resized
 from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
-from .transfer import Transfer
 from .trials import Trials
 
 __all__ = ["NAMES", "Alignment"]

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.observations.lowres_frames import Psf
+from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.readers.frames import Frames, read_frames
 from nerfkit.scenes.readers.psf import read_psf
-from nerfkit.scenes.readers.shifts import Shifts, read_shifts
+from nerfkit.scenes.readers.shifts import read_shifts
 
 from .expectation import SAID_OF_ONE_FRAME
 from .given_motion import check_given_motion
@@ -38,10 +40,8 @@ class Source:
         What decides the result besides the frames: what the user said, and what followed from them.
     path : Path
         The folder, video, array or glob.
-    shifts : ndarray, shape (n_frames, 2), optional
-        Given (dx, dy) in low-res pixels.
-    transforms : ndarray, shape (n_frames, 3, 3), optional
-        Given homographies from frame to reference pixels instead.
+    motion : Motion, optional
+        Where the frames look, as a file says.
     reference : int
         Frame that the output covers.
     psf_picture : ndarray, shape (m, m), optional
@@ -54,8 +54,7 @@ class Source:
     config: SuperresConfig
     settings: SuperresSettings
     path: Path
-    shifts: NDArray[np.float64] | None = None
-    transforms: NDArray[np.float64] | None = None
+    motion: Motion | None = None
     reference: int = 0
     psf_picture: NDArray[np.float64] | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
@@ -90,7 +89,7 @@ class Source:
         kind = "grey" if settings.n_channels < 3 else "colour"
         depth = "floats" if frames.bit_depth == 32 else f"{frames.bit_depth} bits"
         depth += " with alpha" if frames.alpha is not None else ""
-        depth += ", averaged in linear light" if settings.transfer == "srgb" else ""
+        depth += ", averaged in linear RGB" if settings.transfer == "srgb" else ""
         size, output = "{} x {}".format(*frames.size), "{} x {}".format(*settings.output_size)
         lines = [
             f"{frames.name}: {len(frames)} {kind} frames of {size}, {depth}",
@@ -98,7 +97,7 @@ class Source:
         ]
         if len(frames) == 1:
             lines.append(SAID_OF_ONE_FRAME)
-        elif self.shifts is None and self.transforms is None and frames.shifts_file is not None:
+        elif self.motion is None and frames.shifts_file is not None:
             lines.append(
                 f"{frames.shifts_file} is not used; give it with --shifts, or let the frames be registered as now"
             )
@@ -170,14 +169,15 @@ def read_source(
     index = 0 if reference is None else _find(reference, frames)
     given = None if shifts is None else read_shifts(shifts, frames)
     if given is not None:
-        grey = frames.images if frames.images.ndim == 3 else frames.images.mean(-1)
         check_given_motion(
-            given, grey, settings.scale, str(shifts), reference=index, is_exact=config.exact_shifts
+            given, frames.grey, settings.scale, str(shifts), reference=index, is_exact=config.exact_shifts
         )  # fmt: skip
-    values, matrices = _against(given, index if reference is not None else None)
+    motion = None if given is None else Motion.of_matrices(torch.from_numpy(given.matrices()))
+    if motion is not None and reference is not None:
+        motion = motion.relative_to(index)
     inputs = {"frames": n_frames, "shifts": None if shifts is None else Path(shifts), "reference": reference}
     picture = None if config.psf in PSF_NAMES else _read_psf(settings)
-    return Source(frames, config, settings, Path(path), values, matrices, index, picture, inputs)
+    return Source(frames, config, settings, Path(path), motion, index, picture, inputs)
 
 
 def read_truth(path: str | Path, settings: SuperresSettings) -> NDArray[np.float32]:
@@ -197,18 +197,6 @@ def _with_alpha(frames: Frames) -> NDArray[np.float32]:
     if frames.alpha is None:
         return frames.images
     return np.concatenate([frames.images.reshape(*frames.alpha.shape, -1), frames.alpha[..., None]], axis=-1)
-
-
-def _against(
-    given: Shifts | None, reference: int | None
-) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:  # fmt: skip
-    """Shifts and matrices that are given, one of them or none, against the frame that is named as the reference."""
-    if given is None:
-        return None, None
-    if given.kind == "shift":
-        return (given.values if reference is None else given.values - given.values[reference]), None
-    matrices = given.matrices()
-    return None, (matrices if reference is None else np.linalg.inv(matrices[reference]) @ matrices)
 
 
 def _find(name: str, frames: Frames) -> int:

@@ -20,7 +20,6 @@ from nerfkit.scenes.fields.tiled_siren import TiledSiren
 from nerfkit.scenes.measurements.lattice_values import LatticeMeasurements, cell_centres
 from nerfkit.scenes.observations.points import LatticeValues
 
-from .grid_solve import Deadline
 from .settings import WINDOW
 
 __all__ = ["NetworkFit", "fit_networks"]
@@ -46,12 +45,12 @@ class NetworkFit:
     is_interrupted: bool
     # whether every network has had its turn
     is_complete: bool
-    # whether the deadline ended a fit before its steps were done
+    # whether the limit ended a fit before its steps were done
     is_cut: bool
 
 
 def fit_networks(
-    network: Siren | TiledSiren, image: Tensor, kind: str, deadline: Deadline, checkpoints: CheckpointFolder,
+    network: Siren | TiledSiren, image: Tensor, kind: str, seconds: float, checkpoints: CheckpointFolder,
     metrics: MetricsLog, on_part: Callable[[int, int], None] = lambda done, total: None, *, n_steps: int | None = None,
 ) -> NetworkFit:  # fmt: skip
     """Fit ``network``, in place, to the image; the weights are saved.
@@ -64,8 +63,8 @@ def fit_networks(
         On equal cells.
     kind : {"tiled", "single"}
         Of the network.
-    deadline : Deadline
-        When to stop, at the latest; unless it is met the result does not depend on it.
+    seconds : float
+        A limit; unless it is met the result does not depend on it.
     checkpoints, metrics
         Where weights and figures are written.
     on_part : callable
@@ -84,7 +83,7 @@ def fit_networks(
     if len(blocks) < 2:
         axes = cell_centres(image.shape[1], network.size[1]), cell_centres(image.shape[2], network.size[0])
         problem = _Regression(network, image.to(network.bounds.device), axes, rate)
-        budget = Budget(max(deadline.left, MIN_SECONDS), n_steps)
+        budget = Budget(max(seconds, MIN_SECONDS), n_steps)
         done = fit(problem, budget, schedule=schedule, checkpoints=checkpoints, metrics=metrics)
         return NetworkFit(done.steps, _decibels([problem.error()]), done.is_interrupted, True, done.is_cut)
     assert isinstance(network, TiledSiren)
@@ -92,8 +91,8 @@ def fit_networks(
     for index, (rows, cols) in enumerate(blocks):
         part = network.part(rows, cols)
         problem = _regression_of_block(part, image, network, rows, cols, rate)
-        seconds = max(deadline.left, 0.0) / (len(blocks) - index)
-        done = fit(problem, Budget(max(seconds, MIN_SECONDS / len(blocks)), n_steps), schedule=schedule)
+        left = max(seconds - (time.monotonic() - started), MIN_SECONDS) / (len(blocks) - index)
+        done = fit(problem, Budget(left, n_steps), schedule=schedule)
         network.take(part, rows, cols)
         steps, is_cut = steps + done.steps, is_cut or done.is_cut
         errors.append(problem.error())

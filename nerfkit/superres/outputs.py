@@ -16,22 +16,21 @@ from torch.nn.functional import interpolate
 
 from nerfkit.files import write_atomically
 from nerfkit.runs import Run
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.readers.shifts import write_shifts
+from nerfkit.scenes.transfer import Transfer
 
-from .choice import MIN_SIGMA
 from .diagnosis import power_spectrum, residual_map, uncertainty
 from .expectation import Expectation, expect, places, scene_power
 from .inputs import Source
-from .light import Light
 from .picture_files import picture_bytes
 from .reconstruct import Reconstruction
-from .registration import spread
 from .runs import PROFILE_FILE
 from .scoring import decibels, score
 from .settings import DEFAULT_WIDTH, SuperresSettings
 from .shift_and_add import shift_and_add
-from .solving import expose
+from .trials import MIN_SIGMA
 
 __all__ = ["Outputs"]
 
@@ -63,14 +62,15 @@ class Outputs:
         return self.source.settings
 
     @property
-    def light(self) -> Light:
-        """How the frames' files hold light."""
-        return Light(self.settings.transfer, self.settings.n_channels)
+    def transfer(self) -> Transfer:
+        """How the frames' files hold linear radiance."""
+        return Transfer(self.settings.transfer, self.settings.n_channels)
 
     @cached_property
-    def lowres(self) -> LowresFrames:
-        """Grey frames where they look, on the CPU."""
-        return self.state.frames.with_values(self.state.frames.frames.cpu())
+    def stack(self) -> FrameStack:
+        """Grey frames and their weights, on the CPU."""
+        stack = self.state.stack
+        return FrameStack(stack.values.cpu(), stack.weights.cpu())
 
     def expectation(self) -> Expectation | None:
         """What the used frames can give; None before there is an image to take the scene's power from."""
@@ -79,28 +79,28 @@ class Outputs:
             return None
         sigma = state.prior.sigma if state.prior is not None else float(state.residuals[state.weights > 0].median())
         power = scene_power(self._grey(state.image).numpy(), state.cells)
-        return expect(
-            places(self.lowres, used), self.lowres.psf, self.settings.scale, max(sigma, MIN_SIGMA), power
-        )  # fmt: skip
+        view = state.view
+        return expect(places(view, used), view.psf, self.settings.scale, max(sigma, MIN_SIGMA), power)
 
     def figures(self) -> dict[str, Any]:
         """Motion, PSF, registration, held-out error, and what was cut short, as ``--json`` prints them."""
-        rows = zip(self.source.files, self.lowres.motions().tolist(), self.state.weights.tolist(), strict=True)
+        view, weights = self.state.view, self.state.weights.tolist()
+        rows = zip(self.source.files, view.motion.displacements(view.size).tolist(), weights, strict=True)
         registered = [
             {"file": file, "dx": round(dx, 5), "dy": round(dy, 5), "used": weight > 0}
             for file, (dx, dy), weight in rows
         ]
         return {
-            "register": self.state.aligned.motion,
+            "register": self.state.aligned.model,
             "psf": self._psf(),
             "registered": registered,
             "holdout_psnr": decibels(self.state.holdout_mse),
-            "cut": list(getattr(self.state, "cut", [])),
+            "cut": list(self.state.cut),
         }
 
     def _psf(self) -> dict[str, Any]:
         """Kind and width of the PSF that frames were solved with, and whether they told the width themselves."""
-        psf, asked = self.state.frames.psf, self.settings.psf_width
+        psf, asked = self.state.view.psf, self.settings.psf_width
         is_estimated = psf.kind != "file" and (asked == "auto" or (asked is None and psf.width != DEFAULT_WIDTH))
         return {"kind": psf.kind, "width": round(psf.width, 4), "estimated": is_estimated}
 
@@ -108,12 +108,13 @@ class Outputs:
         """The picture when there was no time for networks: the grid resampled, grey before channels are solved."""
         assert self.state.image is not None
         width, height = self.settings.output_size
-        light = self.light
-        image = interpolate(self.state.image[None].cpu(), (height, width), mode="bilinear", antialias=True)[0]
-        if len(image) != light.n_channels:
-            image = image.expand(light.n_channels, height, width).clone()
-            image[light.n_channels - light.has_alpha :] = 1
-        return light.image(image)
+        n_channels, has_alpha = self.transfer.n_channels, self.transfer.has_alpha
+        # means over the output's pixels, as far as there are several cells in each
+        image = interpolate(self.state.image[None].cpu(), (height, width), mode="area")[0]
+        if len(image) != n_channels:
+            image = image.expand(n_channels, height, width).clone()
+            image[n_channels - has_alpha :] = 1
+        return self.transfer.image(image)
 
     def write(
         self, output: Path, image: NDArray[np.float32], truth: NDArray[np.float32] | None, figures: dict[str, Any]
@@ -154,51 +155,51 @@ class Outputs:
 
     def _grey(self, image: Tensor) -> Tensor:
         """Grey [h, w] of an image [n_channels, h, w]; before channels are solved it is grey."""
-        image, light = image.cpu(), self.light
-        return (light.grey(image) if len(image) == light.n_channels else image[0]).contiguous()
+        image, transfer = image.cpu(), self.transfer
+        return (transfer.grey(image) if len(image) == transfer.n_channels else image[0]).contiguous()
 
     def _enlarged(self) -> NDArray[np.float32]:
         """The reference frame on the output's pixels by cubics, as viewers do: file values, but alpha multiplied in."""
         width, height = self.settings.output_size
-        values = Light("linear", self.light.n_channels)
+        values = Transfer("linear", self.transfer.n_channels)
         reference = self.source.images[self.source.reference]
         channels = torch.cat(values.channels(torch.from_numpy(reference[None])))[:, None]
         return values.image(interpolate(channels, (height, width), mode="bicubic", align_corners=False)[:, 0])
 
     def _laid_down(self) -> NDArray[np.float32]:
         """The frames laid over one another in linear radiance, channel by channel."""
-        light, state, images = self.light, self.state, self.source.images
-        laid = []
-        for index in range(light.n_channels):
-            values = torch.stack([light.channels(torch.from_numpy(image[None]))[index][0] for image in images])
-            frames = state.frames.with_values(expose(values, state.exposures))
-            laid.append(shift_and_add(frames, self.settings.output_size, self.source.reference, state.weights.cpu()))
-        return light.image(torch.stack(laid))
+        transfer, state, images = self.transfer, self.state, self.source.images
+        size, reference, laid = self.settings.output_size, self.source.reference, []
+        for index in range(transfer.n_channels):
+            values = torch.stack([transfer.channels(torch.from_numpy(image[None]))[index][0] for image in images])
+            channel = self.stack.with_values(state.aligned.exposure.undo(values))
+            laid.append(shift_and_add(channel, state.view, size, reference))
+        return transfer.image(torch.stack(laid))
 
     def _write_registered(self) -> None:
         """registered.csv, which --shifts takes back."""
-        state, path = self.state, self.run.folder / "registered.csv"
+        state, path, motion = self.state, self.run.folder / "registered.csv", self.state.view.motion
         extra = {
             "used": [weight > 0 for weight in state.weights.tolist()],
             "residual": [round(r, 6) for r in state.residuals.tolist()],
-            "weight": [round(share, 4) for share in state.shares.tolist()],
-            "gain": [round(gain, 5) for gain in state.exposures[:, 0].tolist()],
-            "offset": [round(offset, 5) for offset in state.exposures[:, 1].tolist()],
+            "weight": [round(fraction, 4) for fraction in state.fractions.tolist()],
+            "gain": [round(gain, 5) for gain in state.aligned.exposure.gains.tolist()],
+            "offset": [round(offset, 5) for offset in state.aligned.exposure.offsets.tolist()],
         }
-        if state.transforms is None:
-            write_shifts(path, self.source.files, state.shifts.numpy(), "shift", extra)
+        if motion.model == "shift":
+            write_shifts(path, self.source.files, motion.shifts.numpy(), "shift", extra)
         else:
-            write_shifts(path, self.source.files, self.lowres.matrices().numpy(), "homography", extra)
+            write_shifts(path, self.source.files, motion.matrices.numpy(), "homography", extra)
 
     def _write_diagnosis(self, pictures: dict[str, NDArray[np.float32]]) -> None:
-        """residuals.png and uncertainty.png with their scales in the unit of light, and the spectra, for the report."""
+        """residuals.png and uncertainty.png with their scales in linear radiance, and the spectra, for the report."""
         figures: dict[str, Any] = {}
         for name, values in self._maps().items():
             top = max(float(np.quantile(values.numpy(), 0.99)), 1e-4)
             picture = (values / top).clamp(0, 1).numpy()
             write_atomically(self.run.folder / f"{name}.png", picture_bytes(picture, ".png", 8))
             figures[name] = {"white": round(top, 5), "median": round(float(values.median()), 5)}
-        as_files = Light("linear", self.light.n_channels)
+        as_files = Transfer("linear", self.transfer.n_channels)
         spectra = {}
         for name, picture in pictures.items():
             channels = torch.from_numpy(np.atleast_3d(picture)).permute(2, 0, 1)
@@ -208,13 +209,12 @@ class Outputs:
 
     def _maps(self) -> dict[str, Tensor]:
         """Maps of the residuals and, of small frames, of the uncertainty; none before there is an image."""
-        state, lowres = self.state, self.lowres
+        state, stack = self.state, self.stack
         if state.image is None:
             return {}
-        height, width = lowres.frames.shape[1:]
-        weights, grid = state.weights.cpu(), Grid(height, width, state.cells, 0)
-        maps = {"residuals": residual_map(lowres, grid, self._grey(state.image), spread(weights, lowres))}
+        (width, height), view = state.view.size, state.view
+        maps = {"residuals": residual_map(stack, view, Grid(height, width, state.cells), self._grey(state.image))}
         if state.prior is not None and max(height, width) <= MAX_UNCERTAIN:
-            unsure = uncertainty(lowres, weights, state.prior, torch.Generator().manual_seed(self.settings.seed))
+            unsure = uncertainty(stack, view, state.prior, torch.Generator().manual_seed(self.settings.seed))
             maps |= {} if unsure is None else {"uncertainty": unsure}
         return maps

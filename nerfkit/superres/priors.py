@@ -6,7 +6,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor
 
 from nerfkit.heldout import Trial, improve, lowest_of_parabola, search_line

@@ -18,6 +18,7 @@ from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.observations.psf import Psf
+from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import Prior
 
 from .alignment import COARSE_CELLS, Alignment
@@ -25,7 +26,6 @@ from .priors import RangePercentiles, choose_contrast, choose_local, choose_prio
 from .registration import still_pixels
 from .settings import SuperresSettings
 from .solving import Chosen, solve_everywhere, work_of_solving
-from .transfer import LINEAR, Transfer
 from .trials import Trials
 
 __all__ = ["Reconstruction", "reconstruct"]

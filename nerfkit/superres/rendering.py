@@ -9,8 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from nerfkit.scenes.fields.image_field import ImageField, render_lattice
-
-from .light import Light
+from nerfkit.scenes.transfer import Transfer
 
 __all__ = ["render_image"]
 
@@ -19,7 +18,7 @@ STRIP_SAMPLES = 2**22
 
 
 def render_image(
-    field: ImageField, light: Light, size: tuple[int, int], cells: int,
+    field: ImageField, transfer: Transfer, size: tuple[int, int], cells: int,
     crop: tuple[int, int, int, int] | None = None,
 ) -> NDArray[np.float32]:  # fmt: skip
     """Pixels of the image that ``field`` holds.
@@ -27,8 +26,8 @@ def render_image(
     Parameters
     ----------
     field : ImageField
-        The light of the image, ``field.size`` low-res pixels wide and high.
-    light : Light
+        The linear radiance of the image, ``field.size`` low-res pixels wide and high.
+    transfer : Transfer
         How files hold it.
     size : (int, int)
         Width and height of the whole image in pixels.
@@ -50,9 +49,9 @@ def render_image(
 
     ys, down = samples(top, height, size[1], field.size[1])
     xs, across = samples(left, width, size[0], field.size[0])
-    pixels = torch.empty(light.n_channels, height, width)
+    pixels = torch.empty(transfer.n_channels, height, width)
     rows = max(1, STRIP_SAMPLES // (down * len(xs)))
     for first in range(0, height, rows):
         fine = render_lattice(field, ys[first * down : (first + rows) * down], xs)
         pixels[:, first : first + rows] = fine.view(len(fine), -1, down, width, across).mean((2, 4))
-    return light.image(pixels)
+    return transfer.image(pixels)

@@ -13,12 +13,14 @@ import torch
 from numpy.typing import NDArray
 
 from nerfkit.files import write_atomically
+from nerfkit.limits import Limit
 from nerfkit.metrics import MetricsLog
 from nerfkit.report import refresh_superres
 from nerfkit.runs import Run
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.solvers.grid import Prior, solve
 
-from .grid_solve import Deadline, Prior, solve
 from .inputs import Source
 from .network_fit import fit_networks
 from .outputs import Outputs
@@ -70,13 +72,12 @@ def run_superres(
     settings = source.settings
     write_inputs(run, source, device)
     compile_loops(settings, device)
-    clock, deadline = Deadline.after(0), Deadline.after(settings.seconds)
+    limit = Limit(settings.seconds)
     latest: list[Reconstruction] = []
     try:
         state = reconstruct(
-            source.images, settings, deadline, shifts=source.shifts, transforms=source.transforms,
-            reference=source.reference, psf=source.psf, device=device, say=say, found=latest.append,
-            on_part=lambda done, total: on_part(done, 2 * total),
+            source.images, settings, motion=source.motion, reference=source.reference, psf=source.psf, device=device,
+            limit=limit, say=say, found=latest.append, on_part=lambda done, total: on_part(done, 2 * total),
         )  # fmt: skip
         is_interrupted = False
     except KeyboardInterrupt:
@@ -84,9 +85,6 @@ def run_superres(
             raise
         state, is_interrupted = latest[-1], True
     outputs = Outputs(source, state, run)
-    figures = outputs.figures()
-    if figures["cut"]:
-        say(f"{settings.seconds:g} s cut short: {', '.join(figures['cut'])}; more --seconds may give a better image")
     expected = outputs.expectation()
     if expected is not None:
         say(expected.sentence())
@@ -96,13 +94,15 @@ def run_superres(
         image, fitted = outputs.picture_of_grid(), {}
     else:
         image, fitted, is_interrupted = _fit(
-            outputs, deadline, device, say, lambda done, total: on_part(total + done, 2 * total)
+            outputs, limit, device, say, lambda done, total: on_part(total + done, 2 * total)
         )
+    if limit.cut:
+        say(f"{settings.seconds:g} s cut short: {', '.join(limit.cut)}; more --seconds may give a better image")
     write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, source.icc_profile))
     result = {
         "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
-        **figures, "expected": None if expected is None else expected.as_dict(), **fitted,
-        "seconds": round(-clock.left, 2), **({} if truth is None else score(image, truth, settings.scale)),
+        **outputs.figures(), "expected": None if expected is None else expected.as_dict(), **fitted,
+        "seconds": round(limit.spent, 2), **({} if truth is None else score(image, truth, settings.scale)),
     }  # fmt: skip
     outputs.write(output, image, truth, result)
     refresh_superres(run.folder)
@@ -111,10 +111,11 @@ def run_superres(
 
 def compile_loops(settings: SuperresSettings, device: str) -> None:
     """Load or compile every loop on a handful of pixels, so that the budget is spent on the frames alone."""
-    frames = LowresFrames(torch.rand(2, 12, 12, device=device), torch.zeros(2, 2, dtype=torch.float64), Psf())
-    grid = frames.grid(2)
-    image = solve(frames.equations(grid), grid.enlarge(frames.frames[0]), frames.psf, grid, Prior(1.0, 0.1), 2)
-    frames.predict(grid, image)
+    values = torch.rand(2, 12, 12, device=device)
+    view = LowresView(Motion.of_shifts(torch.zeros(2, 2)), (12, 12))
+    grid = view.grid(2)
+    equations = view.equations(grid, values, torch.ones_like(values))
+    view.sample(grid, solve(equations, grid.enlarge(values[0]), view.psf, grid, Prior(1.0, 0.1), 2))
     bounds = torch.tensor([[0.0, 1.0]]).expand(settings.n_channels, 2)
     network = make_field(dataclasses.replace(settings, frame_size=(8, 8)), bounds).to(device)
     lattice = network.lattice(torch.arange(8) + 0.5, torch.arange(8) + 0.5)
@@ -122,7 +123,7 @@ def compile_loops(settings: SuperresSettings, device: str) -> None:
 
 
 def _fit(
-    outputs: Outputs, deadline: Deadline, device: str, say: Callable[[str], None],
+    outputs: Outputs, limit: Limit, device: str, say: Callable[[str], None],
     on_part: Callable[[int, int], None],
 ) -> tuple[NDArray[np.float32], dict[str, Any], bool]:  # fmt: skip
     """Fit networks to the image on the grid: their picture, figures, and whether that was interrupted."""
@@ -133,13 +134,15 @@ def _fit(
     kind = "local networks" if settings.network == "tiled" else "a network"
     say(f"fitting {kind} of {n_weights:,} weights to the image")
     metrics = MetricsLog(run.metrics_log)
-    left = Deadline(deadline.at - RENDER_SECONDS)
     try:
-        done = fit_networks(network, state.image, settings.network, left, run.checkpoints, metrics, on_part)
+        seconds = limit.left - RENDER_SECONDS
+        done = fit_networks(network, state.image, settings.network, seconds, run.checkpoints, metrics, on_part)
     finally:
         metrics.close()
-    figures = {"steps": done.steps, "fit_psnr": round(done.psnr, 3), "is_fit_cut": done.is_cut}
+    figures = {"steps": done.steps, "fit_psnr": round(done.psnr, 3)}
+    if done.is_cut:
+        limit.cut.append("steps of the networks' fit")
     if not done.is_complete:
         return outputs.picture_of_grid(), figures, True
-    image = render_image(network, outputs.light, settings.output_size, state.cells)
+    image = render_image(network, outputs.transfer, settings.output_size, state.cells)
     return image, figures, done.is_interrupted

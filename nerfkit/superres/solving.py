@@ -16,12 +16,12 @@ from nerfkit.limits import Limit
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import COLD_RATE, WARM_RATE, Prior, solve
 
 from .alignment import COARSE_CELLS, Alignment
 from .registration import still_pixels
 from .tiles import Tile, look_into, make_tiles
-from .transfer import LINEAR, Transfer
 from .trials import Trials, trusted
 
 __all__ = ["Chosen", "solve_everywhere", "work_of_solving"]

@@ -13,9 +13,8 @@ from nerfkit.limits import Limit
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import COLD_RATE, WARM_RATE, Prior, solve
-
-from .transfer import LINEAR, Transfer
 
 __all__ = ["HELD_OUT", "MIN_SIGMA", "Trials", "trusted"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from nerfkit.scenes.settings import Settings, check_positive, check_range
-
 from nerfkit.scenes.fields.encodings import ENCODINGS
+from nerfkit.scenes.settings import Settings, check_positive, check_range
 
 __all__ = ["FourierFieldConfig", "HashFieldConfig", "RadianceNetworks"]
 

@@ -87,7 +87,7 @@ class GridField(nn.Module):
         return len(self.values)
 
     def forward(self, coords: Tensor) -> Tensor:
-        """Values [.., n_outputs] at points ``coords`` [.., 2] (x, y) in low-res pixels; beyond the grid its border's."""
+        """Values [.., n_outputs] at points ``coords`` [.., 2] (x, y), low-res pixels; beyond the grid its border's."""
         rows, cols = self.grid.shape
         cells = (coords.to(self.values) + self.grid.margin) * self.grid.cells
         # grid_sample counts from -1 to 1 over the whole extent

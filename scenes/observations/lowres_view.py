@@ -100,7 +100,7 @@ class LowresView:
         is_known = (rows >= 0) & (cols >= 0) & (rows <= filtered.shape[0] - 1) & (cols <= filtered.shape[1] - 1)
         return sample(filtered, rows, cols), is_known
 
-    def predict(self, field: GridField, where: slice | Tensor = slice(None)) -> Tensor:  # noqa: B008  immutable
+    def predict(self, field: GridField, where: slice | Tensor = slice(None)) -> Tensor:
         """What some of the frames would measure of the field's first channel [n_chosen, h, w]; 0 beyond its grid."""
         return self[where].sample(field.grid, field.values[0].detach())[0].values
 
@@ -111,7 +111,7 @@ class LowresView:
         return filter_valid(pad(rhs, (taps.shape[-1] - 1,) * 4), taps.flip(-1))
 
     def equations(self, grid: Grid, values: Tensor, weights: Tensor) -> NormalEquations:
-        """Normal equations, in the filtered grid, of pixels that measured ``values`` with ``weights`` [n_frames, h, w]."""
+        """Normal equations, in the filtered grid, of pixels with ``values`` and ``weights`` [n_frames, h, w]."""
         cut = self.psf.n_taps(grid.cells) - 1
         rows, cols = self.positions(grid, values.device)
         shape = (grid.shape[0] - cut, grid.shape[1] - cut)

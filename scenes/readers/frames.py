@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.luminance import LUMINANCE
 
 from ._images import Decoded, decode_image
 from .photos import map_in_threads, some
@@ -82,6 +83,11 @@ class Frames:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.images.shape[2], self.images.shape[1]
+
+    @property
+    def grey(self) -> np.ndarray:
+        """Luminance [n, h, w] of the file values, alpha left out."""
+        return self.images if self.images.ndim == 3 else self.images @ np.array(LUMINANCE, np.float32)
 
 
 def read_frames(path: str | Path, n_frames: int | None = None) -> Frames:

@@ -9,11 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nerfkit.scenes.luminance import LUMINANCE
+
 __all__ = ["LINEAR", "TRANSFERS", "Transfer", "decode_srgb", "encode_srgb", "srgb_slope"]
 
 TRANSFERS = ("auto", "srgb", "linear")
-# weights of red, green and blue in luminance (ITU-R BT.709)
-LUMINANCE = (0.2126, 0.7152, 0.0722)
 # below this alpha, half a step of 8 bits, a colour is noise
 MIN_ALPHA = 0.5 / 255
 
@@ -75,7 +75,7 @@ class Transfer:
         return self.n_channels in (2, 4)
 
     def channels(self, images: Tensor) -> list[Tensor]:
-        """Linear radiance [n, h, w] of each channel of images [n, h, w] or [n, h, w, n_channels], colours times alpha."""
+        """Linear radiance [n, h, w] of each channel of images [n, h, w (, n_channels)], colours times alpha."""
         if self.n_channels == 1:
             return [self._decode(images)]
         parts = [part.contiguous() for part in images.unbind(-1)]
@@ -85,7 +85,7 @@ class Transfer:
         return [*(self._decode(part) * alpha for part in colours), alpha]
 
     def image(self, channels: Tensor) -> NDArray[np.float32]:
-        """File values [h, w] or [h, w, n_channels] of the linear radiance [n_channels, h, w]; what is transparent is black."""
+        """File values [h, w (, n_channels)] of linear radiance [n_channels, h, w]; what is transparent is black."""
         if self.has_alpha:
             alpha = channels[-1:].clamp(0, 1)
             colours = torch.where(alpha > MIN_ALPHA, channels[:-1] / alpha.clamp(min=MIN_ALPHA), 0.0)
