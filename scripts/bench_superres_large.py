@@ -6,8 +6,8 @@
 The scene is a page of text whose right half is photographs that scikit-image carries, side by side; in colour, paper
 and ink have colours of their own, and frames are averaged in linear radiance, as a sensor does. Frames are 8-bit PNGs
 with noise of 0.01; how they move is not given. With `--register affine` they are turned by up to half a degree and
-stretched by up to 0.2 %, with `homography` seen at an angle as well, which moves their sides' middles by up to a low-res
-pixel.
+stretched by up to 0.2 %, with `homography` seen at an angle as well, which moves their sides' middles by up to a
+low-res pixel.
 nerfkit runs as a user runs it; the memory is the largest resident set of its process, the seconds are wall time from
 start to exit. The error of the registration is over the whole frame and all frames but the reference.
 `--registration-only` leaves out all that comes after it.
