@@ -6,8 +6,8 @@
 scripts/superres_problems.py makes the columns, scripts/superres_baselines.py holds the peers. nerfkit runs as a user
 runs it; nothing of it is chosen on the truth, while the weights of Tikhonov and BTV-L1 are. Where shifts are not given,
 the peers have those of phase correlation. Two columns are "no shifts" once more for nerfkit alone: beside a busy
-process for each core, and in 20 seconds. Figures are interior PSNR (2 low-res pixels at each side left out), the median of
-the seeds; scores that --json holds already are kept, so that columns can be measured one at a time.
+process for each core, and in 20 seconds. Figures are interior PSNR (2 low-res pixels at each side left out), the
+median of the seeds; scores that --json holds already are kept, so that columns can be measured one at a time.
 
 Real sequences are the folders sr/* of --data, or of the folder named by NERFKIT_TEST_DATA: all frames are registered,
 every eighth is held out of a second run, and predicted from its picture at the registered position; peers likewise, at

@@ -5,8 +5,8 @@ import pytest
 import torch
 from lowres_scenes import measured
 
-from nerfkit.superres.diagnosis import power_spectrum, residual_map, uncertainty
 from nerfkit.solvers.grid import Prior, solve
+from nerfkit.superres.diagnosis import power_spectrum, residual_map, uncertainty
 
 SIDE, CELLS, MARGIN = 24, 8, 3
 

@@ -74,7 +74,7 @@ def test_seeds_columns_and_outliers_differ_where_they_should(scripts):
 def test_operator_of_the_peers_is_the_observation_and_its_adjoint(view):
     view, _ = view
     image = torch.rand(view.grid.shape, generator=torch.Generator().manual_seed(0))
-    samples, is_known = view.frames.predict(view.grid, image)
+    samples, is_known = view.lowres.sample(view.grid, image)
     np.testing.assert_allclose(view.see(image), samples.values[is_known].numpy(), atol=2e-5)
     errors = np.random.default_rng(0).random(len(view.values)).astype(np.float32)
     assert float((view.back(errors) * image).sum()) == pytest.approx(float(view.see(image) @ errors), rel=1e-4)
