@@ -16,7 +16,7 @@ from nerfkit.superres.psf_width import MIN_FRAMES, USUAL_WIDTHS, choose_width, d
 from nerfkit.superres.trials import Trials
 
 
-def seen_with(psf, n=16, noise=0.005, side=SIDE):
+def seen_with(psf, n=24, noise=0.005, side=SIDE):
     """Frames of the made scene with a PSF."""
     rng = np.random.default_rng(1)
     shifts = np.vstack([[0, 0], rng.uniform(-1, 1, (n - 1, 2))])
