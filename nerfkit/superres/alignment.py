@@ -34,8 +34,8 @@ logger = logging.getLogger(__name__)
 COARSE_CELLS, WHOLE_CELLS = 4, 4
 # rounds and steps of a registration from phase correlation, of motions that are nearly right, with a chosen prior, and
 # over the whole of large frames
-FROM_SCRATCH, FROM_GIVEN = ((12, 30), (6, 40)), ((8, 30), (4, 40))
-LAST_ROUNDS, WHOLE_ROUNDS = (6, 40), (4, 30)
+FROM_SCRATCH, FROM_GIVEN = ((10, 30), (5, 40)), ((8, 30), (4, 40))
+LAST_ROUNDS, WHOLE_ROUNDS = (14, 40), (4, 30)
 # given shifts that a step of refinement would move by less, in low-res pixels, are right
 RIGHT = 0.008
 # refined motions must predict the held-out pixels this much better than given ones to take their place

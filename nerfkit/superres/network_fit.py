@@ -20,14 +20,15 @@ from nerfkit.scenes.fields.tiled_siren import TiledSiren
 from nerfkit.scenes.measurements.lattice_values import LatticeMeasurements, cell_centres
 from nerfkit.scenes.observations.points import LatticeValues
 
-from .settings import WINDOW
+from .settings import WINDOW, Plan
 
-__all__ = ["NetworkFit", "fit_networks"]
+__all__ = ["NetworkFit", "fit_networks", "work_of_fit"]
 
 # Adam's peak rate for each kind of network, and its fraction at the end
 LEARNING_RATES, FINAL_FRACTION = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
-# steps for the networks of a block, or all of them where there are no blocks
-STEPS = 600
+# steps for the networks of a block, or all of them where there are no blocks; what one point of a step takes, in cells
+# of a step of the solver on a grid
+STEPS, CELLS_A_POINT = 250, 50.0
 # points of the grid that a step compares: fewer make each step's gradient noisier, more make the steps too few
 POINTS_A_STEP = 2**17
 # least seconds of a fit
@@ -47,6 +48,13 @@ class NetworkFit:
     is_complete: bool
     # whether the limit ended a fit before its steps were done
     is_cut: bool
+
+
+def work_of_fit(plan: Plan, frame_size: tuple[int, int]) -> float:
+    """What the fit takes, in cells times steps of the solver on a grid, for a :class:`nerfkit.limits.Limit`."""
+    cells = frame_size[0] * frame_size[1] * plan.fit**2
+    n_blocks = math.ceil(frame_size[0] / WINDOW) * math.ceil(frame_size[1] / WINDOW)
+    return CELLS_A_POINT * STEPS * min(cells, n_blocks * POINTS_A_STEP)
 
 
 def fit_networks(

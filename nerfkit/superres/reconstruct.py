@@ -22,18 +22,17 @@ from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import Prior
 
 from .alignment import COARSE_CELLS, Alignment
+from .network_fit import work_of_fit
 from .priors import RangePercentiles, choose_contrast, choose_local, choose_prior, choose_weight, range_at
 from .registration import still_pixels
 from .settings import SuperresSettings
 from .solving import Chosen, solve_everywhere, work_of_solving
-from .trials import Trials
+from .trials import SHARP_TRIAL_STEPS, Trials
 
 __all__ = ["Reconstruction", "reconstruct"]
 
-# what the fit of the networks takes beside the solution on the grid
-FIT_WORK = 1.0
-# fraction of the seconds that the fit and the picture need, where a limit hastens the solution
-FIT_FRACTION = 0.2
+# trials of scenes of two values that the choice of other priors leaves time for: they are worth more
+N_SHARP = 3
 # steps of a channel's first solution: after fewer, a weak prior is still as smooth as a strong one
 CHANNEL_STEPS = 300
 # fraction of lost pixels that is worth a word
@@ -121,11 +120,9 @@ def reconstruct(
     aligned = Alignment(
         images, settings, motion=motion, reference=reference, psf=psf, device=device, limit=limit, say=say
     )  # fmt: skip
-    # what must still be done after each choice, so that choices give way to it
-    aligned.limit.reserve = (1 + FIT_WORK) * work_of_solving(aligned, aligned.plan.trial)
+    work = _Work(aligned, found)
     aligned.register()
     aligned.estimate_width()
-    work = _Work(aligned, found)
     work.spare_moving_things()
     work.choose()
     work.sharpen()
@@ -140,6 +137,12 @@ class _Work:
         self.aligned, self.say, self.found = aligned, aligned.say, found
         self.settings, self.plan, self.transfer = aligned.settings, aligned.plan, aligned.transfer
         self.state = Reconstruction(aligned)
+        # what must still be done after each choice, so that choices give way to it
+        self.work_of_fit = work_of_fit(aligned.plan, aligned.view.size)
+        self.work_left = work_of_solving(aligned) + self.work_of_fit
+        height, width = aligned.window[2:]
+        sharp = N_SHARP * SHARP_TRIAL_STEPS * height * width * self.plan.contrast**2
+        aligned.limit.reserve = self.work_left + (sharp if self.plan.contrast > self.plan.trial else 0)
         # of the window, with weights of its pixels: 0 for those of outliers and of things that move
         self.stack, self.view = aligned.windowed()
         self.best: Trial[Prior] | None = None
@@ -148,6 +151,7 @@ class _Work:
 
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""
+        self.stack, self.view = self.aligned.windowed()
         self.stack = still_pixels(self.stack, self.view, self.aligned.reference, COARSE_CELLS)
         self.state.fractions = self.stack.weights.mean((1, 2))
         lost = 1 - float(self.state.fractions.sum() / self.state.weights.sum())
@@ -171,13 +175,14 @@ class _Work:
         """Compare the chosen prior with one that spares what is busy, and with one for scenes of two values."""
         assert self.best is not None
         self.say("comparing with priors for busy scenes and for scenes of two values")
-        trials, best = self._trials(self.plan.trial), self.best
+        trials, best, limit = self._trials(self.plan.trial), self.best, self.aligned.limit
+        limit.reserve = self.work_left
         if self.aligned.is_estimated:
             # the frames have moved since
             best = trials.attempt(best.setting, best) or best
         self.best = choose_local(trials, best)
         if best.setting.bounds is not None and self.plan.contrast > self.plan.trial:
-            finer = trials.seen_by(self.view, self.plan.contrast)
+            finer = trials.seen_by(self.view, self.plan.contrast, SHARP_TRIAL_STEPS)
             sharp = choose_contrast(finer, best, self.plan.contrast / self.plan.trial)
             if sharp is not best and sharp.is_better(self.best):
                 self.best, self.cells = sharp, self.plan.contrast
@@ -190,7 +195,9 @@ class _Work:
         self.say(f"solving {cells} x {cells} cells a low-res pixel")
         state, limit = self.state, self.aligned.limit
         chosen = Chosen(self.best, self.cells, self._priors(), self.stack.weights)
-        kept = FIT_FRACTION * limit.seconds if limit.seconds < float("inf") else 0.0
+        kept = limit.estimate(self.work_of_fit)
+        if limit.left < kept + limit.estimate(self.work_left - self.work_of_fit) / 2:
+            limit.cut.append("steps of the solution")
         state.image, state.bounds, state.fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
         state.cells = self.plan.fit
         prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()

@@ -40,7 +40,7 @@ BORDER = 2
 MAX_MOVE, MOTION_STEPS, CHUNK = 0.25, 3, 2**20
 # motions have converged when a round moves the median frame by less than this fraction of a low-res pixel, of which a
 # picture knows nothing; rounds as a multiple of those planned that are enough in any case
-CONVERGED, MOST_ROUNDS = 0.001, 3
+CONVERGED, MOST_ROUNDS = 0.002, 3
 # rounds before frames are judged, and those with the cold rate
 UNJUDGED_ROUNDS, COLD_ROUNDS = 4, 3
 # the prior and the standard deviation that solutions start with before a residual is known; the least that one is

@@ -22,7 +22,7 @@ from nerfkit.solvers.grid import COLD_RATE, WARM_RATE, Prior, solve
 from .alignment import COARSE_CELLS, Alignment
 from .registration import still_pixels
 from .tiles import Tile, look_into, make_tiles
-from .trials import Trials, trusted
+from .trials import SHARP_TRIAL_STEPS, Trials, trusted
 
 __all__ = ["Chosen", "solve_everywhere", "work_of_solving"]
 
@@ -60,16 +60,16 @@ class _Part:
     is_inside: Tensor
 
 
-def work_of_solving(aligned: Alignment, cells: int) -> float:
-    """Cells times steps that solving takes at least, for a :class:`nerfkit.limits.Limit`."""
-    plan, (width, height) = aligned.plan, aligned.view.size
-    steps = SHARP_STEPS + SOFTENED_STEPS if cells > plan.trial else FINAL_STEPS
-    n_channels = aligned.transfer.n_channels
-    return steps * n_channels * width * height * max(plan.final, cells) ** 2
+def work_of_solving(aligned: Alignment) -> float:
+    """Cells times steps that solving takes at most, for a :class:`nerfkit.limits.Limit`."""
+    plan, (width, height), n_channels = aligned.plan, aligned.view.size, aligned.transfer.n_channels
+    sharp = (SHARP_STEPS + SOFTENED_STEPS) * plan.contrast**2 if plan.contrast > plan.trial else 0
+    steps = FINAL_STEPS if n_channels == 1 else CHANNEL_STEPS
+    return n_channels * width * height * max(sharp, steps * plan.final**2)
 
 
 def solve_everywhere(
-    aligned: Alignment, chosen: Chosen, until: float, on_part: Callable[[int, int], None] = lambda done, total: None
+    aligned: Alignment, chosen: Chosen, kept: float, on_part: Callable[[int, int], None] = lambda done, total: None
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Solve every part and blend them.
 
@@ -79,7 +79,7 @@ def solve_everywhere(
         The frames.
     chosen : Chosen
         The priors.
-    until : float
+    kept : float
         Seconds of the limit that must be left at the end; parts are hastened where there are fewer.
     on_part : callable
         Called with the number of parts that are done and that there are.
@@ -98,7 +98,7 @@ def solve_everywhere(
     tiles = make_tiles(height, width, plan.side)
 
     def solved(tile: Tile, n_left: int) -> tuple[Tensor, _Part]:
-        return _PartSolver(aligned, chosen, tile, max(limit.left - until, 0.0) / n_left).solve()
+        return _PartSolver(aligned, chosen, tile, max(limit.left - kept, 0.0) / n_left).solve()
 
     if len(tiles) == 1:
         image, part = solved(tiles[0], 1)
@@ -189,7 +189,7 @@ class _PartSolver:
             return chosen
         has_range = bounded.is_better(free)
         if has_range and prior.contrast:
-            sharp = trials.seen_by(part.view, chosen.cells).attempt(prior, bounded)
+            sharp = trials.seen_by(part.view, chosen.cells, SHARP_TRIAL_STEPS).attempt(prior, bounded)
             if sharp is not None and sharp.is_surely_better(bounded):
                 return chosen
         elif has_range:

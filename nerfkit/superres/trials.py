@@ -16,14 +16,14 @@ from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import COLD_RATE, WARM_RATE, Prior, solve
 
-__all__ = ["HELD_OUT", "MIN_SIGMA", "Trials", "trusted"]
+__all__ = ["HELD_OUT", "MIN_SIGMA", "SHARP_TRIAL_STEPS", "Trials", "trusted"]
 
 # fraction of the low-res pixels that are held out of a fit and predicted
 HELD_OUT = 0.1
 # fraction of the frames instead, where these are held out whole, and how many it takes
 HELD_OUT_FRAMES, MIN_WHOLE = 1 / 6, 8
-# steps of a trial from another's image, and from a rough one
-TRIAL_STEPS, FIRST_STEPS = 100, 100
+# steps of a trial from another's image, of one that drives values to two ends, and from a rough image
+TRIAL_STEPS, SHARP_TRIAL_STEPS, FIRST_STEPS = 60, 100, 100
 # 8-bit frames without noise still have the error of rounding
 MIN_SIGMA = 5e-4
 
@@ -59,6 +59,7 @@ class Trials:
     ) -> None:  # fmt: skip
         self.stack, self.view, self.grid, self.transfer = stack, view, grid, transfer
         self.limit = Limit() if limit is None else limit
+        self.n_steps = TRIAL_STEPS
         self.whole_frames = whole_frames and int(stack.is_used.sum()) >= MIN_WHOLE
         fraction = HELD_OUT_FRAMES if self.whole_frames else HELD_OUT
         generator = torch.Generator().manual_seed(seed)
@@ -68,9 +69,10 @@ class Trials:
     def _prepare(self) -> None:
         self.equations = self.view.equations(self.grid, self.stack.values, trusted(self.fitted, self.transfer))
 
-    def seen_by(self, view: LowresView, cells: int | None = None) -> Trials:
-        """The same pixels held out, with another view or on other cells."""
+    def seen_by(self, view: LowresView, cells: int | None = None, n_steps: int | None = None) -> Trials:
+        """The same pixels held out, with another view, on other cells, or with other steps of a trial."""
         other = copy.copy(self)
+        other.n_steps = self.n_steps if n_steps is None else n_steps
         other.view, other.grid = view, view.grid(self.grid.cells if cells is None else cells)
         other._prepare()
         return other
@@ -118,6 +120,6 @@ class Trials:
 
     def attempt(self, prior: Prior, best: Trial[Prior]) -> Trial[Prior] | None:
         """A solution from another's image; None where there is no time for it."""
-        if not self.limit.allows(TRIAL_STEPS * math.prod(self.grid.shape), "trials of priors"):
+        if not self.limit.allows(self.n_steps * math.prod(self.grid.shape), "trials of priors"):
             return None
-        return self.solve(prior, best.image, TRIAL_STEPS)
+        return self.solve(prior, best.image, self.n_steps)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nerfkit.kernels.mlp import mlp
+from nerfkit.scenes.fields.encodings import Encoding
 
 __all__ = ["FullyConnected", "encoded_groups", "initial_bounds"]
 
@@ -100,7 +101,7 @@ class FullyConnected(nn.Module):
         return mlp(x, weights, biases or None, activation=self.activation, scale=self.scale, output=self.output)
 
 
-def encoded_groups(encoding: Any, networks: Sequence[nn.Module], learning_rate: float) -> list[dict[str, Any]]:
+def encoded_groups(encoding: Encoding, networks: Sequence[nn.Module], learning_rate: float) -> list[dict[str, Any]]:
     """Groups for the optimiser of an encoding and the networks behind it.
 
     What an encoding trains has the learning rate, and the networks ``NETWORK_FRACTION`` of it; where it trains nothing

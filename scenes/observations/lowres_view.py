@@ -102,7 +102,7 @@ class LowresView:
 
     def predict(self, field: GridField, where: slice | Tensor = slice(None)) -> Tensor:
         """What some of the frames would measure of the field's first channel [n_chosen, h, w]; 0 beyond its grid."""
-        return self[where].sample(field.grid, field.values[0].detach())[0].values
+        return _Seen.apply(field.values[0], self[where], field.grid)  # pyright: ignore[reportReturnType]
 
     def adjoint(self, values: Tensor, grid: Grid) -> Tensor:
         """The transpose of :meth:`predict`: values [n_frames, h, w] laid back on the cells [grid.shape]."""
@@ -117,3 +117,16 @@ class LowresView:
         shape = (grid.shape[0] - cut, grid.shape[1] - cut)
         flat = (part.reshape(-1) for part in (rows, cols, values, weights))
         return normal_equations(*flat, shape)
+
+
+class _Seen(torch.autograd.Function):
+    """The values of :meth:`LowresView.sample`; their gradient is the adjoint, as of any linear map."""
+
+    @staticmethod
+    def forward(ctx, image: Tensor, view: LowresView, grid: Grid) -> Tensor:
+        ctx.view, ctx.grid = view, grid
+        return view.sample(grid, image)[0].values
+
+    @staticmethod
+    def backward(ctx, d_values: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return ctx.view.adjoint(d_values.contiguous(), ctx.grid), None, None
