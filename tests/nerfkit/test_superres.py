@@ -25,7 +25,7 @@ from nerfkit.superres.rendering import render_image
 from nerfkit.superres.scoring import score
 from nerfkit.superres.settings import plan_grids
 from nerfkit.superres.solving import _softened
-from nerfkit.superres.trials import Trials
+from nerfkit.superres.trials import SHARP_TRIAL_STEPS, Trials
 
 # choice and solution
 
@@ -88,7 +88,7 @@ def test_two_values_are_found_where_a_scene_has_them_and_only_there():
     def ranged_and_sharp(frames, shifts):
         trials = trials_of(frames, shifts)
         ranged = trials.attempt(Prior(0.5, 0.01, (0.1, 0.9)), trials.first(Prior(0.5, 0.01)))
-        fine = trials.seen_by(trials.view, 8)
+        fine = trials.seen_by(trials.view, 8, SHARP_TRIAL_STEPS)
         assert torch.equal(fine.is_out, trials.is_out)
         return trials, ranged, fine, choose_contrast(fine, ranged, 2.0)
 

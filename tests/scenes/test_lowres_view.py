@@ -124,11 +124,15 @@ def test_adjoint_is_the_transpose_of_the_prediction(model, psf):
     assert view.motion.model == model
     grid = view.grid(4)
     image, values = torch.randn(grid.shape, generator=g), torch.randn(4, 12, 16, generator=g)
-    seen, back = view.predict(GridField(image[None], grid)), view.adjoint(values, grid)
+    field = GridField(image[None], grid)
+    seen, back = view.predict(field), view.adjoint(values, grid)
     assert seen.shape == values.shape and back.shape == image.shape
-    there, here = (float((a.double() * b.double()).sum()) for a, b in ((seen, values), (image, back)))
+    there, here = (float((a.double() * b.double()).sum()) for a, b in ((seen.detach(), values), (image, back)))
     # float32: relative to what the products could be
-    assert abs(there - here) < 1e-5 * float(seen.norm() * values.norm())
+    assert abs(there - here) < 1e-5 * float(seen.detach().norm() * values.norm())
+    # and so is its gradient
+    (seen * values).sum().backward()
+    torch.testing.assert_close(field.values.grad[0], back)
 
 
 def test_prediction_of_some_frames_is_a_part_of_the_prediction():
