@@ -75,16 +75,14 @@ def test_shifts_stay_shifts():
     assert float(found.weights.min()) == 1 and not any("explain" in line for line in said)
 
 
-def test_a_frame_that_something_covers_in_the_window_is_kept():
+def test_a_frame_of_something_else_is_left_out_and_does_not_move_the_others():
     stack, true = drawn(turned(n=7, degrees=0.0))
-    top, left, _, _ = alignment._busiest_window(stack.values[0])
     frames = stack.values.numpy().copy()
-    frames[3, top + 8 : top + 20, left + 8 : left + 20] = 0.5
     frames[5] = 1 - frames[5]
     found, _ = registered(frames)
     assert torch.nonzero(found.weights == 0).flatten().tolist() == [5]
     good = torch.tensor([1, 2, 3, 4, 6])
-    assert rms(found.view.motion.shifts[good], true.motion.shifts[good]) < 0.03
+    assert rms(found.view.motion.shifts[good], true.motion.shifts[good]) < 0.02
 
 
 def test_the_window_is_where_most_is_to_be_seen():
