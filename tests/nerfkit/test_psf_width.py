@@ -12,7 +12,9 @@ from nerfkit.cli import main
 from nerfkit.limits import Limit
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.observations.psf import Psf
+from nerfkit.superres.alignment import Alignment
 from nerfkit.superres.psf_width import MIN_FRAMES, USUAL_WIDTHS, choose_width, doubt
+from nerfkit.superres.settings import SuperresSettings
 from nerfkit.superres.trials import Trials
 
 
@@ -67,9 +69,9 @@ def frames_file(path, psf, side=SIDE):
 
 
 def test_width_by_the_frames_is_said_and_written_down(tmp_path, capsys):
-    source = frames_file(tmp_path / "f.npz", Psf("box", 1.5))
+    source = frames_file(tmp_path / "f.npz", Psf("box", 1.5), side=16)
     arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "300"]
-    assert main([*arguments, "--psf-width", "auto"]) == 0
+    assert main([*arguments, "--psf-width", "auto", "--set", "width=8"]) == 0
     said = capsys.readouterr().out
     assert "PSF: box, its width by the frames" in said and "PSF: a box, side 1." in said
     config = yaml.safe_load((tmp_path / "o" / "config.yml").read_text())
@@ -79,19 +81,16 @@ def test_width_by_the_frames_is_said_and_written_down(tmp_path, capsys):
     assert psf == {"kind": "box", "width": pytest.approx(1.5, abs=0.13), "estimated": True}
 
 
-@pytest.mark.parametrize("options", [[], ["--psf-width", "1"]])
-def test_frames_may_contradict_the_usual_psf_but_not_a_given_one(tmp_path, capsys, options):
-    source = frames_file(tmp_path / "f.npz", Psf("box", 0.5))
-    arguments = ["superres", source, "-o", str(tmp_path / "o.png"), "--scale", "2", "--seconds", "300", *options]
-    assert main(arguments) == 0
-    said = capsys.readouterr().out
-    width = json.loads((tmp_path / "o" / "metrics.json").read_text())["superres"]["psf"]["width"]
-    if options:
-        assert "PSF: box 1 px\n" in said and width == 1
-    else:
-        assert "PSF: box 1 px unless they show another" in said
-        assert "a PSF of 1 does not explain these frames; --psf-width 1 keeps it nevertheless" in said
-        assert width == pytest.approx(0.5, abs=0.126)
+@pytest.mark.parametrize(("asked", "found"), [(None, 0.5), (1.0, 1.0)])
+def test_frames_may_contradict_the_usual_psf_but_not_a_given_one(asked, found):
+    stack, view = seen_with(Psf("box", 0.5))
+    settings, said = SuperresSettings(scale=2, exact_shifts=True, psf_width=asked), []
+    aligned = Alignment(stack.values.numpy(), settings, motion=view.motion, say=said.append)
+    aligned.register()
+    aligned.estimate_width()
+    assert aligned.view.psf.width == pytest.approx(found, abs=0.126 if asked is None else 0)
+    doubted = "a PSF of 1 does not explain these frames; --psf-width 1 keeps it nevertheless"
+    assert (doubted in said) == (asked is None)
 
 
 def test_psf_of_a_file_is_used_and_kept_in_the_run(tmp_path, capsys):
