@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 import re
 import types
 import typing
@@ -189,7 +190,8 @@ def _converter() -> Any:
 
 
 def _strict(value: Any, kind: type) -> Any:
-    wanted = (int, float) if kind is float else kind
+    # numpy's numbers, which Python calls may hand over, are such numbers too
+    wanted = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
     if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
         raise TypeError
     return kind(value)

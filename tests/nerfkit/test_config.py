@@ -4,6 +4,7 @@ import dataclasses
 import math
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from nerfkit.config import assigned, dump, from_dict, load, override, to_dict
@@ -65,6 +66,14 @@ def test_another_kind_starts_from_its_own_defaults():
     assert config.sampling == StratifiedSamplingConfig(n_samples=32)
     assert from_dict(HASH, to_dict(config), where="config.yml") == config
     assert override(config, ["sampling.kind=occupancy"]).sampling == OccupancySamplingConfig()
+
+
+def test_numbers_of_numpy_are_numbers():
+    config = from_dict(HASH, {"seed": np.int64(3), "learning_rate": np.float32(0.5)}, where="")
+    assert (config.seed, config.learning_rate) == (3, 0.5)
+    assert (type(config.seed), type(config.learning_rate)) == (int, float)
+    with pytest.raises(NerfkitError, match="seed must be an integer"):
+        from_dict(HASH, {"seed": np.bool_(True)}, where="")
 
 
 def test_later_assignments_win():
