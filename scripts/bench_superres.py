@@ -1,27 +1,31 @@
-"""Super-resolution beside the classics: sequences with a truth, and real ones judged by frames that were kept out.
+"""Super-resolution beside the classics: sequences with a truth, and real ones judged by frames that were held out.
 
     python scripts/bench_superres.py [--columns 4x64,page] [--sequences text] [--methods nerfkit,BTV-L1] [--seeds 3]
         [--first-seed 0] [--seconds 60] [--data FOLDER] [--json FILE] [--plot FILE]
 
 scripts/superres_problems.py makes the columns, scripts/superres_baselines.py holds the peers. nerfkit runs as a user
 runs it; nothing of it is chosen on the truth, while the weights of Tikhonov and BTV-L1 are. Where shifts are not given,
-the peers have those of phase correlation. Figures are interior PSNR (2 low-res pixels at each side left out), the
+the peers have those of phase correlation. Two columns are "no shifts" once more for nerfkit alone: beside a busy
+process for each core, and in 20 seconds. Figures are interior PSNR (2 low-res pixels at each side left out), the
 median of the seeds; scores that --json holds already are kept, so that columns can be measured one at a time.
 
 Real sequences are the folders sr/* of --data, or of the folder named by NERFKIT_TEST_DATA: all frames are registered,
-every eighth is kept out of a second run, and predicted from its picture at the registered position; peers likewise, at
-the same positions and with the same footprint, which the first run chooses. carta_with_gt has a truth instead.
+every eighth is held out of a second run, and predicted from its picture at the registered position; peers likewise, at
+the same positions and with the same PSF, which the first run chooses. carta_with_gt has a truth instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import os
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +41,11 @@ from numpy.typing import NDArray
 from superres_baselines import PEERS, View
 from superres_problems import COLUMNS, Problem, make_problem
 
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts, write_shifts
 from nerfkit.superres.registration import phase_correlation
@@ -68,9 +76,9 @@ SEQUENCES = {
     # a linear fit of the first frame to the truth gives means of 3 x 3 pixels round every second one, 0.0094 of noise
     "carta": Capture("carta_with_gt/carta_*.png", 2, "carta_with_gt/cartaOriginal.png", 1.5, -0.25),
 }
-# every so many-th frame of a real sequence is kept out
-KEPT_OUT_EVERY = 8
-# cells along a pixel of a picture, a square of one value, that a footprint of any width is integrated over
+# every so many-th frame of a real sequence is held out
+HELD_OUT_EVERY = 8
+# cells along a pixel of a picture, a square of one value, that a PSF of any width is integrated over
 FINER = 4
 # what nerfkit must be better by than the best peer, dB, where the goal is relative
 MARGINS = {"camera": 0.7, "astronaut": 0.7, "coffee": 0.7, "carta": 0.5}
@@ -80,7 +88,7 @@ OUTLIERS_COST = 0.3
 
 @dataclass(frozen=True)
 class Score:
-    """How near a method came to the truth, or to the frames that were kept out."""
+    """How near a method came to the truth, or to the frames that were held out."""
 
     column: str
     method: str
@@ -103,19 +111,36 @@ def solve_with_nerfkit(problem: Problem, work: Path, seconds: float) -> tuple[ND
     return read_frames(work / "out.png").images[0], result["seconds"]
 
 
+@contextlib.contextmanager
+def busy_processes() -> Iterator[None]:
+    """As many processes that do nothing but spin as there are cores."""
+    spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(machine()["cores"])]
+    try:
+        yield
+    finally:
+        for process in spinning:
+            process.kill()
+            process.wait()
+
+
 def bench_column(name: str, seed: int, methods: list[str], work: Path, seconds: float) -> list[Score]:
     """All methods on one sequence."""
-    problem = make_problem(COLUMNS[name], seed)
+    column = COLUMNS[name]
+    problem = make_problem(column, seed)
     if problem.outliers and OURS in methods and OURS_CLEAN not in methods:
         # what the goal of this column is relative to
         methods = [*methods, OURS_CLEAN]
     scores = []
     for method in methods:
         if method in PEERS:
+            if column.is_hurried:
+                # peers stop after some steps, whatever the clock says
+                continue
             scores.append(_bench_peer(name, method, seed, problem))
         elif method == OURS or problem.outliers:
             seen = problem if method == OURS else problem.without_outliers()
-            image, took = solve_with_nerfkit(seen, work, seconds)
+            with busy_processes() if column.is_loaded else contextlib.nullcontext():
+                image, took = solve_with_nerfkit(seen, work, column.seconds or seconds)
             found = score(image, problem.truth, problem.scale)
             scores.append(Score(name, method, seed, found["psnr_interior"] or 0.0, found["ssim"], took))
         else:
@@ -126,16 +151,17 @@ def bench_column(name: str, seed: int, methods: list[str], work: Path, seconds: 
 
 def _bench_peer(name: str, method: str, seed: int, problem: Problem) -> Score:
     shifts = phase_correlation(problem.frames) if problem.shifts is None else problem.shifts
-    frames = LowresFrames(torch.from_numpy(problem.frames), torch.from_numpy(shifts), Psf())
+    stack = FrameStack.of(torch.from_numpy(problem.frames))
+    lowres = LowresView(Motion.of_shifts(torch.from_numpy(shifts)), (problem.frames.shape[2], problem.frames.shape[1]))
     started = time.perf_counter()
-    images = PEERS[method].images(View(frames, problem.scale, problem.noise))
+    images = PEERS[method].images(View(stack, lowres, problem.scale, problem.noise))
     took = (time.perf_counter() - started) / len(images)
     found = max((score(image, problem.truth, problem.scale) for image in images), key=lambda s: s["psnr_interior"] or 0)
     return Score(name, method, seed, found["psnr_interior"] or 0.0, found["ssim"], took)
 
 
 class Sequence:
-    """A real sequence, registered by nerfkit, with the frames that are kept out."""
+    """A real sequence, registered by nerfkit, with the frames that are held out."""
 
     def __init__(self, name: str, data: Path, work: Path, seconds: float) -> None:
         capture = SEQUENCES[name]
@@ -149,21 +175,16 @@ class Sequence:
         self.psf = Psf(width=result["psf"]["width"])
         self.positions = _moved(read_shifts(work / name / "registered.csv", self.frames), capture.displacement)
         is_used = np.array([row["used"] for row in result["registered"]])
-        is_out = np.arange(len(is_used)) % KEPT_OUT_EVERY == KEPT_OUT_EVERY - 1
+        is_out = np.arange(len(is_used)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
         self.fitted = np.flatnonzero(is_used & ~is_out) if self.truth is None else np.flatnonzero(is_used)
-        self.kept_out = np.flatnonzero(is_used & is_out)
+        self.held_out = np.flatnonzero(is_used & is_out)
 
-    def lowres(self, chosen: NDArray, channel: int | None = None) -> LowresFrames:
+    def lowres(self, chosen: NDArray, channel: int | None = None) -> tuple[FrameStack, LowresView]:
         """Some of the frames as samples of the scene; of colour, a channel."""
         images = self.frames.images[chosen]
         values = torch.from_numpy(np.ascontiguousarray(images if channel is None else images[..., channel]))
-        where = self.positions.values[chosen]
-        if self.positions.kind == "shift":
-            return LowresFrames(values, torch.from_numpy(where), self.psf)
-        matrices = np.tile(np.eye(3), (len(chosen), 1, 1))
-        matrices[:, : where.shape[1]] = where
-        shifts = torch.zeros(len(chosen), 2, dtype=torch.float64)
-        return LowresFrames(values, shifts, self.psf, torch.from_numpy(matrices))
+        motion = Motion.of_matrices(torch.from_numpy(self.positions.matrices()[chosen]))
+        return FrameStack.of(values), LowresView(motion, self.frames.size, self.psf)
 
     def _superres(self, frames: Path, out: Path, *options: str) -> dict[str, Any]:
         # peers average values as files have them
@@ -186,23 +207,23 @@ class Sequence:
         """Pictures of the fitted frames, one for each weight."""
         n_channels = 1 if self.frames.images.ndim == 3 else 3
         channels = [None] if n_channels == 1 else list(range(3))
-        found = [PEERS[method].images(View(self.lowres(self.fitted, channel), self.scale)) for channel in channels]
+        found = [PEERS[method].images(View(*self.lowres(self.fitted, channel), self.scale)) for channel in channels]
         return [images[0] if n_channels == 1 else np.stack(images, axis=-1) for images in zip(*found, strict=True)]
 
     def judge(self, image: NDArray[np.float32]) -> tuple[float, float | None]:
-        """PSNR and SSIM against the truth, or the PSNR of the frames that were kept out."""
+        """PSNR and SSIM against the truth, or the PSNR of the frames that were held out."""
         if self.truth is not None:
             found = score(image, self.truth, self.scale)
             return found["psnr_interior"] or 0.0, found["ssim"]
         squares = []
         for channel in [None] if image.ndim == 2 else range(3):
-            frames = self.lowres(self.kept_out, channel)
-            height, width = frames.frames.shape[1:]
-            grid = Grid(height, width, self.scale * FINER, 0)
+            stack, lowres = self.lowres(self.held_out, channel)
+            width, height = lowres.size
+            grid = Grid(height, width, self.scale * FINER)
             plane = torch.from_numpy(np.ascontiguousarray(image if channel is None else image[..., channel]))
             squares_of_pixels = plane.repeat_interleave(FINER, 0).repeat_interleave(FINER, 1)
-            samples, is_known = frames.predict(grid, squares_of_pixels)
-            squares.append((samples.values - frames.frames)[is_known].square())
+            samples, is_known = lowres.sample(grid, squares_of_pixels)
+            squares.append((samples.values - stack.values)[is_known].square())
         return float(-10 * torch.cat(squares).mean().log10()), None
 
 
@@ -246,7 +267,7 @@ def goal(scores: list[Score], column: str) -> float | None:
     if column in COLUMNS and COLUMNS[column].has_outliers:
         clean = median(scores, column, OURS_CLEAN)
         return None if clean is None else clean - OUTLIERS_COST
-    # on frames that are kept out as well as BTV-L1 is what is asked, the classic of the made columns as well
+    # on frames that are held out as well as BTV-L1 is what is asked, the classic of the made columns as well
     rivals = [BTV] if column in SEQUENCES and SEQUENCES[column].truth is None else list(PEERS)
     peers = [value for peer in rivals if (value := median(scores, column, peer)) is not None]
     return max(peers) + MARGINS.get(column, 0.0) if peers else None
@@ -283,7 +304,7 @@ def plot(scores: list[Score], path: Path) -> None:
         if wanted is not None:
             axes.plot([at - 0.4, at + 0.4], [wanted, wanted], color="0.6", linewidth=1, zorder=0)
     axes.set_xticks(range(len(columns)), columns, rotation=30, ha="right")
-    axes.set_ylabel("PSNR [dB]: interior; real sequences: frames kept out", fontsize=8)
+    axes.set_ylabel("PSNR [dB]: interior; real sequences: frames held out", fontsize=8)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(fontsize=8)
     axes.set_title("Super-resolution: medians of the seeds; grey: what is wanted of nerfkit", fontsize=10)

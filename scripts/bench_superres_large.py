@@ -4,9 +4,10 @@
         [--register shift] [--seconds 540] [--registration-only] [--json FILE]
 
 The scene is a page of text whose right half is photographs that scikit-image carries, side by side; in colour, paper
-and ink have colours of their own, and frames are averaged in light, as a sensor does. Frames are 8-bit PNGs with noise
-of 0.01; how they move is not given. With `--register affine` they are turned by up to half a degree and stretched by up
-to 0.2 %, with `homography` seen at an angle as well, which moves their sides' middles by up to a low-res pixel.
+and ink have colours of their own, and frames are averaged in linear radiance, as a sensor does. Frames are 8-bit PNGs
+with noise of 0.01; how they move is not given. With `--register affine` they are turned by up to half a degree and
+stretched by up to 0.2 %, with `homography` seen at an angle as well, which moves their sides' middles by up to a
+low-res pixel.
 nerfkit runs as a user runs it; the memory is the largest resident set of its process, the seconds are wall time from
 start to exit. The error of the registration is over the whole frame and all frames but the reference.
 `--registration-only` leaves out all that comes after it.
@@ -32,11 +33,13 @@ from benchmarking import Row, nerfkit, publish
 from numpy.typing import NDArray
 from superres_problems import draw_text, means
 
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.limits import Limit
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.readers.frames import read_frames
+from nerfkit.scenes.transfer import decode_srgb, encode_srgb
 from nerfkit.superres.alignment import Alignment
-from nerfkit.superres.grid_solve import Deadline
-from nerfkit.superres.light import decode_srgb, encode_srgb
 from nerfkit.superres.picture_files import picture_bytes
 from nerfkit.superres.running import compile_loops
 from nerfkit.superres.settings import SuperresSettings
@@ -115,10 +118,8 @@ def write_frames(
 
     folder.mkdir()
     for index, matrix in enumerate(matrices):
-        lowres = LowresFrames(
-            torch.zeros(1, side, side), torch.zeros(1, 2, dtype=torch.float64), Psf(), torch.from_numpy(matrix[None])
-        )
-        frame = encoded([lowres.predict(grid, torch.from_numpy(scene))[0].values[0].numpy() for scene in scenes])
+        view = LowresView(Motion.of_matrices(torch.from_numpy(matrix[None])), (side, side))
+        frame = encoded([view.sample(grid, torch.from_numpy(scene))[0].values[0].numpy() for scene in scenes])
         frame = frame + rng.normal(0, NOISE, frame.shape)
         (folder / f"{index:03}.png").write_bytes(picture_bytes(frame, ".png", 8))
     truth, corner = folder.with_name("truth.png"), np.full(2, margin * step)
@@ -153,7 +154,7 @@ def read_registered(path: Path) -> NDArray[np.float64]:
 
 
 def register_only(folder: Path, options: argparse.Namespace, true: NDArray[np.float64]) -> list[Row]:
-    """Seconds and error of the registration alone, within its share of the budget."""
+    """Seconds and error of the registration alone, within the budget."""
     read = read_frames(folder)
     settings = SuperresSettings(
         scale=options.scale, frame_size=(options.side,) * 2, n_channels=3 if options.colour else 1,
@@ -161,10 +162,10 @@ def register_only(folder: Path, options: argparse.Namespace, true: NDArray[np.fl
     )  # fmt: skip
     compile_loops(settings, "cpu")
     started = time.perf_counter()
-    aligned = Alignment(read.images, settings, Deadline.after(options.seconds), say=print)
+    aligned = Alignment(read.images, settings, limit=Limit(options.seconds), say=print)
     aligned.register()
     seconds = time.perf_counter() - started
-    error = registration_error(aligned.frames.matrices().numpy(), true, options.side)
+    error = registration_error(aligned.view.motion.matrices.numpy(), true, options.side)
     command = f"python scripts/bench_superres_large.py --side {options.side} --frames {options.frames} "
     command += f"--register {options.register} --seconds {options.seconds:g} --registration-only"
     command += " --colour" if options.colour else ""

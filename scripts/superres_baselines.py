@@ -1,6 +1,6 @@
 """The classics of multi-frame super-resolution, written anew and small, to stand beside nerfkit in its benchmark.
 
-All see the frames through one operator that is exact for a box footprint, on the grid of the output, and are given the
+All see the frames through one operator that is exact for a box PSF, on the grid of the output, and are given the
 same shifts. Where they are kinder to the peer than its users could be: the weights of Tikhonov and BTV-L1 are chosen on
 the truth, and their operator is the exact one, at the speed of our kernels.
 """
@@ -19,7 +19,8 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from nerfkit.kernels.lowres import filter_valid
-from nerfkit.scenes.observations.lowres_frames import LowresFrames
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.superres.shift_and_add import shift_and_add
 
 __all__ = ["PEERS", "Peer", "View", "back_projection", "bicubic", "btv_l1", "tikhonov"]
@@ -33,8 +34,8 @@ class View:
 
     Parameters
     ----------
-    frames : LowresFrames
-        Grey frames and where they look.
+    stack, lowres : FrameStack, LowresView
+        Grey frames, and where they look.
     scale : int
         Output pixels along a low-res pixel.
     noise : float
@@ -43,16 +44,18 @@ class View:
         Frame that the output covers.
     """
 
-    def __init__(self, frames: LowresFrames, scale: int, noise: float = MIN_ROBUST, reference: int = 0) -> None:
-        self.frames, self.noise, self.reference = frames, noise, reference
-        self.grid = frames.grid(scale)
-        self.taps = frames.psf.taps(scale)
+    def __init__(
+        self, stack: FrameStack, lowres: LowresView, scale: int, noise: float = MIN_ROBUST, reference: int = 0
+    ) -> None:  # fmt: skip
+        self.stack, self.lowres, self.noise, self.reference = stack, lowres, noise, reference
+        self.grid = lowres.grid(scale)
+        self.taps = lowres.psf.taps(scale)
         cut = len(self.taps) - 1
         height, width = (n - cut for n in self.grid.shape)
-        rows, cols = (part.reshape(-1).double().numpy() for part in frames.positions(self.grid))
+        rows, cols = (part.reshape(-1).double().numpy() for part in lowres.positions(self.grid))
         is_known = (rows >= 0) & (cols >= 0) & (rows <= height - 1) & (cols <= width - 1)
         rows, cols = rows[is_known], cols[is_known]
-        self.values = frames.frames.reshape(-1).numpy()[is_known]
+        self.values = stack.values.reshape(-1).numpy()[is_known]
         i, j = np.minimum(rows.astype(int), height - 2), np.minimum(cols.astype(int), width - 2)
         t, u = rows - i, cols - j
         index = (i * width + j)[:, None] + np.array([0, 1, width, width + 1])
@@ -81,8 +84,8 @@ class View:
 
     def start(self) -> Tensor:
         """The reference frame, enlarged and laid where it looks, turns aside."""
-        image = self.grid.enlarge(self.frames.frames[self.reference])
-        dx, dy = (self.frames.motions()[self.reference] * self.grid.cells).tolist()
+        image = self.grid.enlarge(self.stack.values[self.reference])
+        dx, dy = (self.lowres.motion.displacements(self.lowres.size)[self.reference] * self.grid.cells).tolist()
         matrix, size = np.array([[1, 0, dx], [0, 1, dy]]), (image.shape[1], image.shape[0])
         moved = cv2.warpAffine(image.numpy(), matrix, size, flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
         return torch.from_numpy(moved)
@@ -96,14 +99,15 @@ def bicubic(view: View) -> Tensor:
 def drizzle(view: View) -> Tensor:
     """Frames laid over one another, each pixel shrunk to half its side (Fruchter and Hook 2002)."""
     image = view.start()
-    size, margin = (view.frames.frames.shape[2], view.frames.frames.shape[1]), view.grid.margin * view.grid.cells
-    part = shift_and_add(view.frames, (size[0] * view.grid.cells, size[1] * view.grid.cells), view.reference)
+    (width, height), cells = view.lowres.size, view.grid.cells
+    margin = view.grid.margin * cells
+    part = shift_and_add(view.stack, view.lowres, (width * cells, height * cells), view.reference)
     image[margin : margin + part.shape[0], margin : margin + part.shape[1]] = part
     return image
 
 
 def back_projection(view: View, n_steps: int = 200) -> Tensor:
-    """Iterative back-projection (Irani and Peleg 1991): errors of all frames at once, spread by the footprint."""
+    """Iterative back-projection (Irani and Peleg 1991): errors of all frames at once, spread by the PSF."""
     image = view.start()
     for _ in range(n_steps):
         image = image - (1.9 / view.norm) * view.back(view.see(image) - view.values)

@@ -7,11 +7,16 @@ import numpy as np
 import torch
 
 from nerfkit.cli import main
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.scenes.observations.psf import Psf
 from nerfkit.superres.picture_files import png_bytes_of_depth
 
 # fine pixels along a low-res one, low-res pixels round the frame, side of a frame
 FINE, MARGIN, SIDE = 8, 3, 24
+BOX = Psf()
 
 
 def fine_scene(seed=0, side=SIDE):
@@ -59,12 +64,22 @@ def turned_frames(n=10, side=32, perspective=0.0, degrees=1.5):
         matrix[:2, :2] = turn @ np.diag(rng.uniform(0.99, 1.01, 2))
         matrix[:2, 2] = side / 2 - matrix[:2, :2] @ np.full(2, side / 2) + rng.uniform(-0.7, 0.7, 2)
         matrix[2, :2] = rng.uniform(-perspective, perspective, 2)
-    lowres = LowresFrames(
-        torch.zeros(n, side, side), torch.zeros(n, 2, dtype=torch.float64), Psf(), torch.from_numpy(matrices)
-    )
-    samples, _ = lowres.predict(Grid(side, side, FINE, MARGIN + spare), fine)
+    view = LowresView(Motion.of_matrices(torch.from_numpy(matrices)), (side, side))
+    samples, _ = view.sample(Grid(side, side, FINE, MARGIN + spare), fine)
     noise = rng.normal(0, 0.005, samples.values.shape)
     return (samples.values.numpy() + noise).astype(np.float32), matrices
+
+
+def motion_of(given):
+    """The motion of shifts [n, 2] or matrices [n, 3, 3], arrays or tensors."""
+    given = torch.as_tensor(given, dtype=torch.float64)
+    return Motion.of_shifts(given) if given.ndim == 2 else Motion.of_matrices(given)
+
+
+def measured(frames, given, psf=BOX):
+    """Frames [n, h, w], all pixels alike, and their view by shifts or matrices."""
+    stack = FrameStack.of(torch.as_tensor(frames))
+    return stack, LowresView(motion_of(given), (frames.shape[2], frames.shape[1]), psf)
 
 
 def rms(a, b):

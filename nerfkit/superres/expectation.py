@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -138,7 +138,7 @@ def expect(shifts: Sequence[NDArray[np.float64]], psf: Psf, scale: float, sigma:
     shifts : sequence of ndarray, shape (n_frames, 2)
         (dx, dy) of the used frames in low-res pixels, at one or more places of the frame.
     psf : Psf
-        Footprint of a pixel.
+        Of a pixel.
     scale : float
         Output pixels along a low-res pixel.
     sigma : float
@@ -176,7 +176,8 @@ def expect_at(scales: Sequence[float], stack: FrameStack, view: LowresView, nois
     window = (top, left, height, width)
     stack, view = stack.window(*window), view.window(*window)
     trials = Trials(stack, view, view.grid(FIRST_CELLS), 0)
-    found = trials.solve(START, trials.first(START).image, NOISE_STEPS)
+    first = trials.first(START).image
+    found = trials.solve(replace(START, sigma=trials.sigma(first)), first, NOISE_STEPS)
     sigma = max(min(noise, trials.sigma(found.image)), MIN_SIGMA)
     power = scene_power(trials.grid.crop(found.image).numpy(), FIRST_CELLS)
     shifts = places(view, np.ones(len(view), dtype=bool))

@@ -235,7 +235,8 @@ def _step(values: Tensor, view: LowresView, grid: Grid, image: Tensor, model: st
 def fit_exposures(stack: FrameStack, view: LowresView, registered: Registered, reference: int) -> Exposure:
     """Gain and offset of each frame's values against what its image predicts, relative to the reference's."""
     samples, is_known = view.sample(registered.grid, registered.image)
-    exposure = Exposure.fit(stack.values, samples.values, stack.weights * is_known)
+    # of outliers too: one that only its brightness made one comes back
+    exposure = Exposure.fit(stack.values, samples.values, is_known.float())
     return exposure.relative_to(reference, stack.is_used.cpu())
 
 

@@ -1,10 +1,8 @@
 """What the tests of the application share: one tiny scene, one run trained on it, and the command line in-process."""
 
-import itertools
 import json
 import shutil
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,9 +21,6 @@ SMALL = {
         "learning_rate=1e-2",
     ],
 }
-
-# seconds that pass by `steady_clock` between two looks at it: one for a step of the image, five for one of networks
-TICK = 2.5e-3
 
 
 @dataclass(frozen=True)
@@ -99,36 +94,3 @@ def run_copy(trained_run):
     shutil.copytree(trained_run, folder)
     yield folder
     shutil.rmtree(folder)
-
-
-@pytest.fixture
-def steady_clock(monkeypatch):
-    """Super-resolution's seconds are counts of steps: the same on a busy machine, and no longer than they take."""
-    from nerfkit import fitting
-    from nerfkit.superres import grid_solve, network_fit
-
-    ticks = itertools.count()
-    clock = SimpleNamespace(monotonic=lambda: TICK * next(ticks))
-    for module in (fitting, grid_solve, network_fit):
-        monkeypatch.setattr(module, "time", clock)
-
-
-@pytest.fixture
-def unhurried(steady_clock, monkeypatch):
-    """A super-resolution registers and finds its footprint in all steps; networks have 200.
-
-    Its seconds then decide only how many priors are compared.
-    """
-    from nerfkit.superres import alignment, network_fit
-    from nerfkit.superres.footprint import choose_width
-    from nerfkit.superres.grid_solve import Deadline
-    from nerfkit.superres.registration import refine
-
-    late = Deadline.after(1e6)
-    monkeypatch.setattr(alignment, "refine", lambda *args, **known: refine(*args, **{**known, "deadline": late}))
-
-    def patient_width(frames, weights, light, kind, reference, seed, deadline, first):
-        return choose_width(frames, weights, light, kind, reference, seed, late, first)
-
-    monkeypatch.setattr(alignment, "choose_width", patient_width)
-    monkeypatch.setattr(network_fit, "STEPS", 200)

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from lowres_scenes import FINE, fine_scene, make_frames, means, turned_frames
+from lowres_scenes import FINE, fine_scene, make_frames, means, measured, turned_frames
 
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.scenes.observations.psf import Psf
 from nerfkit.superres.expectation import (
     _cubic_transfer,
     _even_shifts,
@@ -28,7 +28,7 @@ def found(n_frames, scale, sigma=0.01, psf=None, shifts=None):
     return expect([shifts], psf or Psf(), scale, sigma, POWER)
 
 
-def test_footprints_pass_what_their_closed_forms_say():
+def test_psfs_pass_what_their_closed_forms_say():
     f = np.array([0.0, 0.3, 0.8, 1.0, 1.4])
     np.testing.assert_allclose(_transfer(Psf(), f, np.zeros(1))[0], np.sinc(f), atol=2e-3)
     bell = np.exp(-2 * (np.pi * f * 0.4) ** 2)
@@ -71,7 +71,7 @@ def test_what_is_missing_is_named_and_nothing_where_nothing_is():
     same = found(64, 4, shifts=np.tile(RNG.integers(-2, 3, (64, 2)), (1, 1)))
     assert same.limit == "shifts" and "sub-pixel positions leave gaps" in same.warning()
     blurred = found(64, 4, psf=Psf("gaussian", 1.0))
-    assert blurred.limit == "blur" and "footprint and noise hide it" in blurred.warning()
+    assert blurred.limit == "blur" and "PSF and noise hide it" in blurred.warning()
     assert "add frames" not in blurred.warning()
     noisy = found(64, 8, sigma=0.3)
     assert noisy.limit == "blur"
@@ -105,16 +105,16 @@ def test_expected_gain_comes_true_where_a_linear_method_is_the_best_there_is():
     rng = np.random.default_rng(2)
     n, cells, scale, sigma = 32, 8, 4, 0.01
     shifts = np.vstack([[0, 0], rng.uniform(-1, 1, (15, 2))])
-    frames = LowresFrames(torch.zeros(16, n, n), torch.from_numpy(shifts), Psf())
-    grid = frames.grid(cells)
+    stack, view = measured(torch.zeros(16, n, n), shifts)
+    grid = view.grid(cells)
     # Gaussian noise of a scene's power, within the band of the output
     f = np.hypot(np.fft.fftfreq(grid.shape[0])[:, None], np.fft.rfftfreq(grid.shape[1])) * cells
     power = np.where((f > 0) & (f < scale / 2), 2e-3 / (0.2 + f) ** 3, 0)
     white = np.fft.rfft2(rng.normal(0, 1, grid.shape))
     scene = torch.from_numpy(np.fft.irfft2(white * np.sqrt(power) * cells, grid.shape)).float()
-    samples, _ = frames.predict(grid, scene)
+    samples, _ = view.sample(grid, scene)
     noise = sigma * torch.randn(samples.values.shape, generator=torch.Generator().manual_seed(0))
-    frames = frames.with_values(samples.values + noise)
+    stack = stack.with_values(samples.values + noise)
     lattice = np.linspace(0.01, 3, 600)
     expected = expect(
         [shifts], Psf(), scale, sigma, (lattice, np.where(lattice < 2, 2e-3 / (0.2 + lattice) ** 3, 1e-9))
@@ -125,17 +125,17 @@ def test_expected_gain_comes_true_where_a_linear_method_is_the_best_there_is():
 
     errors = [
         float((pixels(image) - pixels(scene)).square().mean())
-        for image in (grid.enlarge(frames.frames[0]), wiener(frames, grid, power, sigma))
+        for image in (grid.enlarge(stack.values[0]), wiener(stack, view, grid, power, sigma))
     ]
     assert 10 * np.log10(errors[0] / errors[1]) == pytest.approx(expected.gain_db, abs=0.7)
 
 
-def wiener(frames, grid, power, sigma):
+def wiener(stack, view, grid, power, sigma):
     """Conjugate gradients on squared errors and the scene's power."""
     from nerfkit.kernels.lowres import filter_valid
     from nerfkit.kernels.lowres._reference import apply_reference
 
-    equations, taps = frames.equations(grid), Psf().taps(grid.cells)
+    equations, taps = view.equations(grid, stack.values, stack.weights), Psf().taps(grid.cells)
     rows, cols = grid.shape
     inverse = torch.from_numpy(1 / np.maximum(power, 1e-7) / grid.cells**2).float()
 
@@ -161,8 +161,7 @@ def wiener(frames, grid, power, sigma):
 @pytest.mark.parametrize(("n", "noise", "supported"), [(16, 0.005, {2, 3, 4}), (4, 0.005, {2, 3}), (16, 0.3, set())])
 def test_first_look_says_what_the_solution_will(n, noise, supported):
     frames, shifts, _ = make_frames(n, noise=noise, side=40)
-    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
-    found = expect_at((2, 3, 4), lowres, 1.1 * noise)
+    found = expect_at((2, 3, 4), *measured(frames, shifts), 1.1 * noise)
     assert {each.scale for each in found if not each.limit} == supported
     # of the scene itself, and the noise that was added
     power = scene_power(means(fine_scene(side=40), 0, 0, 40, 1), FINE)
@@ -173,12 +172,10 @@ def test_first_look_says_what_the_solution_will(n, noise, supported):
 
 def test_turned_frames_are_shifted_otherwise_in_each_place():
     frames, matrices = turned_frames(n=6)
-    turned = LowresFrames(
-        torch.from_numpy(frames), torch.zeros(6, 2, dtype=torch.float64), Psf(), torch.from_numpy(matrices)
-    )
+    turned = measured(frames, matrices)[1]
     used = np.array([True, True, False, True, True, True])
     there = places(turned, used)
     assert len(there) == 3 and there[0].shape == (5, 2) and np.abs(there[0] - there[1]).max() > 0.05
     np.testing.assert_allclose(there[0][0], 0, atol=1e-9)
-    plain = LowresFrames(turned.frames, torch.from_numpy(make_frames(6)[1]), Psf())
+    plain = measured(frames, make_frames(6)[1])[1]
     assert len(places(plain, used)) == 1

@@ -6,12 +6,20 @@ from lowres_scenes import make_frames, turned_frames
 
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.readers.shifts import write_shifts
-from nerfkit.superres.given_motion import check_given_matrices, check_given_shifts
+from nerfkit.scenes.readers.shifts import Shifts, write_shifts
+from nerfkit.superres.given_motion import check_given_motion
 
 SCALE = 4
 EXCHANGE = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])
 TO_OUTPUT = np.diag([SCALE, SCALE, 1.0])
+
+
+def check(given, frames, where, **known):
+    """Check shifts [n, 2] or matrices [n, 3, 3], affine where nothing else is needed."""
+    kind = "shift" if given.ndim == 2 else "homography" if given[:, 2, :2].any() else "affine"
+    values = given[:, :2] if kind == "affine" else given
+    names = [str(index) for index in range(len(frames))]
+    check_given_motion(Shifts(kind, values, names), frames, SCALE, where, **known)
 
 
 @pytest.mark.parametrize(
@@ -25,12 +33,12 @@ TO_OUTPUT = np.diag([SCALE, SCALE, 1.0])
 )
 def test_shifts_of_another_convention_are_refused_by_name(wrong, said, caplog):
     frames, shifts, _ = make_frames()
-    check_given_shifts(shifts, frames, SCALE, "shifts.csv")
+    check(shifts, frames, "shifts.csv")
     with pytest.raises(NerfkitError, match=said) as caught:
-        check_given_shifts(wrong(shifts), frames, SCALE, "shifts.csv")
+        check(wrong(shifts), frames, "shifts.csv")
     assert "correct the file" in caught.value.fix and caught.value.where == "shifts.csv"
     # a user who insists is told, and obeyed
-    check_given_shifts(wrong(shifts), frames, SCALE, "shifts.csv", is_exact=True)
+    check(wrong(shifts), frames, "shifts.csv", is_exact=True)
     assert said in caplog.text
 
 
@@ -52,7 +60,7 @@ WRONG = [
     (by_column, "column by column by"),
     (turned_back, "2 x 2 part transposed by"),
     (lambda m: EXCHANGE @ m @ EXCHANGE, "x and y exchanged by"),
-    (lambda m: TO_OUTPUT @ m @ np.linalg.inv(TO_OUTPUT), "the matrices as they are, lengths divided by 4"),
+    (lambda m: TO_OUTPUT @ m @ np.linalg.inv(TO_OUTPUT), "with lengths divided by 4"),
     (lambda m: TO_OUTPUT @ np.linalg.inv(m) @ np.linalg.inv(TO_OUTPUT), "their inverse, lengths divided by 4"),
 ]
 
@@ -60,12 +68,12 @@ WRONG = [
 @pytest.mark.parametrize(("wrong", "said"), WRONG, ids=[said for _, said in WRONG])
 def test_affine_maps_of_another_convention_are_refused_by_name(wrong, said, caplog):
     frames, matrices = turned_frames(n=12, side=40, degrees=4.0)
-    check_given_matrices(matrices, frames, SCALE, "affine.csv")
+    check(matrices, frames, "affine.csv")
     assert not caplog.records
     with pytest.raises(NerfkitError, match=said) as caught:
-        check_given_matrices(wrong(matrices), frames, SCALE, "affine.csv")
+        check(wrong(matrices), frames, "affine.csv")
     assert "frame pixel to reference pixel" in caught.value.fix
-    check_given_matrices(wrong(matrices), frames, SCALE, "affine.csv", is_exact=True)
+    check(wrong(matrices), frames, "affine.csv", is_exact=True)
     assert said in caplog.text
 
 
@@ -74,35 +82,35 @@ def test_affine_maps_of_another_convention_are_refused_by_name(wrong, said, capl
     [
         (np.linalg.inv, "their inverse by"),
         (lambda m: EXCHANGE @ m @ EXCHANGE, "x and y exchanged by"),
-        (lambda m: TO_OUTPUT @ m @ np.linalg.inv(TO_OUTPUT), "the matrices as they are, lengths divided by 4"),
+        (lambda m: TO_OUTPUT @ m @ np.linalg.inv(TO_OUTPUT), "with lengths divided by 4"),
     ],
 )
 def test_homographies_of_another_convention_are_refused_by_name(wrong, said):
     frames, matrices = turned_frames(n=12, side=40, perspective=3e-4, degrees=4.0)
-    check_given_matrices(matrices, frames, SCALE, "h.csv")
+    check(matrices, frames, "h.csv")
     with pytest.raises(NerfkitError, match=said):
-        check_given_matrices(wrong(matrices), frames, SCALE, "h.csv")
+        check(wrong(matrices), frames, "h.csv")
 
 
 def test_centres_at_whole_numbers_are_told_where_they_matter():
     half = np.eye(3)
     half[:2, 2] = 0.5
     frames, matrices = turned_frames(n=12, side=40, degrees=12.0)
-    check_given_matrices(matrices, frames, SCALE, "affine.csv")
+    check(matrices, frames, "affine.csv")
     with pytest.raises(NerfkitError, match=r"centres lie at whole numbers; ours lie at \+0.5") as caught:
-        check_given_matrices(np.linalg.inv(half) @ matrices @ half, frames, SCALE, "affine.csv")
+        check(np.linalg.inv(half) @ matrices @ half, frames, "affine.csv")
     assert "T M inverse(T)" in caught.value.fix
     # a tenth of a degree moves a frame by less than a hundredth of a pixel
     frames, matrices = turned_frames(n=12, side=40, degrees=0.1)
-    check_given_matrices(np.linalg.inv(half) @ matrices @ half, frames, SCALE, "affine.csv")
+    check(np.linalg.inv(half) @ matrices @ half, frames, "affine.csv")
 
 
 def test_another_reference_and_brightness_do_not_confuse_the_check():
     frames, matrices = turned_frames(n=10, side=40, degrees=4.0)
     frames = frames * np.linspace(0.6, 1.0, len(frames), dtype=np.float32)[:, None, None] + 0.05
-    check_given_matrices(matrices, frames, SCALE, "affine.csv", reference=3)
+    check(matrices, frames, "affine.csv", reference=3)
     with pytest.raises(NerfkitError, match="their inverse"):
-        check_given_matrices(np.linalg.inv(matrices), frames, SCALE, "affine.csv", reference=3)
+        check(np.linalg.inv(matrices), frames, "affine.csv", reference=3)
 
 
 def test_matrices_that_are_right_pass_from_the_command_line_and_wrong_ones_exit_with_2(tmp_path, capsys):

@@ -150,7 +150,6 @@ def frames(tmp_path_factory):
     return write(root / "frames", images), write_csv(root / "shifts.csv", shifts), root / "psf.npy"
 
 
-@pytest.mark.usefixtures("steady_clock")
 def test_an_image_is_made_rendered_and_shown(frames, tmp_path):
     folder, shifts, _ = frames
     image = nerfkit.superresolve(
@@ -177,7 +176,6 @@ def test_an_image_is_made_rendered_and_shown(frames, tmp_path):
     assert (values["scale"], values["psf_width"], values["register"], values["seed"]) == (2.0, None, "auto", 3)
 
 
-@pytest.mark.usefixtures("steady_clock")
 def test_a_config_of_a_run_gives_the_same_image(frames, tmp_path, capsys):
     folder, shifts, psf = frames
     arguments = ("superres", folder, "--shifts", shifts)
@@ -199,7 +197,6 @@ def test_a_config_of_a_run_gives_the_same_image(frames, tmp_path, capsys):
     assert load(tmp_path / "c" / "config.yml")["seed"] == 9
 
 
-@pytest.mark.usefixtures("steady_clock")
 def test_what_the_seconds_cut_short_is_said(frames, tmp_path, capsys, monkeypatch):
     def reconstruct(*arguments, **known):
         state: Any = running_reconstruct(*arguments, **known)

@@ -1,4 +1,4 @@
-"""Frames of every kind in, pictures of the same kind out: linear light, alpha, depth, colour profile, containers."""
+"""Frames of every kind in, pictures of the same kind out: linear radiance, alpha, depth, colour profile, containers."""
 
 import io
 import json
@@ -9,27 +9,28 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from lowres_scenes import FINE, MARGIN, SIDE, fine_scene, make_frames, means, rms, run, write, write_csv
+from lowres_scenes import FINE, MARGIN, SIDE, fine_scene, make_frames, means, motion_of, rms, run, write, write_csv
 from PIL import Image, ImageCms
 
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
+from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.readers.frames import read_frames
-from nerfkit.superres.choice import AS_FILES, trusted
-from nerfkit.superres.light import Light, decode_srgb, encode_srgb, srgb_slope
+from nerfkit.scenes.transfer import LINEAR, Transfer, decode_srgb, encode_srgb, srgb_slope
+from nerfkit.superres import reconstruct
 from nerfkit.superres.picture_files import picture_bytes
+from nerfkit.superres.settings import SuperresSettings
+from nerfkit.superres.trials import trusted
 
-pytestmark = pytest.mark.usefixtures("steady_clock")
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-# light of the paper and of the ink in each colour
+# linear radiance of the paper and of the ink in each colour
 PAPER, INK = np.array([0.9, 0.6, 0.2]), np.array([0.02, 0.05, 0.15])
 
 
-def srgb(light):
-    return encode_srgb(torch.as_tensor(np.asarray(light, np.float32))).numpy()
+def srgb(radiance):
+    return encode_srgb(torch.as_tensor(np.asarray(radiance, np.float32))).numpy()
 
 
 def coloured(shares):
-    """Light [.., 3] of what is paper by ``shares`` [..] and ink by the rest."""
+    """Linear radiance [.., 3] of what is paper by ``shares`` [..] and ink by the rest."""
     return shares[..., None] * PAPER + (1 - shares[..., None]) * INK
 
 
@@ -39,32 +40,32 @@ def colour_frames(n=16):
     return srgb(coloured((frames - 0.15) / 0.75)), shifts, srgb(coloured((truth - 0.15) / 0.75))
 
 
-def superres(capsys, folder, out, shifts, *arguments, seconds=4):
+def superres(capsys, folder, out, shifts, *arguments, seconds=300):
     code, result = run(
         capsys, "superres", folder, "-o", out, "--scale", 2, "--shifts", shifts, "--exact-shifts", "--seconds", seconds,
-        *arguments,
+        "--psf-width", 1, "--set", "width=16", *arguments,
     )  # fmt: skip
     assert code == 0, result
     return result
 
 
-# light
+# linear radiance
 
 
 def test_slope_is_the_change_of_the_curve():
-    light = torch.linspace(0.0, 1.2, 50, dtype=torch.float64).add(1e-3).requires_grad_()
-    (want,) = torch.autograd.grad(encode_srgb(light).sum(), light)
-    torch.testing.assert_close(srgb_slope(light.detach()), want)
-    assert Light("linear", 3).slope(light) is None
-    torch.testing.assert_close(Light("srgb", 3).slope(want), srgb_slope(want), rtol=0, atol=0)
+    radiance = torch.linspace(0.0, 1.2, 50, dtype=torch.float64).add(1e-3).requires_grad_()
+    (want,) = torch.autograd.grad(encode_srgb(radiance).sum(), radiance)
+    torch.testing.assert_close(srgb_slope(radiance.detach()), want)
+    assert Transfer("linear", 3).slope(radiance) is None
+    torch.testing.assert_close(Transfer("srgb", 3).slope(want), srgb_slope(want), rtol=0, atol=0)
 
 
 def test_pixels_are_trusted_by_the_error_of_their_file_values():
-    values, noise = torch.tensor([0.002, 0.2, 0.9], dtype=torch.float64), 1e-4
-    weights = trusted(torch.ones(3, dtype=torch.float64), values, Light("srgb", 1))
+    values, noise = torch.tensor([[[0.002, 0.2, 0.9]]], dtype=torch.float64), 1e-4
+    weights = trusted(FrameStack.of(values), Transfer("srgb", 1))
     errors = decode_srgb(encode_srgb(values) + noise) - values
     torch.testing.assert_close(weights * errors.square(), torch.full_like(values, noise**2), rtol=1e-3, atol=0)
-    assert torch.equal(trusted(values, values, AS_FILES), values)
+    assert torch.equal(trusted(FrameStack(values, values), LINEAR), values)
 
 
 def test_srgb_curve_and_back():
@@ -77,21 +78,21 @@ def test_srgb_curve_and_back():
 
 @pytest.mark.parametrize("transfer", ["srgb", "linear"])
 @pytest.mark.parametrize("n_channels", [1, 2, 3, 4])
-def test_light_and_back_is_the_file(transfer, n_channels):
+def test_radiance_and_back_is_the_file(transfer, n_channels):
     shape = (1, 5, 6) if n_channels == 1 else (1, 5, 6, n_channels)
     images = torch.rand(shape, generator=torch.Generator().manual_seed(0)) * 0.9 + 0.1
-    light = Light(transfer, n_channels)
-    channels = light.channels(images)
-    assert len(channels) == n_channels and light.grey(channels).shape == (1, 5, 6)
-    np.testing.assert_allclose(light.image(torch.cat(channels)), images[0].numpy(), atol=1e-5)
+    curve = Transfer(transfer, n_channels)
+    channels = curve.channels(images)
+    assert len(channels) == n_channels and curve.grey(channels).shape == (1, 5, 6)
+    np.testing.assert_allclose(curve.image(torch.cat(channels)), images[0].numpy(), atol=1e-5)
 
 
 def test_transparent_pixels_have_no_colour():
-    light = Light("srgb", 4)
-    channels = light.channels(torch.tensor([[[[1.0, 0.0, 1.0, 0.0]]]]))
-    assert float(torch.cat(channels).abs().max()) == 0 and light.image(torch.cat(channels)).max() == 0
+    curve = Transfer("srgb", 4)
+    channels = curve.channels(torch.tensor([[[[1.0, 0.0, 1.0, 0.0]]]]))
+    assert float(torch.cat(channels).abs().max()) == 0 and curve.image(torch.cat(channels)).max() == 0
     # black on nothing stands out, and so does white from black
-    greys = [float(light.grey(light.channels(torch.tensor([[[[v, v, v, a]]]])))) for v, a in ((0, 0), (0, 1), (1, 1))]
+    greys = [float(curve.grey(curve.channels(torch.tensor([[[[v, v, v, a]]]])))) for v, a in ((0, 0), (0, 1), (1, 1))]
     assert greys == [0, 0.5, 1]
 
 
@@ -131,7 +132,7 @@ def test_tiff_is_read_by_others(tmp_path):
 # the command
 
 
-def test_colour_is_averaged_in_linear_light_and_the_profile_stays(tmp_path, capsys):
+def test_colour_is_averaged_in_linear_radiance_and_the_profile_stays(tmp_path, capsys):
     frames, shifts, truth = colour_frames()
     folder, listed = write(tmp_path / "f", frames, 16), write_csv(tmp_path / "s.csv", shifts)
     for file in folder.iterdir():
@@ -149,7 +150,7 @@ def test_colour_is_averaged_in_linear_light_and_the_profile_stays(tmp_path, caps
     again = read_frames(tmp_path / "again.tif")
     assert code == 0 and (again.bit_depth, again.icc_profiles) == (16, [PROFILE])
     np.testing.assert_allclose(again.images, back.images, atol=2e-5)
-    # kept-out pixels are judged as files have them, where noise of darkness counts
+    # held-out pixels are judged as files have them, where noise of darkness counts
     assert auto["holdout_psnr"] > 25
 
 
@@ -253,10 +254,6 @@ def test_frames_of_several_kinds_are_refused(tmp_path, capsys):
 
 def test_what_is_whiter_than_white_does_not_swell():
     """A lamp five times as bright as white: frames cut it off, and its edge stays where it is."""
-    from nerfkit.superres.grid_solve import Deadline
-    from nerfkit.superres.reconstruct import reconstruct
-    from nerfkit.superres.settings import SuperresSettings
-
     n = (SIDE + 2 * MARGIN) * FINE
     y, x = np.mgrid[:n, :n] / FINE - MARGIN - SIDE / 2
     fine = 0.2 + 0.3 * (fine_scene() < 0.5) + 4.8 * (np.hypot(x, y) < 4)
@@ -266,7 +263,7 @@ def test_what_is_whiter_than_white_does_not_swell():
 
     def error(depth):
         settings = SuperresSettings(scale=2, exact_shifts=True, bit_depth=depth)
-        state = reconstruct(frames, settings, Deadline.after(20), shifts=shifts)
+        state = reconstruct.reconstruct(frames, settings, motion=motion_of(shifts))
         assert state.image is not None
         pixels = torch.nn.functional.avg_pool2d(state.image[None].clamp(0, 1), state.cells // 2)[0, 0].numpy()
         return rms(pixels[8:-8, 8:-8], truth[8:-8, 8:-8])
@@ -275,18 +272,14 @@ def test_what_is_whiter_than_white_does_not_swell():
     assert error(8) < 0.9 * error(32)
 
 
-def test_frames_sharpened_in_the_camera_ask_for_no_light_below_zero_in_integers():
-    from nerfkit.superres.grid_solve import Deadline
-    from nerfkit.superres.reconstruct import reconstruct
-    from nerfkit.superres.settings import SuperresSettings
-
+def test_frames_sharpened_in_the_camera_ask_for_no_radiance_below_zero_in_integers():
     frames, shifts, _ = make_frames()
     sharpened = np.stack([2 * frame - cv2.GaussianBlur(frame, (0, 0), 1.0) for frame in frames])
     sharpened = sharpened.clip(0, 1).astype(np.float32)
 
     def least(depth):
         settings = SuperresSettings(scale=2, exact_shifts=True, bit_depth=depth, psf_width=1.0)
-        image = reconstruct(sharpened, settings, Deadline.after(1e6), shifts=shifts).image
+        image = reconstruct.reconstruct(sharpened, settings, motion=motion_of(shifts)).image
         assert image is not None
         return float(image.min())
 
@@ -296,23 +289,20 @@ def test_frames_sharpened_in_the_camera_ask_for_no_light_below_zero_in_integers(
 
 def test_colours_that_are_known_worse_are_smoother(monkeypatch):
     """Red with twenty times the noise of the others: luminance, mostly green, does not speak for it."""
-    from nerfkit.superres import reconstruct
-    from nerfkit.superres.grid_solve import Deadline
-    from nerfkit.superres.settings import SuperresSettings
-
     frames, shifts, truth = make_frames()
     noise = np.random.default_rng(0).normal(0, [0.1, 0.005, 0.005], (*frames.shape, 3))
     images = (frames[..., None] + noise).clip(0, 1).astype(np.float32)
     settings = SuperresSettings(scale=2, exact_shifts=True, psf_width=1.0, n_channels=3)
 
     def errors():
-        image = reconstruct.reconstruct(images, settings, Deadline.after(1e6), shifts=shifts).image
+        image = reconstruct.reconstruct(images, settings, motion=motion_of(shifts)).image
         assert image is not None
         pixels = torch.nn.functional.avg_pool2d(image, image.shape[1] // len(truth)).numpy()
         return [rms(channel[4:-4, 4:-4], truth[4:-4, 4:-4]) for channel in pixels]
 
     own = errors()
-    monkeypatch.setattr(reconstruct._Work, "_weight_factor", lambda *_: 1.0)
+    # a weight that is not chosen anew is that of luminance
+    monkeypatch.setattr(reconstruct, "choose_weight", lambda trials, first: first)
     shared = errors()
     assert own[0] < 0.8 * shared[0] and max(own[1:]) < 1.1 * max(shared[1:])
 
@@ -320,15 +310,3 @@ def test_colours_that_are_known_worse_are_smoother(monkeypatch):
 def test_png_without_a_profile_has_no_such_chunk():
     payload = picture_bytes(np.zeros((2, 2)), ".png", 8)
     assert b"iCCP" not in payload and zlib.crc32(b"IEND").to_bytes(4, "big") in payload
-
-
-# large frames
-
-
-def test_one_channel_at_a_time_is_laid_down_in_chunks(monkeypatch):
-    from nerfkit.superres import shift_and_add as module
-
-    frames = LowresFrames(torch.rand(5, 6, 8), torch.rand(5, 2, dtype=torch.float64), Psf())
-    whole = module.shift_and_add(frames, (16, 12))
-    monkeypatch.setattr(module, "CHUNK", 50)
-    torch.testing.assert_close(module.shift_and_add(frames, (16, 12)), whole)

@@ -6,25 +6,26 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from lowres_scenes import make_frames, rms, run, write, write_csv
+from lowres_scenes import make_frames, motion_of, rms, run, write, write_csv
 
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.fitting import FitResult
+from nerfkit.heldout import Trial
+from nerfkit.limits import Limit
 from nerfkit.metrics import MetricsLog
 from nerfkit.scenes.fields.siren import SirenConfig
 from nerfkit.scenes.fields.tiled_siren import TiledSiren
-from nerfkit.scenes.observations.lowres_frames import LowresFrames, Psf
-from nerfkit.superres import alignment, network_fit, reconstruct, runs, settings, solving
-from nerfkit.superres.choice import Choice
-from nerfkit.superres.grid_solve import Deadline, Prior
-from nerfkit.superres.light import Light
+from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.transfer import Transfer
+from nerfkit.solvers.grid import Prior
+from nerfkit.superres import alignment, network_fit, runs, settings, solving
+from nerfkit.superres.alignment import Alignment
 from nerfkit.superres.network_fit import fit_networks
+from nerfkit.superres.registration import still_pixels
 from nerfkit.superres.rendering import render_image
 from nerfkit.superres.settings import SuperresSettings
-from nerfkit.superres.solving import Found, solve_everywhere, still_pixels
+from nerfkit.superres.solving import Chosen, solve_everywhere
 from nerfkit.superres.tiles import look_into, make_tiles
-
-pytestmark = pytest.mark.usefixtures("steady_clock")
 
 
 def small_parts(monkeypatch, side):
@@ -49,90 +50,89 @@ def test_shares_of_all_parts_sum_to_one(size):
 @pytest.mark.parametrize("is_turned", [False, True])
 def test_pixels_of_a_part_look_where_they_did(is_turned):
     h, w = 60, 70
-    shifts = torch.tensor([[0.0, 0.0], [7.3, -4.6]], dtype=torch.float64)
     turn = torch.tensor([[1.0, -0.02, 3], [0.02, 1, -2], [0, 0, 1]], dtype=torch.float64)
-    transforms = torch.stack([torch.eye(3, dtype=torch.float64), turn]) if is_turned else None
-    frames = LowresFrames(torch.rand(2, h, w), shifts, Psf(), transforms)
+    turned = torch.stack([torch.eye(3, dtype=torch.float64), turn])
+    motion = Motion.of_matrices(turned) if is_turned else motion_of([[0.0, 0.0], [7.3, -4.6]])
     # each pixel says where it looks
-    where = torch.stack(frames.looks_at(), -1).float().numpy()
+    where = torch.stack(motion.looks_at((w, h)), -1).float().numpy()
     tile = make_tiles(h, w, 30)[3]
-    seen, part, is_inside = look_into(where, frames, tile)
-    x, y = part.looks_at()
+    seen, part, is_inside = look_into(where, motion, tile)
+    x, y = part.looks_at(tile.shape[::-1])
     assert is_inside.float().mean() > 0.7
     np.testing.assert_allclose((seen[..., 0] - tile.cols.first)[is_inside], x[is_inside], atol=1e-4)
     np.testing.assert_allclose((seen[..., 1] - tile.rows.first)[is_inside], y[is_inside], atol=1e-4)
     # the part is seen by every frame, however far that is away
     assert float((x.mean((1, 2)) - tile.shape[1] / 2).abs().max()) < 1
     # what lies beyond a frame is known to
-    beyond = look_into(where, frames, make_tiles(h, w, 30)[0])[2]
+    beyond = look_into(where, motion, make_tiles(h, w, 30)[0])[2]
     assert not bool(beyond[0, :2].any()) and bool(beyond[0, 2:, 2:].all())
 
 
-def found_of(frames, shifts, prior, cells=8, side=128):
-    """What a search might have found, for frames of which those without a weight are 0.9 everywhere."""
-    plan = replace(settings.plan_grids(2, (frames.shape[2], frames.shape[1])), side=side)
-    lowres = LowresFrames(torch.from_numpy(frames), torch.from_numpy(shifts), Psf())
-    weights = torch.tensor([float(frame.std() > 1e-3) for frame in frames])
-    exposures = torch.tensor([[1.0, 0.0]]).repeat(len(frames), 1)
-    pixels = still_pixels(lowres, weights, 0)
-    choice = Choice(prior, torch.zeros(1, 1), 0.0, cells)
-    return Found(frames, Light("linear", 1), False, lowres, 0, weights, exposures, pixels, choice, [prior], plan)
+def aligned_and_chosen(frames, shifts, prior, cells=8, side=128, limit=None):
+    """What a search might have found, for frames of which those without contrast are outliers."""
+    config = SuperresSettings(scale=2, exact_shifts=True, bit_depth=32)
+    aligned = Alignment(frames, config, motion=motion_of(shifts), limit=limit)
+    aligned.plan = replace(aligned.plan, side=side)
+    aligned.weights = torch.tensor([float(frame.std() > 1e-3) for frame in frames])
+    trial = Trial(prior, torch.zeros(1, 1), torch.empty(0))
+    pixels = still_pixels(aligned.stack, aligned.view, 0, alignment.COARSE_CELLS).weights
+    return aligned, Chosen(trial, cells, [prior], pixels)
 
 
 @pytest.mark.parametrize(("seconds", "n_softened"), [(1e6, 1), (-1.0, 0)])
 def test_two_values_are_averaged_only_if_there_is_time_for_a_second_descent(monkeypatch, seconds, n_softened):
     softened, average = [], solving._softened
     monkeypatch.setattr(solving, "_softened", lambda image, pixels: softened.append(pixels) or average(image, pixels))
-    frames, shifts, _ = make_frames(6)
-    found = found_of(frames, shifts, Prior(0.5, 0.01, (0.15, 0.9), contrast=10.0), 16)
-    solve_everywhere(found, Deadline.after(seconds))
-    assert [pixels.cells for pixels in softened] == [found.plan.output] * n_softened
+    frames, shifts, _ = make_frames(6, side=16)
+    prior = Prior(0.5, 0.01, (0.15, 0.9), contrast=10.0)
+    aligned, chosen = aligned_and_chosen(frames, shifts, prior, 16, limit=Limit(seconds))
+    solve_everywhere(aligned, chosen, 0.0)
+    assert [pixels.cells for pixels in softened] == [aligned.plan.output] * n_softened
 
 
-def test_parts_give_the_image_of_the_whole(monkeypatch):
-    monkeypatch.setattr(solving, "FINAL_STEPS", 150)
-    # whether a pixel at the border moves is decided by the part that it is in
-    monkeypatch.setattr(solving, "MIN_FOR_MOTION", 99)
-    frames, shifts, _ = make_frames(12, side=48)
+def test_parts_give_the_image_of_the_whole():
+    # too few frames to tell what moves: at the border the part that a pixel is in would decide that
+    frames, shifts, _ = make_frames(5, side=48)
     # farther than a part reaches
-    frames[5], shifts[5] = 0.9, (30.0, 0.0)
-    found = found_of(frames, shifts, Prior(0.5, 0.01))
-    plan = found.plan
-    whole, bounds, shares = solve_everywhere(found, Deadline.after(1000))
+    frames[3], shifts[3] = 0.9, (30.0, 0.0)
+    aligned, chosen = aligned_and_chosen(frames, shifts, Prior(0.5, 0.01))
+    plan = aligned.plan
+    whole, bounds, fractions = solve_everywhere(aligned, chosen, 0.0)
     parts: list[tuple[int, int]] = []
-    tiled, other_bounds, other_shares = solve_everywhere(
-        replace(found, plan=replace(plan, side=24)), Deadline.after(1000), lambda *done: parts.append(done)
-    )
+    aligned.plan = replace(plan, side=24)
+    tiled, other_bounds, other_fractions = solve_everywhere(aligned, chosen, 0.0, lambda *done: parts.append(done))
     assert parts == [(1, 4), (2, 4), (3, 4), (4, 4)] and tiled.shape == whole.shape == (1, 384, 384)
     difference = (tiled - whole)[0]
     # steps are finite: solutions differ a little anywhere, and no more where the parts meet
-    assert float(difference[32:-32, 32:-32].square().mean().sqrt()) < 0.0015
-    assert float(difference[184:200, 32:-32].square().mean().sqrt()) < 0.0015
+    inside = float(difference[32:-32, 32:-32].square().mean().sqrt())
+    assert inside < 0.003
+    assert float(difference[184:200, 32:-32].square().mean().sqrt()) < max(1.5 * inside, 0.0015)
     # at the frame's border cells are seen by few pixels; those of the output agree
     pixels = torch.nn.functional.avg_pool2d(difference[None], plan.fit // 2)
-    assert float(pixels.square().mean().sqrt()) < 0.003
+    assert float(pixels.square().mean().sqrt()) < 0.005
     torch.testing.assert_close(bounds, other_bounds, atol=0.02, rtol=0)
-    torch.testing.assert_close(other_shares, shares, atol=1e-5, rtol=0)
+    torch.testing.assert_close(other_fractions, fractions, atol=1e-5, rtol=0)
 
 
 def test_a_part_that_the_window_does_not_speak_for_has_a_prior_of_its_own(monkeypatch):
     frames, shifts, _ = make_frames(12, noise=0.01, side=40)
     y, x = np.mgrid[:40, :40] / 40
-    smooth = np.broadcast_to((0.5 + 0.4 * np.sin(7 * x) * np.cos(5 * y)).astype(np.float32), frames.shape)
+    noise = np.random.default_rng(0).normal(0, 0.01, frames.shape)
+    smooth = (0.5 + 0.4 * np.sin(7 * x) * np.cos(5 * y) + noise).astype(np.float32)
     ours = Prior(0.3, 0.01, (0.15, 0.9), contrast=2.0)
-    used: list[Found] = []
+    used: list[Chosen] = []
 
-    def note(found, part, *_):
-        used.append(found)
-        return torch.zeros(part.frames.grid(max(found.plan.final, found.choice.cells)).shape)
+    def note(solver, *_):
+        used.append(solver.chosen)
+        return torch.zeros(solver.part.view.grid(max(solver.plan.final, solver.chosen.cells)).shape)
 
-    monkeypatch.setattr(solving, "_solve_channel", note)
-    solve_everywhere(found_of(frames, shifts, ours, 16, side=24), Deadline.after(100))
-    solve_everywhere(found_of(smooth.copy(), np.zeros_like(shifts), ours, 16, side=24), Deadline.after(100))
+    monkeypatch.setattr(solving._PartSolver, "_solve_channel", note)
+    for seen, where in ((frames, shifts), (smooth, np.zeros_like(shifts))):
+        solve_everywhere(*aligned_and_chosen(seen, where, ours, 16, side=24), 0.0)
     # the search's where that predicts better, and none of its range where values lie beyond or between
-    assert len(used) == 8 and any(found.choice.prior.bounds == (0.15, 0.9) for found in used[:4])
-    assert all(found.choice.prior.contrast == 0 and found.choice.cells == 8 for found in used[4:])
-    assert all(found.priors[0] == found.choice.prior for found in used)
+    assert len(used) == 8 and any(chosen.trial.setting.bounds == (0.15, 0.9) for chosen in used[:4])
+    assert all(chosen.trial.setting.contrast == 0 and chosen.cells == 8 for chosen in used[4:])
+    assert all(chosen.priors[0] == chosen.trial.setting for chosen in used)
 
 
 def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
@@ -143,7 +143,7 @@ def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
     folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
     blocks: list[tuple[int, int]] = []
     done = fit_networks(
-        network, image, "tiled", Deadline.after(1000), folder, metrics, lambda *done: blocks.append(done), n_steps=200
+        network, image, "tiled", 1000, folder, metrics, lambda *done: blocks.append(done), n_steps=200
     )  # fmt: skip
     metrics.close()
     assert (done.steps, done.is_complete, done.is_cut) == (800, True, False) and blocks == [
@@ -153,7 +153,7 @@ def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
         (4, 4),
     ]
     assert len((tmp_path / "m.jsonl").read_text().splitlines()) == 4
-    shown = render_image(network, Light("linear", 1), (192, 160), 8)
+    shown = render_image(network, Transfer("linear", 1), (192, 160), 8)
     errors = np.abs(shown - image[0].numpy())
     assert np.sqrt(np.mean(errors**2)) < 0.01 and errors.max() < 0.06
     # the seam of the blocks lies on a border of squares, 11 low-res pixels from the left
@@ -161,11 +161,11 @@ def test_blocks_of_networks_hold_the_image_without_seams(tmp_path, monkeypatch):
     saved = folder.load_newest()["task"]["field"]
     other = TiledSiren(SirenConfig(), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator())
     other.load_state_dict(saved)
-    np.testing.assert_array_equal(render_image(other, Light("linear", 1), (192, 160), 8), shown)
+    np.testing.assert_array_equal(render_image(other, Transfer("linear", 1), (192, 160), 8), shown)
 
 
 @pytest.mark.parametrize("window", [12, 99], ids=["blocks", "together"])
-def test_networks_depend_on_the_clock_only_where_it_cuts_them(tmp_path, monkeypatch, window):
+def test_networks_depend_on_the_limit_only_where_it_cuts_them(tmp_path, monkeypatch, window):
     monkeypatch.setattr(network_fit, "WINDOW", window)
     image = torch.rand(1, 40, 48, generator=torch.Generator().manual_seed(0))
 
@@ -174,7 +174,7 @@ def test_networks_depend_on_the_clock_only_where_it_cuts_them(tmp_path, monkeypa
             SirenConfig(8), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0)
         )  # fmt: skip
         folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
-        done = fit_networks(network, image, "tiled", Deadline.after(seconds), folder, metrics, n_steps=n_steps)
+        done = fit_networks(network, image, "tiled", seconds, folder, metrics, n_steps=n_steps)
         metrics.close()
         return done, network.state_dict()
 
@@ -204,12 +204,12 @@ def test_a_part_of_the_networks_is_the_same_image():
 
 
 def test_large_frames_by_the_command(tmp_path, capsys, monkeypatch):
-    frames, shifts, truth = make_frames(8, side=32)
+    frames, shifts, truth = make_frames(6, side=24)
     small_parts(monkeypatch, 16)
     folder, listed = write(tmp_path / "f", frames, 16), write_csv(tmp_path / "s.csv", shifts)
     code, result = run(
         capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--shifts", listed, "--exact-shifts",
-        "--seconds", 6,
+        "--seconds", 300, "--psf-width", 1, "--set", "width=16",
     )  # fmt: skip
     assert code == 0 and result["steps"] > 4
     code, _ = run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")
@@ -220,22 +220,13 @@ def test_large_frames_by_the_command(tmp_path, capsys, monkeypatch):
     assert json.loads((tmp_path / "a" / "diagnosis.json").read_text())["residuals"]["white"] > 0
 
 
-def test_large_frames_leave_the_search_a_smaller_share():
-    frames = np.zeros((2, 300, 300), np.float32)
-    deadline = Deadline.after(100)
-    aligned = alignment.Alignment(frames, SuperresSettings(scale=2, frame_size=(300, 300)), deadline)
-    searched = 100 - (deadline.at - aligned.until(alignment.SEARCHED_AT).at)
-    assert searched == pytest.approx(27.9, abs=1)
-    assert deadline.at - aligned.until(reconstruct.SOLVED_AT).at == pytest.approx(0.625 * (100 - searched), abs=1)
-
-
 def test_interrupted_blocks_are_no_run(tmp_path, monkeypatch):
     monkeypatch.setattr(network_fit, "WINDOW", 12)
     network = TiledSiren(SirenConfig(), (24.0, 20.0), torch.tensor([[0.0, 1.0]]), torch.Generator().manual_seed(0))
 
     monkeypatch.setattr(network_fit, "fit", lambda *_, **__: FitResult(1, 0.1, True))
     folder, metrics = CheckpointFolder(tmp_path / "c"), MetricsLog(tmp_path / "m.jsonl")
-    done = fit_networks(network, torch.rand(1, 160, 192), "tiled", Deadline.after(1), folder, metrics)
+    done = fit_networks(network, torch.rand(1, 160, 192), "tiled", 1, folder, metrics)
     metrics.close()
     assert done.is_interrupted and not done.is_complete and not folder.steps()
 

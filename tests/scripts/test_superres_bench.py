@@ -3,14 +3,17 @@
 import importlib
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from lowres_scenes import measured
 
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.readers.shifts import Shifts
 
@@ -34,8 +37,9 @@ def view(scripts):
     """The first frames of the photograph of a camera, 32 low-res pixels a side, and their truth."""
     problems = scripts["problems"]
     problem = problems.make_problem(problems.Column(scene="camera", n_frames=12))
-    frames = LowresFrames(torch.from_numpy(problem.frames), torch.from_numpy(problem.shifts), Psf())
-    view = scripts["baselines"].View(frames.window(20, 20, 32, 32), 4, problem.noise)
+    part = (20, 20, 32, 32)
+    stack, lowres = (whole.window(*part) for whole in measured(problem.frames, problem.shifts))
+    view = scripts["baselines"].View(stack, lowres, 4, problem.noise)
     return view, problem.truth[80:208, 80:208]
 
 
@@ -43,13 +47,13 @@ def test_frames_of_a_problem_are_what_the_convention_says(scripts):
     problems = scripts["problems"]
     # the scene is constant on the truth's pixels here, so that the truth predicts each frame exactly
     problem = problems.make_problem(problems.Column(scene="page", noise=0.0, n_frames=4))
-    frames = LowresFrames(torch.from_numpy(problem.frames), torch.from_numpy(problem.true_shifts), Psf())
-    grid = frames.grid(problem.scale)
+    stack, view = measured(problem.frames, problem.true_shifts)
+    grid = view.grid(problem.scale)
     image = torch.zeros(grid.shape)
     grid.crop(image)[:] = torch.from_numpy(problem.truth)
-    samples, _ = frames.predict(grid, image)
+    samples, _ = view.sample(grid, image)
     inner = (slice(None), slice(2, -2), slice(2, -2))
-    torch.testing.assert_close(samples.values[inner], frames.frames[inner], rtol=0, atol=1e-5)
+    torch.testing.assert_close(samples.values[inner], stack.values[inner], rtol=0, atol=1e-5)
 
 
 def test_seeds_columns_and_outliers_differ_where_they_should(scripts):
@@ -70,7 +74,7 @@ def test_seeds_columns_and_outliers_differ_where_they_should(scripts):
 def test_operator_of_the_peers_is_the_observation_and_its_adjoint(view):
     view, _ = view
     image = torch.rand(view.grid.shape, generator=torch.Generator().manual_seed(0))
-    samples, is_known = view.frames.predict(view.grid, image)
+    samples, is_known = view.lowres.sample(view.grid, image)
     np.testing.assert_allclose(view.see(image), samples.values[is_known].numpy(), atol=2e-5)
     errors = np.random.default_rng(0).random(len(view.values)).astype(np.float32)
     assert float((view.back(errors) * image).sum()) == pytest.approx(float(view.see(image) @ errors), rel=1e-4)
@@ -90,6 +94,30 @@ def test_each_peer_is_better_than_the_one_before_it(scripts, view):
         found[name] = -10 * np.log10(np.mean((image - truth)[8:-8, 8:-8] ** 2))
     assert list(found) == sorted(found, key=lambda name: found[name])
     assert found["BTV-L1"] > found["bicubic"] + 3
+
+
+def test_hurried_columns_are_of_nerfkit_alone_and_busy_processes_end(scripts, tmp_path, monkeypatch):
+    bench, asked = scripts["bench"], []
+
+    def solve(problem, work, seconds):
+        alive = len(spinning) and all(process.poll() is None for process in spinning)
+        asked.append((problem.shifts is None, seconds, bool(alive)))
+        return problem.truth, 1.0
+
+    class Noted(subprocess.Popen):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            spinning.append(self)
+
+    monkeypatch.setattr(bench, "solve_with_nerfkit", solve)
+    monkeypatch.setattr(bench.subprocess, "Popen", Noted)
+    monkeypatch.setattr(bench, "machine", lambda: {"cores": 1})
+    for name in ("no shifts (loaded)", "no shifts (20 s)"):
+        spinning = []
+        (score,) = bench.bench_column(name, 0, ["nerfkit", "bicubic"], tmp_path, 60)
+        assert (score.column, score.method) == (name, "nerfkit")
+        assert all(process.poll() is not None for process in spinning)
+    assert asked == [(True, 60, True), (True, 20, False)]
 
 
 def test_scores_are_merged_and_goals_follow_the_peers(scripts, tmp_path):
@@ -116,7 +144,7 @@ def test_scores_are_merged_and_goals_follow_the_peers(scripts, tmp_path):
 @pytest.mark.parametrize("is_colour", [False, True])
 def test_large_frames_are_what_the_truth_predicts(scripts, tmp_path, is_colour):
     from nerfkit.scenes.readers.frames import read_frames
-    from nerfkit.superres.light import decode_srgb
+    from nerfkit.scenes.transfer import decode_srgb
 
     truth, _ = scripts["large"].write_frames(tmp_path / "f", 60, 3, 4, "shift", is_colour=is_colour)
     first, whole = read_frames(tmp_path / "f").images[0], read_frames(truth).images[0]
@@ -156,10 +184,10 @@ def test_carta_is_what_the_benchmark_takes_it_for(scripts):
     shift = torch.full((1, 2), capture.displacement, dtype=torch.float64)
 
     def error(width, shifts):
-        frames = LowresFrames(torch.from_numpy(first[None]), shifts, Psf(width=width))
-        samples, is_known = frames.predict(grid, torch.from_numpy(truth))
-        return float((samples.values - frames.frames)[is_known].square().mean().sqrt())
+        stack, view = measured(first[None], shifts, Psf(width=width))
+        samples, is_known = view.sample(grid, torch.from_numpy(truth))
+        return float((samples.values - stack.values)[is_known].square().mean().sqrt())
 
     assert error(capture.psf_width, shift) < 0.011
-    # another footprint or other axes leave three times as much, and more
+    # another PSF or other axes leave three times as much, and more
     assert min(error(1.0, shift), error(capture.psf_width, 0 * shift)) > 0.03

@@ -1,13 +1,15 @@
-"""Footprints against brute force: sums over thousands of points of what a pixel sees, also over the border."""
+"""PSFs against brute force: sums over thousands of points of what a pixel sees, also over the border."""
 
 import math
 
 import numpy as np
 import pytest
 import torch
+from lowres_scenes import measured
 
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.observations.lowres_frames import Grid, LowresFrames, Psf
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.readers.psf import read_psf
 
 CELLS, SIDE, MARGIN = 4, 6, 3
@@ -26,7 +28,7 @@ PSFS = {
 
 
 def axis_weights(psf, sample, centre, n_cells):
-    """Weight of each cell along an axis for a footprint at ``centre``, by counting points; ``sample`` of a file."""
+    """Weight of each cell along an axis for a PSF at ``centre``, by counting points; ``sample`` of a file."""
     u = ((np.arange(N_POINTS) + 0.5) / N_POINTS * 2 - 1) * psf.radius
     if psf.kind == "gaussian":
         density = np.exp(-0.5 * (u / psf.width) ** 2)
@@ -52,8 +54,8 @@ def brute_force(psf, image, x, y):
 
 
 def predicted(psf, shift, image):
-    frames = LowresFrames(torch.zeros(1, SIDE, SIDE), torch.tensor([shift], dtype=torch.float64), psf)
-    samples, is_known = frames.predict(Grid(SIDE, SIDE, CELLS, MARGIN), torch.from_numpy(image).float())
+    _, view = measured(torch.zeros(1, SIDE, SIDE), [shift], psf)
+    samples, is_known = view.sample(Grid(SIDE, SIDE, CELLS, MARGIN), torch.from_numpy(image).float())
     return samples.values[0].numpy(), is_known[0].numpy()
 
 
@@ -64,8 +66,8 @@ def noise_image():
 
 @pytest.mark.parametrize("psf", PSFS.values(), ids=PSFS)
 @pytest.mark.parametrize("steps", [(0, 0), (3, -5), (-11, 9)])
-def test_pixels_are_the_integral_over_their_footprint(psf, steps):
-    # where the footprint's cells fall on those of the grid nothing is approximated, whatever the image
+def test_pixels_are_the_integral_over_their_psf(psf, steps):
+    # where the PSF's cells fall on those of the grid nothing is approximated, whatever the image
     half = psf.n_taps(CELLS) % 2 / 2
     shift = [(step + half) / CELLS for step in steps]
     image = noise_image()
@@ -118,8 +120,8 @@ def test_between_cells_whole_boxes_are_exact_and_others_near(name):
 
 
 @pytest.mark.parametrize(("degrees", "stretch", "perspective"), [(1.5, 1.01, 0.0), (10.0, 1.0, 0.0), (2.0, 1.0, 5e-4)])
-def test_turned_pixels_are_nearly_the_integral_over_a_turned_footprint(degrees, stretch, perspective):
-    # stripes of about a low-res pixel, 0 or 1; the footprint keeps its direction and size, which costs little
+def test_turned_pixels_are_nearly_the_integral_over_a_turned_psf(degrees, stretch, perspective):
+    # stripes of about a low-res pixel, 0 or 1; the PSF keeps its direction and size, which costs little
     n = (SIDE + 2 * MARGIN) * 8
     y, x = np.mgrid[:n, :n] / 8
     image = ((np.sin(2.1 * x + 0.9 * y) > 0.3) ^ (np.cos(1.7 * y - 0.8 * x) > 0.5)).astype(float)
@@ -130,10 +132,8 @@ def test_turned_pixels_are_nearly_the_integral_over_a_turned_footprint(degrees, 
     matrix[:2, :2] *= stretch
     matrix[:2, 2] += SIDE / 2 - matrix[:2, :2] @ np.full(2, SIDE / 2)
     matrix[2, :2] = perspective
-    frames = LowresFrames(
-        torch.zeros(1, SIDE, SIDE), torch.zeros(1, 2, dtype=torch.float64), Psf(), torch.from_numpy(matrix)[None]
-    )
-    samples, is_known = frames.predict(Grid(SIDE, SIDE, 8, MARGIN), torch.from_numpy(image).float())
+    _, view = measured(torch.zeros(1, SIDE, SIDE), matrix[None])
+    samples, is_known = view.sample(Grid(SIDE, SIDE, 8, MARGIN), torch.from_numpy(image).float())
     assert bool(is_known.all())
     points = (np.arange(SIDE * 200) + 0.5) / 200
     xs, ys = np.meshgrid(points, points)
@@ -144,16 +144,48 @@ def test_turned_pixels_are_nearly_the_integral_over_a_turned_footprint(degrees, 
     assert error < (0.004 if degrees < 5 else 0.02)
 
 
-def test_footprint_of_a_file_is_turned_by_half_a_turn_and_keeps_its_weights():
+def test_psf_of_a_file_is_turned_by_half_a_turn_and_keeps_its_weights():
     # a point of light on the grid makes the picture
     psf = Psf.of_picture(LOPSIDED, 5.0)  # a sample is a low-res pixel
     grid = Grid(9, 9, 1, 3)
     image = torch.zeros(grid.shape)
     image[7, 7] = 1  # the middle of the frame
-    frames = LowresFrames(torch.zeros(1, 9, 9), torch.zeros(1, 2, dtype=torch.float64), psf)
-    seen = frames.predict(grid, image)[0].values[0, 2:7, 2:7].numpy()
+    _, view = measured(torch.zeros(1, 9, 9), [[0.0, 0.0]], psf)
+    seen = view.sample(grid, image)[0].values[0, 2:7, 2:7].numpy()
     np.testing.assert_allclose(seen, LOPSIDED / LOPSIDED.sum(), atol=5e-4)
     np.testing.assert_allclose(psf.picture(), LOPSIDED / LOPSIDED.sum(), atol=5e-4)
+
+
+def test_box_taps_are_the_integral_over_each_cell():
+    assert Psf("box", 1).taps(8).tolist() == [0.125] * 8
+    # 2.4 cells wide: one whole cell and 0.7 of its neighbours
+    torch.testing.assert_close(Psf("box", 0.6).taps(4), torch.tensor([0.7, 1.0, 0.7]) / 2.4)
+    assert Psf("box", 0.1).taps(4).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(("kind", "width"), [("box", 1.0), ("box", 1.7), ("gaussian", 0.3), ("gaussian", 1.1)])
+def test_taps_sum_to_one_are_symmetric_and_as_wide_as_the_psf(kind, width):
+    cells = 9
+    taps = Psf(kind, width).taps(cells).double()
+    torch.testing.assert_close(taps.sum(), torch.tensor(1.0, dtype=torch.float64), rtol=0, atol=1e-6)
+    torch.testing.assert_close(taps, taps.flip(0))
+    x = torch.arange(len(taps)) - (len(taps) - 1) / 2
+    # a cell's own width adds 1/12 of its square to a Gaussian; a box of cells has it already
+    variance = float((taps * x.square()).sum()) / cells**2
+    wanted = width**2 / 12 - 1 / (12 * cells**2) if kind == "box" else width**2 + 1 / (12 * cells**2)
+    assert variance == pytest.approx(wanted, rel=2e-2 if kind == "box" else 5e-3)
+
+
+def test_gaussian_taps_are_the_bell_over_each_cell():
+    taps = Psf("gaussian", 0.5).taps(2)  # sigma of one cell
+    middle = len(taps) // 2
+    assert float(taps[middle]) == pytest.approx(math.erf(1 / math.sqrt(2)) / 2, rel=1e-3)
+
+
+@pytest.mark.parametrize("psf", [("disc", 1.0), ("box", 0.0), ("box", math.inf)])
+def test_psf_that_is_none_is_refused(psf):
+    with pytest.raises(ValueError, match=r"kind must|width must"):
+        Psf(*psf)
 
 
 def test_round_pictures_take_few_terms_and_sums_are_one():
@@ -168,22 +200,23 @@ def test_round_pictures_take_few_terms_and_sums_are_one():
         assert np.abs(psf.picture() - picture / picture.sum()).sum() < 1e-3
 
 
-def test_solution_with_a_sampled_footprint_undoes_it():
-    from nerfkit.superres.grid_solve import Prior, solve
+def test_solution_with_a_sampled_psf_undoes_it():
+    from nerfkit.solvers.grid import Prior, solve
 
     rng = np.random.default_rng(0)
     psf = PSFS["file"]
-    shifts = torch.from_numpy(np.vstack([[0, 0], rng.uniform(-1, 1, (15, 2))]))
-    frames = LowresFrames(torch.zeros(16, 16, 16), shifts, psf)
-    grid = frames.grid(4)
+    shifts = np.vstack([[0, 0], rng.uniform(-1, 1, (15, 2))])
+    _, view = measured(torch.zeros(16, 16, 16), shifts, psf)
+    grid = view.grid(4)
     y, x = np.mgrid[: grid.shape[0], : grid.shape[1]] / 4
     scene = torch.from_numpy((np.sin(2.0 * x + y) > 0).astype(np.float32))
-    seen = frames.with_values(frames.predict(grid, scene)[0].values)
+    values = view.sample(grid, scene)[0].values
 
     def error(with_psf):
-        lowres = seen.with_psf(with_psf)
-        on = lowres.grid(4)
-        image = solve(lowres.equations(on), on.enlarge(lowres.frames[0]), with_psf, on, Prior(0.2, 0.01), 300)
+        other = view.with_psf(with_psf)
+        on = other.grid(4)
+        equations = other.equations(on, values, torch.ones_like(values))
+        image = solve(equations, on.enlarge(values[0]), with_psf, on, Prior(0.2, 0.01), 300)
         return float((on.crop(image) - grid.crop(scene)).square().mean().sqrt())
 
     assert error(psf) < 0.7 * error(Psf("box", 1.5))
@@ -201,7 +234,7 @@ def test_solution_with_a_sampled_footprint_undoes_it():
         (np.random.default_rng(0).random((3, 3, 3)), "in colour"),
     ],
 )
-def test_pictures_that_are_no_footprint_are_refused(tmp_path, values, said):
+def test_pictures_that_are_no_psf_are_refused(tmp_path, values, said):
     np.save(tmp_path / "psf.npy", values)
     with pytest.raises(NerfkitError, match=said):
         read_psf(tmp_path / "psf.npy")
