@@ -39,6 +39,9 @@ from .trials import SHARP_TRIAL_STEPS, Trials
 
 __all__ = ["Reconstruction", "reconstruct"]
 
+# fractions of the last solution's and of the networks' steps that no choice may take the time of: with half of their
+# steps they lose some tenths of a decibel, a choice that is not made costs several
+LEAST_SOLVED, LEAST_FITTED = 0.6, 0.4
 # trials of scenes of two values that the choice of other priors leaves time for: they are worth more
 N_SHARP = 3
 # steps of a channel's first solution: after fewer, a weak prior is still as smooth as a strong one
@@ -147,7 +150,7 @@ class _Work:
         self.state = Reconstruction(aligned)
         # what must still be done after each choice, so that choices give way to it
         self.work_of_fit = work_of_fit(aligned.plan, aligned.view.size)
-        self.work_left = work_of_solving(aligned) + self.work_of_fit
+        self.work_left = LEAST_SOLVED * work_of_solving(aligned) + LEAST_FITTED * self.work_of_fit
         height, width = aligned.window[2:]
         sharp = N_SHARP * SHARP_TRIAL_STEPS * height * width * self.plan.contrast**2
         aligned.limit.reserve = self.work_left + (sharp if self.plan.contrast > self.plan.trial else 0)
@@ -216,8 +219,10 @@ class _Work:
         self.say(f"solving {cells} x {cells} cells a low-res pixel")
         state, limit = self.state, self.aligned.limit
         chosen = Chosen(self.best, self.cells, self._priors(), self.stack.weights)
-        kept = limit.estimate(self.work_of_fit)
-        if limit.left < kept + limit.estimate(self.work_left - self.work_of_fit) / 2:
+        fit, solving = limit.estimate(self.work_of_fit), limit.estimate(work_of_solving(self.aligned))
+        # where there is not enough time for both, each has its part of it
+        kept = fit * min(1.0, max(limit.left, 0.0) / max(fit + solving, 1e-6))
+        if fit + solving > limit.left:
             limit.cut.append("steps of the solution")
         state.image, state.bounds, state.fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
         state.cells = self.plan.fit
