@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import numbers
 import re
 import types
 import typing
@@ -98,12 +99,13 @@ def from_dict(base: T, values: Mapping[str, Any], *, where: str | Path) -> T:
     """
     from cattrs.errors import ClassValidationError
 
-    merged = _merged(to_dict(base), values)
+    before = to_dict(base)
+    merged = _merged(before, values)
     try:
         return _converter().structure(merged, type(base))
     except ClassValidationError as error:
         what, fix = next(_problems(error, "", merged))
-        raise NerfkitError(what, where=where, fix=fix) from error
+        raise NerfkitError(what, where=where, fix=fix or _default(what, before)) from error
 
 
 def override(config: T, assignments: Sequence[str], *, where: str = "--set") -> T:
@@ -189,7 +191,8 @@ def _converter() -> Any:
 
 
 def _strict(value: Any, kind: type) -> Any:
-    wanted = (int, float) if kind is float else kind
+    # numpy's numbers, which Python calls may hand over, are such numbers too
+    wanted = {int: numbers.Integral, float: numbers.Real}.get(kind, kind)
     if not isinstance(value, wanted) or isinstance(value, bool) != (kind is bool):
         raise TypeError
     return kind(value)
@@ -228,22 +231,29 @@ def _group_by_kind(value: Any, union: Any) -> Any:
 
 
 def _problems(error: Any, path: str, values: Any) -> Iterator[tuple[str, str]]:
-    """What is wrong and what to do, for each problem that cattrs found below ``path``."""
+    """What is wrong, the setting's path first, and what to do, for each problem that cattrs found below ``path``."""
     from cattrs.errors import AttributeValidationNote, ClassValidationError, ForbiddenExtraKeysError
 
     for problem in error.exceptions:
         notes = [note for note in getattr(problem, "__notes__", ()) if isinstance(note, AttributeValidationNote)]
         if isinstance(problem, ForbiddenExtraKeysError):
             known = [field.name for field in dataclasses.fields(problem.cl)]
-            yield _unknown(path, sorted(problem.extra_fields)[0], known)
-        elif notes and isinstance(problem, ClassValidationError):
+            yield _unknown(path, min(problem.extra_fields, key=str), known)
+        elif notes and isinstance(problem, ClassValidationError) and isinstance(values[notes[0].name], dict):
             yield from _problems(problem, f"{path}{notes[0].name}.", values[notes[0].name])
         elif notes:
             name = notes[0].name
             yield _mistyped(path, name, values[name], notes[0].type)
         else:
             # a __post_init__ says what is out of its range, the setting's name first
-            yield f"{path}{problem}", "correct the value"
+            yield f"{path}{problem}", ""
+
+
+def _default(what: str, before: Any) -> str:
+    """What to do about a value: what stood in its place, where that is known and a value."""
+    for name in what.split()[0].partition("=")[0].split("."):
+        before = before.get(name) if isinstance(before, dict) else None
+    return "correct it" if before is None or isinstance(before, dict) else f"correct it, or leave it out for {before}"
 
 
 def _unknown(path: str, name: str, known: list[str]) -> tuple[str, str]:
@@ -254,10 +264,10 @@ def _unknown(path: str, name: str, known: list[str]) -> tuple[str, str]:
 
 def _mistyped(path: str, name: str, value: Any, hint: Any) -> tuple[str, str]:
     if not _is_choice_of_groups(hint):
-        return f"{path}{name} must be {_wanted(hint)}; got {value!r}", "correct the value"
+        return f"{path}{name} must be {_wanted(hint)}; got {value!r}", ""
     kinds = ", ".join(member.kind for member in typing.get_args(hint))
     if isinstance(value, dict):
-        return f"{path}{name}.kind must be one of {kinds}; got {value.get('kind')!r}", "correct the kind"
+        return f"{path}{name}.kind must be one of {kinds}; got {value.get('kind')!r}", ""
     return f"{path}{name} must be a group of settings; got {value!r}", f"its kind is {path}{name}.kind={kinds}"
 
 
@@ -277,4 +287,4 @@ def _wanted(hint: Any) -> str:
     if arguments:
         return " or ".join(map(_wanted, arguments))
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
-    return names[hint]
+    return names.get(hint, "a group of settings")

@@ -46,7 +46,7 @@ def on_white(path: Path) -> np.ndarray:
 
 
 def comparison(demo: Path) -> Image.Image:
-    """A photo that was kept out, the rendering of the same view, and their difference."""
+    """A photo that was held out, the rendering of the same view, and their difference."""
     entry = json.loads((demo / "run" / "eval_test.json").read_text())["images"][SHOWN_VIEW]
     truth = on_white(demo / "photos" / entry["file"])
     render = np.asarray(Image.open(demo / "run" / "eval" / "test" / f"{Path(entry['file']).stem}.png"))

@@ -1,6 +1,6 @@
 """Images that low-resolution pixels agree with: the filter, the samples, the normal equations and one step of descent.
 
-A low-res pixel is a fine grid filtered by a footprint (:func:`filter_valid`), then sampled (:func:`sample`).
+A low-res pixel is a fine grid filtered by a PSF (:func:`filter_valid`), then sampled (:func:`sample`).
 The squared error of any number of such pixels is one small stencil on the filtered image
 (:func:`normal_equations`), so a step (:func:`descend`) costs the same for one frame and for a hundred. See README.md.
 
@@ -72,7 +72,7 @@ class Descent:
 def filter_valid(image: Tensor, taps: Tensor, *, impl: str = "auto") -> Tensor:
     """Weighted sum of the ``n_taps`` x ``n_taps`` cells from each cell on, where all of them exist.
 
-    A footprint of any form is a sum of few terms, each a product of weights by row and weights by column (its singular
+    A PSF of any form is a sum of few terms, each a product of weights by row and weights by column (its singular
     values); a box and a Gaussian are one.
 
     Parameters

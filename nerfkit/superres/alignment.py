@@ -22,20 +22,29 @@ from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
 
 from .psf_width import USUAL_WIDTHS, choose_width, doubt
-from .registration import Registered, correction, find_outliers, fit_exposures, phase_correlation, refine, resized
+from .registration import (
+    FIRST,
+    Registered,
+    correction,
+    find_outliers,
+    fit_exposures,
+    phase_correlation,
+    refine,
+    resized,
+)
 from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .trials import Trials
 
-__all__ = ["NAMES", "Alignment"]
+__all__ = ["COARSE_CELLS", "LAST_ROUNDS", "NAMES", "SHARP_ROUNDS", "Alignment"]
 
 logger = logging.getLogger(__name__)
 
 # cells along a low-res pixel where frames are registered first, and over which large frames agree all over
 COARSE_CELLS, WHOLE_CELLS = 4, 4
-# rounds and steps of a registration from phase correlation, of motions that are nearly right, with a chosen prior, and
-# over the whole of large frames
+# rounds and steps of a registration from phase correlation, of motions that are nearly right, with a chosen prior, with
+# one that drives values to two ends, and over the whole of large frames
 FROM_SCRATCH, FROM_GIVEN = ((10, 30), (5, 40)), ((8, 30), (4, 40))
-LAST_ROUNDS, WHOLE_ROUNDS = (14, 40), (4, 30)
+LAST_ROUNDS, SHARP_ROUNDS, WHOLE_ROUNDS = (6, 40), (5, 40), (4, 30)
 # given shifts that a step of refinement would move by less, in low-res pixels, are right
 RIGHT = 0.008
 # refined motions must predict the held-out pixels this much better than given ones to take their place
@@ -163,11 +172,11 @@ class Alignment:
 
     def _refined(
         self, stack: FrameStack, view: LowresView, start: Registered, rounds: tuple[int, int],
-        tv_weights: tuple[float, float], model: str | None = None, bounds: tuple[float, float] | None = None,
+        tv_weights: tuple[float, float], model: str | None = None, prior: Prior = FIRST,
     ) -> Registered:  # fmt: skip
         return refine(
             stack, view.moved(start.motion), start, rounds=rounds[0], steps=rounds[1], tv_weights=tv_weights,
-            reference=self.reference, bounds=bounds, model=model or self.model, limit=self.limit,
+            reference=self.reference, prior=prior, model=model or self.model, limit=self.limit,
         )  # fmt: skip
 
     def _agree_everywhere(self) -> None:
@@ -221,14 +230,13 @@ class Alignment:
             self.say(f"registering: the given shifts are right to {max(wrong, 0.001):.3f} low-res pixels and are kept")
         return wrong < RIGHT
 
-    def refine_with(self, prior: Prior, image: Tensor) -> None:
-        """Move the frames of the window once more under a chosen prior, from the image that it gave."""
+    def refine_with(self, prior: Prior, image: Tensor, cells: int, rounds: tuple[int, int]) -> None:
+        """Move the frames of the window once more under a chosen prior, from the image that it gave on some cells."""
         self.say("registering: with the chosen prior")
         stack, view = self.windowed()
-        begin = Registered(view.motion, self.weights, self.residuals, image, view.grid(self.plan.trial))
-        found = self._refined(
-            stack, view, begin, LAST_ROUNDS, (2 * prior.tv_weight, prior.tv_weight), bounds=prior.bounds
-        )  # fmt: skip
+        begin = Registered(view.motion, self.weights, self.residuals, image, view.grid(cells))
+        tv_weights = 2 * prior.tv_weight, prior.tv_weight
+        found = self._refined(stack, view, begin, rounds, tv_weights, prior=prior)
         self._move_window(found.motion)
         self._keep(found)
 

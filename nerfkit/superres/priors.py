@@ -20,6 +20,7 @@ __all__ = [
     "choose_contrast",
     "choose_local",
     "choose_prior",
+    "choose_two_values",
     "choose_weight",
     "range_at",
 ]
@@ -103,7 +104,7 @@ def _lower_step(prior: Prior) -> float:
 
 
 def _choose_range(trials: Trials, free: Found) -> tuple[Found, RangePercentiles | None]:
-    """Lower the upper end of the range from the greatest low-res value, then move the lower end, while that helps."""
+    """Lower the upper end of the range from the greatest low-res value, then raise the lower end, while that helps."""
     # an image of few values reaches the brightest one over whole low-res pixels, so those say what it may be
     seen = trials.seen(free.image)
     low = _percentile(free.image, LOWER_PERCENTILE)
@@ -127,16 +128,11 @@ def _choose_range(trials: Trials, free: Found) -> tuple[Found, RangePercentiles 
 
 
 def _choose_lower_end(trials: Trials, best: Found) -> Found:
-    """The lower end of the range moved up or down while that helps."""
-    prior = best.setting
-    assert prior.bounds is not None
-    (low, high), step = prior.bounds, _lower_step(prior)
-
-    def at(place: int) -> Prior | None:
-        end = low + place * step
-        return prior.within(end, high) if abs(place) <= N_LOWER_STEPS and end < high else None
-
-    return min(search_line(best, at, trials.attempt).values(), key=lambda one: one.mse)
+    """The lower end of the range raised while that helps."""
+    assert best.setting.bounds is not None
+    (low, high), step = best.setting.bounds, _lower_step(best.setting)
+    ends = (best.setting.within(low + n * step, high) for n in range(1, N_LOWER_STEPS + 1) if low + n * step < high)
+    return improve(best, ends, trials.attempt)
 
 
 def choose_local(trials: Trials, best: Found) -> Found:
@@ -155,30 +151,33 @@ def choose_contrast(trials: Trials, smooth: Found, ratio: float) -> Found:
     trials : Trials
         The judge, on finer cells, with the same pixels held out as ``smooth``.
     smooth : Trial
-        With a range of values, on coarser cells.
+        With a range of values, on coarser cells; every solution starts from it.
     ratio : float
         Cells of the finer grid along one of the coarser.
     """
     prior = smooth.setting.on_finer(ratio).scaled(CONTRAST_FACTOR)
-    assert prior.bounds is not None
+    for contrast in CONTRASTS:
+        tried = trials.attempt(replace(prior, contrast=contrast), smooth)
+        if tried is None or tried.is_better(smooth):
+            return tried if tried is not None and tried.is_surely_better(smooth) else smooth
+    return smooth
+
+
+def choose_two_values(trials: Trials, best: Found, smooth: Found) -> Found:
+    """The lower of two values raised, and the weight grown, while that helps; every solution starts from ``smooth``.
+
+    A value that the scene does not have costs more now that values are driven to it.
+    """
+    assert best.setting.bounds is not None
 
     def tried(best: Found, priors: Iterable[Prior]) -> Found:
         return improve(best, priors, lambda prior, _: trials.attempt(prior, smooth))
 
-    best = smooth
-    for contrast in CONTRASTS:
-        best = tried(smooth, [replace(prior, contrast=contrast)])
-        if best is not smooth:
-            break
-    if best is smooth or not best.is_surely_better(smooth):
-        return smooth
-    # a value that the scene does not have costs more now that values are driven to it
-    (low, high), step = prior.bounds, _lower_step(prior)
+    (low, high), step = best.setting.bounds, _lower_step(best.setting)
     ends = (best.setting.within(low + n * step, high) for n in range(1, N_ENDS + 1) if low + n * step < high)
     best = tried(best, list(ends))
     best = tried(best, [best.setting.scaled(CONTRAST_FACTOR)])
-    assert best.setting.bounds is not None
-    logger.info("two values, %.3f and %.3f: contrast %.3g", *best.setting.bounds, best.setting.contrast)
+    logger.info("two values, %.3f and %.3f: contrast %.3g", *(best.setting.bounds or ()), best.setting.contrast)
     return best
 
 

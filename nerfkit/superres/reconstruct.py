@@ -21,9 +21,17 @@ from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import Prior
 
-from .alignment import COARSE_CELLS, Alignment
+from .alignment import COARSE_CELLS, LAST_ROUNDS, SHARP_ROUNDS, Alignment
 from .network_fit import work_of_fit
-from .priors import RangePercentiles, choose_contrast, choose_local, choose_prior, choose_weight, range_at
+from .priors import (
+    RangePercentiles,
+    choose_contrast,
+    choose_local,
+    choose_prior,
+    choose_two_values,
+    choose_weight,
+    range_at,
+)
 from .registration import still_pixels
 from .settings import SuperresSettings
 from .solving import Chosen, solve_everywhere, work_of_solving
@@ -31,6 +39,9 @@ from .trials import SHARP_TRIAL_STEPS, Trials
 
 __all__ = ["Reconstruction", "reconstruct"]
 
+# fractions of the last solution's and of the networks' steps that no choice may take the time of: with half of their
+# steps they lose some tenths of a decibel, a choice that is not made costs several
+LEAST_SOLVED, LEAST_FITTED = 0.6, 0.4
 # trials of scenes of two values that the choice of other priors leaves time for: they are worth more
 N_SHARP = 3
 # steps of a channel's first solution: after fewer, a weak prior is still as smooth as a strong one
@@ -139,7 +150,7 @@ class _Work:
         self.state = Reconstruction(aligned)
         # what must still be done after each choice, so that choices give way to it
         self.work_of_fit = work_of_fit(aligned.plan, aligned.view.size)
-        self.work_left = work_of_solving(aligned) + self.work_of_fit
+        self.work_left = LEAST_SOLVED * work_of_solving(aligned) + LEAST_FITTED * self.work_of_fit
         height, width = aligned.window[2:]
         sharp = N_SHARP * SHARP_TRIAL_STEPS * height * width * self.plan.contrast**2
         aligned.limit.reserve = self.work_left + (sharp if self.plan.contrast > self.plan.trial else 0)
@@ -167,9 +178,14 @@ class _Work:
         self._show(self.best.image, trials.grid)
         if not self.aligned.is_estimated:
             return
-        self.aligned.refine_with(self.best.setting, self.best.image)
-        weights = self.stack.weights * self.aligned.windowed()[0].weights
-        self.stack, self.view = self.stack.with_weights(weights), self.aligned.windowed()[1]
+        self._refine(LAST_ROUNDS)
+
+    def _refine(self, rounds: tuple[int, int]) -> None:
+        """Move the frames under the best prior so far."""
+        assert self.best is not None
+        self.aligned.refine_with(self.best.setting, self.best.image, self.cells, rounds)
+        stack, self.view = self.aligned.windowed()
+        self.stack = self.stack.with_weights(self.stack.weights * stack.weights)
 
     def sharpen(self) -> None:
         """Compare the chosen prior with one that spares what is busy, and with one for scenes of two values."""
@@ -182,11 +198,19 @@ class _Work:
             best = trials.attempt(best.setting, best) or best
         self.best = choose_local(trials, best)
         if best.setting.bounds is not None and self.plan.contrast > self.plan.trial:
-            finer = trials.seen_by(self.view, self.plan.contrast, SHARP_TRIAL_STEPS)
-            sharp = choose_contrast(finer, best, self.plan.contrast / self.plan.trial)
-            if sharp is not best and sharp.is_better(self.best):
-                self.best, self.cells = sharp, self.plan.contrast
+            self._drive_to_two_values(trials, best)
         self.state.holdout_mse = self.best.mse
+
+    def _drive_to_two_values(self, trials: Trials, smooth: Trial[Prior]) -> None:
+        """Take two values where these surely predict better; edges that are so sharp also tell motions better."""
+        cells = self.plan.contrast
+        finer = trials.seen_by(self.view, cells, SHARP_TRIAL_STEPS)
+        sharp = choose_contrast(finer, smooth, cells / self.plan.trial)
+        if sharp is smooth or self.best is None or not sharp.is_better(self.best):
+            return
+        self.best, self.cells = choose_two_values(finer, sharp, smooth), cells
+        if self.aligned.is_estimated:
+            self._refine(SHARP_ROUNDS)
 
     def finish(self, on_part: Callable[[int, int], None]) -> None:
         """Solve with all pixels, part by part and channel by channel, on the grid of the output."""
@@ -195,8 +219,10 @@ class _Work:
         self.say(f"solving {cells} x {cells} cells a low-res pixel")
         state, limit = self.state, self.aligned.limit
         chosen = Chosen(self.best, self.cells, self._priors(), self.stack.weights)
-        kept = limit.estimate(self.work_of_fit)
-        if limit.left < kept + limit.estimate(self.work_left - self.work_of_fit) / 2:
+        fit, solving = limit.estimate(self.work_of_fit), limit.estimate(work_of_solving(self.aligned))
+        # where there is not enough time for both, each has its part of it
+        kept = fit * min(1.0, max(limit.left, 0.0) / max(fit + solving, 1e-6))
+        if fit + solving > limit.left:
             limit.cut.append("steps of the solution")
         state.image, state.bounds, state.fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
         state.cells = self.plan.fit

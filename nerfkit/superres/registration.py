@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # positions that the sub-pixel peak of a phase correlation is looked for at, per low-res pixel
-UPSAMPLING = 100
+UPSAMPLING = 20
 # an outlier's residual is this many times the median of all frames, and this many standard deviations above it
 OUTLIER_FACTOR, OUTLIER_DEVIATIONS = 1.5, 5.0
 # median absolute deviation of a normal distribution of standard deviation 1
@@ -69,7 +69,7 @@ class Registered:
 
 
 def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArray[np.float64]:
-    """Shift of each frame against a reference from the peak of their cross-correlation, to 1/100 pixel.
+    """Shift of each frame against a reference from the peak of their cross-correlation, to 1/20 pixel.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ def find_outliers(stack: FrameStack, view: LowresView, grid: Grid, *, start: Ten
 
 def refine(
     stack: FrameStack, view: LowresView, start: Registered, *, rounds: int, steps: int,
-    tv_weights: tuple[float, float], reference: int = 0, bounds: tuple[float, float] | None = None,
-    model: str = "shift", limit: Limit | None = None,
+    tv_weights: tuple[float, float], reference: int = 0, prior: Prior = FIRST, model: str = "shift",
+    limit: Limit | None = None,
 ) -> Registered:  # fmt: skip
     """Improve image and motions in turn until they have converged, with a prior that is strong at first and relaxes.
 
@@ -152,8 +152,8 @@ def refine(
     reference : int
         Frame whose axes the motions are on. It moves like the others until the end: the image lies where most of them
         have it, and one that stood still would seem to be off.
-    bounds : (float, float), optional
-        Range of the image's values.
+    prior : Prior
+        Range of the image's values, and its contrast.
     model : {"shift", "affine", "homography"}
         The motion model.
     limit : Limit, optional
@@ -165,7 +165,8 @@ def refine(
         if limit is not None and not limit.allows(steps * image.numel(), "rounds of the registration"):
             break
         fraction = min(index / max(rounds - 1, 1), 1.0)
-        prior = Prior(tv_weights[0] * (tv_weights[1] / tv_weights[0]) ** fraction, sigma, bounds)
+        tv_weight = tv_weights[0] * (tv_weights[1] / tv_weights[0]) ** fraction
+        prior = replace(prior, tv_weight=tv_weight, sigma=sigma)
         seen = FrameStack.of(stack.values, weights)
         image = solve(
             view.equations(grid, seen.values, seen.weights), image, view.psf, grid, prior, steps,

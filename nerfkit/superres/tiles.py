@@ -38,15 +38,15 @@ class Span:
     before: int | None
     after: int | None
 
-    def shares(self, cells: int) -> Tensor:
-        """Share [n_cells] of the image in each cell; those of all parts sum to 1."""
+    def blend_weights(self, cells: int) -> Tensor:
+        """Weight [n_cells] of each cell in the blend; those of all parts sum to 1."""
         at = self.first + (torch.arange((self.last - self.first) * cells) + 0.5) / cells
-        shares = torch.ones_like(at)
+        weights = torch.ones_like(at)
         if self.before is not None:
-            shares *= ((at - self.before) / (2 * BLEND) + 0.5).clamp(0, 1)
+            weights *= ((at - self.before) / (2 * BLEND) + 0.5).clamp(0, 1)
         if self.after is not None:
-            shares *= ((self.after - at) / (2 * BLEND) + 0.5).clamp(0, 1)
-        return shares
+            weights *= ((self.after - at) / (2 * BLEND) + 0.5).clamp(0, 1)
+        return weights
 
 
 @dataclass(frozen=True)
@@ -67,14 +67,14 @@ class Tile:
         return self.rows.last - self.rows.first, self.cols.last - self.cols.first
 
     def blend(self, whole: Tensor, part: Tensor, cells: int) -> None:
-        """Add its share of ``part`` [.., shape * cells] to the image [.., h, w]."""
+        """Add its part of the blend, ``part`` [.., shape * cells] to the image [.., h, w]."""
         places, cuts = [], []
         for span, length in ((self.rows, whole.shape[-2]), (self.cols, whole.shape[-1])):
             first, last = max(0, span.first * cells), min(length, span.last * cells)
             places.append(slice(first, last))
             cuts.append(slice(first - span.first * cells, last - span.first * cells))
-        shares = self.rows.shares(cells)[:, None] * self.cols.shares(cells)
-        whole[..., places[0], places[1]] += (part * shares)[..., cuts[0], cuts[1]]
+        weights = self.rows.blend_weights(cells)[:, None] * self.cols.blend_weights(cells)
+        whole[..., places[0], places[1]] += (part * weights)[..., cuts[0], cuts[1]]
 
 
 def make_tiles(height: int, width: int, side: int) -> list[Tile]:

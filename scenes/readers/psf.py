@@ -71,7 +71,7 @@ def _check(picture: NDArray[np.float64], path: Path) -> None:
         return NerfkitError(what, where=path, fix=fix)
 
     if picture.ndim == 3:
-        raise wrong("is in colour; one footprint serves all channels", "give a grey picture")
+        raise wrong("is in colour; one PSF serves all channels", "give a grey picture")
     if picture.ndim != 2 or picture.shape[0] != picture.shape[1]:
         raise wrong(
             f"has the shape {' x '.join(map(str, picture.shape))}; a square is wanted", "crop it, or add rows of zeros"
@@ -90,7 +90,7 @@ def _check(picture: NDArray[np.float64], path: Path) -> None:
 
 
 def _warn_if_off_middle(picture: NDArray[np.float64], path: Path) -> None:
-    """A footprint that is off its middle moves the result, which may be meant."""
+    """A PSF that is off its middle moves the result, which may be meant."""
     at = np.arange(len(picture)) - len(picture) // 2
     dx, dy = float(picture.sum(0) @ at), float(picture.sum(1) @ at)
     if max(abs(dx), abs(dy)) > OFF_MIDDLE * len(picture):

@@ -128,6 +128,21 @@ def test_a_bad_option(nerfkit, arguments, message):
     assert message.partition("\n")[0] in in_json["error"]["what"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--superres-seconds", "4"], "--superres-seconds: superres_seconds must be 5 or more; got 4"),
+        (["--seconds", "inf"], "--seconds: seconds must be finite; got inf"),
+        (["--photos", "2"], "--photos: photos must be 3 or more; got 2"),
+    ],
+)
+def test_a_demo_that_would_be_too_small(nerfkit, tmp_path, arguments, message):
+    answer = nerfkit("demo", "--out", tmp_path / "demo", *arguments)
+    assert answer.code == 2
+    assert message in answer.err
+    assert not (tmp_path / "demo").exists()
+
+
 @pytest.mark.parametrize("name", ["eval", "render"])
 def test_an_absent_argument(nerfkit, name):
     answer = nerfkit(name)

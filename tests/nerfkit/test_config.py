@@ -2,8 +2,10 @@
 
 import dataclasses
 import math
+import re
 from typing import get_args
 
+import numpy as np
 import pytest
 
 from nerfkit.config import assigned, dump, from_dict, load, override, to_dict
@@ -12,6 +14,7 @@ from nerfkit.scenes.backgrounds import BACKGROUNDS
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
 from nerfkit.scenes.sampling_configs import SAMPLERS, OccupancySamplingConfig, StratifiedSamplingConfig
+from nerfkit.scenes.settings import Settings
 from nerfkit.tasks import TASKS, get_task
 
 HASH = PRESETS["hash"]
@@ -67,6 +70,14 @@ def test_another_kind_starts_from_its_own_defaults():
     assert override(config, ["sampling.kind=occupancy"]).sampling == OccupancySamplingConfig()
 
 
+def test_numbers_of_numpy_are_numbers():
+    config = from_dict(HASH, {"seed": np.int64(3), "learning_rate": np.float32(0.5)}, where="")
+    assert (config.seed, config.learning_rate) == (3, 0.5)
+    assert (type(config.seed), type(config.learning_rate)) == (int, float)
+    with pytest.raises(NerfkitError, match="seed must be an integer"):
+        from_dict(HASH, {"seed": np.bool_(True)}, where="")
+
+
 def test_later_assignments_win():
     assert override(HASH, ["seed=1", "seed=2"]).seed == 2
 
@@ -114,6 +125,46 @@ def test_a_bad_assignment(assignment, message):
         override(HASH, [assignment])
     assert caught.value.where == "--set"
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("assignment", "fix"),
+    [
+        ("field.n_levels=0", "correct it, or leave it out for 8"),
+        ("learning_rate=fast", "correct it, or leave it out for 0.04"),
+        ("sampling.kind=regular", "correct it, or leave it out for occupancy"),
+        ("max_side=0", "correct it"),
+        ("sampling=regular", "its kind is sampling.kind=occupancy, stratified"),
+    ],
+)
+def test_what_to_do_about_a_value(assignment, fix):
+    with pytest.raises(NerfkitError) as caught:
+        override(HASH, [assignment])
+    assert caught.value.fix == fix
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner(Settings):
+    size: int = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer(Settings):
+    inner: Inner = dataclasses.field(default_factory=Inner)
+    other: Inner | None = None
+
+
+def test_groups_of_one_kind():
+    assert from_dict(Outer(), {"inner": {"size": 4}, "other": {"size": 5}}, where="") == Outer(Inner(4), Inner(5))
+    for values, message in (
+        ({"inner": 3}, "inner must be a group of settings; got 3"),
+        ({"inner": {"size": "x"}}, "inner.size must be an integer; got 'x'"),
+        ({"inner": {"siz": 1}}, "inner.siz is no setting; did you mean inner.size?"),
+        ({"other": 3}, "other must be a group of settings or null; got 3"),
+        ({3: 4, "x": 5}, "3 is no setting; there are inner, other"),
+    ):
+        with pytest.raises(NerfkitError, match=re.escape(message)):
+            from_dict(Outer(), values, where="")
 
 
 def test_a_group_is_not_set_twice():
