@@ -25,10 +25,10 @@ from .settings import WINDOW, Plan
 __all__ = ["NetworkFit", "fit_networks", "work_of_fit"]
 
 # Adam's peak rate for each kind of network, and its fraction at the end
-LEARNING_RATES, FINAL_FRACTION = {"tiled": 1.6e-2, "single": 1e-3}, 0.05
+LEARNING_RATES, FINAL_FRACTION = {"tiled": 1.2e-2, "single": 1e-3}, 0.05
 # steps for the networks of a block, or all of them where there are no blocks; what one point of a step takes, in cells
 # of a step of the solver on a grid
-STEPS, CELLS_A_POINT = 250, 50.0
+STEPS, CELLS_A_POINT = 180, 50.0
 # points of the grid that a step compares: fewer make each step's gradient noisier, more make the steps too few
 POINTS_A_STEP = 2**17
 # least seconds of a fit
