@@ -3,7 +3,7 @@
 >>> import nerfkit
 >>> scene = nerfkit.train("photos/fox", out="runs/fox", seconds=300)  # doctest: +SKIP
 >>> scene.render_path("orbit", "orbit.mp4")  # doctest: +SKIP
->>> image = nerfkit.superresolve("frames", "sharp.png", scale=4)  # doctest: +SKIP
+>>> image = nerfkit.superres("frames", "sharp.png", scale=4)  # doctest: +SKIP
 >>> nerfkit.load("runs/fox").evaluate()  # doctest: +SKIP
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nerfkit.scenes.errors import NerfkitError
     from nerfkit.tasks import load_run as load
-    from nerfkit.tasks.superres import superresolve
+    from nerfkit.tasks.superres import superres
     from nerfkit.tasks.train import resume, train
 
 __version__ = "0.1.0"
@@ -25,10 +25,10 @@ _PUBLIC = {
     "NerfkitError": "nerfkit.scenes.errors:NerfkitError",
     "load": "nerfkit.tasks:load_run",
     "resume": "nerfkit.tasks.train:resume",
-    "superresolve": "nerfkit.tasks.superres:superresolve",
+    "superres": "nerfkit.tasks.superres:superres",
     "train": "nerfkit.tasks.train:train",
 }
-__all__ = ["NerfkitError", "__version__", "load", "resume", "superresolve", "train"]
+__all__ = ["NerfkitError", "__version__", "load", "resume", "superres", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from nerfkit.report import refresh_demo, refresh_superres
 from nerfkit.scenes.settings import Settings
 from nerfkit.scenes.synthetic import write_posed_scene
 from nerfkit.scenes.synthetic.page import write_lowres_sequence
-from nerfkit.tasks.superres import superresolve
+from nerfkit.tasks.superres import superres
 from nerfkit.tasks.train import train
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def _superresolve(
             f"{shifts.parent} --shifts {shifts} --scale {run.scale} --frames {run.n_frames} -o {picture}"
         )
         # its own words would drown the demonstration's; its report holds them
-        image = superresolve(
+        image = superres(
             shifts.parent, picture, shifts=shifts, n_frames=run.n_frames, truth=sequence / f"truth_{run.scale}x.png",
             device=device, scale=run.scale, seconds=seconds, seed=seed,
         )  # fmt: skip

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nerfkit.scenes.fields.siren import Siren, TiledSiren
-    from nerfkit.superres.settings import SuperresSettings
+    from nerfkit.superresolution.settings import SuperresSettings
 
 __all__ = ["SuperresolvedImage"]
 
 
 class SuperresolvedImage(Result):
-    """An image in the weights of networks, with its run folder; :func:`nerfkit.superresolve` and :func:`nerfkit.load`
+    """An image in the weights of networks, with its run folder; :func:`nerfkit.superres` and :func:`nerfkit.load`
     make it.
 
     Examples
@@ -40,14 +40,14 @@ class SuperresolvedImage(Result):
     @cached_property
     def settings(self) -> SuperresSettings:
         """The settings that it was made with, and what followed from the frames."""
-        from nerfkit.superres.runs import read_settings
+        from nerfkit.superresolution.runs import read_settings
 
         return read_settings(self.run)
 
     @cached_property
     def field(self) -> Siren | TiledSiren:
         """The networks; read when they are first asked for."""
-        from nerfkit.superres.runs import load_field
+        from nerfkit.superresolution.runs import load_field
 
         return load_field(self.run).to(self.device)
 
@@ -74,8 +74,8 @@ class SuperresolvedImage(Result):
         (64, 64)
         """
         from nerfkit.scenes.transfer import Transfer
-        from nerfkit.superres.rendering import render_image
-        from nerfkit.superres.settings import plan_grids
+        from nerfkit.superresolution.rendering import render_image
+        from nerfkit.superresolution.settings import plan_grids
 
         settings = self.settings
         width, height = size or settings.output_size
@@ -112,8 +112,8 @@ class SuperresolvedImage(Result):
             ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
         """
         from nerfkit.files import write_atomically
-        from nerfkit.superres.picture_files import PICTURE_SUFFIXES, picture_bytes
-        from nerfkit.superres.runs import PROFILE_FILE
+        from nerfkit.superresolution.picture_files import PICTURE_SUFFIXES, picture_bytes
+        from nerfkit.superresolution.runs import PROFILE_FILE
 
         self.check_options(list(options))
         started = time.perf_counter()

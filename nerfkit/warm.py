@@ -21,8 +21,8 @@ def warm() -> None:
     from nerfkit.runs import Run
     from nerfkit.scenes.readers import read_posed_photos
     from nerfkit.scenes.synthetic import write_posed_scene
-    from nerfkit.superres.running import compile_loops
-    from nerfkit.superres.settings import SuperresSettings
+    from nerfkit.superresolution.running import compile_loops
+    from nerfkit.superresolution.settings import SuperresSettings
     from nerfkit.training import load_scene, prepare, train
 
     compile_loops(SuperresSettings(output_size=(48, 48), frame_size=(12, 12)), "cpu")

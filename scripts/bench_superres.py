@@ -48,8 +48,8 @@ from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts, write_shifts
-from nerfkit.superres.registration import phase_correlation
-from nerfkit.superres.scoring import score
+from nerfkit.superresolution.registration import phase_correlation
+from nerfkit.superresolution.scoring import score
 
 OURS, BTV, OURS_CLEAN = "nerfkit", "BTV-L1", "nerfkit, outliers taken out by hand"
 

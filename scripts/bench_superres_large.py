@@ -39,10 +39,10 @@ from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.transfer import decode_srgb, encode_srgb
-from nerfkit.superres.alignment import Alignment
-from nerfkit.superres.picture_files import picture_bytes
-from nerfkit.superres.running import compile_loops
-from nerfkit.superres.settings import SuperresSettings
+from nerfkit.superresolution.alignment import Alignment
+from nerfkit.superresolution.picture_files import picture_bytes
+from nerfkit.superresolution.running import compile_loops
+from nerfkit.superresolution.settings import SuperresSettings
 
 # fine pixels along a pixel of the truth; frames are means of linear samples of them
 FINE = 2

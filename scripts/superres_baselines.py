@@ -21,7 +21,7 @@ from torch import Tensor
 from nerfkit.kernels.lowres import filter_valid
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.observations.lowres_view import LowresView
-from nerfkit.superres.shift_and_add import shift_and_add
+from nerfkit.superresolution.shift_and_add import shift_and_add
 
 __all__ = ["PEERS", "Peer", "View", "back_projection", "bicubic", "btv_l1", "tikhonov"]
 

@@ -78,7 +78,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
     if options.out is None:
         raise NerfkitError("no output given", where="nerfkit superres", fix="nerfkit superres FRAMES -o OUT.png")
-    from nerfkit.tasks.superres import TASK, output_size, superresolve
+    from nerfkit.tasks.superres import TASK, output_size, superres
 
     given = {f"--{name.replace('_', '-')}": {name: getattr(options, name)} for name in SETTINGS}
     given = {option: values for option, values in given.items() if None not in values.values()}
@@ -88,7 +88,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         given["--exact-shifts"] = {"exact_shifts": True}
     config = TASK.configure(file=options.config, assignments=options.set, given=given)
     use_cores(options.device)
-    image = superresolve(
+    image = superres(
         options.source, options.out, shifts=options.shifts, reference=options.reference, n_frames=options.frames,
         truth=options.truth, config=config, device=options.device, overwrite=options.overwrite, say=console.say,
         on_part=progress_bar(console, "parts"),

@@ -19,7 +19,7 @@ from nerfkit.scenes.readers.shifts import Shifts, read_shifts
 
 if TYPE_CHECKING:
     from nerfkit.scenes.observations.lowres_view import LowresView
-    from nerfkit.superres.expectation import Expectation
+    from nerfkit.superresolution.expectation import Expectation
 
 __all__ = ["check_frames", "noise_level"]
 
@@ -145,7 +145,7 @@ def _view(grey: np.ndarray, listed: Shifts | None) -> LowresView:
 
     from nerfkit.scenes.motion import Motion
     from nerfkit.scenes.observations.lowres_view import LowresView
-    from nerfkit.superres.registration import phase_correlation
+    from nerfkit.superresolution.registration import phase_correlation
 
     if listed is None:
         motion = Motion.of_shifts(torch.from_numpy(phase_correlation(_middle(grey))))
@@ -175,7 +175,7 @@ def _check_reach(view: LowresView, listed: Shifts | None, frames: Frames, path: 
 
 def _read_listed(frames: Frames, grey: np.ndarray | None, report: Report) -> Shifts | None:
     """The shifts.csv beside the frames; None where there is none, or it is not what grey frames show."""
-    from nerfkit.superres.given_motion import check_given_motion
+    from nerfkit.superresolution.given_motion import check_given_motion
 
     file = frames.shifts_file
     if file is None:
@@ -224,7 +224,7 @@ def _check_scale(
     import torch
 
     from nerfkit.scenes.measurements.frames import FrameStack
-    from nerfkit.superres.expectation import SAID_OF_ONE_FRAME, expect_at
+    from nerfkit.superresolution.expectation import SAID_OF_ONE_FRAME, expect_at
 
     if view is None or len(frames) == 1:
         report.fact("scale", 1.0, "no detail beyond the frames' pixels")

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from nerfkit.config import from_dict
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.superres.settings import SuperresConfig
+from nerfkit.superresolution.settings import SuperresConfig
 from nerfkit.superresolved_image import SuperresolvedImage
 from nerfkit.tasks import Task
 
 if TYPE_CHECKING:
     from nerfkit.runs import Run
 
-__all__ = ["TASK", "output_size", "superresolve"]
+__all__ = ["TASK", "output_size", "superres"]
 
 # torch is imported where it is used: a run's settings are read before it is known what is computed with them
 
@@ -34,7 +34,7 @@ TASK = Task(
 )  # fmt: skip
 
 
-def superresolve(
+def superres(
     frames: str | Path, out: str | Path, *, shifts: str | Path | None = None, reference: str | None = None,
     n_frames: int | None = None, truth: str | Path | None = None, config: SuperresConfig | str | Path | None = None,
     device: str = "auto", overwrite: bool = False, say: Callable[[str], None] = lambda text: None,
@@ -68,7 +68,7 @@ def superresolve(
     on_part : callable
         Of large frames, called with the number of parts that are done and that there are.
     **settings
-        Settings of :class:`nerfkit.superres.settings.SuperresConfig` by name: ``scale=8``, ``seconds=120``,
+        Settings of :class:`nerfkit.superresolution.settings.SuperresConfig` by name: ``scale=8``, ``seconds=120``,
         ``output_size=(334, 334)``, ``psf="gaussian"``, ``psf_width="auto"``, ``register="affine"``, ``seed=1``.
 
     Returns
@@ -85,14 +85,14 @@ def superresolve(
     Examples
     --------
     >>> import nerfkit
-    >>> image = nerfkit.superresolve("frames", "sharp.png", scale=4, seconds=60)  # doctest: +SKIP
+    >>> image = nerfkit.superres("frames", "sharp.png", scale=4, seconds=60)  # doctest: +SKIP
     >>> image.figures["holdout_psnr"]  # doctest: +SKIP
     38.2
     """
     from nerfkit.devices import choose_device
     from nerfkit.files import check_output_folder, prepare_output_folder
     from nerfkit.runs import Run
-    from nerfkit.superres.inputs import check_output, read_source, read_truth
+    from nerfkit.superresolution.inputs import check_output, read_source, read_truth
 
     config = _configured(config, settings)
     output = check_output(out, overwrite=overwrite)
@@ -101,7 +101,7 @@ def superresolve(
     check_output_folder(folder, overwrite=overwrite, keep=keep)
     true_image = None if truth is None else read_truth(truth, source.settings)
     device = choose_device(device)
-    from nerfkit.superres.running import run_superres
+    from nerfkit.superresolution.running import run_superres
 
     for line in source.describe():
         say(line)
@@ -126,5 +126,5 @@ def _configured(config: SuperresConfig | str | Path | None, settings: dict[str, 
     if isinstance(settings.get("psf"), Path):
         settings["psf"] = str(settings["psf"])
     if isinstance(config, SuperresConfig):
-        return from_dict(config, settings, where="nerfkit.superresolve")
-    return TASK.configure(file=config, given={"nerfkit.superresolve": settings})
+        return from_dict(config, settings, where="nerfkit.superres")
+    return TASK.configure(file=config, given={"nerfkit.superres": settings})

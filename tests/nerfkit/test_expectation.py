@@ -6,7 +6,7 @@ import torch
 from lowres_scenes import FINE, fine_scene, make_frames, means, measured, turned_frames
 
 from nerfkit.scenes.observations.psf import Psf
-from nerfkit.superres.expectation import (
+from nerfkit.superresolution.expectation import (
     _cubic_transfer,
     _even_shifts,
     _Spectrum,

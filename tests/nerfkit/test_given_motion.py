@@ -7,7 +7,7 @@ from lowres_scenes import make_frames, turned_frames
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers.shifts import Shifts, write_shifts
-from nerfkit.superres.given_motion import check_given_motion
+from nerfkit.superresolution.given_motion import check_given_motion
 
 SCALE = 4
 EXCHANGE = np.array([[0.0, 1, 0], [1, 0, 0], [0, 0, 1]])

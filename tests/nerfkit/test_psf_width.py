@@ -12,10 +12,10 @@ from nerfkit.cli import main
 from nerfkit.limits import Limit
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.observations.psf import Psf
-from nerfkit.superres.alignment import Alignment
-from nerfkit.superres.psf_width import MIN_FRAMES, USUAL_WIDTHS, choose_width, doubt
-from nerfkit.superres.settings import SuperresSettings
-from nerfkit.superres.trials import Trials
+from nerfkit.superresolution.alignment import Alignment
+from nerfkit.superresolution.psf_width import MIN_FRAMES, USUAL_WIDTHS, choose_width, doubt
+from nerfkit.superresolution.settings import SuperresSettings
+from nerfkit.superresolution.trials import Trials
 
 
 def seen_with(psf, n=24, noise=0.005, side=SIDE):

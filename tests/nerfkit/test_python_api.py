@@ -1,4 +1,4 @@
-"""nerfkit.train, superresolve, load: the objects that they return, what these show, and that importing is cheap."""
+"""nerfkit.train, superres, load: the objects that they return, what these show, and that importing is cheap."""
 
 import html
 import os
@@ -20,7 +20,7 @@ from nerfkit.config import load
 from nerfkit.presets import PRESETS
 from nerfkit.runs import Run
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.superres import running
+from nerfkit.superresolution import running
 from nerfkit.superresolved_image import SuperresolvedImage
 from nerfkit.trained_scene import TrainedScene
 
@@ -39,13 +39,11 @@ def check_html(result, *shown):
 
 
 def test_the_functions_are_there_and_importing_them_loads_nothing_heavy():
-    code = (
-        "import sys, nerfkit; print(dir(nerfkit)); nerfkit.train, nerfkit.superresolve, nerfkit.load, nerfkit.resume\n"
-    )
+    code = "import sys, nerfkit; print(dir(nerfkit)); nerfkit.train, nerfkit.superres, nerfkit.load, nerfkit.resume\n"
     code += "print(sorted({'torch', 'numba', 'cv2', 'numpy', 'yaml', 'cattrs', 'PIL'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     names, loaded = done.stdout.splitlines()
-    assert {"load", "resume", "superresolve", "train", "NerfkitError"} <= set(eval(names))
+    assert {"load", "resume", "superres", "train", "NerfkitError"} <= set(eval(names))
     assert loaded == "[]"
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         nerfkit.nonsense  # noqa: B018
@@ -152,7 +150,7 @@ def frames(tmp_path_factory):
 
 def test_an_image_is_made_rendered_and_shown(frames, tmp_path):
     folder, shifts, _ = frames
-    image = nerfkit.superresolve(
+    image = nerfkit.superres(
         folder, tmp_path / "a.png", shifts=shifts, exact_shifts=True, scale=2, seconds=2, n_frames=6, seed=3,
     )  # fmt: skip
     assert isinstance(image, SuperresolvedImage) and not image.is_interrupted
@@ -213,14 +211,14 @@ def test_what_the_seconds_cut_short_is_said(frames, tmp_path, capsys, monkeypatc
     ("settings", "message"),
     [
         ({"scale": 2, "output_size": (32, 32)}, "not both"),
-        ({"scale": "2"}, "nerfkit.superresolve: scale must be a number or null; got '2'"),
+        ({"scale": "2"}, "nerfkit.superres: scale must be a number or null; got '2'"),
         ({"exact_shifts": True}, "there are no shifts to take as they are"),
         ({"psf": Path("no/psf.npy")}, "no such file"),
     ],
 )
 def test_what_superresolve_refuses(frames, tmp_path, settings, message):
     with pytest.raises(NerfkitError, match=re.escape(message)):
-        nerfkit.superresolve(frames[0], tmp_path / "a.png", **settings)
+        nerfkit.superres(frames[0], tmp_path / "a.png", **settings)
     assert not (tmp_path / "a").exists()
 
 

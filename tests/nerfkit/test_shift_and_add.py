@@ -3,8 +3,8 @@
 import torch
 from lowres_scenes import measured
 
-from nerfkit.superres import shift_and_add as module
-from nerfkit.superres.shift_and_add import shift_and_add
+from nerfkit.superresolution import shift_and_add as module
+from nerfkit.superresolution.shift_and_add import shift_and_add
 
 
 def frames_at(*shifts, values=None):

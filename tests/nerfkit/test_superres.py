@@ -19,13 +19,13 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior, busy_map, solve
-from nerfkit.superres.picture_files import png_bytes_of_depth
-from nerfkit.superres.priors import choose_contrast, choose_local, choose_prior
-from nerfkit.superres.rendering import render_image
-from nerfkit.superres.scoring import score
-from nerfkit.superres.settings import plan_grids
-from nerfkit.superres.solving import _softened
-from nerfkit.superres.trials import SHARP_TRIAL_STEPS, Trials
+from nerfkit.superresolution.picture_files import png_bytes_of_depth
+from nerfkit.superresolution.priors import choose_contrast, choose_local, choose_prior
+from nerfkit.superresolution.rendering import render_image
+from nerfkit.superresolution.scoring import score
+from nerfkit.superresolution.settings import plan_grids
+from nerfkit.superresolution.solving import _softened
+from nerfkit.superresolution.trials import SHARP_TRIAL_STEPS, Trials
 
 # choice and solution
 
@@ -384,7 +384,7 @@ def test_too_few_frames_for_a_scale_are_said(tmp_path, capsys):
 
 
 def test_interrupted_solution_leaves_its_picture(sequence, tmp_path, capsys, monkeypatch):
-    from nerfkit.superres import reconstruct as module
+    from nerfkit.superresolution import reconstruct as module
 
     def stop(*_, **__):
         raise KeyboardInterrupt

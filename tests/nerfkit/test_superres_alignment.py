@@ -8,10 +8,10 @@ import torch
 from lowres_scenes import make_frames, measured, motion_of, rms, run, turned_frames, write
 
 from nerfkit.limits import Limit
-from nerfkit.superres.alignment import Alignment
-from nerfkit.superres.reconstruct import reconstruct
-from nerfkit.superres.registration import correction, find_outliers, phase_correlation, refine, still_pixels
-from nerfkit.superres.settings import SuperresSettings
+from nerfkit.superresolution.alignment import Alignment
+from nerfkit.superresolution.reconstruct import reconstruct
+from nerfkit.superresolution.registration import correction, find_outliers, phase_correlation, refine, still_pixels
+from nerfkit.superresolution.settings import SuperresSettings
 
 
 def off_by(shifts, error, seed=0):

@@ -6,7 +6,7 @@ import torch
 from lowres_scenes import measured
 
 from nerfkit.solvers.grid import Prior, solve
-from nerfkit.superres.diagnosis import power_spectrum, residual_map, uncertainty
+from nerfkit.superresolution.diagnosis import power_spectrum, residual_map, uncertainty
 
 SIDE, CELLS, MARGIN = 24, 8, 3
 

@@ -8,9 +8,9 @@ import torch
 from lowres_scenes import measured, rms
 
 from nerfkit.scenes.fields.grid import Grid
-from nerfkit.superres import alignment
-from nerfkit.superres.alignment import Alignment
-from nerfkit.superres.settings import SuperresSettings
+from nerfkit.superresolution import alignment
+from nerfkit.superresolution.alignment import Alignment
+from nerfkit.superresolution.settings import SuperresSettings
 
 HEIGHT, WIDTH, CELLS, MARGIN, WINDOW = 60, 80, 4, 6, 32
 

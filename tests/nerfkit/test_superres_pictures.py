@@ -15,10 +15,10 @@ from PIL import Image, ImageCms
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.transfer import LINEAR, Transfer, decode_srgb, encode_srgb, srgb_slope
-from nerfkit.superres import reconstruct
-from nerfkit.superres.picture_files import picture_bytes
-from nerfkit.superres.settings import SuperresSettings
-from nerfkit.superres.trials import trusted
+from nerfkit.superresolution import reconstruct
+from nerfkit.superresolution.picture_files import picture_bytes
+from nerfkit.superresolution.settings import SuperresSettings
+from nerfkit.superresolution.trials import trusted
 
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 # linear radiance of the paper and of the ink in each colour

@@ -18,14 +18,14 @@ from nerfkit.scenes.fields.tiled_siren import TiledSiren
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
-from nerfkit.superres import alignment, network_fit, runs, settings, solving
-from nerfkit.superres.alignment import Alignment
-from nerfkit.superres.network_fit import fit_networks
-from nerfkit.superres.registration import still_pixels
-from nerfkit.superres.rendering import render_image
-from nerfkit.superres.settings import SuperresSettings
-from nerfkit.superres.solving import Chosen, solve_everywhere
-from nerfkit.superres.tiles import look_into, make_tiles
+from nerfkit.superresolution import alignment, network_fit, runs, settings, solving
+from nerfkit.superresolution.alignment import Alignment
+from nerfkit.superresolution.network_fit import fit_networks
+from nerfkit.superresolution.registration import still_pixels
+from nerfkit.superresolution.rendering import render_image
+from nerfkit.superresolution.settings import SuperresSettings
+from nerfkit.superresolution.solving import Chosen, solve_everywhere
+from nerfkit.superresolution.tiles import look_into, make_tiles
 
 
 def small_parts(monkeypatch, side):

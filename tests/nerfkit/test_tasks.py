@@ -9,7 +9,7 @@ from nerfkit.config import to_dict
 from nerfkit.presets import PRESETS
 from nerfkit.runs import Run
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.superres.settings import SuperresConfig, SuperresSettings
+from nerfkit.superresolution.settings import SuperresConfig, SuperresSettings
 from nerfkit.tasks import TASKS, get_task
 from nerfkit.tasks.superres import TASK as SUPERRES
 from nerfkit.tasks.train import TASK as TRAIN

@@ -66,7 +66,7 @@ class Alignment:
     Parameters
     ----------
     images, settings, motion, reference, psf, device, limit, say
-        Those of :func:`nerfkit.superres.reconstruct.reconstruct`.
+        Those of :func:`nerfkit.superresolution.reconstruct.reconstruct`.
 
     Attributes
     ----------
