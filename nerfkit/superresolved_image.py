@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from nerfkit.scenes.fields.siren import Siren, TiledSiren
+    from nerfkit.scenes.fields.siren import Siren
+    from nerfkit.scenes.fields.tiled_siren import TiledSiren
     from nerfkit.superresolution.settings import SuperresSettings
 
 __all__ = ["SuperresolvedImage"]

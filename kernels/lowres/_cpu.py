@@ -320,11 +320,13 @@ def descend_cpu(
     numbers = (data_weight, tv_weight, epsilon * epsilon)
     corrected = (learning_rate / (1 - BETA1**descent.n_steps), 1 / (1 - BETA2**descent.n_steps))
     settings = np.array([*corrected, *numbers, low, high, contrast, middle], np.float32)
-    arrays = (part.contiguous().numpy() for part in (equations.stencil, equations.rhs, weights))
+    stencil, rhs, tv_map_of_rows, filters = (
+        part.contiguous().numpy() for part in (equations.stencil, equations.rhs, weights, taps)
+    )
     moments = tuple(part.numpy() for part in descent.moments)
     n_parts = max(1, min(numba.get_num_threads(), h // MIN_ROWS))
     _step(
-        descent.scratch["next"].numpy(), descent.image.numpy(), *arrays, moments, taps.contiguous().numpy(), n_parts,
+        descent.scratch["next"].numpy(), descent.image.numpy(), stencil, rhs, tv_map_of_rows, moments, filters, n_parts,
         settings,
     )  # fmt: skip
     descent.image, descent.scratch["next"] = descent.scratch["next"], descent.image

@@ -91,7 +91,8 @@ def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArr
     for index, frame in enumerate(centred):
         if index != reference:
             found = phase_cross_correlation(
-                centred[reference], frame, upsample_factor=UPSAMPLING, normalization=None
+                centred[reference], frame, upsample_factor=UPSAMPLING,
+                normalization=None,  # pyright: ignore[reportArgumentType]  as its documentation has it
             )  # fmt: skip
             shifts[index] = found[0][::-1]
     return shifts

@@ -145,7 +145,8 @@ class _PartSolver:
         images, motion, is_inside = look_into(aligned.images, aligned.view.motion, tile)
         values = torch.from_numpy(np.ascontiguousarray(images)).to(aligned.grey.device)
         channels = [aligned.exposure.undo(channel) for channel in self.transfer.channels(values)]
-        view = LowresView(motion, tile.shape[::-1], aligned.view.psf)
+        height, width = tile.shape
+        view = LowresView(motion, (width, height), aligned.view.psf)
         stack = FrameStack.of(self.transfer.grey(channels).contiguous(), aligned.weights)
         if tile.is_whole:
             return _Part(stack.with_weights(chosen.pixels), view, channels, is_inside)

@@ -115,8 +115,7 @@ class LowresView:
         cut = self.psf.n_taps(grid.cells) - 1
         rows, cols = self.positions(grid, values.device)
         shape = (grid.shape[0] - cut, grid.shape[1] - cut)
-        flat = (part.reshape(-1) for part in (rows, cols, values, weights))
-        return normal_equations(*flat, shape)
+        return normal_equations(rows.view(-1), cols.view(-1), values.reshape(-1), weights.reshape(-1), shape)
 
 
 class _Seen(torch.autograd.Function):

@@ -88,6 +88,7 @@ def test_two_values_are_found_where_a_scene_has_them_and_only_there():
     def ranged_and_sharp(frames, shifts):
         trials = trials_of(frames, shifts)
         ranged = trials.attempt(Prior(0.5, 0.01, (0.1, 0.9)), trials.first(Prior(0.5, 0.01)))
+        assert ranged is not None
         fine = trials.seen_by(trials.view, 8, SHARP_TRIAL_STEPS)
         assert torch.equal(fine.is_out, trials.is_out)
         return trials, ranged, fine, choose_contrast(fine, ranged, 2.0)

@@ -57,7 +57,7 @@ def test_pixels_of_a_part_look_where_they_did(is_turned):
     where = torch.stack(motion.looks_at((w, h)), -1).float().numpy()
     tile = make_tiles(h, w, 30)[3]
     seen, part, is_inside = look_into(where, motion, tile)
-    x, y = part.looks_at(tile.shape[::-1])
+    x, y = part.looks_at((tile.shape[1], tile.shape[0]))
     assert is_inside.float().mean() > 0.7
     np.testing.assert_allclose((seen[..., 0] - tile.cols.first)[is_inside], x[is_inside], atol=1e-4)
     np.testing.assert_allclose((seen[..., 1] - tile.rows.first)[is_inside], y[is_inside], atol=1e-4)

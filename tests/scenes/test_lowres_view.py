@@ -132,6 +132,7 @@ def test_adjoint_is_the_transpose_of_the_prediction(model, psf):
     assert abs(there - here) < 1e-5 * float(seen.detach().norm() * values.norm())
     # and so is its gradient
     (seen * values).sum().backward()
+    assert field.values.grad is not None
     torch.testing.assert_close(field.values.grad[0], back)
 
 
