@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +19,6 @@ from nerfkit.config import load
 from nerfkit.presets import PRESETS
 from nerfkit.runs import Run
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.superresolution import running
 from nerfkit.superresolved_image import SuperresolvedImage
 from nerfkit.trained_scene import TrainedScene
 
@@ -193,113 +191,6 @@ def test_a_config_of_a_run_gives_the_same_image(frames, tmp_path, capsys):
     )  # fmt: skip
     assert code == 0 and third["size"] == [32, 32] and third["psf"]["kind"] == "gaussian"
     assert load(tmp_path / "c" / "config.yml")["seed"] == 9
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"stepz": 3}, "nerfkit.train: stepz is no setting; did you mean steps?"),
-        ({"steps": 3, "seconds": 3}, "not both"),
-        ({"steps": 2.5}, "steps must be an integer or null; got 2.5"),
-        ({"method": "voxels"}, "'voxels' is not one of hash, fourier"),
-        ({"method": "hash", "config": PRESETS["fourier"]}, "the settings are of fourier, not of hash"),
-        ({"device": "tpu"}, "must be one of auto, cpu, cuda; got 'tpu'"),
-    ],
-)
-def test_what_train_refuses(scene_folder, tmp_path, settings, message):
-    with pytest.raises(NerfkitError, match=re.escape(message)):
-        nerfkit.train(scene_folder, tmp_path / "run", **settings)
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_interrupted_training_is_a_scene(scene_folder, tmp_path):
-    def stop(progress):
-        if progress.step == 5:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    scene = nerfkit.train(scene_folder, tmp_path / "run", steps=1000, on_progress=stop, **SMALL)
-    assert scene.is_interrupted and scene.figures["steps"] == 5
-    assert scene.evaluate("val")["results"]["psnr"] > 0
-
-
-def test_a_name_is_escaped(run_copy):
-    folder = run_copy.with_name("a <b> run")
-    run_copy.rename(folder)
-    try:
-        page = check_html(nerfkit.load(folder))
-        assert "<b>" not in page
-    finally:
-        folder.rename(run_copy)
-
-
-# an image
-
-
-@pytest.fixture(scope="module")
-def frames(tmp_path_factory):
-    root = tmp_path_factory.mktemp("frames")
-    images, shifts, _ = make_frames(8, side=16)
-    np.save(root / "psf.npy", np.ones((3, 3)))
-    return write(root / "frames", images), write_csv(root / "shifts.csv", shifts), root / "psf.npy"
-
-
-def test_an_image_is_made_rendered_and_shown(frames, tmp_path):
-    folder, shifts, _ = frames
-    image = nerfkit.superres(
-        folder, tmp_path / "a.png", shifts=shifts, exact_shifts=True, scale=2, seconds=300, n_frames=6, seed=3,
-    )  # fmt: skip
-    assert isinstance(image, SuperresolvedImage) and not image.is_interrupted
-    assert image.figures["size"] == [32, 32] and image.figures["cut"] == []
-    assert image.render().shape == (32, 32) and image.render(size=(50, 40), crop=(1, 2, 30, 20)).shape == (20, 30)
-    check_html(image, "32 x 32 pixels, 2x", "held-out pixels")
-    assert image.report() == tmp_path / "a" / "report.html"
-    assert image.write(tmp_path / "b.tif", size=(64, 64))["size"] == [64, 64]
-    with pytest.raises(NerfkitError, match="a super-resolved image, which has no photos to be compared with"):
-        image.evaluate()
-    again = nerfkit.load(tmp_path / "a")
-    assert isinstance(again, SuperresolvedImage)
-    np.testing.assert_allclose(again.render(), image.render(), atol=1e-6)
-    np.testing.assert_allclose(again.render(), np.asarray(Image.open(tmp_path / "a.png")) / 255, atol=0.51 / 255)
-    values = yaml.safe_load((tmp_path / "a" / "config.yml").read_text())
-    assert (values["task"], values["frames"], values["shifts"]) == (
-        "superres",
-        6,
-        os.path.relpath(shifts, tmp_path / "a"),
-    )
-    assert (values["scale"], values["psf_width"], values["register"], values["seed"]) == (2.0, None, "auto", 3)
-
-
-def test_a_config_of_a_run_gives_the_same_image(frames, tmp_path, capsys):
-    folder, shifts, psf = frames
-    arguments = ("superres", folder, "--shifts", shifts)
-    given = ("--output-size", "40x40", "--psf", psf, "--set", "width=16", "--set", "seconds=2", "--exact-shifts")
-    code, first = run(capsys, *arguments, "-o", tmp_path / "a.png", *given)
-    assert code == 0, first
-    config = tmp_path / "a" / "config.yml"
-    code, second = run(capsys, *arguments, "-o", tmp_path / "b.png", "--config", config)
-    assert code == 0, second
-    assert load(config) == load(tmp_path / "b" / "config.yml") and load(config)["psf"] == "psf.npy"
-    assert first["size"] == second["size"] == [40, 40] and first["psf"] == second["psf"]
-    assert second["psf"]["kind"] == "file" and Run(tmp_path / "b").read_config().config.width == 16
-    # an option speaks after the file
-    code, third = run(
-        capsys, *arguments, "-o", tmp_path / "c.png", "--config", config, "--scale", 2, "--psf", "gaussian",
-        "--seed", 9,
-    )  # fmt: skip
-    assert code == 0 and third["size"] == [32, 32] and third["psf"]["kind"] == "gaussian"
-    assert load(tmp_path / "c" / "config.yml")["seed"] == 9
-
-
-def test_what_the_seconds_cut_short_is_said(frames, tmp_path, capsys, monkeypatch):
-    def reconstruct(*arguments, **known):
-        state: Any = running_reconstruct(*arguments, **known)
-        state.cut = ["registration", "the prior of red"]
-        return state
-
-    running_reconstruct = running.reconstruct
-    monkeypatch.setattr(running, "reconstruct", reconstruct)
-    code, result = run(capsys, "superres", frames[0], "-o", tmp_path / "a.png", "--scale", 2, "--seconds", 1)
-    assert code == 0 and result["cut"] == ["registration", "the prior of red"]
 
 
 @pytest.mark.parametrize(
