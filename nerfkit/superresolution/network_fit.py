@@ -26,9 +26,9 @@ __all__ = ["NetworkFit", "fit_networks", "work_of_fit"]
 
 # Adam's peak rate for each kind of network, and its fraction at the end
 LEARNING_RATES, FINAL_FRACTION = {"tiled": 1.2e-2, "single": 1e-3}, 0.05
-# steps for the networks of a block, or all of them where there are no blocks; what one point of a step takes, in cells
-# of a step of the solver on a grid
-STEPS, CELLS_A_POINT = 180, 50.0
+# steps for up to so many networks that are fitted together, more by the root of their number: each sees fewer points of a
+# step; what one point of a step takes, in cells of a step of the solver on a grid
+STEPS, N_NETWORKS, CELLS_A_POINT = 180, 256, 50.0
 # points of the grid that a step compares: fewer make each step's gradient noisier, more make the steps too few
 POINTS_A_STEP = 2**17
 # least seconds of a fit
@@ -78,20 +78,20 @@ def fit_networks(
     on_part : callable
         Called with the number of blocks that are fitted and that there are.
     n_steps : int, optional
-        For each block; None: ``STEPS``.
+        For each block; None: by the number of its networks.
 
     Notes
     -----
     A block's networks are fitted in their whole squares without their neighbours, so that the image that blends all
     blocks agrees with the solved one as well as each of them.
     """
-    n_steps = n_steps or STEPS
     schedule, rate = FitSchedule(final_fraction=FINAL_FRACTION, epsilon=1e-8), LEARNING_RATES[kind]
     blocks = list(_blocks(network)) if isinstance(network, TiledSiren) else []
     if len(blocks) < 2:
         axes = cell_centres(image.shape[1], network.size[1]), cell_centres(image.shape[2], network.size[0])
         problem = _Regression(network, image.to(network.bounds.device), axes, rate)
-        budget = Budget(max(seconds, MIN_SECONDS), n_steps)
+        n_networks = math.prod(network.counts) if isinstance(network, TiledSiren) else 1
+        budget = Budget(max(seconds, MIN_SECONDS), n_steps or _steps_for(n_networks))
         done = fit(problem, budget, schedule=schedule, checkpoints=checkpoints, metrics=metrics)
         return NetworkFit(done.steps, _decibels([problem.error()]), done.is_interrupted, True, done.is_cut)
     assert isinstance(network, TiledSiren)
@@ -100,7 +100,7 @@ def fit_networks(
         part = network.part(rows, cols)
         problem = _regression_of_block(part, image, network, rows, cols, rate)
         left = max(seconds - (time.monotonic() - started), MIN_SECONDS) / (len(blocks) - index)
-        done = fit(problem, Budget(left, n_steps), schedule=schedule)
+        done = fit(problem, Budget(left, n_steps or _steps_for(len(rows) * len(cols))), schedule=schedule)
         network.take(part, rows, cols)
         steps, is_cut = steps + done.steps, is_cut or done.is_cut
         errors.append(problem.error())
@@ -110,6 +110,10 @@ def fit_networks(
         on_part(index + 1, len(blocks))
     checkpoints.save(steps, {"task": {"field": network.state_dict()}})
     return NetworkFit(steps, _decibels(errors), False, True, is_cut)
+
+
+def _steps_for(n_networks: int) -> int:
+    return round(STEPS * math.sqrt(max(n_networks / N_NETWORKS, 1.0)))
 
 
 class _Regression(Problem):
