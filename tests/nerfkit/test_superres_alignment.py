@@ -94,7 +94,7 @@ def test_turned_frames_are_registered(model, perspective, bound):
 def test_frames_tell_the_motion_model_unless_the_user_does(model, degrees, perspective, register):
     frames = make_frames(10)[0]
     if model != "shift":
-        frames = turned_frames(n=16, degrees=degrees, perspective=perspective)[0]
+        frames = turned_frames(n=20, degrees=degrees, perspective=perspective)[0]
     found, said = aligned(frames, register=register)
     assert found.model == found.view.motion.model == (model if register == "auto" else "shift")
     names = ["shifts", "affine maps", "homographies"][: ["shift", "affine", "homography"].index(found.model) + 1]
@@ -108,7 +108,7 @@ def test_given_shifts_are_not_replaced_by_a_richer_motion():
 
 
 def test_turned_frames_in_and_matrices_out(tmp_path, capsys):
-    frames, matrices = turned_frames(n=16)
+    frames, matrices = turned_frames(n=20)
     folder = write(tmp_path / "f", frames, 16)
     code, result = run(
         capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--psf-width", 1, "--seconds", 300,
