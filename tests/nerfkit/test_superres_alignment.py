@@ -119,7 +119,8 @@ def test_turned_frames_in_and_matrices_out(tmp_path, capsys):
     written = (tmp_path / "a" / "registered.csv").read_text().splitlines()
     assert written[0].startswith("file,h00,h01,h02") and len(written) == len(frames) + 1
     found = np.array([[float(cell) for cell in line.split(",")[1:10]] for line in written[1:]]).reshape(-1, 3, 3)
-    assert np.median(np.abs(found[:, 0, 1] - matrices[:, 0, 1])) < 0.004
+    # turns are 0.012 in the median; how exact they are is asked of the registration above
+    assert np.median(np.abs(found[:, 0, 1] - matrices[:, 0, 1])) < 0.006
     # the middle of a frame is what dx and dy say
     middle = found @ np.array([16, 16, 1.0])
     assert middle[3, 0] / middle[3, 2] - 16 == pytest.approx(result["registered"][3]["dx"], abs=1e-4)
