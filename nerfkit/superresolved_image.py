@@ -88,7 +88,7 @@ class SuperresolvedImage(Result):
                     fix="x,y,w,h in pixels of the whole image at its --size",
                 )  # fmt: skip
         transfer = Transfer(settings.transfer, settings.n_channels)
-        cells = plan_grids(settings.scale, settings.frame_size).fit
+        cells = plan_grids(settings.scale, settings.frame_size).output
         return render_image(self.field, transfer, (width, height), cells, crop)
 
     def write(

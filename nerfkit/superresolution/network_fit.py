@@ -26,9 +26,9 @@ __all__ = ["NetworkFit", "fit_networks", "work_of_fit"]
 
 # Adam's peak rate for each kind of network, and its fraction at the end
 LEARNING_RATES, FINAL_FRACTION = {"tiled": 1.2e-2, "single": 1e-3}, 0.05
-# steps for up to so many networks that are fitted together, more by the root of their number: each sees fewer points of a
-# step; what one point of a step takes, in cells of a step of the solver on a grid
-STEPS, N_NETWORKS, CELLS_A_POINT = 180, 256, 50.0
+# steps for up to so many networks that are fitted together, more by the root of their number, as each sees fewer points
+# of a step; what one point of a step takes, in cells of a step of the solver on a grid
+STEPS, N_NETWORKS, CELLS_A_POINT = 150, 256, 50.0
 # points of the grid that a step compares: fewer make each step's gradient noisier, more make the steps too few
 POINTS_A_STEP = 2**17
 # least seconds of a fit
@@ -52,7 +52,7 @@ class NetworkFit:
 
 def work_of_fit(plan: Plan, frame_size: tuple[int, int]) -> float:
     """What the fit takes, in cells times steps of the solver on a grid, for a :class:`nerfkit.limits.Limit`."""
-    cells = frame_size[0] * frame_size[1] * plan.fit**2
+    cells = frame_size[0] * frame_size[1] * plan.output**2
     n_blocks = math.ceil(frame_size[0] / WINDOW) * math.ceil(frame_size[1] / WINDOW)
     return CELLS_A_POINT * STEPS * min(cells, n_blocks * POINTS_A_STEP)
 

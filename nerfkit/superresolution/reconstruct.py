@@ -225,7 +225,7 @@ class _Work:
         if fit + solving > limit.left:
             limit.cut.append("steps of the solution")
         state.image, state.bounds, state.fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
-        state.cells = self.plan.fit
+        state.cells = self.plan.output
         prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()
         state.prior = replace(prior, sigma=prior.sigma * self._radiance_of_error())
         state.is_two_valued = self.best.setting.contrast > 0
@@ -288,7 +288,7 @@ class _Work:
         if not self.aligned.has_one_window:
             return
         image, cells = grid.crop(image)[None], grid.cells
-        if cells % self.plan.fit == 0 and cells > self.plan.fit:
-            image, cells = avg_pool2d(image, cells // self.plan.fit), self.plan.fit
+        if cells % self.plan.output == 0 and cells > self.plan.output:
+            image, cells = avg_pool2d(image, cells // self.plan.output), self.plan.output
         self.state.image, self.state.cells = image, cells
         self.found(self.state)

@@ -25,8 +25,6 @@ PSF_NAMES, DEFAULT_WIDTH, MAX_PSF_WIDTH, MAX_FILE_WIDTH = ("box", "gaussian"), 1
 MAX_OUTPUT = 2**26
 # cells of the largest grid that is solved at once, about 64 bytes each; larger frames are solved part by part
 MAX_CELLS = 2**22
-# cells of the whole image that networks are fitted to, where its output has fewer pixels
-MAX_FIT_CELLS = 2**24
 # side of the window that registration and choice look at in large frames, low-res pixels
 WINDOW = 128
 # cells of a low-res pixel's side at which candidates are compared: where a box PSF is exact to a third of 1 % noise
@@ -158,9 +156,8 @@ class Plan:
     contrast: int
     # where the image is solved at the end
     final: int
-    # where the networks are fitted to it
-    fit: int
-    # pixels of the output along a low-res pixel, a whole number of them
+    # pixels of the output along a low-res pixel, a whole number of them: what the networks are fitted to. On the finer
+    # cells of the solution the same steps end 2 to 7 dB further from its pixels
     output: int
     # side of a network's square and distance of two, in low-res pixels
     tile: float
@@ -175,7 +172,7 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
     Examples
     --------
     >>> plan_grids(4, (84, 84))
-    Plan(trial=8, contrast=16, final=8, fit=8, output=4, tile=6.5, stride=5.5, side=128)
+    Plan(trial=8, contrast=16, final=8, output=4, tile=6.5, stride=5.5, side=128)
     >>> plan_grids(8, (84, 84)).final, plan_grids(2, (84, 84)).final, plan_grids(3, (84, 84)).final
     (16, 8, 9)
 
@@ -195,13 +192,10 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
             f"{MAX_OUTPUT / 1e6:.0f} megapixels that memory is planned for",
             where="--scale", fix=f"give --scale {largest} or less, or crop the frames",
         )  # fmt: skip
-    fit = final if final <= TRIAL_CELLS + 1 else whole
     unit = max(whole, 4)
-    trial = final if fit == final else min(TRIAL_CELLS, final)
-    contrast = max(2 * trial, final)
+    trial = final if final <= TRIAL_CELLS + 1 else TRIAL_CELLS
+    contrast = whole * math.ceil(max(2 * trial, final) / whole)
     if min(frame_size[0], WINDOW) * min(frame_size[1], WINDOW) * contrast**2 > MAX_CELLS:
         contrast = final
-    if area * fit**2 > MAX_FIT_CELLS:
-        fit = whole
     side = math.isqrt(MAX_CELLS) // max(contrast, final)
-    return Plan(trial, contrast, final, fit, whole, TILE / unit, STRIDE / unit, side)
+    return Plan(trial, contrast, final, whole, TILE / unit, STRIDE / unit, side)

@@ -86,7 +86,7 @@ def solve_everywhere(
 
     Returns
     -------
-    image : Tensor, shape (n_channels, h * plan.fit, w * plan.fit)
+    image : Tensor, shape (n_channels, h * plan.output, w * plan.output)
         Linear radiance, on the CPU where there are several parts.
     bounds : Tensor, shape (n_channels, 2)
         A range that holds the values of each channel.
@@ -103,11 +103,11 @@ def solve_everywhere(
     if len(tiles) == 1:
         image, part = solved(tiles[0], 1)
         return image, _bounds(chosen, image), part.stack.weights.mean((1, 2))
-    whole = torch.zeros(len(chosen.priors), height * plan.fit, width * plan.fit)
+    whole = torch.zeros(len(chosen.priors), height * plan.output, width * plan.output)
     used, seen = torch.zeros(len(aligned.view)), torch.zeros(len(aligned.view))
     for index, tile in enumerate(tiles):
         image, part = solved(tile, len(tiles) - index)
-        tile.blend(whole, image.cpu(), plan.fit)
+        tile.blend(whole, image.cpu(), plan.output)
         used += part.stack.weights.sum((1, 2)).cpu()
         seen += part.is_inside.sum((1, 2))
         on_part(index + 1, len(tiles))
@@ -154,7 +154,7 @@ class _PartSolver:
         return _Part(still_pixels(stack, view, aligned.reference, COARSE_CELLS), view, channels, is_inside)
 
     def solve(self) -> tuple[Tensor, _Part]:
-        """The image [n_channels, rows, cols] on ``plan.fit`` cells a low-res pixel, and the frames."""
+        """The image [n_channels, rows, cols] on ``plan.output`` cells a low-res pixel, and the frames."""
         part, plan, chosen = self.part, self.plan, self.chosen
         first = chosen.trial.image
         if not self.tile.is_whole or first.shape != part.view.grid(chosen.cells).shape:
@@ -170,7 +170,7 @@ class _PartSolver:
         ]
         cells = max(plan.final, chosen.cells)
         image = torch.stack([part.view.grid(cells).crop(image) for image in images])
-        return (avg_pool2d(image, cells // plan.fit) if cells > plan.fit else image), part
+        return (avg_pool2d(image, cells // plan.output) if cells > plan.output else image), part
 
     def _suited(self, first: Tensor) -> Chosen:
         """The priors without a range, or without what drives values to its ends, where that predicts the part better.

@@ -205,7 +205,7 @@ def test_weights_of_a_prior_follow_the_cells():
 @pytest.mark.parametrize("scale", [2, 3, 4, 8, 2.5, 16])
 def test_grids_are_whole_multiples_of_the_output(scale):
     plan = plan_grids(scale, (84, 84))
-    assert plan.final % math.ceil(scale) == 0 and plan.final % plan.fit == 0 and plan.trial >= 8
+    assert plan.final % math.ceil(scale) == 0 and plan.final % plan.output == 0 and plan.trial >= 8
 
 
 def test_output_that_memory_cannot_hold_is_refused():

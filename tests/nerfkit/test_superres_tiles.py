@@ -108,7 +108,7 @@ def test_parts_give_the_image_of_the_whole():
     assert inside < 0.003
     assert float(difference[184:200, 32:-32].square().mean().sqrt()) < max(1.5 * inside, 0.0015)
     # at the frame's border cells are seen by few pixels; those of the output agree
-    pixels = torch.nn.functional.avg_pool2d(difference[None], plan.fit // 2)
+    pixels = torch.nn.functional.avg_pool2d(difference[None], plan.output // 2)
     assert float(pixels.square().mean().sqrt()) < 0.005
     torch.testing.assert_close(bounds, other_bounds, atol=0.02, rtol=0)
     torch.testing.assert_close(other_fractions, fractions, atol=1e-5, rtol=0)
@@ -233,6 +233,6 @@ def test_interrupted_blocks_are_no_run(tmp_path, monkeypatch):
 
 def test_plan_of_large_frames():
     plan = settings.plan_grids(4, (1000, 1000))
-    assert (plan.final, plan.contrast, plan.fit, plan.side) == (8, 16, 4, 128)
-    assert settings.plan_grids(4, (500, 500)).fit == 8
+    assert (plan.final, plan.contrast, plan.output, plan.side) == (8, 16, 4, 128)
+    assert settings.plan_grids(4, (500, 500)).output == 4
     assert runs.PROFILE_FILE == "profile.icc"
