@@ -1,6 +1,7 @@
 """Numba loops for CPUs: every inner loop runs along a row and becomes vector code.
 
-Sums may be reordered and square roots contracted (fastmath): the result is an image on its way down, not a proof.
+Nothing may be reordered or contracted: what numba loads from its cache is optimised otherwise than what it has just
+compiled, and the same image must come of both.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ MIN_ROWS = 32
 _DIAGONAL = np.float32(1 / math.sqrt(2))
 
 # Python's error model checks each division, and a loop with a check is no vector code: seven times the time
-_loop = njit(cache=True, fastmath=True, nogil=True, error_model="numpy")
+_loop = njit(cache=True, fastmath={"nnan", "ninf", "nsz"}, nogil=True, error_model="numpy")
 # Parallel functions are thin: numba's compile time grows with what is inside of them.
 _parallel = njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 
