@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
+
+import torch
 
 from nerfkit.heldout import Trial, search_line
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.observations.psf import Psf
+from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
 
 from .priors import START
@@ -18,6 +24,8 @@ logger = logging.getLogger(__name__)
 # steps of a trial, and cells of a low-res pixel that it has; those of a first doubt, which whole cells hold exactly
 N_STEPS, CELLS = 120, 8
 DOUBT_STEPS, DOUBT_CELLS = 100, 4
+# parts that the frames are held out in
+N_FOLDS = 3
 # widths beside a usual one, as fractions of it; the fraction of its error that one of them must stay below for a
 # doubt; the frames that it takes to tell
 DOUBTS, DOUBTFUL, MIN_FRAMES = (0.75, 1.25), 0.95, 4
@@ -32,17 +40,26 @@ WIDTHS = {
 STRIDES = (4, 2, 1)
 
 
-def doubt(trials: Trials) -> float | None:
+def doubt(stack: FrameStack, view: LowresView, seed: int, transfer: Transfer) -> float | None:
     """A width a quarter smaller or larger that surely predicts held-out frames better than the view's own, if any.
+
+    Each frame is held out once, with every ``N_FOLDS``-th other: neighbours in its frame help to predict a pixel
+    whatever the PSF, and a few frames alone say too little.
 
     Cameras that skip pixels to make small frames, or blur them, have another PSF than a pixel's own square; an image
     for the wrong one rings. Frames whose PSF is right predict worse by 8 to 170 % with those beside it.
     """
-    if int(trials.stack.is_used.sum()) < MIN_FRAMES:
+    if int(stack.is_used.sum()) < MIN_FRAMES:
         return None
-    kind, width = trials.view.psf.kind, trials.view.psf.width
-    found = {part: _tried(trials, Psf(kind, part * width), DOUBT_CELLS, DOUBT_STEPS) for part in (1.0, *DOUBTS)}
-    usual = found.pop(1.0)
+    kind, width = view.psf.kind, view.psf.width
+    grid = view.grid(DOUBT_CELLS)
+    folds = [Trials(stack, view, grid, seed, transfer, fold=fold, n_folds=N_FOLDS) for fold in range(N_FOLDS)]
+
+    def predicted(part: float) -> Trial[Prior]:
+        tried = [_tried(trials, Psf(kind, part * width), DOUBT_CELLS, DOUBT_STEPS) for trials in folds]
+        return replace(tried[0], squares=torch.cat([one.squares for one in tried]))
+
+    usual, found = predicted(1.0), {part: predicted(part) for part in DOUBTS}
     ratios = {part: round(other.mse / usual.mse, 3) for part, other in found.items()}
     logger.debug("held-out error by the PSF's width, as fractions of the usual one's: %s", ratios)
     best = min(found, key=lambda part: found[part].mse)

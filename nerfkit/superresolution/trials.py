@@ -20,8 +20,6 @@ __all__ = ["HELD_OUT", "MIN_SIGMA", "SHARP_TRIAL_STEPS", "Trials", "trusted"]
 
 # fraction of the low-res pixels that are held out of a fit and predicted
 HELD_OUT = 0.1
-# fraction of the frames instead, where these are held out whole, and how many it takes
-HELD_OUT_FRAMES, MIN_WHOLE = 1 / 6, 8
 # steps of a trial from another's image, of one that drives values to two ends, and from a rough image
 TRIAL_STEPS, SHARP_TRIAL_STEPS, FIRST_STEPS = 60, 100, 100
 # 8-bit frames without noise still have the error of rounding
@@ -47,23 +45,24 @@ class Trials:
         Draws the pixels that are held out.
     transfer : Transfer
         How files hold the values: errors, their weights and the total variation are those of file values.
-    whole_frames : bool
-        Hold out whole frames, if there are at least ``MIN_WHOLE``, and judge by each of them.
+    fold, n_folds : int
+        Hold out whole frames instead, one of so many equal parts of them, and judge by each frame; 0: pixels.
     limit : Limit, optional
         What it does not allow is not attempted.
     """
 
     def __init__(
         self, stack: FrameStack, view: LowresView, grid: Grid, seed: int, transfer: Transfer = LINEAR, *,
-        whole_frames: bool = False, limit: Limit | None = None,
+        fold: int = 0, n_folds: int = 0, limit: Limit | None = None,
     ) -> None:  # fmt: skip
         self.stack, self.view, self.grid, self.transfer = stack, view, grid, transfer
         self.limit = Limit() if limit is None else limit
         self.n_steps = TRIAL_STEPS
-        self.whole_frames = whole_frames and int(stack.is_used.sum()) >= MIN_WHOLE
-        fraction = HELD_OUT_FRAMES if self.whole_frames else HELD_OUT
+        self.whole_frames = n_folds > 0
         generator = torch.Generator().manual_seed(seed)
-        self.fitted, self.is_out = stack.hold_out(fraction, generator, whole_frames=self.whole_frames)
+        self.fitted, self.is_out = (
+            stack.hold_out_frames(fold, n_folds, generator) if n_folds else stack.hold_out(HELD_OUT, generator)
+        )
         self._prepare()
 
     def _prepare(self) -> None:

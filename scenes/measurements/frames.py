@@ -62,27 +62,20 @@ class FrameStack:
         )
         return FrameStack(values, weights)
 
-    def hold_out(
-        self, fraction: float, generator: torch.Generator, *, whole_frames: bool = False
-    ) -> tuple[FrameStack, Tensor]:
-        """The stack without some pixels, and which those are [n_frames, h, w], bool.
+    def hold_out(self, fraction: float, generator: torch.Generator) -> tuple[FrameStack, Tensor]:
+        """The stack without a fraction of its pixels, drawn on the CPU, and which those are [n_frames, h, w], bool."""
+        return self._without(torch.rand(self.values.shape, generator=generator) < fraction)
 
-        Parameters
-        ----------
-        fraction : float
-            Of the pixels, or of the used frames.
-        generator : torch.Generator
-            Draws them, on the CPU.
-        whole_frames : bool
-            Hold out frames. Neighbours in its frame help to predict a pixel whatever the PSF; frames are the harder
-            judge, and fewer.
+    def hold_out_frames(self, fold: int, n_folds: int, generator: torch.Generator) -> tuple[FrameStack, Tensor]:
+        """The stack without one of ``n_folds`` equal parts of its used frames, and which pixels those are.
+
+        The same generator divides the frames alike for every ``fold`` from 0 to ``n_folds`` - 1.
         """
-        if whole_frames:
-            used = self.is_used.nonzero()[:, 0].cpu()
-            chosen = used[torch.randperm(len(used), generator=generator)[: round(len(used) * fraction)]]
-            is_out = torch.zeros(self.values.shape, dtype=torch.bool)
-            is_out[chosen] = True
-        else:
-            is_out = torch.rand(self.values.shape, generator=generator) < fraction
+        used = self.is_used.nonzero()[:, 0].cpu()
+        is_out = torch.zeros(self.values.shape, dtype=torch.bool)
+        is_out[used[torch.randperm(len(used), generator=generator)[fold::n_folds]]] = True
+        return self._without(is_out)
+
+    def _without(self, is_out: Tensor) -> tuple[FrameStack, Tensor]:
         is_out = is_out.to(self.weights.device) & (self.weights > 0)
         return self.with_weights(self.weights * ~is_out), is_out

@@ -12,6 +12,7 @@ from nerfkit.cli import main
 from nerfkit.limits import Limit
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.observations.psf import Psf
+from nerfkit.scenes.transfer import LINEAR
 from nerfkit.superresolution.alignment import Alignment
 from nerfkit.superresolution.psf_width import MIN_FRAMES, USUAL_WIDTHS, choose_width, doubt
 from nerfkit.superresolution.settings import SuperresSettings
@@ -56,11 +57,10 @@ def test_a_psf_is_doubted_where_it_is_wrong(seen, taken):
     stack, view = seen_with(seen)
     view = view.with_psf(Psf(seen.kind, taken))
     # not which way: an image that is blurred explains frames of a wide PSF by a narrow one
-    assert (doubt(trials_of(stack, view, whole_frames=True)) is None) == (seen.width == taken)
+    assert (doubt(stack, view, 0, LINEAR) is None) == (seen.width == taken)
     weights = stack.weights.clone()
     weights[MIN_FRAMES - 1 :] = 0
-    few = trials_of(stack.with_weights(weights), view, whole_frames=True)
-    assert doubt(few) is None, "too few frames to tell"
+    assert doubt(stack.with_weights(weights), view, 0, LINEAR) is None, "too few frames to tell"
 
 
 def frames_file(path, psf, side=SIDE):

@@ -176,20 +176,18 @@ def test_variation_weighs_less_where_it_is_busy_if_that_predicts_better():
     assert choose_local(trials, beaten).setting == free.setting
 
 
-@pytest.mark.parametrize(("n", "n_out"), [(12, 2), (8, 1), (7, None)])
-def test_whole_frames_are_held_out_where_there_are_enough(n, n_out):
-    _, view = measured(torch.rand(n + 1, 9, 9), np.zeros((n + 1, 2)))
-    weights = torch.ones(n + 1, 9, 9)
+def test_each_used_frame_is_held_out_whole_in_one_fold():
+    _, view = measured(torch.rand(8, 9, 9), np.zeros((8, 2)))
+    weights = torch.ones(8, 9, 9)
     weights[3] = 0
     weights[:, 0] = 0
-    trials = Trials(FrameStack(torch.rand(n + 1, 9, 9), weights), view, view.grid(2), 0, whole_frames=True)
-    fractions = trials.is_out[:, 1:].float().mean((1, 2))
-    assert not trials.is_out[3].any() and not trials.is_out[:, 0].any()
-    if n_out is None:
-        # pixels of all frames instead
-        assert 0.05 < float(fractions.sum() / n) < 0.15 and float(fractions.max()) < 0.5
-    else:
-        assert sorted(fractions.tolist()) == [0.0] * (n + 1 - n_out) + [1.0] * n_out
+    stack = FrameStack(torch.rand(8, 9, 9), weights)
+    folds = [Trials(stack, view, view.grid(2), 0, fold=fold, n_folds=3) for fold in range(3)]
+    together = torch.stack([trials.is_out for trials in folds]).sum(0)
+    assert torch.equal(together, (weights > 0).long())
+    # an error for each frame that was held out
+    errors = [trials.first(Prior(0.5, 0.02), n_steps=2).squares for trials in folds]
+    assert sorted(map(len, errors)) == [2, 2, 3]
         assert len(trials.first(Prior(0.5, 0.02), n_steps=1).squares) == n_out
     torch.testing.assert_close(trials.fitted.weights, weights * ~trials.is_out)
 

@@ -29,7 +29,7 @@ def test_held_out_pixels_are_those_of_the_seed_and_weigh_nothing():
 
 def test_held_out_frames_are_whole_and_of_those_in_use():
     stack = FrameStack.of(torch.rand(9, 4, 4), torch.tensor([1.0, 1, 0, 1, 1, 1, 1, 1, 1]))
-    _, is_out = stack.hold_out(0.25, torch.Generator().manual_seed(0), whole_frames=True)
+    _, is_out = stack.hold_out_frames(1, 4, torch.Generator().manual_seed(0))
     fractions = is_out.float().mean((1, 2))
     assert sorted(fractions.tolist()) == [0.0] * 7 + [1.0] * 2 and fractions[2] == 0
 
