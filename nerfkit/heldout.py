@@ -19,7 +19,7 @@ S = TypeVar("S")
 # standard errors by which a setting must predict better to be surely better
 SURE = 4.0
 # the same where whole frames, or other few things, were held out: the one-sided probability of Student's t
-SURE_OF_FEW, FEW = 0.01, 1000
+SURE_OF_FEW, FEW = 0.01, 200
 
 
 @dataclass(frozen=True)

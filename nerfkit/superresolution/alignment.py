@@ -52,7 +52,7 @@ BETTER = 0.98
 # the prior and the steps with which motions are compared
 PREDICTED, PREDICTION_STEPS = Prior(0.5, 0.015), 120
 # rounds and steps of a richer motion model that is tried, and the squared error that it may have beside the simpler's
-RICHER_ROUNDS, RICHER = (8, 30), 0.96
+RICHER_ROUNDS, RICHER = (6, 30), 0.95
 # low-res pixels over the frame from which a richer motion is no mere fit of noise
 MIN_DEPARTURE = 0.03
 # median change of brightness between frames from which on gains and offsets are fitted

@@ -101,15 +101,14 @@ def test_parts_give_the_image_of_the_whole():
     parts: list[tuple[int, int]] = []
     aligned.plan = replace(plan, side=24)
     tiled, other_bounds, other_fractions = solve_everywhere(aligned, chosen, 0.0, lambda *done: parts.append(done))
-    assert parts == [(1, 4), (2, 4), (3, 4), (4, 4)] and tiled.shape == whole.shape == (1, 384, 384)
+    assert parts == [(1, 4), (2, 4), (3, 4), (4, 4)] and tiled.shape == whole.shape == (1, 96, 96)
     difference = (tiled - whole)[0]
     # steps are finite: solutions differ a little anywhere, and no more where the parts meet
-    inside = float(difference[32:-32, 32:-32].square().mean().sqrt())
+    inside = float(difference[8:-8, 8:-8].square().mean().sqrt())
     assert inside < 0.003
-    assert float(difference[184:200, 32:-32].square().mean().sqrt()) < max(1.5 * inside, 0.0015)
-    # at the frame's border cells are seen by few pixels; those of the output agree
-    pixels = torch.nn.functional.avg_pool2d(difference[None], plan.output // 2)
-    assert float(pixels.square().mean().sqrt()) < 0.005
+    assert float(difference[46:50, 8:-8].square().mean().sqrt()) < max(1.5 * inside, 0.0015)
+    # the frame's border is seen by few pixels
+    assert float(difference.square().mean().sqrt()) < 0.005
     torch.testing.assert_close(bounds, other_bounds, atol=0.02, rtol=0)
     torch.testing.assert_close(other_fractions, fractions, atol=1e-5, rtol=0)
 
