@@ -22,6 +22,7 @@ def psnr(image: Tensor, truth: Tensor) -> float:
 
     Examples
     --------
+    >>> import torch
     >>> round(psnr(torch.zeros(2, 2, 3), torch.full((2, 2, 3), 0.1)), 6)
     20.0
     """
