@@ -50,10 +50,13 @@ class Trial(Generic[S]):
         return self.mse < other.mse
 
     def is_surely_better(self, other: Trial) -> bool:
-        """Whether it predicts the same things better by more than chance would have it (paired test)."""
+        """Whether it predicts the same things better by more than chance would have it (paired test).
+
+        Few things, such as whole frames, differ in how well they can be predicted at all: their ratios are judged.
+        """
         gains = (other.squares - self.squares).double()
-        gains = gains[gains.isfinite()]
-        n = len(gains)
+        is_told = gains.isfinite()
+        gains, n = gains[is_told], int(is_told.sum())
         if n < 2:
             return False
         needed = SURE
@@ -61,6 +64,7 @@ class Trial(Generic[S]):
             from scipy.stats import t
 
             needed = float(t.isf(SURE_OF_FEW, n - 1))
+            gains = (other.squares[is_told] / self.squares[is_told]).double().log()
         return bool(gains.mean() > needed * gains.std() / math.sqrt(n))
 
 
