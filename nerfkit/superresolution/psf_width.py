@@ -28,7 +28,7 @@ DOUBT_STEPS, DOUBT_CELLS = 100, 4
 N_FOLDS = 3
 # widths beside a usual one, as fractions of it; the fraction of its error that one of them must stay below for a
 # doubt; the frames that it takes to tell
-DOUBTS, DOUBTFUL, MIN_FRAMES = (0.75, 1.25), 0.95, 4
+DOUBTS, DOUBTFUL, MIN_FRAMES = (0.75, 1.25), 0.98, 4
 # where the search starts, low-res pixels
 USUAL_WIDTHS = {"box": 1.0, "gaussian": 0.42}
 # widths that are tried: sides of whole cells, which cells hold exactly, and standard deviations a twelfth apart
