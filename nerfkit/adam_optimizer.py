@@ -10,11 +10,11 @@ from torch import Tensor
 
 from nerfkit.kernels.adam import adam
 
-__all__ = ["KernelAdam", "load_moments", "make_adam", "set_learning_rates"]
+__all__ = ["Adam"]
 
 
-class KernelAdam(torch.optim.Optimizer):
-    """``torch.optim.Adam`` without weight decay, a launch a tensor; its state is that of torch's.
+class Adam:
+    """``torch.optim.Adam`` without weight decay, a launch a tensor; its state is saved in torch's form.
 
     Parameters
     ----------
@@ -25,26 +25,41 @@ class KernelAdam(torch.optim.Optimizer):
     eps : float
         Added to the root.
 
+    Attributes
+    ----------
+    param_groups : list of dict
+        The groups.
+    state : dict
+        Of each parameter that was changed: ``step``, ``exp_avg`` and ``exp_avg_sq``, which lie where it does.
+
     Notes
     -----
-    The numbers of steps lie where the parameters do. After :meth:`hold_learning_rates` the learning rates do, too: then
-    a step reads nothing from the host, and one that was captured in a CUDA graph goes on as it should.
+    No ``torch.optim.Optimizer``: making the first one imports torch's compiler, which takes two seconds of every run.
+
+    After :meth:`hold_learning_rates` the learning rates lie where the parameters do, too: then a step reads nothing
+    from the host, and one that was captured in a CUDA graph goes on as it should.
     """
 
     def __init__(self, groups: Iterable[dict[str, Any]], betas: tuple[float, float], eps: float) -> None:
-        super().__init__(groups, {"lr": 1e-3, "betas": betas, "eps": eps, "touched_only": False})
+        settings = {"betas": betas, "eps": eps, "touched_only": False}
+        self.param_groups = [{**settings, **group, "params": list(group["params"])} for group in groups]
+        self.state: dict[Tensor, dict[str, Tensor]] = {}
+
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for param in self._params():
+            param.grad = None
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def step(self) -> None:
         """Change every parameter that has a gradient."""
         for group in self.param_groups:
             for param in group["params"]:
                 if param.grad is None:
                     continue
-                state = self.state[param]
-                if not state:
-                    state["step"] = torch.zeros((), device=param.device)
-                    state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(param), torch.zeros_like(param)
+                state = self.state.get(param)
+                if state is None:
+                    state = self.state[param] = _no_moments(param)
                 state["step"] += 1
                 adam(
                     param, param.grad, state["exp_avg"], state["exp_avg_sq"], step=state["step"], lr=group["lr"],
@@ -58,48 +73,48 @@ class KernelAdam(torch.optim.Optimizer):
                 # filled there: a copy to a GPU would be a wait
                 group["lr"] = torch.full((), group["lr"], device=group["params"][0].device)
 
+    def set_learning_rates(self, rates: Iterable[float]) -> None:
+        """Change the learning rates, a number a group; held ones in their place."""
+        for group, rate in zip(self.param_groups, rates, strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate)
+            else:
+                group["lr"] = rate
+
     def state_dict(self) -> dict[str, Any]:
-        """As torch's; learning rates are numbers, held or not."""
-        state = super().state_dict()
-        for group in state["param_groups"]:
-            group["lr"] = float(group["lr"])
-        return state
+        """As torch's: parameters are numbers in the order of the groups, learning rates numbers, held or not."""
+        number = {param: index for index, param in enumerate(self._params())}
+        groups = [
+            {**group, "lr": float(group["lr"]), "params": [number[param] for param in group["params"]]}
+            for group in self.param_groups
+        ]
+        return {"state": {number[param]: moments for param, moments in self.state.items()}, "param_groups": groups}
+
+    def load_moments(self, state: dict[str, Any]) -> None:
+        """Take over means and counts from a ``state_dict``, also torch's; settings stay as they are.
+
+        Parameters
+        ----------
+        state : dict
+            Of an optimiser of the same parameters, wherever they were.
+
+        Notes
+        -----
+        The tensors of the state are others afterwards: a step that was recorded before does not see them.
+        """
+        if [len(group["params"]) for group in state["param_groups"]] != [len(g["params"]) for g in self.param_groups]:
+            raise ValueError("the state is of an optimiser with other groups of parameters")
+        self.state = {}
+        for index, param in enumerate(self._params()):
+            saved = state["state"].get(index)
+            if saved is not None:
+                # a copy: the steps to come must not change what was given
+                self.state[param] = {name: saved[name].detach().clone().to(param.device) for name in _no_moments(param)}
+
+    def _params(self) -> list[Tensor]:
+        return [param for group in self.param_groups for param in group["params"]]
 
 
-def make_adam(groups: list[dict[str, Any]], betas: tuple[float, float], eps: float) -> torch.optim.Optimizer:
-    """Torch's fused Adam on a CPU, unless rows are to be left out; the kernel on a GPU."""
-    is_kernel = any(group.get("touched_only") or group["params"][0].is_cuda for group in groups)
-    if is_kernel:
-        return KernelAdam(groups, betas, eps)
-    return torch.optim.Adam(groups, betas=betas, eps=eps, fused=True)
-
-
-def set_learning_rates(optimizer: torch.optim.Optimizer, rates: Iterable[float]) -> None:
-    """Change the learning rates, a number a group; held ones in their place."""
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        if isinstance(group["lr"], Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
-
-
-def load_moments(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
-    """Take over means and counts from the ``state_dict`` of either optimiser; settings stay as they are.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-        One that :func:`make_adam` made. Changed.
-    state : dict
-        Of an optimiser of the same parameters, wherever they were.
-
-    Notes
-    -----
-    The tensors of the optimiser's state are others afterwards: a step that was recorded before does not see them.
-    """
-    groups = zip(optimizer.param_groups, state["param_groups"], strict=True)
-    settings = [{**own, "params": saved["params"]} for own, saved in groups]
-    optimizer.load_state_dict({"state": state["state"], "param_groups": settings})
-    for param, moments in optimizer.state.items():
-        # torch leaves the count on the CPU, unless its own Adam is fused; a kernel reads it where the parameters are
-        moments["step"] = moments["step"].to(param.device)
+def _no_moments(param: Tensor) -> dict[str, Tensor]:
+    count = torch.zeros((), device=param.device)
+    return {"step": count, "exp_avg": torch.zeros_like(param), "exp_avg_sq": torch.zeros_like(param)}

@@ -13,7 +13,7 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from nerfkit.adam_optimizer import KernelAdam
+from nerfkit.adam_optimizer import Adam
 from nerfkit.scenes.errors import NerfkitError
 
 __all__ = ["Capturable", "CapturedStep", "capture", "refusal", "rounded_size", "training_step"]
@@ -121,14 +121,14 @@ def rounded_size(size: int) -> int:
     return size // quarter * quarter
 
 
-def training_step(problem: Capturable, optimizer: KernelAdam) -> Callable[[int], tuple[Tensor, Any]]:
+def training_step(problem: Capturable, optimizer: Adam) -> Callable[[int], tuple[Tensor, Any]]:
     """A step of a problem as a function of its size: from drawing a batch to changed parameters.
 
     To be captured, the optimiser has to hold its learning rates on the device (``hold_learning_rates``).
     """
 
     def step(size: int) -> tuple[Tensor, Any]:
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
         loss, compared = problem.compare(size)
         loss.backward()
         optimizer.step()
@@ -137,7 +137,7 @@ def training_step(problem: Capturable, optimizer: KernelAdam) -> Callable[[int],
     return step
 
 
-def capture(problem: object, optimizer: torch.optim.Optimizer) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
+def capture(problem: object, optimizer: Adam) -> Callable[[int], tuple[Tensor, dict[str, float]]]:
     """A function from the number of a step to its loss, which is good until the next, and its figures.
 
     The optimiser holds its learning rates from now on.
@@ -145,12 +145,10 @@ def capture(problem: object, optimizer: torch.optim.Optimizer) -> Callable[[int]
     Raises
     ------
     NerfkitError
-        The problem has no step of a size alone, or its steps wait for the device, or the optimiser counts on the host.
+        The problem has no step of a size alone, or its steps wait for the device.
     """
     if not isinstance(problem, Capturable):
         raise refusal("a problem whose steps have a size", type(problem).__name__)
-    if not isinstance(optimizer, KernelAdam):
-        raise refusal("KernelAdam, the optimiser on a GPU", type(optimizer).__name__)
     problem.check_capture()
     optimizer.hold_learning_rates()
     play = CapturedStep(training_step(problem, optimizer), problem.generators())

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from nerfkit.adam_optimizer import load_moments, make_adam, set_learning_rates
+from nerfkit.adam_optimizer import Adam
 from nerfkit.captured_step import capture
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.metrics import MetricsLog
@@ -187,7 +187,7 @@ class _Loop:
         self.checkpoints, self.metrics = checkpoints, metrics
         groups = problem.parameter_groups()
         self.peaks = [group["lr"] for group in groups]
-        self.optimizer = make_adam(groups, schedule.betas, schedule.epsilon)
+        self.optimizer = Adam(groups, schedule.betas, schedule.epsilon)
         self.take_step = capture(problem, self.optimizer) if captured else self._launch
         self.step = self.first_step = 0
         # fraction of the schedule where this part of a run begins; (fraction, seconds) from which on it is hastened
@@ -212,7 +212,7 @@ class _Loop:
         if self.step == self.first_step:
             self.started = self.saved_at = time.monotonic()
         factor = self.schedule.factor(self.step, self._fraction())
-        set_learning_rates(self.optimizer, [peak * factor for peak in self.peaks])
+        self.optimizer.set_learning_rates([peak * factor for peak in self.peaks])
         self.loss, figures = self.take_step(self.step)
         self.step += 1
         if self.step == self.first_step + 1:
@@ -225,7 +225,7 @@ class _Loop:
         return Progress(self.step, self.seconds(), self._fraction(), figures)
 
     def _launch(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         loss, figures = self.problem.loss(step)
         loss.backward()
         self.optimizer.step()
@@ -285,7 +285,7 @@ class _Loop:
             raise ValueError("resume needs a checkpoint folder")
         state = self.checkpoints.load_newest()
         self.problem.load_state_dict(state["task"])
-        load_moments(self.optimizer, state["optimizer"])
+        self.optimizer.load_moments(state["optimizer"])
         self.step = self.first_step = int(state["loop"]["step"])
         # a run that had ended gets the second half of the decay again, so that more time still improves it
         self.first_fraction = min(float(state["loop"]["fraction"]), 0.5)

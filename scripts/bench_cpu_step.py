@@ -67,6 +67,7 @@ def train(source: Any, budget: dict[str, Any], *, is_fused: bool) -> dict[str, f
     # here: the process that only starts others does without torch
     import torch
 
+    from nerfkit.adam_optimizer import Adam
     from nerfkit.cpu import keep_freed_memory, use_all_cores
     from nerfkit.fitting import Budget, FitSchedule, Progress, fit
     from nerfkit.presets import PRESETS
@@ -82,15 +83,15 @@ def train(source: Any, budget: dict[str, Any], *, is_fused: bool) -> dict[str, f
     watch = Stopwatch()
     task.loss = watch.around("forward", task.loss)
     task.after_step = watch.around("occupancy", task.after_step)
-    backward, adam = torch.Tensor.backward, torch.optim.Adam.step
+    backward, adam = torch.Tensor.backward, Adam.step
     torch.Tensor.backward = watch.around("backward", backward)
-    torch.optim.Adam.step = watch.around("Adam", adam)
+    Adam.step = watch.around("Adam", adam)
     volume_rendering.can_render_fused = fused_rendering.can_render_fused if is_fused else lambda *_: False
     ends: list[Progress] = []
     try:
         fit(task, Budget(**budget), schedule=FitSchedule(), on_progress=ends.append)
     finally:
-        torch.Tensor.backward, torch.optim.Adam.step = backward, adam
+        torch.Tensor.backward, Adam.step = backward, adam
         volume_rendering.can_render_fused = fused_rendering.can_render_fused
     half = len(ends) // 2
     whole = 1e3 * (ends[-1].seconds - ends[half - 1].seconds) / (len(ends) - half)

@@ -210,7 +210,7 @@ def attempt(measure: Callable[[], float]) -> float | None:
 
 def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
     """Milliseconds of a training step on the made scene, alone and in training: launched, and, on a GPU, as a graph."""
-    from nerfkit.adam_optimizer import KernelAdam
+    from nerfkit.adam_optimizer import Adam
     from nerfkit.captured_step import CapturedStep, training_step
     from nerfkit.fitting import Budget, FitSchedule, fit
     from nerfkit.presets import PRESETS
@@ -227,7 +227,7 @@ def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
     task = RadianceFit(RadianceScene(config, prepared.bounds, prepared.background).to(device), prepared.data)
     # until rays have found what is empty
     fit(task, Budget(steps=n_steps), schedule=FitSchedule(config.warmup_steps, config.final_share))
-    optimizer = KernelAdam(task.parameter_groups(), (0.9, 0.99), 1e-15)
+    optimizer = Adam(task.parameter_groups(), (0.9, 0.99), 1e-15)
     optimizer.hold_learning_rates()
     step, n_rays = training_step(task, optimizer), task.size()
     ways = {"launched": step}

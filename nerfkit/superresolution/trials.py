@@ -21,7 +21,7 @@ __all__ = ["HELD_OUT", "MIN_SIGMA", "SHARP_TRIAL_STEPS", "Trials", "trusted"]
 # fraction of the low-res pixels that are held out of a fit and predicted
 HELD_OUT = 0.1
 # steps of a trial from another's image, of one that drives values to two ends, and from a rough image
-TRIAL_STEPS, SHARP_TRIAL_STEPS, FIRST_STEPS = 60, 100, 100
+TRIAL_STEPS, SHARP_TRIAL_STEPS, FIRST_STEPS = 60, 60, 100
 # 8-bit frames without noise still have the error of rounding
 MIN_SIGMA = 5e-4
 

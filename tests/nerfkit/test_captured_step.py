@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from nerfkit import captured_step, fitting
-from nerfkit.adam_optimizer import KernelAdam, set_learning_rates
+from nerfkit.adam_optimizer import Adam
 from nerfkit.captured_step import CapturedStep, capture, rounded_size, training_step
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.config import override
@@ -151,7 +151,7 @@ def wide_task(scene_folder):
 
 def test_a_step_on_a_gpu_reads_nothing_back(task, rehearsal, monkeypatch):
     without_memory(task)
-    optimizer = KernelAdam(task.parameter_groups(), (0.9, 0.99), 1e-15)
+    optimizer = Adam(task.parameter_groups(), (0.9, 0.99), 1e-15)
     optimizer.hold_learning_rates()
     step = training_step(task, optimizer)
     step(256)  # keeps what the size needs
@@ -159,7 +159,7 @@ def test_a_step_on_a_gpu_reads_nothing_back(task, rehearsal, monkeypatch):
     for name in ("tensor", "as_tensor", "from_numpy"):
         monkeypatch.setattr(torch, name, refuse)
     loss, _ = step(256)
-    set_learning_rates(optimizer, [0.1, 0.1])
+    optimizer.set_learning_rates([0.1, 0.1])
     names = [launch.kernel.__name__ for launch in rehearsal]
     assert names[:2] == ["_radiance_fwd_kernel", "_radiance_bwd_kernel"] and set(names[2:]) == {"_adam_kernel"}
     with pytest.raises(RuntimeError, match="_local_scalar_dense"):  # so a wait would have been seen
@@ -170,13 +170,13 @@ def test_captured_training_reads_nothing_back_between_two_looks(task, rehearsal,
     cuda = FakeCuda()
     monkeypatch.setattr(captured_step.torch, "cuda", cuda)
     without_memory(task)
-    task.look_steps, optimizer = 16, KernelAdam(task.parameter_groups(), (0.9, 0.99), 1e-15)
+    task.look_steps, optimizer = 16, Adam(task.parameter_groups(), (0.9, 0.99), 1e-15)
     take_step = capture(task, optimizer)
     take_step(1)  # keeps what the size needs
     for name in ("tensor", "as_tensor", "from_numpy"):
         monkeypatch.setattr(torch, name, refuse)
     for step in range(2, 5):
-        set_learning_rates(optimizer, [0.1, 0.1])
+        optimizer.set_learning_rates([0.1, 0.1])
         take_step(step)
     assert [graph.n_played for graph in cuda.graphs] == [3]
     with pytest.raises(RuntimeError, match="_local_scalar_dense"):
@@ -221,7 +221,7 @@ def recordable(run, cuda):
 
 
 def held_adam(groups, betas, eps):
-    optimizer = KernelAdam(groups, betas, eps)
+    optimizer = Adam(groups, betas, eps)
     optimizer.hold_learning_rates()
     return optimizer
 
@@ -232,7 +232,7 @@ def cuda(monkeypatch):
     cuda = FakeCuda()
     monkeypatch.setattr(captured_step.torch, "cuda", cuda)
     monkeypatch.setattr(captured_step, "training_step", lambda *given: recordable(training_step(*given), cuda))
-    monkeypatch.setattr(fitting, "make_adam", held_adam)
+    monkeypatch.setattr(fitting, "Adam", held_adam)
     monkeypatch.setattr(RadianceFit, "check_capture", lambda self: None)
     return cuda
 
@@ -330,7 +330,6 @@ class Sizeless:
     "setting, message",
     [
         (None, "captured=true: needs a problem whose steps have a size; got Sizeless; leave it out"),
-        ("field.touched_only=false", "captured=true: needs KernelAdam, the optimiser on a GPU; got Adam; leave it out"),
         ("field.touched_only=true", "captured=true: needs a GPU; got cpu; leave it out"),
     ],
 )
