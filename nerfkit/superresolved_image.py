@@ -87,7 +87,7 @@ class SuperresolvedImage(Result):
                     f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
                     fix="x,y,w,h in pixels of the whole image at its --size",
                 )  # fmt: skip
-        transfer = Transfer(settings.transfer, settings.n_channels)
+        transfer = Transfer(settings.transfer, settings.n_channels, settings.value_range)
         cells = plan_grids(settings.scale, settings.frame_size).output
         return render_image(self.field, transfer, (width, height), cells, crop)
 

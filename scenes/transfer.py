@@ -55,6 +55,9 @@ class Transfer:
         The transfer curve of their colours; alpha has none.
     n_channels : {1, 2, 3, 4}
         Grey, grey with alpha, RGB, RGB with alpha.
+    value_range : (float, float)
+        File values of colours whose linear radiance is 0 and 1: those that the files use. Errors of file values are
+        fractions of this range, so that nothing hangs on how much of their scale files use.
 
     Examples
     --------
@@ -64,10 +67,13 @@ class Transfer:
     [0.5, 0.107, 0.0, 0.5]
     >>> transfer.image(torch.cat(channels)).round(3).tolist()
     [[[1.0, 0.5, 0.0, 0.5]]]
+    >>> Transfer("linear", 1, (0.25, 0.75)).channels(torch.tensor([[[0.25, 0.5, 1.0]]]))[0].tolist()
+    [[[0.0, 0.5, 1.5]]]
     """
 
     curve: str
     n_channels: int
+    value_range: tuple[float, float] = (0.0, 1.0)
 
     @property
     def has_alpha(self) -> bool:
@@ -77,21 +83,21 @@ class Transfer:
     def channels(self, images: Tensor) -> list[Tensor]:
         """Linear radiance [n, h, w] of each channel of images [n, h, w (, n_channels)], colours times alpha."""
         if self.n_channels == 1:
-            return [self._decode(images)]
+            return [self.decode(images)]
         parts = [part.contiguous() for part in images.unbind(-1)]
         if not self.has_alpha:
-            return [self._decode(part) for part in parts]
+            return [self.decode(part) for part in parts]
         *colours, alpha = parts
-        return [*(self._decode(part) * alpha for part in colours), alpha]
+        return [*(self.decode(part) * alpha for part in colours), alpha]
 
     def image(self, channels: Tensor) -> NDArray[np.float32]:
         """File values [h, w (, n_channels)] of linear radiance [n_channels, h, w]; what is transparent is black."""
         if self.has_alpha:
             alpha = channels[-1:].clamp(0, 1)
             colours = torch.where(alpha > MIN_ALPHA, channels[:-1] / alpha.clamp(min=MIN_ALPHA), 0.0)
-            values = torch.cat([self.encode(colours.clamp(0, 1)), alpha])
+            values = torch.cat([self._file_values(colours).clamp(0, 1), alpha])
         else:
-            values = self.encode(channels)
+            values = self._file_values(channels)
         return values[0].numpy() if len(values) == 1 else np.ascontiguousarray(values.permute(1, 2, 0).numpy())
 
     def grey(self, channels: list[Tensor] | Tensor) -> Tensor:
@@ -105,19 +111,39 @@ class Transfer:
                 grey += weight * colour
         return (grey + channels[-1]) / 2 if self.has_alpha else grey
 
-    def encode(self, values: Tensor) -> Tensor:
-        """File values of linear radiance that is not multiplied by alpha."""
-        return encode_srgb(values) if self.curve == "srgb" else values
+    def encode(self, radiance: Tensor) -> Tensor:
+        """File values, as fractions of their range, of linear radiance that is not multiplied by alpha."""
+        if self.curve == "linear":
+            return radiance
+        low, high = self.value_range
+        return (self._file_values(radiance) - low) / (high - low)
+
+    def decode(self, values: Tensor) -> Tensor:
+        """Linear radiance of file values; 0 and 1 at the ends of their range."""
+        dark, light = self._ends
+        return ((decode_srgb(values) if self.curve == "srgb" else values) - dark) / (light - dark)
 
     def slope(self, radiance: Tensor) -> Tensor | None:
-        """Change of file values with linear radiance; None where they are the same.
+        """Change of file values, as fractions of their range, with linear radiance; None where they are the same.
 
         An error of a file's value, noise or what the eye sees, is an error of radiance divided by it.
         """
-        return srgb_slope(radiance) if self.curve == "srgb" else None
+        if self.curve == "linear":
+            return None
+        (low, high), (dark, light) = self.value_range, self._ends
+        return srgb_slope(dark + (light - dark) * radiance) * ((light - dark) / (high - low))
 
-    def _decode(self, values: Tensor) -> Tensor:
-        return decode_srgb(values) if self.curve == "srgb" else values
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """What the curve makes of the ends of the range."""
+        low, high = torch.tensor(self.value_range, dtype=torch.float64)
+        ends = (decode_srgb(low), decode_srgb(high)) if self.curve == "srgb" else (low, high)
+        return float(ends[0]), float(ends[1])
+
+    def _file_values(self, radiance: Tensor) -> Tensor:
+        dark, light = self._ends
+        values = dark + (light - dark) * radiance
+        return encode_srgb(values) if self.curve == "srgb" else values
 
 
 # values that are averaged as files have them: grey, floats, alpha

@@ -12,16 +12,18 @@ import numpy as np
 from nerfkit.doctor.findings import Report
 from nerfkit.doctor.posed import collect
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.noise import noise_level
 from nerfkit.scenes.readers import READERS
 from nerfkit.scenes.readers.frames import IMAGE_SUFFIXES, Frames, natural_key, read_frames
 from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts
+from nerfkit.superresolution.blank_frames import is_blank
 
 if TYPE_CHECKING:
     from nerfkit.scenes.observations.lowres_view import LowresView
     from nerfkit.superresolution.expectation import Expectation
 
-__all__ = ["check_frames", "noise_level"]
+__all__ = ["check_frames"]
 
 # frames are registered on a middle part of at most this many pixels a side
 REGISTERED_SIDE = 512
@@ -31,10 +33,10 @@ USUAL_SCALE = 4.0
 SCALES = (2.0, 3.0, 4.0, 8.0)
 # share of the frame's side: beyond it little is left that all frames see
 LARGE_MOTION = 0.1
-# of full scale, and of the median frame: changes that cannot be content moving in and out
-MIN_DRIFT, MIN_RELATIVE_DRIFT = 0.02, 0.05
-# standard deviation of a frame, full scale, below which there is nothing to register
-FLAT = 0.002
+# of the frames' contrast: changes of brightness that cannot be content moving in and out
+MIN_DRIFT = 0.1
+# the least that is divided by
+TINY = 1e-9
 
 
 def check_frames(path: Path, report: Report) -> None:
@@ -56,10 +58,13 @@ def check_frames(path: Path, report: Report) -> None:
     report.fact("frames", len(frames))
     report.fact("size", list(frames.size), f"{frames.size[0]}x{frames.size[1]}, {colour}, {bits}")
     report.fact("bit_depth", frames.bit_depth, "")
-    grey = frames.grey
+    low, high = frames.value_range
+    report.fact("value_range", [round(low, 6), round(high, 6)], f"{low:.4g} to {high:.4g} of full scale are used")
+    # fractions of the range that is used: how much of their scale files use is no matter
+    grey = (frames.grey - low) / max(high - low, TINY)
     noise = float(np.median([noise_level(frame) for frame in grey]))
-    report.fact("noise", round(noise, 5), f"at most {noise:.2%} of full scale (fine texture counts as noise)")
-    is_flat = _is_flat(grey, path, report)
+    report.fact("noise", round(noise, 5), f"at most {noise:.2%} of the range (fine texture counts as noise)")
+    is_flat = _is_flat(frames, grey, path, report)
     listed = _read_listed(frames, None if is_flat else grey, report)
     view = None if is_flat else _view(grey, listed)
     if view is not None and len(frames) > 1:
@@ -107,36 +112,26 @@ def _explain(path: Path, error: NerfkitError, report: Report) -> None:
         report.add_error(error)
 
 
-def noise_level(frame: np.ndarray) -> float:
-    """Standard deviation of the noise in a grey frame [h, w] (Immerkaer 1996, with the median for the mean).
-
-    Examples
-    --------
-    >>> frame = np.random.default_rng(0).normal(0.5, 0.02, (80, 80))
-    >>> bool(abs(noise_level(frame) - 0.02) < 0.002)
-    True
-    """
-    if min(frame.shape) < 3:
-        return 0.0
-    rows = frame[:-2] - 2 * frame[1:-1] + frame[2:]
-    twice = rows[:, :-2] - 2 * rows[:, 1:-1] + rows[:, 2:]
-    # the filter's weights have a norm of 6; a normal variable's median size is 0.6745 sigma
-    return float(np.median(np.abs(twice)) / 6 / 0.6745)
-
-
 def _middle(grey: np.ndarray) -> np.ndarray:
     top, left = (max(0, (n - REGISTERED_SIDE) // 2) for n in grey.shape[1:])
     return grey[:, top : top + REGISTERED_SIDE, left : left + REGISTERED_SIDE]
 
 
-def _is_flat(grey: np.ndarray, path: Path, report: Report) -> bool:
-    is_flat = float(np.median(_middle(grey).std((1, 2)))) < FLAT
-    if is_flat:
+def _is_flat(frames: Frames, grey: np.ndarray, path: Path, report: Report) -> bool:
+    """Whether there is nothing to register; single frames that show nothing are named."""
+    blank = is_blank(grey)
+    if blank.all():
         report.add(
-            "error", "the frames show nothing: every pixel has nearly the same value", where=path,
-            fix="look at them; frames of floats must range from 0 to 1",
+            "error", "the frames show nothing: each has one value throughout", where=path,
+            fix="look at them; give those that show a scene",
         )  # fmt: skip
-    return is_flat
+    elif blank.any():
+        names = [file for file, is_out in zip(frames.files, blank, strict=True) if is_out]
+        report.add(
+            "warning", f"{len(names)} of {len(frames)} frames show nothing: {some(names)}", where=path,
+            fix="none needed, nerfkit superres leaves them out",
+        )  # fmt: skip
+    return bool(blank.all())
 
 
 def _view(grey: np.ndarray, listed: Shifts | None) -> LowresView:
@@ -205,14 +200,14 @@ def _check_duplicates(frames: Frames, path: Path, report: Report) -> None:
 
 
 def _check_brightness(frames: Frames, grey: np.ndarray, path: Path, report: Report) -> None:
-    means = grey.mean((1, 2))
-    drift, usual = float(np.ptp(means)), float(np.median(means))
+    means, deviations = grey.mean((1, 2)), grey.std((1, 2))
+    drift = float(np.ptp(means)) / max(float(np.median(deviations)), TINY)
     report.fact("brightness", [round(float(means.min()), 4), round(float(means.max()), 4)],
-                f"{means.min():.3f} to {means.max():.3f} of full scale")  # fmt: skip
-    if drift > MIN_DRIFT and drift > MIN_RELATIVE_DRIFT * usual:
+                f"{means.min():.3f} to {means.max():.3f} of the range")  # fmt: skip
+    if drift > MIN_DRIFT:
         low, high = frames.files[int(means.argmin())], frames.files[int(means.argmax())]
         report.add(
-            "warning", f"brightness changes by {drift / max(usual, 1e-6):.0%} between frames (darkest {low}, brightest "
+            "warning", f"brightness changes by {drift:.0%} of the contrast between frames (darkest {low}, brightest "
             f"{high})", where=path, fix="fix the exposure, or take a part of the sequence where it holds (--frames N)",
         )  # fmt: skip
 

@@ -55,8 +55,9 @@ PREDICTED, PREDICTION_STEPS = Prior(0.5, 0.015), 120
 RICHER_ROUNDS, RICHER = (6, 30), 0.95
 # low-res pixels over the frame from which a richer motion is no mere fit of noise
 MIN_DEPARTURE = 0.03
-# median change of brightness between frames from which on gains and offsets are fitted
-MIN_DRIFT = 0.01
+# median change of the frames' means, or of their contrast, as a fraction of it, from which on gains and offsets are
+# fitted
+MIN_DRIFT = 0.03
 NAMES = {"shift": "shifts", "affine": "affine maps", "homography": "homographies"}
 
 
@@ -94,7 +95,7 @@ class Alignment:
         self.settings, self.reference, self.say = settings, reference, say
         self.limit = Limit() if limit is None else limit
         self.images = np.ascontiguousarray(images, dtype=np.float32)
-        self.transfer = Transfer(settings.transfer, settings.n_channels)
+        self.transfer = Transfer(settings.transfer, settings.n_channels, settings.value_range)
         n, *size = images.shape[:3]
         self.grey = self._grey(device)
         self.is_given = motion is not None
@@ -252,11 +253,14 @@ class Alignment:
             # what is transparent has no brightness
             return
         means, deviations = self.grey.mean((1, 2)).cpu(), self.grey.std((1, 2)).cpu()
-        drift = (means / means[self.reference] - 1).abs().median()
+        usual = deviations.median()
+        moved = ((means - means[self.reference]) / usual).abs().median()
+        stretched = (deviations / deviations[self.reference]).log().abs().median()
+        drift = float(torch.maximum(moved, stretched))
         if not drift > MIN_DRIFT:
             return
         gains = (deviations / deviations[self.reference]).clamp(0.2, 5.0)
-        self.say(f"frames differ in brightness by {float(drift):.1%} (median): gain and offset are fitted")
+        self.say(f"frames differ in brightness by {drift:.1%} of their contrast (median): gain and offset are fitted")
         self.exposure = Exposure(gains, means - gains * means[self.reference])
         raw = FrameStack.of(self.grey).window(*self.window)
         # twice: with the image of frames that are nearly alike, then with that of frames that are

@@ -15,9 +15,11 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.readers.frames import Frames, read_frames
+from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.psf import read_psf
 from nerfkit.scenes.readers.shifts import read_shifts
 
+from .blank_frames import is_blank
 from .expectation import SAID_OF_ONE_FRAME
 from .given_motion import check_given_motion
 from .picture_files import PICTURE_SUFFIXES
@@ -46,6 +48,8 @@ class Source:
         Frame that the output covers.
     psf_picture : ndarray, shape (m, m), optional
         The point spread function of a file; None: by the settings' name and width.
+    blank : list of str
+        Names of frames that were left out because they show nothing.
     inputs : dict
         What config.yml says besides the settings: the shifts' file, the reference's name, the number of frames.
     """
@@ -57,6 +61,7 @@ class Source:
     motion: Motion | None = None
     reference: int = 0
     psf_picture: NDArray[np.float64] | None = None
+    blank: list[str] = field(default_factory=list)
     inputs: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -95,6 +100,9 @@ class Source:
             f"{frames.name}: {len(frames)} {kind} frames of {size}, {depth}",
             f"output: {output} ({settings.scale:.3g}x), PSF: {self._psf_text()}",
         ]
+        if self.blank:
+            whose = f"the reference is {self.files[self.reference]}"
+            lines.append(f"left out {len(self.blank)} frames that show nothing: {some(self.blank)}; {whose}")
         if len(frames) == 1:
             lines.append(SAID_OF_ONE_FRAME)
         elif self.motion is None and frames.shifts_file is not None:
@@ -161,10 +169,11 @@ def read_source(
         raise NerfkitError(
             "there are no shifts to take as they are", where="--exact-shifts", fix="give them: --shifts FILE.csv"
         )
-    frames = read_frames(path, n_frames)
+    frames, blank = _without_blank(read_frames(path, n_frames), Path(path), reference)
     n_channels = (1 if frames.images.ndim == 3 else 3) + (frames.alpha is not None)
     settings = SuperresSettings.for_frames(
-        config, size=frames.size, n_channels=n_channels, bit_depth=frames.bit_depth
+        config, size=frames.size, n_channels=n_channels, bit_depth=frames.bit_depth, value_range=frames.value_range,
+        white=frames.white,
     )  # fmt: skip
     index = 0 if reference is None else _find(reference, frames)
     given = None if shifts is None else read_shifts(shifts, frames)
@@ -177,7 +186,27 @@ def read_source(
         motion = motion.relative_to(index)
     inputs = {"frames": n_frames, "shifts": None if shifts is None else Path(shifts), "reference": reference}
     picture = None if config.psf in PSF_NAMES else _read_psf(settings)
-    return Source(frames, config, settings, Path(path), motion, index, picture, inputs)
+    return Source(frames, config, settings, Path(path), motion, index, picture, blank, inputs)
+
+
+def _without_blank(frames: Frames, path: Path, reference: str | None) -> tuple[Frames, list[str]]:
+    """Frames that show something, and the names of the others; the next one takes the place of a blank first one."""
+    if len(frames) == 1:
+        return frames, []
+    found = is_blank(frames.grey)
+    if found.all():
+        raise NerfkitError(
+            f"the {len(frames)} frames show nothing: each has one value throughout", where=path,
+            fix="look at them; give those that show a scene",
+        )  # fmt: skip
+    blank = [file for file, is_out in zip(frames.files, found, strict=True) if is_out]
+    if reference is not None and found[_find(reference, frames)]:
+        shows = frames.files[int(found.argmin())]
+        raise NerfkitError(
+            f"{reference!r} shows nothing: hardly any contrast beside the other frames", where="--reference",
+            fix=f"give another, for example {shows}, or leave it out",
+        )  # fmt: skip
+    return (frames.without(np.flatnonzero(found).tolist()), blank) if blank else (frames, [])
 
 
 def read_truth(path: str | Path, settings: SuperresSettings) -> NDArray[np.float32]:

@@ -64,7 +64,7 @@ class Outputs:
     @property
     def transfer(self) -> Transfer:
         """How the frames' files hold linear radiance."""
-        return Transfer(self.settings.transfer, self.settings.n_channels)
+        return Transfer(self.settings.transfer, self.settings.n_channels, self.settings.value_range)
 
     @cached_property
     def stack(self) -> FrameStack:
@@ -89,7 +89,7 @@ class Outputs:
         registered = [
             {"file": file, "dx": round(dx, 5), "dy": round(dy, 5), "used": weight > 0}
             for file, (dx, dy), weight in rows
-        ]
+        ] + [{"file": file, "dx": None, "dy": None, "used": False} for file in self.source.blank]
         return {
             "register": self.state.aligned.model,
             "psf": self._psf(),

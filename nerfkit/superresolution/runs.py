@@ -52,7 +52,10 @@ def write_inputs(run: Run, source: Source, device: str) -> None:
         write_atomically(run.folder / PSF_FILE, payload.getvalue())
         config = replace(config, psf=PSF_FILE)
     run.write_config(config, data=source.path, device=device, **source.inputs)
-    facts = {"size": settings.frame_size, "n_channels": settings.n_channels, "bit_depth": settings.bit_depth}
+    facts = {
+        "size": settings.frame_size, "n_channels": settings.n_channels, "bit_depth": settings.bit_depth,
+        "value_range": settings.value_range,
+    }  # fmt: skip
     run.write_json(FRAMES_FILE, facts)
 
 
@@ -68,9 +71,11 @@ def read_settings(run: Run) -> SuperresSettings:
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
         width, height = facts["size"]
+        low, high = facts["value_range"]
         return SuperresSettings.for_frames(
-            config, size=(width, height), n_channels=facts["n_channels"], bit_depth=facts["bit_depth"]
-        )
+            config, size=(width, height), n_channels=facts["n_channels"], bit_depth=facts["bit_depth"],
+            value_range=(low, high),
+        )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise NerfkitError(f"is damaged ({error})", where=path, fix="run nerfkit superres again") from error
 

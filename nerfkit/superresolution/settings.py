@@ -102,12 +102,17 @@ class SuperresSettings(SuperresConfig):
     n_channels: int = 1
     # bits of a value of the frames and of the output; 32 is float
     bit_depth: int = 8
+    # file values between which the frames' colours lie; all that is measured of values is a fraction of it
+    value_range: tuple[float, float] = (0.0, 1.0)
+    # file value of a saturated pixel
+    white: float = 1.0
 
     @classmethod
     def for_frames(
-        cls, config: SuperresConfig, *, size: tuple[int, int], n_channels: int, bit_depth: int
-    ) -> SuperresSettings:
-        """The settings for frames of a size (width, height), a number of channels and a depth.
+        cls, config: SuperresConfig, *, size: tuple[int, int], n_channels: int, bit_depth: int,
+        value_range: tuple[float, float] = (0.0, 1.0), white: float = 1.0,
+    ) -> SuperresSettings:  # fmt: skip
+        """The settings for frames of a size (width, height), a number of channels, a depth and a range of values.
 
         Raises
         ------
@@ -143,7 +148,10 @@ class SuperresSettings(SuperresConfig):
         is_srgb = config.transfer == "srgb" or (config.transfer == "auto" and n_channels > 2 and bit_depth < 32)
         own = {field.name: getattr(config, field.name) for field in fields(SuperresConfig)}
         derived = {"scale": scale, "output_size": output, "transfer": "srgb" if is_srgb else "linear"}
-        return cls(**own | derived, frame_size=size, n_channels=n_channels, bit_depth=bit_depth)
+        return cls(
+            **own | derived, frame_size=size, n_channels=n_channels, bit_depth=bit_depth, value_range=value_range,
+            white=white,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -221,8 +221,9 @@ class _PartSolver:
         fraction *= 0.4 if needs_more else 1.0
         if self.is_clipped:
             # files hold no values below zero, which frames sharpened in the camera ask for
-            low, high = prior.bounds or (0.0, math.inf)
-            prior = prior.within(max(low, 0.0), high)
+            black = float(self.transfer.decode(torch.zeros(())))
+            low, high = prior.bounds or (black, math.inf)
+            prior = prior.within(max(low, black), high)
             n_rounds = CLIPPED_ROUNDS if self._at_ends(measured).any(0).float().mean() > MIN_CLIPPED else 0
             for n_left in range(n_rounds, 0, -1):
                 stack = stack.with_values(self._unclipped(measured, image))
@@ -258,7 +259,8 @@ class _PartSolver:
 
     def _at_ends(self, values: Tensor) -> Tensor:
         """Whether values [n_frames, h, w] are at the lower and at the upper end of the files': [2, n_frames, h, w]."""
-        ends = (self.aligned.exposure.undo(torch.full_like(values[:, :1, :1], end)) for end in (0.0, 1.0))
+        ends = self.transfer.decode(torch.tensor([0.0, self.aligned.settings.white])).tolist()
+        ends = (self.aligned.exposure.undo(torch.full_like(values[:, :1, :1], end)) for end in ends)
         low, high = ends
         return torch.stack([values <= low + AT_END, values >= high - AT_END])
 

@@ -11,7 +11,7 @@ import os
 import re
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,10 @@ ARRAY_SUFFIXES = (".npz", ".npy")
 ARRAY_KEYS = ("frames", "images", "y")
 SHIFTS_FILE = "shifts.csv"
 KINDS = "PNG, JPEG, TIFF or BMP images, a video (mp4, avi, mov, mkv, webm, y4m, gif), an npz or npy"
+# greatest counts of sensors whose values are stored in 16 bits
+SENSOR_WHITES = tuple(2**bits - 1 for bits in (10, 12, 14))
+# fraction of the values below and above the range that frames use, and how many are looked at
+RANGE_TAIL, RANGE_VALUES = 1e-3, 2**22
 # noise may take a float frame outside [0, 1], another unit takes it much further
 FLOAT_RANGE = (-0.5, 1.5)
 
@@ -79,10 +83,49 @@ class Frames:
     def __len__(self) -> int:
         return len(self.files)
 
+    def without(self, indices: Sequence[int]) -> Frames:
+        """The other frames."""
+        kept = [index for index in range(len(self)) if index not in set(indices)]
+        return replace(
+            self, images=self.images[kept], files=[self.files[index] for index in kept], is_cut=True,
+            alpha=None if self.alpha is None else self.alpha[kept],
+            icc_profiles=[self.icc_profiles[index] for index in kept] if self.icc_profiles else [],
+        )  # fmt: skip
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         return self.images.shape[2], self.images.shape[1]
+
+    @property
+    def value_range(self) -> tuple[float, float]:
+        """Values between which all but two in a thousand of the colours lie, or all where these are nearly equal.
+
+        Examples
+        --------
+        >>> Frames(np.full((1, 2, 2), 0.5, np.float32), ["a"], 8, "a", Path()).value_range
+        (0.5, 0.5)
+        """
+        values = self.images.reshape(-1, *self.images.shape[3:])[:: max(1, self.images.size // RANGE_VALUES)]
+        if self.alpha is not None:
+            is_seen = self.alpha.reshape(-1)[:: max(1, self.images.size // RANGE_VALUES)] > 0
+            values = values[is_seen] if is_seen.any() else values
+        low, high = (float(np.quantile(values, part)) for part in (RANGE_TAIL, 1 - RANGE_TAIL))
+        return (low, high) if high > low else (float(self.images.min()), float(self.images.max()))
+
+    @property
+    def white(self) -> float:
+        """The value of a saturated pixel: 1, or that of 10, 12 or 14 bits where 16 bits hold so many and reach it.
+
+        Examples
+        --------
+        >>> frames = np.array([[[0, 4095]]]) / np.float32(65535)
+        >>> bool(Frames(frames, ["a"], 16, "a", Path()).white == frames.max())
+        True
+        """
+        most = float(self.images.max())
+        counts = round(most * np.iinfo(np.uint16).max)
+        return most if self.bit_depth == 16 and counts in SENSOR_WHITES else 1.0
 
     @property
     def grey(self) -> np.ndarray:

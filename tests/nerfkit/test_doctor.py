@@ -15,8 +15,8 @@ from PIL import Image
 
 from nerfkit.doctor import conventions, cost, examine_data
 from nerfkit.doctor.findings import Report
-from nerfkit.doctor.frames import noise_level
 from nerfkit.doctor.posed import check_photos
+from nerfkit.scenes.noise import noise_level
 from nerfkit.scenes.poses import look_at
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.scenes.readers.shifts import write_shifts
