@@ -19,7 +19,7 @@ def prepared(scene_folder):
 
 
 def at(seconds):
-    return Progress(step=1, seconds=seconds, fraction=0.1, figures={})
+    return Progress(step=1, seconds=seconds, fraction=0.1, seconds_left=9.0 * seconds, figures={})
 
 
 def test_a_preview_is_written_when_it_is_due(prepared, tmp_path, monkeypatch):
