@@ -91,6 +91,7 @@ def superres(
     """
     from nerfkit.devices import choose_device
     from nerfkit.files import check_output_folder, prepare_output_folder
+    from nerfkit.run_lock import locked, refuse_locked
     from nerfkit.runs import Run
     from nerfkit.superresolution.inputs import check_output, read_source, read_truth
 
@@ -98,6 +99,7 @@ def superres(
     output = check_output(out, overwrite=overwrite)
     source = read_source(frames, config, shifts=shifts, reference=reference, n_frames=n_frames)
     folder, keep = output.with_suffix(""), source.frames.root
+    refuse_locked(folder)
     check_output_folder(folder, overwrite=overwrite, keep=keep)
     true_image = None if truth is None else read_truth(truth, source.settings)
     device = choose_device(device)
@@ -105,9 +107,10 @@ def superres(
 
     for line in source.describe():
         say(line)
-    prepare_output_folder(folder, overwrite=overwrite, keep=keep)
-    run = Run(folder)
-    figures = run_superres(source, run, output, device, truth=true_image, say=say, on_part=on_part)
+    with locked(folder):
+        prepare_output_folder(folder, overwrite=overwrite, keep=keep)
+        run = Run(folder)
+        figures = run_superres(source, run, output, device, truth=true_image, say=say, on_part=on_part)
     is_interrupted = figures.pop("interrupted")
     return SuperresolvedImage(run, device, figures, is_interrupted=is_interrupted)
 

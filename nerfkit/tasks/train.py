@@ -90,6 +90,7 @@ def train(
     """
     from nerfkit.devices import choose_device
     from nerfkit.files import check_output_folder, prepare_output_folder
+    from nerfkit.run_lock import locked, refuse_locked
     from nerfkit.runs import Run, default_run_folder, link_latest
 
     config = _configured(method, config, settings)
@@ -97,19 +98,21 @@ def train(
     source = _read(data, skip_bad)
     device = choose_device(device)
     folder = default_run_folder(source.name, config.field.kind) if out is None else Path(out)
+    refuse_locked(folder)
     check_output_folder(folder, overwrite=overwrite, keep=source.root)
     from nerfkit import training
 
     prepared = training.prepare(source, config, device)
     for line in prepared.describe():
         say(line)
-    # only now, when the photos turned out to be good, does an earlier run make way
-    prepare_output_folder(folder, overwrite=overwrite, keep=source.root)
-    if out is None:
-        link_latest(folder)
-    say(f"run: {folder}")
-    run = Run(folder)
-    return _finished(run, device, training.train(prepared, run, on_progress, data=Path(data), skip_bad=skip_bad))
+    with locked(folder):
+        # only now, when the photos turned out to be good, does an earlier run make way
+        prepare_output_folder(folder, overwrite=overwrite, keep=source.root)
+        if out is None:
+            link_latest(folder)
+        say(f"run: {folder}")
+        run = Run(folder)
+        return _finished(run, device, training.train(prepared, run, on_progress, data=Path(data), skip_bad=skip_bad))
 
 
 def dry_run(
@@ -156,6 +159,7 @@ def resume(
     """
     from nerfkit import training
     from nerfkit.devices import choose_device
+    from nerfkit.run_lock import locked
     from nerfkit.runs import Run
 
     folder = Run(Path(run))
@@ -163,10 +167,11 @@ def resume(
     # a budget that cannot be is said before the photos are read
     config = from_dict(recorded.config, budget(seconds, steps), where="nerfkit.resume")
     device = choose_device(recorded.device if device == "auto" else device)
-    done = training.resume(
-        folder, config, data=None if data is None else Path(data), device=device, on_progress=on_progress
-    )  # fmt: skip
-    return _finished(folder, device, done)
+    with locked(folder.folder):
+        done = training.resume(
+            folder, config, data=None if data is None else Path(data), device=device, on_progress=on_progress
+        )  # fmt: skip
+        return _finished(folder, device, done)
 
 
 def budget(seconds: float | None, steps: int | None) -> dict[str, Any]:

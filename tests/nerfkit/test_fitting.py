@@ -340,7 +340,7 @@ def test_what_would_be_saved_at_intervals_and_on_a_signal_is_tested(clock, tmp_p
 
 
 def test_a_fit_that_saves_nothing_does_not_end_with_numbers_that_are_none():
-    with pytest.raises(DivergedError, match=r"at step 5 3 of the 3 numbers of task\\.weights"):
+    with pytest.raises(DivergedError, match=r"at step 5 3 of the 3 numbers of task\.weights"):
         fit(Breaking(4, torch.nan), Budget(steps=5), schedule=CALM)
 
 
