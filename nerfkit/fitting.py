@@ -75,6 +75,10 @@ class Budget:
     def __post_init__(self) -> None:
         if self.seconds is None and self.steps is None:
             raise ValueError("a budget has seconds, steps or both; got neither")
+        # seconds that are no number are never over; nor are infinite ones, where no steps say when it ends
+        seconds = 0.0 if self.seconds is None else self.seconds
+        if math.isnan(seconds) or (math.isinf(seconds) and self.steps is None):
+            raise ValueError(f"seconds must be finite, or infinite beside steps; got {seconds}")
 
     def is_spent(self, seconds: float, steps: int) -> bool:
         """Whether the steps are done or the seconds are over."""

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 import threading
@@ -114,6 +115,13 @@ def test_a_budget_shorter_than_a_step_still_takes_one(clock):
 def test_a_budget_has_seconds_or_steps():
     with pytest.raises(ValueError, match="seconds, steps or both; got neither"):
         Budget()
+
+
+@pytest.mark.parametrize("budget", [{"seconds": math.nan}, {"seconds": math.nan, "steps": 3}, {"seconds": math.inf}])
+def test_a_budget_that_is_never_over_is_none(budget):
+    with pytest.raises(ValueError, match="seconds must be finite, or infinite beside steps; got "):
+        Budget(**budget)
+    assert Budget(seconds=math.inf, steps=3).is_spent(0.0, 3)
 
 
 def test_an_ample_limit_changes_nothing_however_long_steps_take():
