@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.config import from_dict
+from nerfkit.memory import telling_memory
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.superresolution.settings import SuperresConfig
 from nerfkit.superresolved_image import SuperresolvedImage
@@ -34,6 +35,7 @@ TASK = Task(
 )  # fmt: skip
 
 
+@telling_memory("nerfkit superres", "lower --scale, take the first N frames (--frames N), or crop them")
 def superres(
     frames: str | Path, out: str | Path, *, shifts: str | Path | None = None, reference: str | None = None,
     n_frames: int | None = None, truth: str | Path | None = None, config: SuperresConfig | str | Path | None = None,

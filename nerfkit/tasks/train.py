@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.config import from_dict
+from nerfkit.memory import telling_memory
 from nerfkit.presets import PRESETS, TrainConfig
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.tasks import Task
@@ -35,10 +36,18 @@ TASK = Task(
 )  # fmt: skip
 
 
+_LOWER = (
+    "the photos' size (--downscale 2), the samples of a step (--set samples_per_step=8192), or the field "
+    "(--set field.log2_table_size=15, --set field.width=16)"
+)
+_telling_memory = telling_memory("nerfkit train", f"lower {_LOWER}")
+
+
 def _silent(_: Any) -> None:
     pass
 
 
+@_telling_memory
 def train(
     data: str | Path, out: str | Path | None = None, *, method: str | None = None,
     config: TrainConfig | str | Path | None = None, device: str = "auto", skip_bad: bool = False,
@@ -115,6 +124,7 @@ def train(
         return _finished(run, device, training.train(prepared, run, on_progress, data=Path(data), skip_bad=skip_bad))
 
 
+@_telling_memory
 def dry_run(
     data: str | Path, *, method: str | None = None, config: TrainConfig | str | Path | None = None,
     device: str = "auto", skip_bad: bool = False, say: Callable[[str], None] = _silent, **settings: Any,
@@ -138,6 +148,7 @@ def dry_run(
     return estimate(prepared)
 
 
+@telling_memory("nerfkit train --resume", f"end other programs, or train again and lower {_LOWER}")
 def resume(
     run: str | Path, *, data: str | Path | None = None, device: str = "auto", seconds: float | None = None,
     steps: int | None = None, on_progress: Callable[[Progress], None] = _silent,
