@@ -10,23 +10,48 @@ import json
 import logging
 import re
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, isfinite
 
 from nerfkit.files import write_atomically
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["CheckpointFolder"]
+__all__ = ["CheckpointFolder", "DivergedError", "check_finite"]
 
 logger = logging.getLogger(__name__)
 
 # newest checkpoints that are kept: one to use and one in case it was cut short
 N_KEPT = 2
+
+
+class DivergedError(NerfkitError, FloatingPointError):
+    """A fit arrived at numbers that are none. What was saved before is still there."""
+
+    def __init__(self, what: str, *, where: str | Path = "", fix: str = "fit with a lower learning rate") -> None:
+        super().__init__(what, where=where, fix=fix)
+
+
+def check_finite(state: dict[str, Any], step: int, *, where: str | Path = "") -> None:
+    """Raise DivergedError unless every number in the tensors of ``state``, as it is after ``step``, is finite."""
+    tensors: dict[str, Tensor] = {}
+    _flatten(state, "", tensors)
+    if found := _not_finite(tensors):
+        raise DivergedError(f"the fit diverged: at step {step} {found}", where=where)
+
+
+def _not_finite(tensors: Mapping[str, Tensor]) -> str:
+    """Which of the tensors is not finite, and how much of it, in words; empty where all are."""
+    for name, tensor in tensors.items():
+        n_bad = tensor.numel() - int(isfinite(tensor).sum()) if tensor.is_floating_point() else 0
+        if n_bad:
+            return f"{n_bad} of the {tensor.numel()} numbers of {name} are NaN or infinite"
+    return ""
 
 
 class CheckpointFolder:
@@ -42,7 +67,14 @@ class CheckpointFolder:
         self.folder = Path(folder)
 
     def save(self, step: int, state: dict[str, Any]) -> Path:
-        """Write ``state``, a nest of dicts and lists of tensors and plain values, as the checkpoint of ``step``."""
+        """Write ``state``, a nest of dicts and lists of tensors and plain values, as the checkpoint of ``step``.
+
+        Raises
+        ------
+        DivergedError
+            A tensor is not finite. Nothing is written: it must not take the place of a good state.
+        """
+        check_finite(state, step, where=self.folder)
         tensors: dict[str, Tensor] = {}
         plain = _flatten(state, "", tensors)
         payload = save_tensors(tensors)
@@ -99,7 +131,11 @@ class CheckpointFolder:
             raise ValueError(f"{stem.name}.safetensors has {len(payload)} bytes instead of {head['bytes']}: cut short")
         if zlib.crc32(payload) != head["crc32"]:
             raise ValueError(f"{stem.name}.safetensors was changed: its checksum differs")
-        return _unflatten(head["state"], load_tensors(payload))
+        tensors = load_tensors(payload)
+        # what was saved when only the loss was looked at, which is that of the state a step before
+        if found := _not_finite(tensors):
+            raise ValueError(found)
+        return _unflatten(head["state"], tensors)
 
 
 def _flatten(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:

@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nerfkit.files import prepare_output_folder, write_atomically
+from nerfkit.files import check_output_folder, prepare_output_folder, write_atomically
 from nerfkit.report import refresh_demo, refresh_superres
+from nerfkit.run_lock import locked, refuse_locked
 from nerfkit.scenes.settings import Settings
 from nerfkit.scenes.synthetic import write_posed_scene
 from nerfkit.scenes.synthetic.page import write_lowres_sequence
@@ -95,15 +96,19 @@ def run_demo(
         ``out``, ``report``, ``train``, ``eval``, ``render``, ``superres`` as the commands print them, and
         ``interrupted``; what was not reached is absent.
     """
-    sizes, out = sizes or DemoSizes(), prepare_output_folder(Path(out), overwrite=overwrite)
-    write_atomically(out / MARKER, json.dumps(asdict(sizes)).encode())
-    result: dict[str, Any] = {"out": str(out), "report": None, "interrupted": True}
-    for half in (_train, _superresolve):
-        if not half(out, sizes, device, seed, result, say, on_progress):
-            refresh_demo(out)
-            return result
-    report = refresh_demo(out)
-    return result | {"report": None if report is None else str(report), "interrupted": False}
+    sizes, out = sizes or DemoSizes(), Path(out)
+    refuse_locked(out)
+    check_output_folder(out, overwrite=overwrite)
+    with locked(out):
+        prepare_output_folder(out, overwrite=overwrite)
+        write_atomically(out / MARKER, json.dumps(asdict(sizes)).encode())
+        result: dict[str, Any] = {"out": str(out), "report": None, "interrupted": True}
+        for half in (_train, _superresolve):
+            if not half(out, sizes, device, seed, result, say, on_progress):
+                refresh_demo(out)
+                return result
+        report = refresh_demo(out)
+        return result | {"report": None if report is None else str(report), "interrupted": False}
 
 
 def _train(

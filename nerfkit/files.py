@@ -12,7 +12,10 @@ from pathlib import Path
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["check_output_folder", "explain_os_error", "prepare_output_folder", "write_atomically"]
+__all__ = ["LOCK_NAME", "check_output_folder", "explain_os_error", "prepare_output_folder", "write_atomically"]
+
+# the file that is locked while a run writes into its folder (nerfkit/run_lock.py); no output of anybody's
+LOCK_NAME = ".lock"
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
@@ -23,6 +26,7 @@ def write_atomically(path: Path, payload: bytes) -> None:
     NerfkitError
         The disk is full or the folder cannot be written; what stood at ``path`` before is still there.
     """
+    made = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -36,11 +40,33 @@ def write_atomically(path: Path, payload: bytes) -> None:
         # mkstemp makes files that only their owner can read
         Path(name).chmod(0o644)
         Path(name).replace(path)
+        for folder in (path.parent, *(folder.parent for folder in made)):
+            _sync_folder(folder)
     except OSError as error:
         raise explain_os_error(error, path, len(payload)) from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in ``folder`` on the disk: a file whose name is lost with the power is lost itself."""
+    if os.name == "nt":
+        # folders cannot be opened there; the file system keeps its names by itself
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        # file systems that have no such thing say so in one of these ways
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def _contents(folder: Path) -> list[Path]:
+    return [item for item in folder.iterdir() if item.name != LOCK_NAME]
 
 
 def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = None) -> None:
@@ -63,7 +89,7 @@ def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = No
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise NerfkitError("is a file; a folder is wanted", where=folder, fix="give another --out")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and _contents(folder):
         if not overwrite:
             raise NerfkitError(
                 "is not empty",
@@ -85,7 +111,7 @@ def prepare_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = 
     check_output_folder(folder, overwrite=overwrite, keep=keep)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for item in folder.iterdir():
+        for item in _contents(folder):
             if item.is_dir() and not item.is_symlink():
                 shutil.rmtree(item)
             else:

@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from nerfkit.adam_optimizer import Adam
 from nerfkit.captured_step import capture
-from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.checkpoints import CheckpointFolder, DivergedError, check_finite
 from nerfkit.metrics import MetricsLog
 
 __all__ = ["Budget", "FitResult", "FitSchedule", "Fittable", "Progress", "fit"]
@@ -74,6 +75,10 @@ class Budget:
     def __post_init__(self) -> None:
         if self.seconds is None and self.steps is None:
             raise ValueError("a budget has seconds, steps or both; got neither")
+        # seconds that are no number are never over; nor are infinite ones, where no steps say when it ends
+        seconds = 0.0 if self.seconds is None else self.seconds
+        if math.isnan(seconds) or (math.isinf(seconds) and self.steps is None):
+            raise ValueError(f"seconds must be finite, or infinite beside steps; got {seconds}")
 
     def is_spent(self, seconds: float, steps: int) -> bool:
         """Whether the steps are done or the seconds are over."""
@@ -111,6 +116,8 @@ class Progress:
     seconds: float
     # of the budget that is spent, 0 to 1
     fraction: float
+    # wall seconds until the budget is spent, at the pace of this part of the run
+    seconds_left: float
     figures: dict[str, float]
 
 
@@ -163,8 +170,8 @@ def fit(
     ------
     NerfkitError
         Steps are to be captured and cannot be.
-    FloatingPointError
-        The loss is no number any more; the last checkpoint holds the state before.
+    DivergedError
+        The loss, or a number of the state that would be saved, is not finite; the last checkpoint holds a state before.
     """
     loop = _Loop(problem, budget, schedule, checkpoints, metrics, captured=captured)
     if resume:
@@ -222,7 +229,7 @@ class _Loop:
             self._log(figures)
         if time.monotonic() - self.saved_at > self.schedule.checkpoint_seconds:
             self.save()
-        return Progress(self.step, self.seconds(), self._fraction(), figures)
+        return Progress(self.step, self.seconds(), self._fraction(), self._seconds_left(), figures)
 
     def _launch(self, step: int) -> tuple[Tensor, dict[str, float]]:
         self.optimizer.zero_grad()
@@ -251,17 +258,30 @@ class _Loop:
 
     def _is_late(self, steps: int, limit: float) -> bool:
         """Whether the steps that are left take longer than the seconds that are left, at the pace so far."""
-        n_timed, seconds = self.step - self.first_step - 1, self.seconds()
-        if n_timed < 1 or seconds < JUDGED_FROM * limit:
+        seconds = self.seconds()
+        if self.step - self.first_step < 2 or seconds < JUDGED_FROM * limit:
             return False
-        pace = (time.monotonic() - self.warmed_up) / n_timed
-        return (steps - self.step) * pace > limit - seconds
+        return (steps - self.step) * self._pace() > limit - seconds
+
+    def _pace(self) -> float:
+        """Seconds a step in this part of the run, its first step left out where there are more: it compiles."""
+        n_timed = self.step - self.first_step - 1
+        return (time.monotonic() - self.warmed_up) / n_timed if n_timed > 0 else self.seconds()
+
+    def _seconds_left(self) -> float:
+        steps, limit = self.budget.steps, self.budget.seconds
+        by_steps = math.inf if steps is None else (steps - self.step) * self._pace()
+        by_limit = math.inf if limit is None else limit - self.seconds()
+        return max(0.0, min(by_steps, by_limit))
 
     def _finite_loss(self) -> float:
         value = float(self.loss) if self.loss is not None else 0.0
         if not math.isfinite(value):
-            raise FloatingPointError(f"the loss is {value} at step {self.step}: the fit diverged")
+            raise DivergedError(f"the fit diverged: the loss is {value} at step {self.step}", where=self._where())
         return value
+
+    def _where(self) -> Path | str:
+        return "" if self.checkpoints is None else self.checkpoints.folder
 
     def _log(self, figures: dict[str, float]) -> None:
         value = self._finite_loss()
@@ -269,15 +289,17 @@ class _Loop:
             self.metrics.write({"step": self.step, "seconds": round(self.seconds(), 3), "loss": value, **figures})
 
     def save(self) -> None:
-        if self.checkpoints is None or self.step == 0:
+        """Save the state, or raise an error where it diverged; without a folder, only the latter."""
+        if self.step == 0:
             return
-        # a diverged state must not take the place of a good one
+        # that of the state before the step: it may be the first to show, and cannot be the only one looked at
         self._finite_loss()
         loop = {"step": self.step, "fraction": self._fraction()}
-        self.checkpoints.save(
-            self.step,
-            {"task": self.problem.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop},
-        )
+        state = {"task": self.problem.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop}
+        if self.checkpoints is None:
+            check_finite(state, self.step)
+        else:
+            self.checkpoints.save(self.step, state)
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:

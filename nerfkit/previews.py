@@ -30,12 +30,14 @@ class Previews:
         Where the view's camera comes from.
     path : Path
         A PNG, replaced each time.
+    max_side : int
+        Longest side of the picture in pixels.
     """
 
-    def __init__(self, scene: RadianceScene, data: PhotoData, path: Path) -> None:
+    def __init__(self, scene: RadianceScene, data: PhotoData, path: Path, *, max_side: int = MAX_SIDE) -> None:
         index = (data.split("val") or data.split("train"))[0]
         camera = data.cameras[index]
-        shrink = min(1.0, MAX_SIDE / max(camera.width, camera.height))
+        shrink = min(1.0, max_side / max(camera.width, camera.height))
         self.camera = camera.resized(max(1, round(camera.width * shrink)), max(1, round(camera.height * shrink)))
         self.scene, self.c2w, self.path = scene, data.c2w[index], path
         self.due_at, self.spent = EVERY_SECONDS, 0.0

@@ -26,6 +26,7 @@ from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
+from nerfkit.scenes.settings import check_number
 from nerfkit.tasks import TASKS, Task, get_task
 
 __all__ = ["Recorded", "Run", "default_run_folder", "link_latest"]
@@ -173,6 +174,7 @@ class Run:
         path = self.folder / "scene.json"
         try:
             values = json.loads(path.read_text())
+            _check_numbers("", values)
             background = values["background"]
             color = background["color"]
             return (
@@ -184,6 +186,15 @@ class Run:
             raise NerfkitError("is absent: this run never started", where=path, fix="train again") from error
         except (ValueError, KeyError, TypeError) as error:
             raise NerfkitError(f"is damaged ({error})", where=path, fix="train again") from error
+
+
+def _check_numbers(name: str, value: Any) -> None:
+    """Raise ValueError where a number below ``value`` is not finite, which JSON's readers let pass."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            _check_numbers(f"{name}.{key}".strip("."), item)
+    else:
+        check_number(name, value)
 
 
 def default_run_folder(scene: str, method: str) -> Path:

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nerfkit.memory import telling_memory
 from nerfkit.results import Result
 from nerfkit.scenes.errors import NerfkitError
 
@@ -52,6 +53,7 @@ class SuperresolvedImage(Result):
 
         return load_field(self.run).to(self.device)
 
+    @telling_memory("nerfkit render", "lower --size, or render a part of it: --crop X,Y,W,H")
     def render(
         self, *, size: tuple[int, int] | None = None, crop: tuple[int, int, int, int] | None = None
     ) -> NDArray[np.float32]:  # fmt: skip

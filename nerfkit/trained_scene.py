@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nerfkit.memory import telling_memory
 from nerfkit.results import Result
 from nerfkit.scenes.errors import NerfkitError
 
@@ -72,6 +73,7 @@ class TrainedScene(Result):
         """
         return self.scene.render(camera, c2w)
 
+    @telling_memory("nerfkit render", "lower --size")
     def render_path(
         self, path: str = "orbit", out: str | Path | None = None, *, n_frames: int | None = None,
         fps: float | None = None, size: tuple[int, int] | None = None, channels: tuple[str, ...] = ("rgb",),
@@ -130,6 +132,7 @@ class TrainedScene(Result):
             out=out, on_frame=on_part, **{names.get(key, key): value for key, value in options.items()}
         )
 
+    @telling_memory("nerfkit eval", "train with smaller photos (--downscale 2): views are rendered at their size")
     def evaluate(
         self, split: str = "test", *, data: str | Path | None = None,
         on_image: Callable[[str, float | None, float | None], None] = lambda file, psnr, ssim: None,

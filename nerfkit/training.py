@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from nerfkit.captured_step import refusal
+from nerfkit.checkpoints import DivergedError
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.metrics import MetricsLog
 from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
@@ -164,12 +165,8 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
             checkpoints=run.checkpoints, metrics=metrics, on_progress=after_step, resume=is_resumed,
             captured=config.captured,
         )  # fmt: skip
-    except FloatingPointError as error:
-        raise NerfkitError(
-            str(error),
-            where=run.folder,
-            fix=f"train with less: --set learning_rate={config.learning_rate / 4:g}",
-        ) from error
+    except DivergedError as error:
+        raise _diverged(error, run, config.learning_rate) from error
     finally:
         metrics.close()
     result: dict[str, Any] = {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
@@ -177,6 +174,15 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
         result["psnr"] = _finite(task.validate()["psnr"])
     run.write_json("metrics.json", {"train": {**result, "preview_seconds": round(previews.spent, 3)}})
     return {**result, "interrupted": done.is_interrupted}
+
+
+def _diverged(error: DivergedError, run: Run, learning_rate: float) -> DivergedError:
+    """What a training that diverged says: what it leaves behind, and the setting to change."""
+    saved = run.checkpoints.steps()
+    kept = f"; the run keeps step {saved[0]}, which was sound" if saved else ""
+    # settings of a run that goes on hold: another rate asks for another run
+    fix = f"train again with less: --set learning_rate={learning_rate / 4:g}{kept}"
+    return DivergedError(error.what, where=run.folder, fix=fix)
 
 
 def load_scene(run: Run, device: str) -> tuple[RadianceScene, Path, float]:

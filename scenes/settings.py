@@ -1,4 +1,4 @@
-"""What every group of settings has in common: numbers are finite, and ranges are checked by the same words.
+"""What every group of settings has in common: numbers can be worked with, and ranges are checked by the same words.
 
 Free of torch, as every module of settings is, so that the command line can list them at once.
 """
@@ -10,7 +10,10 @@ import math
 from pathlib import Path
 from typing import Self
 
-__all__ = ["Settings", "check_positive", "check_range"]
+__all__ = ["Settings", "check_number", "check_positive", "check_range"]
+
+# integers that every reader of a file understands the same: a float64, as JSON's readers take, has 53 bits
+MAX_INTEGER = 2**53
 
 
 class Settings:
@@ -21,13 +24,20 @@ class Settings:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # pyright: ignore[reportArgumentType]
-            value = getattr(self, field.name)
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{field.name} must be finite; got {value}")
+            check_number(field.name, getattr(self, field.name))
 
     def below(self, folder: Path) -> Self:
         """The settings with paths that started at ``folder``, where the file was that held them."""
         return self
+
+
+def check_number(name: str, value: object) -> None:
+    """Raise ValueError where the value, or one of several, is NaN, infinite or an integer beyond 2**53 in size."""
+    for number in value if isinstance(value, (tuple, list)) else (value,):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"{name} must be finite; got {number}")
+        if isinstance(number, int) and abs(number) > MAX_INTEGER:
+            raise ValueError(f"{name} must be 2**53 or less in size; got an integer of {number.bit_length()} bits")
 
 
 def check_range(name: str, value: float, low: float, high: float) -> None:

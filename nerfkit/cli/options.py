@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.settings import check_number
 
 __all__ = ["CommonOptions", "argument", "option", "parse", "parse_size"]
 
@@ -65,14 +66,21 @@ def parse(options_class: type[T], name: str, description: str, argv: list[str]) 
     Raises
     ------
     NerfkitError
-        An unknown option, an absent argument or a value of another type.
+        An unknown option, an absent argument, a value of another type or a number that is not finite.
     """
     text = f"{description[0].upper()}{description[1:]}."
     # no abbreviations: a script that uses one breaks when a new option begins the same way
     parser = _Parser(prog=f"nerfkit {name}", description=text, allow_abbrev=False)
     for field in dataclasses.fields(options_class):  # pyright: ignore[reportArgumentType]
         _add(parser, field)
-    return options_class(**vars(parser.parse_args(argv)))
+    values = vars(parser.parse_args(argv))
+    for name, value in values.items():
+        option = f"--{name.replace('_', '-')}"
+        try:
+            check_number(name, value)
+        except ValueError as error:
+            raise NerfkitError(str(error), where=option, fix=f"correct it, or leave {option} out") from error
+    return options_class(**values)
 
 
 def _add(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:

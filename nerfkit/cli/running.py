@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nerfkit.cli.options import CommonOptions, parse
+from nerfkit.memory import lack_of_memory
 from nerfkit.scenes.errors import NerfkitError
 
 __all__ = ["Console", "Interrupted", "progress_bar", "run_command", "unknown_command", "use_cores"]
@@ -77,6 +78,9 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
+        lack = lack_of_memory(error, where=f"nerfkit {name}")
+        if lack is not None:
+            return _fail(lack.what, lack.where, lack.fix, lack.exit_code, is_json, is_debug)
         fix = "this is a fault of nerfkit's: run again with --debug and report what it prints"
         return _fail(f"{type(error).__name__}: {error}", "", fix, 1, is_json, is_debug)
     code = int(result.pop("_exit", 0))

@@ -148,9 +148,8 @@ class ProgressPrinter:
     def __init__(self, console: Console) -> None:
         self.console = console
         self.bar: Any = None
-        self.printed_at = time.monotonic()
-        self.n_rays = 0
-        self.rays_since = time.monotonic()
+        self.n_rays = self.n_steps = 0
+        self.printed_at = self.rays_since = time.monotonic()
 
     def __enter__(self) -> ProgressPrinter:
         if sys.stderr.isatty() and not self.console.is_quiet:
@@ -167,9 +166,10 @@ class ProgressPrinter:
     def __call__(self, progress: Progress) -> None:
         """Count a step; print when it is time."""
         self.n_rays += int(progress.figures.get("rays", 0))
+        self.n_steps += 1
         now = time.monotonic()
-        if progress.step == 1:
-            # what came before the first step is no part of its rate
+        if self.n_steps == 1:
+            # what came before the first step, of a run that goes on as well, is no part of its rate
             self.printed_at = self.rays_since = now
         if self.bar is not None:
             if now - self.printed_at > 0.2:
@@ -177,13 +177,12 @@ class ProgressPrinter:
                 self.bar.set_postfix_str(self._text(progress, now), refresh=False)
                 self.bar.refresh()
                 self.printed_at = now
-        elif not self.console.is_quiet and (now - self.printed_at > LINE_SECONDS or progress.step == FIRST_LINE_STEP):
+        elif not self.console.is_quiet and (now - self.printed_at > LINE_SECONDS or self.n_steps == FIRST_LINE_STEP):
             self.console.say(f"{progress.seconds:6.1f} s  {self._text(progress, now)}")
             self.printed_at = now
 
     def _text(self, progress: Progress, now: float) -> str:
         rate = self.n_rays / max(now - self.rays_since, 1e-9)
         self.n_rays, self.rays_since = 0, now
-        left = progress.seconds / max(progress.fraction, 1e-9) * (1 - progress.fraction)
         quality = f"PSNR {progress.figures.get('psnr', 0):.2f} dB"
-        return f"step {progress.step}  {quality}  {rate / 1e3:.1f} k rays/s  {left:.0f} s left"
+        return f"step {progress.step}  {quality}  {rate / 1e3:.1f} k rays/s  {progress.seconds_left:.0f} s left"

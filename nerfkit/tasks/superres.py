@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.config import from_dict
+from nerfkit.memory import telling_memory
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.superresolution.settings import SuperresConfig
 from nerfkit.superresolved_image import SuperresolvedImage
@@ -34,6 +35,7 @@ TASK = Task(
 )  # fmt: skip
 
 
+@telling_memory("nerfkit superres", "lower --scale, take the first N frames (--frames N), or crop them")
 def superres(
     frames: str | Path, out: str | Path, *, shifts: str | Path | None = None, reference: str | None = None,
     n_frames: int | None = None, truth: str | Path | None = None, config: SuperresConfig | str | Path | None = None,
@@ -91,6 +93,7 @@ def superres(
     """
     from nerfkit.devices import choose_device
     from nerfkit.files import check_output_folder, prepare_output_folder
+    from nerfkit.run_lock import locked, refuse_locked
     from nerfkit.runs import Run
     from nerfkit.superresolution.inputs import check_output, read_source, read_truth
 
@@ -98,6 +101,7 @@ def superres(
     output = check_output(out, overwrite=overwrite)
     source = read_source(frames, config, shifts=shifts, reference=reference, n_frames=n_frames)
     folder, keep = output.with_suffix(""), source.frames.root
+    refuse_locked(folder)
     check_output_folder(folder, overwrite=overwrite, keep=keep)
     true_image = None if truth is None else read_truth(truth, source.settings)
     device = choose_device(device)
@@ -105,9 +109,10 @@ def superres(
 
     for line in source.describe():
         say(line)
-    prepare_output_folder(folder, overwrite=overwrite, keep=keep)
-    run = Run(folder)
-    figures = run_superres(source, run, output, device, truth=true_image, say=say, on_part=on_part)
+    with locked(folder):
+        prepare_output_folder(folder, overwrite=overwrite, keep=keep)
+        run = Run(folder)
+        figures = run_superres(source, run, output, device, truth=true_image, say=say, on_part=on_part)
     is_interrupted = figures.pop("interrupted")
     return SuperresolvedImage(run, device, figures, is_interrupted=is_interrupted)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.config import from_dict
+from nerfkit.memory import telling_memory
 from nerfkit.presets import PRESETS, TrainConfig
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.tasks import Task
@@ -35,10 +36,18 @@ TASK = Task(
 )  # fmt: skip
 
 
+_LOWER = (
+    "the photos' size (--downscale 2), the samples of a step (--set samples_per_step=8192), or the field "
+    "(--set field.log2_table_size=15, --set field.width=16)"
+)
+_telling_memory = telling_memory("nerfkit train", f"lower {_LOWER}")
+
+
 def _silent(_: Any) -> None:
     pass
 
 
+@_telling_memory
 def train(
     data: str | Path, out: str | Path | None = None, *, method: str | None = None,
     config: TrainConfig | str | Path | None = None, device: str = "auto", skip_bad: bool = False,
@@ -90,6 +99,7 @@ def train(
     """
     from nerfkit.devices import choose_device
     from nerfkit.files import check_output_folder, prepare_output_folder
+    from nerfkit.run_lock import locked, refuse_locked
     from nerfkit.runs import Run, default_run_folder, link_latest
 
     config = _configured(method, config, settings)
@@ -97,21 +107,24 @@ def train(
     source = _read(data, skip_bad)
     device = choose_device(device)
     folder = default_run_folder(source.name, config.field.kind) if out is None else Path(out)
+    refuse_locked(folder)
     check_output_folder(folder, overwrite=overwrite, keep=source.root)
     from nerfkit import training
 
     prepared = training.prepare(source, config, device)
     for line in prepared.describe():
         say(line)
-    # only now, when the photos turned out to be good, does an earlier run make way
-    prepare_output_folder(folder, overwrite=overwrite, keep=source.root)
-    if out is None:
-        link_latest(folder)
-    say(f"run: {folder}")
-    run = Run(folder)
-    return _finished(run, device, training.train(prepared, run, on_progress, data=Path(data), skip_bad=skip_bad))
+    with locked(folder):
+        # only now, when the photos turned out to be good, does an earlier run make way
+        prepare_output_folder(folder, overwrite=overwrite, keep=source.root)
+        if out is None:
+            link_latest(folder)
+        say(f"run: {folder}")
+        run = Run(folder)
+        return _finished(run, device, training.train(prepared, run, on_progress, data=Path(data), skip_bad=skip_bad))
 
 
+@_telling_memory
 def dry_run(
     data: str | Path, *, method: str | None = None, config: TrainConfig | str | Path | None = None,
     device: str = "auto", skip_bad: bool = False, say: Callable[[str], None] = _silent, **settings: Any,
@@ -135,6 +148,7 @@ def dry_run(
     return estimate(prepared)
 
 
+@telling_memory("nerfkit train --resume", f"end other programs, or train again and lower {_LOWER}")
 def resume(
     run: str | Path, *, data: str | Path | None = None, device: str = "auto", seconds: float | None = None,
     steps: int | None = None, on_progress: Callable[[Progress], None] = _silent,
@@ -156,6 +170,7 @@ def resume(
     """
     from nerfkit import training
     from nerfkit.devices import choose_device
+    from nerfkit.run_lock import locked
     from nerfkit.runs import Run
 
     folder = Run(Path(run))
@@ -163,10 +178,11 @@ def resume(
     # a budget that cannot be is said before the photos are read
     config = from_dict(recorded.config, budget(seconds, steps), where="nerfkit.resume")
     device = choose_device(recorded.device if device == "auto" else device)
-    done = training.resume(
-        folder, config, data=None if data is None else Path(data), device=device, on_progress=on_progress
-    )  # fmt: skip
-    return _finished(folder, device, done)
+    with locked(folder.folder):
+        done = training.resume(
+            folder, config, data=None if data is None else Path(data), device=device, on_progress=on_progress
+        )  # fmt: skip
+        return _finished(folder, device, done)
 
 
 def budget(seconds: float | None, steps: int | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 import pytest
 import torch
 
-from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.checkpoints import CheckpointFolder, DivergedError
 from nerfkit.scenes.errors import NerfkitError
 
 STATE = {
@@ -53,6 +53,27 @@ def test_round_trip(folder):
 def test_a_number_that_is_none_comes_back(folder):
     folder.save(1, {"mse": math.nan, "x": torch.ones(1)})
     assert math.isnan(folder.load_newest()["mse"])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_tensor_that_is_not_finite_is_not_saved(folder, value, dtype):
+    folder.save(1, weights(1))
+    bad = {"weights": torch.ones(3), "deep": [{"moments": torch.tensor([1.0, value], dtype=dtype)}]}
+    with pytest.raises(DivergedError, match=r"at step 2 1 of the 2 numbers of deep\.0\.moments are NaN or infinite"):
+        folder.save(2, bad)
+    assert folder.steps() == [1] and len(list(folder.folder.iterdir())) == 2
+
+
+def test_a_checkpoint_that_is_not_finite_is_passed_over(folder, monkeypatch, caplog):
+    folder.save(1, weights(1))
+    with monkeypatch.context() as patch:
+        # one of before tensors were looked at
+        patch.setattr("nerfkit.checkpoints.check_finite", lambda *args, **kwargs: None)
+        folder.save(2, weights(math.nan))
+    with caplog.at_level(logging.WARNING):
+        assert torch.equal(folder.load_newest()["weights"], weights(1)["weights"])
+    assert "checkpoint of step 2 cannot be used (100 of the 100 numbers of weights are NaN" in caplog.text
 
 
 def test_names_that_would_collide_are_refused(folder):

@@ -1,5 +1,7 @@
 """What all commands share: help, errors in a line, JSON, exit codes, signals."""
 
+import dataclasses
+import importlib
 import json
 import logging
 import os
@@ -141,6 +143,26 @@ def test_a_demo_that_would_be_too_small(nerfkit, tmp_path, arguments, message):
     assert answer.code == 2
     assert message in answer.err
     assert not (tmp_path / "demo").exists()
+
+
+def number_options():
+    """Command, option and kind of each that takes a number."""
+    for command, (module, _) in COMMANDS.items():
+        for field in dataclasses.fields(importlib.import_module(module).Options):
+            if field.metadata.get("kind") is not None:
+                yield pytest.param(command, f"--{field.name.replace('_', '-')}", field, id=f"{command}-{field.name}")
+
+
+@pytest.mark.parametrize(("command", "flag", "field"), list(number_options()))
+def test_no_option_of_any_command_takes_what_is_no_number(nerfkit, command, flag, field):
+    positional = ["somewhere"] if command != "demo" else []
+    is_integer = field.metadata["kind"] is int
+    for text in ("nan", "inf", "-inf", "1e999", *(["9" * 40] if is_integer else [])):
+        answer = nerfkit(command, *positional, f"{flag}={text}", "--json")
+        error = answer.json["error"]
+        wanted = "invalid int value" if is_integer and text[0] != "9" else f"{field.name} must be "
+        assert (answer.code, wanted in error["what"]) == (2, True), (text, error)
+        assert flag in f"{error['where']} {error['what']}"
 
 
 @pytest.mark.parametrize("name", ["eval", "render"])

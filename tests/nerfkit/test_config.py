@@ -201,6 +201,14 @@ def test_no_number_of_any_task_may_be_infinite_or_none(config, value):
             dataclasses.replace(owner, **{name: value})
 
 
+@pytest.mark.parametrize("size", [2**53 + 1, -(10**400)])
+def test_integers_that_no_generator_and_no_json_takes_are_refused(size):
+    for name in ("seed", "steps", "max_rays", "warmup_steps"):
+        with pytest.raises(NerfkitError, match=f"{name} must be 2\\*\\*53 or less in size; got an integer of"):
+            from_dict(HASH, {name: size}, where="--set")
+    assert dataclasses.replace(HASH, seed=2**53).seed == 2**53
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,7 +1,9 @@
 """Files are there whole or not at all; output folders are replaced only when they are ours."""
 
+import contextlib
 import errno
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -51,6 +53,38 @@ def test_a_failure_in_the_middle_leaves_the_old_file(tmp_path, monkeypatch, numb
             write_atomically(path, b"new" * 1000)
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file.bin"]
+
+
+def test_names_are_on_the_disk_before_a_file_counts_as_written(tmp_path, monkeypatch):
+    synced = []
+
+    def sync(handle):
+        there = path.exists()
+        synced.append((os.fstat(handle).st_ino, there))
+
+    path = tmp_path / "new" / "folders" / "file.bin"
+    monkeypatch.setattr(os, "fsync", sync)
+    write_atomically(path, b"first")
+    # its bytes before it has its name, then the names: its own, and those of the folders that were made for it
+    assert [there for _, there in synced] == [False, True, True, True]
+    assert synced[0][0] == path.stat().st_ino
+    assert {number for number, _ in synced[1:]} == {folder.stat().st_ino for folder in path.parents[:3]}
+    synced.clear()
+    write_atomically(path, b"second")
+    assert [number for number, _ in synced] == [path.stat().st_ino, path.parent.stat().st_ino]
+
+
+@pytest.mark.parametrize(("number", "is_told"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])
+def test_a_file_system_that_cannot_sync_folders_is_no_error_and_a_broken_disk_is(
+    tmp_path, monkeypatch, number, is_told
+):
+    def sync(handle):
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    with pytest.raises(NerfkitError, match="Input/output") if is_told else contextlib.nullcontext():
+        write_atomically(tmp_path / "file.bin", b"x")
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])

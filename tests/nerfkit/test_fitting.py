@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import os
 import signal
 import threading
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.checkpoints import CheckpointFolder, DivergedError
 from nerfkit.fitting import Budget, FitSchedule, fit
 from nerfkit.metrics import MetricsLog
 
@@ -114,6 +115,13 @@ def test_a_budget_shorter_than_a_step_still_takes_one(clock):
 def test_a_budget_has_seconds_or_steps():
     with pytest.raises(ValueError, match="seconds, steps or both; got neither"):
         Budget()
+
+
+@pytest.mark.parametrize("budget", [{"seconds": math.nan}, {"seconds": math.nan, "steps": 3}, {"seconds": math.inf}])
+def test_a_budget_that_is_never_over_is_none(budget):
+    with pytest.raises(ValueError, match="seconds must be finite, or infinite beside steps; got "):
+        Budget(**budget)
+    assert Budget(seconds=math.inf, steps=3).is_spent(0.0, 3)
 
 
 def test_an_ample_limit_changes_nothing_however_long_steps_take():
@@ -294,6 +302,84 @@ def test_a_diverged_fit_says_so_and_keeps_the_last_good_state(tmp_path, n_steps)
             value, figures = super().loss(step)
             return value * (float("nan") if step >= 12 else 1.0), figures
 
-    with pytest.raises(FloatingPointError, match="the loss is nan at step"):
+    with pytest.raises(DivergedError, match="the loss is nan at step"):
         fit(Diverging(), Budget(steps=n_steps), schedule=CALM, checkpoints=folder, resume=True)
     assert folder.steps() == [8]
+
+
+class Breaking(Parabola):
+    """From a step on the gradient is multiplied; the loss of that step is as good as any."""
+
+    def __init__(self, breaks_at, factor, on_loss=lambda step: None):
+        super().__init__(on_loss=on_loss)
+        self.breaks_at, self.factor = breaks_at, factor
+
+    def loss(self, step):
+        if step == self.breaks_at:
+            self.weights.register_hook(lambda gradient: gradient * self.factor)
+        return super().loss(step)
+
+
+BROKEN = [(torch.nan, "task.weights"), (1e30, "optimizer.state.0.exp_avg_sq")]
+
+
+# a gradient that is none breaks the weights; one whose square is infinite breaks the optimiser's moments alone
+@pytest.mark.parametrize(("factor", "broken"), BROKEN)
+def test_what_would_be_saved_at_the_end_is_tested_and_not_the_loss_alone(tmp_path, factor, broken):
+    folder = CheckpointFolder(tmp_path)
+    fit(Parabola(), Budget(steps=8), schedule=CALM, checkpoints=folder)
+    with pytest.raises(DivergedError, match=f"at step 13 3 of the 3 numbers of {broken} are NaN or infinite") as caught:
+        fit(Breaking(12, factor), Budget(steps=13), schedule=CALM, checkpoints=folder, resume=True)
+    assert (caught.value.exit_code, caught.value.where) == (2, str(tmp_path))
+    assert folder.steps() == [8]
+
+
+def test_what_would_be_saved_at_intervals_and_on_a_signal_is_tested(clock, tmp_path):
+    def wait(step):
+        clock.now += 1.0
+
+    often, folder = FitSchedule(warmup_steps=1, checkpoint_seconds=2.5), CheckpointFolder(tmp_path)
+    with pytest.raises(DivergedError, match="at step 6"):
+        fit(Breaking(5, torch.nan, wait), Budget(steps=100), schedule=often, checkpoints=folder)
+    assert folder.steps() == [3]
+    with pytest.raises(DivergedError, match="at step 5"):
+        fit(Breaking(4, torch.nan, send(signal.SIGINT, 4)), Budget(steps=100), schedule=CALM, checkpoints=folder)
+    assert folder.steps() == [3]
+
+
+def test_a_fit_that_saves_nothing_does_not_end_with_numbers_that_are_none():
+    with pytest.raises(DivergedError, match=r"at step 5 3 of the 3 numbers of task\.weights"):
+        fit(Breaking(4, torch.nan), Budget(steps=5), schedule=CALM)
+
+
+def seconds_left(clock, budget, n_before=0, folder=None):
+    """What is said after each step where steps take a second and the first of each part of a run five."""
+    is_first = True
+
+    def wait(step):
+        nonlocal is_first
+        clock.now += 5.0 if is_first else 1.0
+        is_first = False
+
+    if n_before:
+        fit(Parabola(), Budget(steps=n_before), schedule=CALM, checkpoints=folder)
+    seen = []
+    fit(
+        Parabola(on_loss=wait), budget, schedule=CALM, checkpoints=folder, resume=n_before > 0, on_progress=seen.append
+    )  # fmt: skip
+    return [progress.seconds_left for progress in seen]
+
+
+def test_the_time_that_is_left_follows_the_pace_of_this_part_of_the_run(clock, tmp_path):
+    # 40 steps of an earlier part took no time at all, and say nothing of this one's
+    for n_before in (0, 40):
+        left = seconds_left(clock, Budget(steps=n_before + 10), n_before, CheckpointFolder(tmp_path / str(n_before)))
+        assert left == [45.0, *range(8, -1, -1)]
+
+
+def test_the_time_that_is_left_is_that_of_whatever_ends_the_run(clock, tmp_path):
+    assert seconds_left(clock, Budget(seconds=9.0)) == [4, 3, 2, 1, 0]
+    assert seconds_left(clock, Budget(seconds=9.0), 7, CheckpointFolder(tmp_path)) == [4, 3, 2, 1, 0]
+    # of steps and seconds the sooner
+    assert seconds_left(clock, Budget(seconds=9.0, steps=1000))[1:] == [3, 2, 1, 0]
+    assert seconds_left(clock, Budget(seconds=1000.0, steps=4))[1:] == [2, 1, 0]

@@ -19,14 +19,13 @@ def prepared(scene_folder):
 
 
 def at(seconds):
-    return Progress(step=1, seconds=seconds, fraction=0.1, figures={})
+    return Progress(step=1, seconds=seconds, fraction=0.1, seconds_left=9.0 * seconds, figures={})
 
 
-def test_a_preview_is_written_when_it_is_due(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(previews, "MAX_SIDE", 20)
+def test_a_preview_is_written_when_it_is_due(prepared, tmp_path):
     scene = RadianceScene(prepared.config, prepared.bounds, prepared.background)
     path = tmp_path / "preview.png"
-    show = previews.Previews(scene, prepared.data, path)
+    show = previews.Previews(scene, prepared.data, path, max_side=20)
     show(at(previews.EVERY_SECONDS - 0.1))
     assert not path.exists()
     show(at(previews.EVERY_SECONDS))

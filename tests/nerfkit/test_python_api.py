@@ -55,11 +55,40 @@ def test_calling_the_library_leaves_the_process_as_it_was():
         "with tempfile.TemporaryDirectory() as folder:\n"
         "    s.write_posed_scene(folder + '/a', n_train=4, n_val=1, n_test=1, size=(16, 16), supersample=1)\n"
         "    nerfkit.train(folder + '/a', folder + '/run', steps=2)\n"
+        "    scene = nerfkit.resume(folder + '/run', steps=3)\n"
+        "    scene.evaluate()\n"
+        "    scene.render_path('orbit', folder + '/o.gif', n_frames=1, size=(16, 16))\n"
         "new = [name for name in os.environ if os.environ[name] != before[1].get(name) and 'OMP' in name]\n"
         "print(torch.get_num_threads() == before[0], new)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "True []\n"
+
+
+def test_importing_any_part_of_the_library_leaves_the_process_as_it_was():
+    code = (
+        "import importlib, os, pkgutil, torch; before = torch.get_num_threads(), dict(os.environ)\n"
+        "import nerfkit; from nerfkit import cpu; cpu._mallopt = lambda *a: print('changed')\n"
+        "for found in pkgutil.walk_packages(nerfkit.__path__, 'nerfkit.'):\n"
+        "    if '_triton' not in found.name and found.name != 'nerfkit.__main__':\n"
+        "        importlib.import_module(found.name)\n"
+        "new = [name for name in os.environ if os.environ[name] != before[1].get(name) and 'OMP' in name]\n"
+        "print(torch.get_num_threads() == before[0], new, 'running' in dir(nerfkit.superresolution))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "True [] True\n"
+
+
+def test_only_the_command_line_changes_what_is_the_whole_process_s():
+    """Whatever a Python program calls: the names of what changes a process stand in no other module."""
+    root = Path(__file__).parents[2]
+    changes = re.compile(
+        r"\b(keep_freed_memory|return_freed_memory|wait_briefly|use_all_cores|mallopt|set_num_threads)\b"
+    )
+    allowed = {root / "nerfkit" / "cpu.py"}
+    files = [file for layer in ("nerfkit", "scenes", "kernels") for file in (root / layer).rglob("*.py")]
+    found = {file for file in files if changes.search(file.read_text(encoding="utf-8"))} - allowed
+    assert found and all(file.is_relative_to(root / "nerfkit" / "cli") for file in found), found
 
 
 # a scene

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,18 @@ def test_a_bad_scene(run, text):
     with pytest.raises(NerfkitError, match="is damaged") as caught:
         run.read_scene()
     assert caught.value.where.endswith("scene.json")
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-1e999"])
+@pytest.mark.parametrize("name", ["scale", "center", "aabb", "near", "far", "downscale", "color"])
+def test_a_scene_of_numbers_that_are_none(run, name, value):
+    run.write_scene(BOUNDS, Background("plain", (0.5, 0.25, 1.0)), 2.0)
+    path = run.folder / "scene.json"
+    text, n_found = re.subn(rf'("{name}": \[?\s*)[-\d.e+]+', rf"\g<1>{value}", path.read_text())
+    assert n_found == 1
+    path.write_text(text)
+    with pytest.raises(NerfkitError, match=rf"is damaged \(.*{name} must be finite; got "):
+        run.read_scene()
 
 
 def test_photos_that_went_away(run, tmp_path):

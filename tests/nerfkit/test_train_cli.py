@@ -9,13 +9,16 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import yaml
 
+from nerfkit.cli.train import ProgressPrinter
 from nerfkit.config import override
+from nerfkit.fitting import Progress
 from nerfkit.presets import PRESETS
 from nerfkit.runs import Run
 from nerfkit.scenes.readers import read_posed_photos
@@ -333,6 +336,27 @@ def test_a_diverging_run_says_what_to_change(nerfkit, scene_folder, small_hash, 
     assert answer.code == 2
     assert "the fit diverged" in answer.err
     assert "--set learning_rate=" in answer.err
+
+
+def test_a_run_that_diverges_as_it_goes_on_keeps_what_was_sound(nerfkit, run_copy):
+    path = run_copy / "config.yml"
+    settings = yaml.safe_load(path.read_text()) | {"learning_rate": 1e30, "min_weight": 0.0}
+    path.write_text(yaml.safe_dump(settings))
+    error = nerfkit("train", "--resume", run_copy, "--steps", 215, "--json").json
+    assert error["exit"] == 2
+    assert error["error"]["what"].startswith("the fit diverged: ")
+    assert error["error"]["where"] == str(run_copy)
+    assert error["error"]["fix"].endswith("learning_rate=2.5e+29; the run keeps step 200, which was sound")
+    assert Run(run_copy).checkpoints.steps() == [200]
+
+
+def test_progress_of_a_part_of_a_run_counts_from_its_own_first_step():
+    said = []
+    with ProgressPrinter(SimpleNamespace(is_quiet=False, say=said.append)) as printer:
+        for step in range(201, 215):
+            printer(Progress(step, 0.1 * (step - 200), step / 400, 400.0 - step, {"psnr": 20.0, "rays": 64}))
+    assert len(said) == 1
+    assert "step 210  PSNR 20.00 dB" in said[0] and said[0].endswith("190 s left")
 
 
 def test_resume_takes_more_steps(nerfkit, run_copy):
