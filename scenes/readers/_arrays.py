@@ -25,9 +25,9 @@ __all__ = ["read_array"]
 ARRAY_KEYS = ("frames", "images", "y")
 COLOURS = (3, 4)
 # sides that are enough to compare slices by, bins that their sides are averaged to, pairs of slices that are compared
-MIN_SIDE, N_BINS, N_COMPARED = 8, 12, 16
+MIN_SIDE, N_BINS, N_COMPARED = 8, 6, 16
 # correlation that frames have at least; what it lacks of 1 is this fraction of what that of rows or columns lacks
-MIN_ALIKE, MUCH_LESS = 0.6, 0.4
+MIN_ALIKE, MUCH_LESS = 0.45, 0.5
 # ratio of a frame's sides: beyond it frames are rare, and up to it they are usual
 MAX_ASPECT, USUAL_ASPECT = 4.0, 2.0
 WANTED = "(n, h, w) for grey, (n, h, w, 3) for RGB or (n, h, w, 4) for RGB with alpha is wanted"
@@ -193,7 +193,7 @@ def _wrong(shape: tuple[int, ...], path: Path, fix: str) -> NerfkitError:
 def _squeezed(array: np.ndarray) -> np.ndarray:
     """Without axes of one entry, until three are left, or four with one of colours."""
     while array.ndim > 3 and 1 in array.shape:
-        if array.ndim == 4 and array.shape[-1] in COLOURS:
+        if array.ndim == 4 and (array.shape[-1] in COLOURS or array.shape[1] in COLOURS):
             break
         array = array.squeeze(max(axis for axis, n in enumerate(array.shape) if n == 1))
     return array
@@ -232,7 +232,8 @@ def _count_axis(grey: np.ndarray, shape: tuple[int, ...], path: Path) -> int:
     if alike[other] > MIN_ALIKE and 1 - alike[other] < MUCH_LESS * (1 - alike[0]):
         return other
     is_sure = alike[0] > MIN_ALIKE and 1 - alike[0] < MUCH_LESS * (1 - alike[other])
-    if other and aspects[0] > MAX_ASPECT and aspects[other] <= USUAL_ASPECT and not is_sure:
+    is_said = len(shape) == 4 and shape[-1] == 1  # (n, h, w, 1) names its axes
+    if other and aspects[0] > MAX_ASPECT and aspects[other] <= USUAL_ASPECT and not (is_sure or is_said):
         at = -1 if other == 2 else other
         raise _wrong(
             shape,

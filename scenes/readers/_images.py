@@ -100,7 +100,7 @@ def decode_image(path: Path) -> Decoded:
         return found
     except Image.DecompressionBombError as error:
         raise bad(error) from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:  # what Pillow raises on broken data
+    except (OSError, SyntaxError, TypeError, ValueError, struct.error) as error:  # what Pillow raises on broken data
         raise bad(error) from error
 
 

@@ -17,11 +17,11 @@ from ._images import EXIF_ORIENTATION, TIFF_ICC_PROFILE, Decoded, split_alpha, t
 
 __all__ = ["decode_pages"]
 
-# tifffile's names of axes that are no frames: channels, and samples of a pixel
-CHANNEL, SAMPLE = "C", "S"
+# tifffile's names of axes: channels, samples of a pixel, and all that are within a frame; channels that a camera has
+CHANNEL, SAMPLE, FRAME_AXES, MAX_CHANNELS = "C", "S", "YXS", 4
 # photometric interpretations whose stored values are those shown: black is 0, RGB (TIFF 6.0, section 8)
 PLAIN = (1, 2)
-DTYPES = ("uint8", "uint16", "float16", "float32", "float64")
+DEPTHS = (8, 16, 32, 64)
 
 
 def decode_pages(path: Path, n_frames: int | None = None) -> tuple[list[Decoded], str]:
@@ -38,8 +38,8 @@ def decode_pages(path: Path, n_frames: int | None = None) -> tuple[list[Decoded]
     -------
     frames : list of Decoded
         All of one size: pages of another are thumbnails or reductions.
-    left_out : str
-        Those, in words; "" for none.
+    said : str
+        What was left out or is odd, in words; "" for nothing.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def decode_pages(path: Path, n_frames: int | None = None) -> tuple[list[Decoded]
     try:
         return _tiff_pages(path, n_frames) if is_tiff else (_animation(path, n_frames), "")
     # what Pillow and tifffile raise on broken data
-    except (OSError, SyntaxError, ValueError, IndexError, RuntimeError, struct.error) as error:
+    except (OSError, SyntaxError, ValueError, TypeError, IndexError, RuntimeError, struct.error) as error:
         raise _bad(path, error) from error
 
 
@@ -84,29 +84,35 @@ def _tiff_pages(path: Path, n_frames: int | None) -> tuple[list[Decoded], str]:
     import tifffile
 
     with tifffile.TiffFile(path) as file:
-        _refuse_channels(file, path)
+        odd = _check_axes(file, path)
         if len(file.pages) == 1:  # ImageJ above 4 GB: one directory, and the planes behind it
             stack = file.series[0].asarray()
             page = file.pages[0].aspage()
             planes = stack.reshape(-1, *page.shape)[:n_frames]
-            return [_decoded(np.asarray(plane), page) for plane in planes], ""
+            return [
+                _decoded(_of_known_depth(np.asarray(plane), index, path), page) for index, plane in enumerate(planes)
+            ], odd
         pages = [page.aspage() for page in file.pages]
         kept, left_out = _of_one_size(pages)
         spare = _Spare(path)
-        return [_decode_page(pages[index], index, spare) for index in kept[:n_frames]], left_out
+        frames = [_decode_page(pages[index], index, spare) for index in kept[:n_frames]]
+        return frames, "; ".join(filter(None, (odd, left_out)))
 
 
-def _refuse_channels(file: Any, path: Path) -> None:
-    """Pages that are colours of one frame are not taken for frames."""
+def _check_axes(file: Any, path: Path) -> str:
+    """Refuse pages that are colours of one frame; "" or what is odd about the others, in words."""
     series = file.series[0] if file.series else None
-    sizes = dict(zip(series.axes, series.shape, strict=True)) if series is not None else {}
-    if sizes.get(CHANNEL, 1) > 1:
+    axes = {} if series is None else dict(zip(series.axes, series.shape, strict=True))
+    planes = {axis: n for axis, n in axes.items() if axis not in FRAME_AXES and n > 1}
+    named = " x ".join(f"{n} {axis}" for axis, n in planes.items())
+    # a long axis of channels alone is a stack: tifffile calls it so where nothing else is said
+    if CHANNEL in planes and (len(planes) > 1 or planes[CHANNEL] <= MAX_CHANNELS):
         raise NerfkitError(
-            f"its pages are {sizes[CHANNEL]} channels of {' x '.join(f'{n} {axis}' for axis, n in sizes.items())}; "
-            "frames of one channel, or of RGB, are wanted",
+            f"its pages are {planes[CHANNEL]} channels ({named}); frames of one channel, or of RGB, are wanted",
             where=path,
             fix="save one channel as a stack of its own (ImageJ: Image > Color > Split Channels)",
         )
+    return f"its pages are {named}, and all are taken for frames of one scene" if len(planes) > 1 else ""
 
 
 def _of_one_size(pages: list[Any]) -> tuple[list[int], str]:
@@ -153,17 +159,31 @@ class _Spare:
 
 
 def _decode_page(page: Any, index: int, spare: _Spare) -> Decoded:
-    if page.photometric not in PLAIN or page.dtype is None or page.dtype.name not in DTYPES:
+    if page.photometric not in PLAIN or page.dtype is None or page.bitspersample not in DEPTHS:
         return spare.by_pillow(index)
     try:
         pixels = page.asarray()
     except (ValueError, RuntimeError):  # tifffile names the package that it lacks, or the place that is damaged
+        if page.dtype == np.uint8:  # OpenCV would multiply alpha in
+            return spare.by_pillow(index)
         pixels = spare.by_cv2(index)
     if page.axes.startswith(SAMPLE) and pixels.ndim == 3:  # planes of colour, one after the other
         pixels = np.moveaxis(pixels, 0, -1)
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] > 4):
         raise _bad(spare.path, f"page {index} has shape {pixels.shape}; grey or RGB is wanted")
-    return _decoded(pixels, page)
+    return _decoded(_of_known_depth(pixels, index, spare.path), page)
+
+
+def _of_known_depth(pixels: np.ndarray, index: int, path: Path) -> np.ndarray:
+    if pixels.dtype.name in ("uint8", "uint16") or pixels.dtype.kind == "f":
+        return pixels
+    if pixels.min() < 0 or pixels.max() > 65535:
+        raise NerfkitError(
+            f"page {index} has {pixels.dtype} from {pixels.min()} to {pixels.max()}; 8, 16 bits or floats can be read",
+            where=path,
+            fix="save it with 16 bits",
+        )
+    return pixels.astype(np.uint16)
 
 
 def _decoded(pixels: np.ndarray, page: Any) -> Decoded:

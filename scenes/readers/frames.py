@@ -285,10 +285,10 @@ def _with_pages(
         # one more than asked for tells whether there are more
         wanted = frame.n_pages if n_frames is None else min(frame.n_pages, max(0, n_frames - len(frames)) + 1)
         check_memory((len(frames) + wanted) * frame.pixels.size, root / file)
-        pages, left_out = decode_pages(root / file, wanted)
-        if left_out:
-            findings.add("info", left_out, where=root / file)
-        counts[file] = len(pages)
+        pages, said = decode_pages(root / file, wanted)
+        if said:
+            findings.add("info", said, where=root / file)
+        counts[file] = frame.n_pages
         prefix = "" if len(files) == 1 else f"{file}:"
         names += [file] if len(pages) == 1 else [f"{prefix}{i}" for i in range(len(pages))]
         frames += pages
