@@ -33,10 +33,9 @@ def hdr_to_srgb(values: np.ndarray, curve: str) -> np.ndarray:
     [0.0, 1.0]
     """
     radiance = _DECODERS[curve](np.asarray(values, np.float32).clip(0, 1)).clip(0, 1)
-    # IEC 61966-2-1
-    return np.where(
-        radiance <= 0.0031308, radiance * 12.92, 1.055 * radiance.clip(1e-9) ** (1 / 2.4) - 0.055
-    ).astype(np.float32)  # fmt: skip
+    # IEC 61966-2-1; white is 1 exactly, since what is there may be brighter
+    curved = np.where(radiance <= 0.0031308, radiance * 12.92, 1.055 * radiance.clip(1e-9) ** (1 / 2.4) - 0.055)
+    return np.where(radiance >= 1, 1.0, curved).astype(np.float32)
 
 
 def _decode_pq(values: np.ndarray) -> np.ndarray:

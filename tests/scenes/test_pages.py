@@ -1,5 +1,7 @@
 """Files of several frames: TIFF stacks of every depth, compression and origin, animations, folders of stacks."""
 
+from typing import Any
+
 import cv2
 import numpy as np
 import pytest
@@ -14,11 +16,11 @@ from nerfkit.scenes.readers.shifts import read_shifts, write_shifts
 N, HEIGHT, WIDTH = 5, 24, 30
 
 
-def noise(*shape, dtype=np.uint8, seed=0):
+def noise(*shape, dtype: Any = np.uint8, seed=0):
     return np.random.default_rng(seed).integers(0, np.iinfo(dtype).max + 1, shape, dtype)
 
 
-def pictures(*shape, dtype=np.uint8):
+def pictures(*shape, dtype: Any = np.uint8):
     return [Image.fromarray(noise(*shape, dtype=dtype, seed=i)) for i in range(N)]
 
 
@@ -175,7 +177,9 @@ def test_animations_of_all_values(tmp_path, name, colours):
 def test_a_picture_for_those_who_cannot_show_the_others_is_no_frame(tmp_path):
     images = pictures(HEIGHT, WIDTH)
     frames = read_frames(save_all(tmp_path / "f.png", images, default_image=True))
-    np.testing.assert_array_equal(frames.images, np.stack(images[1:]) / np.float32(255))
+    np.testing.assert_array_equal(
+        frames.images, np.stack([np.asarray(image) for image in images[1:]]) / np.float32(255)
+    )
 
 
 def test_a_gif_alone_in_a_folder_and_beside_frames(tmp_path):
