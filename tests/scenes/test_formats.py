@@ -1,6 +1,7 @@
 """Pictures of kinds that are read, with a package or without, and of kinds that are only known by name."""
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,7 +65,7 @@ def test_kinds_that_pillow_reads(tmp_path, name, shape):
     if name == "f.avif" and ".avif" not in Image.registered_extensions():
         pytest.skip("this Pillow knows no AVIF")
     smooth = np.asarray(Image.fromarray(pixels(shape=shape)).resize((4, 3)).resize((30, 24)))
-    options = {"lossless": True} if name == "f.webp" else {} if name[2] == "p" else {"quality": 98}
+    options: dict[str, Any] = {"lossless": True} if name == "f.webp" else {} if name[2] == "p" else {"quality": 98}
     Image.fromarray(smooth).save(tmp_path / name, **options)
     found = read_frames(tmp_path).images[0]
     wanted = smooth if smooth.ndim == found.ndim else smooth[..., None]  # WebP and AVIF know only colour
