@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import zipfile
 from collections.abc import Sequence
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -150,40 +151,48 @@ def _of_whole_numbers(array: np.ndarray, low: float, high: float, path: Path, fi
 # --- axes ---
 
 
+class _DoubtError(Exception):
+    """Which axis is which cannot be told; the text is the mend of the array ``a``."""
+
+
 def _in_order(array: np.ndarray, path: Path, findings: Findings) -> np.ndarray:
     """The axes in the order that is documented; NerfkitError where it cannot be told."""
-    shape = array.shape
-    if array.ndim > 3:
-        array = _squeezed(array)
-    if array.ndim == 2:
-        return array[None]
-    if array.ndim not in (3, 4):
-        raise _wrong(
-            shape,
-            path,
-            "a frame has two sides and at most one axis of colours: take one entry of the others, as in a[0]",
-        )
-    if array.ndim == 3 and array.shape[-1] == 1:
-        return array[None, ..., 0]
-    if array.ndim == 3 and array.shape[-1] in COLOURS:
-        n = array.shape[-1]
-        raise _wrong(
-            shape, path, f"a[None] if it is one frame of {n} colours, np.moveaxis(a, -1, 0) if it is {n} grey frames"
-        )
-    colour = _colour_axis(array, path) if array.ndim == 4 else None
-    moved = array if colour is None else np.moveaxis(array, colour, -1)
-    count = _count_axis(moved if colour is None else moved[..., 1], shape, path)
-    ordered = np.moveaxis(moved, count, 0)
-    if colour not in (None, 3) or count:
-        kind = "grey" if colour is None else "RGB" if ordered.shape[3] == 3 else "RGBA"
+    squeezed, is_named = _squeezed(array), array.ndim == 4 and array.shape[-1] == 1
+    try:
+        ordered, is_moved = _moved(squeezed, is_named)
+    except _DoubtError as doubt:
+        first = "" if squeezed.shape == array.shape else f"a = a.reshape({squeezed.shape}), then "
+        raise _wrong(array.shape, path, f"{first}{doubt}") from None
+    if is_moved:
+        kind = "grey" if ordered.ndim == 3 else "RGB" if ordered.shape[3] == 3 else "RGBA"
         findings.add(
             "info",
-            f"an array of shape {shape} is read as {len(ordered)} {kind} frames of "
+            f"an array of shape {array.shape} is read as {len(ordered)} {kind} frames of "
             f"{ordered.shape[2]}x{ordered.shape[1]}, by what is alike along its axes",
             where=path,
             fix="if that is wrong, save it as (n, h, w) or (n, h, w, 3)",
         )
     return ordered
+
+
+def _moved(array: np.ndarray, is_named: bool) -> tuple[np.ndarray, bool]:
+    """Frames first and colours last, and whether any axis had to be moved for it."""
+    if array.ndim == 2:
+        return array[None], False
+    if array.ndim not in (3, 4):
+        raise _DoubtError("take one entry of what is neither frames, sides nor colours, as in a[0]")
+    if array.ndim == 3 and array.shape[-1] == 1:
+        return array[None, ..., 0], False
+    if array.ndim == 3 and array.shape[-1] in COLOURS:
+        n = array.shape[-1]
+        raise _DoubtError(f"a[None] if it is one frame of {n} colours, np.moveaxis(a, -1, 0) if it is {n} grey frames")
+    if array.ndim == 3:
+        count = _count_axis(array, is_named)
+        return np.moveaxis(array, count, 0), count != 0
+    colour = _colour_axis(array.shape)
+    moved = np.moveaxis(array, colour, -1)
+    count = _count_axis(moved[..., 1], is_named=True)
+    return np.moveaxis(moved, count, 0), colour != 3 or count != 0
 
 
 def _wrong(shape: tuple[int, ...], path: Path, fix: str) -> NerfkitError:
@@ -193,30 +202,30 @@ def _wrong(shape: tuple[int, ...], path: Path, fix: str) -> NerfkitError:
 def _squeezed(array: np.ndarray) -> np.ndarray:
     """Without axes of one entry, until three are left, or four with one of colours."""
     while array.ndim > 3 and 1 in array.shape:
-        if array.ndim == 4 and (array.shape[-1] in COLOURS or array.shape[1] in COLOURS):
+        is_one_in_planes = array.shape[0] == 1 and array.shape[1] in COLOURS and array.shape[-1] > 1
+        if array.ndim == 4 and (array.shape[-1] in COLOURS or is_one_in_planes):
             break
         array = array.squeeze(max(axis for axis, n in enumerate(array.shape) if n == 1))
     return array
 
 
-def _colour_axis(array: np.ndarray, path: Path) -> int:
+def _colour_axis(shape: tuple[int, ...]) -> int:
     """The axis of RGB or RGBA among four: the last, or else the second, where that leaves frames; else the only one."""
-    shape = array.shape
     usual = [axis for axis in (3, 1) if shape[axis] in COLOURS and _are_sides(shape, {0, axis})]
     if usual:
         return usual[0]
     found = [axis for axis, n in enumerate(shape) if n in COLOURS]
     fitting = [axis for axis in found if any(_are_sides(shape, {axis, other}) for other in range(4) if other != axis)]
-    if len(fitting) == 1:
-        return fitting[0]
     if not fitting and 3 in found:  # tiny, as in a test
         return 3
-    if not found:
-        raise _wrong(
-            shape, path, "none of its axes is of 3 or 4 colours: leave one entry of the odd one, as in a[..., 0]"
-        )
-    lines = [f"np.moveaxis(a, ({a}, {b}), (0, -1)) if its {shape[a]} are frames" for a, b in (fitting, fitting[::-1])]
-    raise _wrong(shape, path, " or ".join(lines))
+    fitting = fitting or found
+    if len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise _DoubtError("none of its axes is of 3 or 4 colours: leave one entry of the odd one, as in a[..., 0]")
+    lines = (f"np.moveaxis(a, {pair}, (0, -1)) if axis {pair[0]} counts frames and {pair[1]} colours"
+             for pair in permutations(fitting, 2))  # fmt: skip
+    raise _DoubtError(", ".join(lines))
 
 
 def _are_sides(shape: tuple[int, ...], others: set[int]) -> bool:
@@ -224,22 +233,22 @@ def _are_sides(shape: tuple[int, ...], others: set[int]) -> bool:
     return all(n > max(COLOURS) for axis, n in enumerate(shape) if axis not in others)
 
 
-def _count_axis(grey: np.ndarray, shape: tuple[int, ...], path: Path) -> int:
-    """The axis of [n, h, w] in any order along which slices are alike: the first unless values contradict it."""
+def _count_axis(grey: np.ndarray, is_named: bool) -> int:
+    """The axis of [n, h, w] in any order along which slices are alike: the first unless values contradict it.
+
+    Where nothing tells and the first would be odd it is refused, unless the order ``is_named`` by an axis of colours.
+    """
     alike = [_likeness(grey, axis) for axis in range(3)]
     aspects = [_aspect([n for axis, n in enumerate(grey.shape) if axis != count]) for count in range(3)]
     other = max((axis for axis in (1, 2) if aspects[axis] <= MAX_ASPECT), key=lambda axis: alike[axis], default=0)
     if alike[other] > MIN_ALIKE and 1 - alike[other] < MUCH_LESS * (1 - alike[0]):
         return other
     is_sure = alike[0] > MIN_ALIKE and 1 - alike[0] < MUCH_LESS * (1 - alike[other])
-    is_said = len(shape) == 4 and shape[-1] == 1  # (n, h, w, 1) names its axes
-    if other and aspects[0] > MAX_ASPECT and aspects[other] <= USUAL_ASPECT and not (is_sure or is_said):
+    if other and aspects[0] > MAX_ASPECT and aspects[other] <= USUAL_ASPECT and not (is_sure or is_named):
         at = -1 if other == 2 else other
-        raise _wrong(
-            shape,
-            path,
+        raise _DoubtError(
             f"np.moveaxis(a, {at}, 0) if it is {grey.shape[other]} frames; a[..., None] if it is {grey.shape[0]} grey "
-            f"frames of {grey.shape[2]}x{grey.shape[1]}",
+            f"frames of {grey.shape[2]}x{grey.shape[1]}"
         )
     return 0
 

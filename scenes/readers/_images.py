@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from PIL import Image
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.opencv import load_cv2
 
+from ._aspect import aspect_of_density
 from ._formats import prepare_reading, say_how_to_convert
 from ._png import png_curve
 
@@ -52,6 +54,10 @@ class Decoded:
         Images in the file; this is the first.
     curve : str or None
         Transfer curve that the file names; None where it names none.
+    primaries : int
+        Colour primaries by their code in ITU-T H.273; 2 where the file names none.
+    aspect : Fraction
+        Width over height of a pixel.
     """
 
     pixels: np.ndarray
@@ -59,6 +65,8 @@ class Decoded:
     icc_profile: bytes | None
     n_pages: int = 1
     curve: str | None = None
+    primaries: int = 2
+    aspect: Fraction = Fraction(1)
 
 
 def decode_image(path: Path) -> Decoded:
@@ -128,8 +136,12 @@ def _unpack(image: Image.Image, path: Path, needs_cv2: bool, n_pages: int) -> De
     # asked after load: a TIFF is turned by then, and Pillow has forgotten its tag
     orientation = _orientation(image)
     alpha = None if alpha is None else turn(alpha, orientation)
-    curve = png_curve(path) if image.format == "PNG" else None
-    return Decoded(turn(pixels, orientation), alpha, image.info.get("icc_profile"), n_pages, curve)
+    curve, primaries = png_curve(path) if image.format == "PNG" else (None, 2)
+    aspect = aspect_of_density(image.info)
+    aspect = 1 / aspect if TURNS.get(orientation, (False,))[0] else aspect
+    return Decoded(
+        turn(pixels, orientation), alpha, image.info.get("icc_profile"), n_pages, curve, primaries, aspect
+    )  # fmt: skip
 
 
 def _count_pages(image: Image.Image) -> int:

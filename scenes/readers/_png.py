@@ -13,18 +13,21 @@ __all__ = ["png_curve"]
 LINEAR_GAMMA, GAMMA_TOLERANCE = 1.0, 0.03
 
 
-def png_curve(path: Path) -> str | None:
-    """The transfer curve that a PNG names; None where it names none, a profile's (which stays as it is), or sRGB's.
+def png_curve(path: Path) -> tuple[str | None, int]:
+    """The transfer curve that a PNG names, and its colour primaries by H.273's code (2: not named).
+
+    None where it names no curve, a profile's (which stays as it is), or sRGB's.
 
     Of several chunks the specification ranks cICP before iCCP before sRGB before gAMA.
     """
     chunks = _chunks_before_pixels(path)
     if "cICP" in chunks and len(chunks["cICP"]) == 4:
-        return CURVES_BY_CODE.get(chunks["cICP"][1])
+        primaries, curve = chunks["cICP"][:2]
+        return CURVES_BY_CODE.get(curve), primaries
     if "iCCP" in chunks or "sRGB" in chunks or len(chunks.get("gAMA", b"")) != 4:
-        return None
+        return None, 2
     (gamma,) = struct.unpack(">I", chunks["gAMA"])
-    return "linear" if abs(gamma / 100_000 - LINEAR_GAMMA) < GAMMA_TOLERANCE else None
+    return ("linear" if abs(gamma / 100_000 - LINEAR_GAMMA) < GAMMA_TOLERANCE else None), 2
 
 
 def _chunks_before_pixels(path: Path) -> dict[str, bytes]:

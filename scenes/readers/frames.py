@@ -10,7 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,11 +21,13 @@ from nerfkit.scenes.findings import Findings, listed_or_logged
 from nerfkit.scenes.luminance import LUMINANCE
 
 from ._arrays import read_array
+from ._aspect import say_aspect
 from ._curves import HDR_NAMES, hdr_to_srgb
 from ._formats import READ, is_image, judge_unread, say_how_to_convert
 from ._images import Decoded, decode_image
 from ._mosaic import has_mosaic
 from ._pages import decode_pages
+from ._profiles import BT2020_PRIMARIES, bt2020_profile
 from .photos import map_in_threads, some
 
 __all__ = ["Frames", "check_memory", "natural_key", "read_frames"]
@@ -291,7 +293,7 @@ def _with_pages(
         counts[file] = frame.n_pages
         prefix = "" if len(files) == 1 else f"{file}:"
         names += [file] if len(pages) == 1 else [f"{prefix}{i}" for i in range(len(pages))]
-        frames += pages
+        frames += [replace(page, curve=frame.curve, primaries=frame.primaries, aspect=frame.aspect) for page in pages]
     if len(files) > 1:
         findings.add(
             "warning",
@@ -328,20 +330,27 @@ def _gather(root: Path, names: list[str], decoded: list[Decoded], findings: Find
     alpha = _stack(root, names, alphas) if alphas else None
     bit_depth = _bit_depth(first.pixels.dtype)
     frames = Frames(images, names, bit_depth, root.resolve().name, root, _unless_opaque(alpha), profiles)
-    _take_curve(frames, curves[0], root, findings)
+    _take_curve(frames, curves[0], first.primaries, root, findings)
+    say_aspect(frames.size, first.aspect, root, findings)
     return frames
 
 
-def _take_curve(frames: Frames, curve: str | None, where: Path, findings: Findings) -> None:
+def _take_curve(frames: Frames, curve: str | None, primaries: int, where: Path, findings: Findings) -> None:
     """Note the curve that files name; high dynamic range becomes sRGB, so that white is white."""
     if curve in HDR_NAMES:
         for image in frames.images:
             image[...] = hdr_to_srgb(image, curve)
+        colours = ""
+        if primaries == BT2020_PRIMARIES and frames.images.ndim == 4:
+            frames.icc_profiles = [bt2020_profile()] * len(frames)
+            colours = (
+                "; colours are BT.2020's, whose profile the picture has: a viewer without profiles shows them paler"
+            )
         findings.add(
             "warning",
             f"the values are of high dynamic range (curve {HDR_NAMES[curve]}); it is undone, and sRGB's with SDR white "
-            "at 1 put in its place: what is brighter is white, and the picture needs no viewer that knows the curve; "
-            "the primaries stay the file's (BT.2020 as a rule), which makes colours a little paler",
+            "at 1 put in its place: what is brighter is white, and the picture needs no viewer that knows the curve"
+            + colours,
             where=where,
         )
         curve = "srgb"
@@ -410,12 +419,12 @@ def _check_floats(pixels: np.ndarray, where: Path, name: str) -> None:
 
 def _read_container(path: Path, n_frames: int | None, findings: Findings) -> Frames:
     """A video or an array, whose frames have indices for names."""
-    suffix, curve = path.suffix.lower(), None
+    suffix, curve, primaries = path.suffix.lower(), None, 2
     if suffix in VIDEO_SUFFIXES:
         from .video import read_video
 
         video = read_video(path, n_frames, findings)
-        pixels, curve = video.pixels, video.curve
+        pixels, curve, primaries = video.pixels, video.curve, video.primaries
         is_cut = n_frames is not None
     elif suffix in ARRAY_SUFFIXES:
         pixels = read_array(path, findings)
@@ -438,5 +447,5 @@ def _read_container(path: Path, n_frames: int | None, findings: Findings) -> Fra
     frames = Frames(
         images, files, bit_depth, path.stem, path.parent, _unless_opaque(alpha), is_indexed=True, is_cut=is_cut
     )  # fmt: skip
-    _take_curve(frames, curve, path, findings)
+    _take_curve(frames, curve, primaries, path, findings)
     return frames

@@ -18,6 +18,7 @@ import numpy as np
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 
+from ._aspect import say_aspect
 from ._curves import CURVES_BY_CODE
 from .frames import check_memory
 
@@ -48,19 +49,24 @@ class Video:
         every frame is, since most grey videos are stored as colour. An alpha channel is dropped.
     curve : str or None
         Transfer curve that the file names; None where it names none.
+    primaries : int
+        Colour primaries by their code in H.273.
     """
 
     pixels: np.ndarray
     curve: str | None = None
+    primaries: int = UNSPECIFIED
 
 
 @dataclass
 class _Shown:
-    """How the first frame is to be shown: its curve, and width over height of a stored pixel."""
+    """How the first frame is to be shown: its curve and primaries, and width over height of a stored pixel."""
 
     curve: str | None = None
-    aspect: Fraction | None = None
+    primaries: int = UNSPECIFIED
+    aspect: Fraction = Fraction(1)
     is_turned: bool = False
+    is_known: bool = False
 
 
 def read_video(path: str | Path, n_frames: int | None = None, findings: Findings | None = None) -> Video:
@@ -102,36 +108,15 @@ def read_video(path: str | Path, n_frames: int | None = None, findings: Findings
     with listed_or_logged(findings, logger) as found:
         if said:
             found.add("warning", f"ffmpeg read {len(frames)} frames and complains: {said}", where=path)
-        _say_aspect(frames[0].shape, shown, path, found)
+        height, width = frames[0].shape[:2]
+        say_aspect((width, height), 1 / shown.aspect if shown.is_turned else shown.aspect, path, found)
     if n_frames is not None and len(frames) < n_frames:
         raise NerfkitError(
             f"{n_frames} frames are wanted, the video has {len(frames)}",
             where=path,
             fix=f"give --frames {len(frames)} or less, or leave it out",
         )
-    return Video(_grey_if_all(np.stack(frames)), shown.curve)
-
-
-def _say_aspect(shape: tuple[int, ...], shown: _Shown, path: Path, findings: Findings) -> None:
-    """Pixels that are not square stay as they are stored: resampled they would no longer be what was measured."""
-    aspect = shown.aspect
-    if not aspect or aspect == 1:
-        return
-    aspect = 1 / aspect if shown.is_turned else aspect
-    height, width = shape[:2]
-    # as players do, the longer side of a pixel is what is stretched
-    size = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
-    findings.add(
-        "warning",
-        f"the video's pixels are {aspect.numerator}:{aspect.denominator}, not square: its {width}x{height} are shown "
-        f"as {size[0]}x{size[1]}; they are taken as stored, so the picture comes out {_shape(aspect)}",
-        where=path,
-        fix=f"resize the picture to the shape of {size[0]}x{size[1]} afterwards: its width by {float(aspect):.4g}",
-    )
-
-
-def _shape(aspect: Fraction) -> str:
-    return f"{float(aspect if aspect > 1 else 1 / aspect):.3g} times too {'narrow' if aspect > 1 else 'wide'}"
+    return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries)
 
 
 def _decode(path: Path, n_frames: int | None, shown: _Shown) -> tuple[list[np.ndarray], str]:
@@ -209,7 +194,7 @@ def _pictures(container: Any, path: Path, shown: _Shown) -> Iterator[np.ndarray]
         except FFmpegError:  # it is in the log
             continue
         for frame in decoded:
-            if shown.aspect is None:
+            if not shown.is_known:
                 _note(frame, stream, shown)
             yield converter(frame)
 
@@ -219,7 +204,9 @@ def _note(frame: VideoFrame, stream: VideoStream, shown: _Shown) -> None:
     shown.curve = CURVES_BY_CODE.get(int(frame.color_trc)) or CURVES_BY_CODE.get(int(stream.codec_context.color_trc))
     aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
     shown.aspect = Fraction(aspect) if aspect else Fraction(1)
+    shown.primaries = int(frame.color_primaries)
     shown.is_turned = _is_turned(frame)
+    shown.is_known = True
 
 
 class _Converter:

@@ -102,6 +102,20 @@ def test_frames_that_numpy_numbered(tmp_path):
         read_frames(tmp_path / "f.npz")
 
 
+@pytest.mark.parametrize("n_dims", [1, 2, 3, 4, 5, 6])
+def test_every_shape_is_read_or_refused(tmp_path, n_dims):
+    rng = np.random.default_rng(n_dims)
+    for _ in range(60):
+        shape = tuple(rng.choice([1, 2, 3, 4, 5, 9, 16], n_dims).tolist())
+        try:
+            frames, _ = read(tmp_path, rng.integers(0, 256, shape, np.uint8))
+        except NerfkitError as error:
+            assert f"have shape {shape}" in error.what and error.fix
+            continue
+        n_values = frames.images.size + (0 if frames.alpha is None else frames.alpha.size)
+        assert n_values == np.prod(shape) or frames.alpha is None
+
+
 @pytest.mark.parametrize("motion", [0, 3, 8])
 @pytest.mark.parametrize("noise", [0.0, 4.0, 25.0])
 def test_frames_in_the_documented_order_stay(tmp_path, motion, noise):
@@ -121,9 +135,9 @@ def test_noise_and_flat_frames_stay_in_the_documented_order(tmp_path):
         # a picture or three of them
         (scene(1, colours=True)[0], "a[None] if it is one frame of 3 colours, np.moveaxis(a, -1, 0) if"),
         # nothing in them tells, and the documented order makes frames of 8 x 64
-        (np.full((64, 64, 8), 7, np.uint8), "np.moveaxis(a, -1, 0) if it is 8 frames; a[..., None] if it is 64 grey"),
+        (np.full((64, 64, 8), 7, np.uint8), "np.moveaxis(a, -1, 0) if it is 8 frames; a[..., None] if it"),
         # three frames of four colours, or four of three
-        (scene(4, colours=True).transpose(1, 2, 3, 0), "np.moveaxis(a, (2, 3), (0, -1)) if its 3 are frames"),
+        (scene(4, colours=True).transpose(1, 2, 3, 0), "np.moveaxis(a, (2, 3), (0, -1)) if axis 2 counts frames and 3"),
         (scene(N)[..., None].repeat(2, -1), "none of its axes is of 3 or 4 colours"),
         (scene(N)[None, None].repeat(2, 0).repeat(2, 1), "take one entry"),
     ],

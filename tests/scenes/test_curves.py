@@ -1,5 +1,6 @@
 """Transfer curves: decoded, encoded and their slopes; named by PNGs, and of high dynamic range."""
 
+import io
 import struct
 import zlib
 
@@ -10,6 +11,7 @@ from PIL import Image, ImageCms
 
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers._curves import CURVES_BY_CODE, HDR_NAMES, hdr_to_srgb
+from nerfkit.scenes.readers._profiles import bt2020_profile
 from nerfkit.scenes.readers.frames import CURVE_NAMES, read_frames
 from nerfkit.scenes.transfer import CURVES, TRANSFERS, Transfer, encode_srgb
 
@@ -128,3 +130,45 @@ def test_frames_that_name_different_curves_are_said(tmp_path):
     findings = Findings()
     read_frames(tmp_path, findings=findings)
     assert "names another transfer curve than 1.png (2.png)" in findings[0].what
+
+
+def test_the_profile_of_bt2020_is_what_viewers_make_of_it():
+    opened = ImageCms.ImageCmsProfile(io.BytesIO(bt2020_profile()))
+    assert ImageCms.getProfileDescription(opened).strip() == "BT.2020 with the curve of sRGB"
+    # BT.2087: linear BT.709 to BT.2020; greys stay, and colours of sRGB come back
+    to_2020 = np.array([[0.6274, 0.3293, 0.0433], [0.0691, 0.9195, 0.0114], [0.0164, 0.0880, 0.8956]])
+    wanted = np.array([[0.2, 0.2, 0.2], [1, 1, 1], [0.8, 0.1, 0.1], [0.1, 0.6, 0.2], [0.1, 0.2, 0.9]])
+    stored = encode_srgb(torch.from_numpy(wanted @ to_2020.T)).numpy()
+    image = Image.fromarray((255 * stored[None]).round().astype(np.uint8))
+    shown = ImageCms.profileToProfile(image, opened, ImageCms.createProfile("sRGB"))
+    assert shown is not None
+    np.testing.assert_allclose(np.asarray(shown)[0], 255 * encode_srgb(torch.from_numpy(wanted)).numpy(), atol=5)
+
+
+# --- pixels that are not square ---
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("f.png", {"phys": (27, 32, 0)}, "the pixels are 32:27, not square: the frames' 8x6 are shown as 9x6"),
+        ("f.png", {"dpi": (300, 300)}, ""),
+        ("f.png", {"dpi": (200, 100)}, "the pixels are 1:2, not square"),
+        ("f.jpg", {"dpi": (100, 200)}, "the pixels are 2:1, not square"),
+        ("f.jpg", {"dpi": (72, 72)}, ""),
+        ("f.tif", {"dpi": (100, 200)}, "the pixels are 2:1, not square"),
+        ("f.tif", {}, ""),
+        ("f.png", {"phys": (1, 1000, 0)}, ""),  # nonsense
+    ],
+)
+def test_pictures_of_pixels_that_are_not_square_are_said(tmp_path, name, options, said):
+    options = dict(options)
+    phys = options.pop("phys", None)
+    if phys:
+        write_png(tmp_path / name, (b"pHYs", struct.pack(">IIB", *phys)))
+    else:
+        Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / name, **options)
+    findings = Findings()
+    read_frames(tmp_path, findings=findings)
+    assert len(findings) == bool(said)
+    assert not said or said in findings[0].what

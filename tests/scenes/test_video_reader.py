@@ -15,6 +15,7 @@ from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import frames as frames_module
 from nerfkit.scenes.readers import video
+from nerfkit.scenes.readers._profiles import bt2020_profile
 from nerfkit.scenes.readers.frames import read_frames
 
 DATA = Path(os.environ.get("NERFKIT_TEST_DATA", "absent"))
@@ -229,7 +230,7 @@ def test_hdr_video_is_as_bright_and_coloured_as_sdr(tmp_path, curve, encode, cod
     ]
     subprocess.run(command, input=signal.tobytes(), check=True)
     frames = read_frames(path)
-    assert frames.curve == "srgb" and frames.bit_depth == 16
+    assert frames.curve == "srgb" and frames.bit_depth == 16 and frames.icc_profiles == [bt2020_profile()] * 3
     shown = frames.images[0, 8, 8::16]
     wanted = np.clip(light, 0, 1)
     wanted = np.where(wanted <= 0.0031308, wanted * 12.92, 1.055 * wanted ** (1 / 2.4) - 0.055)
@@ -239,9 +240,9 @@ def test_hdr_video_is_as_bright_and_coloured_as_sdr(tmp_path, curve, encode, cod
 @pytest.mark.parametrize(
     ("aspect", "turn", "said"),
     [
-        ("32/27", None, "pixels are 32:27, not square: its 72x60 are shown as 85x60; .* 1.19 times too narrow"),
-        ("8/9", None, "pixels are 8:9, not square: its 72x60 are shown as 72x68; .* 1.12 times too wide"),
-        ("32/27", "90", "pixels are 27:32, not square: its 60x72 are shown as 60x85; .* 1.19 times too wide"),
+        ("32/27", None, "pixels are 32:27, not square: the frames' 72x60 are shown as 85x60; .* 1.19 times too narrow"),
+        ("8/9", None, "pixels are 8:9, not square: the frames' 72x60 are shown as 72x68; .* 1.12 times too wide"),
+        ("32/27", "90", "pixels are 27:32, not square: the frames' 60x72 are shown as 60x85; .* 1.19 times too wide"),
         ("1/1", None, ""),
     ],
 )
