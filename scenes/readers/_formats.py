@@ -12,12 +12,21 @@ from pathlib import Path
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 
-__all__ = ["IMAGE_SUFFIXES", "READ", "is_image", "judge_unread", "prepare_reading", "say_how_to_convert"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "READ",
+    "is_image",
+    "judge_unread",
+    "prepare_reading",
+    "say_how_to_convert",
+    "whole_suffix",
+]
 
 IMAGE_SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".pgm", ".ppm", ".pnm")
 READ = "PNG, JPEG, TIFF, WebP, BMP or PGM"
 # pictures of phones, which Pillow reads with a package or in a build that not everyone has
 HEIF_SUFFIXES, AVIF_SUFFIXES = (".heic", ".heif", ".hif"), (".avif", ".avifs")
+PACKED = (".gz", ".bz2", ".fz")
 # suffixes of a kind, and how pictures of it become pictures that are read
 UNREAD: dict[tuple[str, ...], str] = {
     HEIF_SUFFIXES: (
@@ -31,7 +40,7 @@ UNREAD: dict[tuple[str, ...], str] = {
         "develop them all alike to TIFFs of 16 bits, without sharpening: RawTherapee, darktable, or "
         "`dcraw -T -6 -W *{suffix}`"
     ),
-    (".fits", ".fit", ".fts", ".fz"): (
+    (".fits", ".fit", ".fts"): (
         "with astropy: `python -c \"import glob, numpy as np; from astropy.io import fits; np.save('frames.npy', "
         "np.stack([fits.getdata(f) for f in sorted(glob.glob('*{suffix}'))]))\"`, then give frames.npy (frames with "
         "BAYERPAT are debayered first)"
@@ -74,9 +83,10 @@ def prepare_reading(path: Path) -> None:
 
 def say_how_to_convert(path: Path) -> str:
     """The next step for a picture that is known and not read; "" for anything else."""
-    suffix = path.suffix.lower()
+    plain = path.with_suffix("") if path.suffix.lower() in PACKED else path
+    suffix = plain.suffix.lower()
     text = next((text for suffixes, text in UNREAD.items() if suffix in suffixes and not is_image(path)), "")
-    return text.replace("{suffix}", path.suffix)
+    return text.replace("{suffix}", whole_suffix(path))
 
 
 def judge_unread(images: Sequence[Path], others: Sequence[Path], where: Path, findings: Findings) -> None:
@@ -110,7 +120,12 @@ def judge_unread(images: Sequence[Path], others: Sequence[Path], where: Path, fi
 
 
 def _counted(files: Sequence[Path]) -> str:
-    return ", ".join(f"{count} {suffix}" for suffix, count in Counter(file.suffix for file in files).most_common())
+    return ", ".join(f"{count} {suffix}" for suffix, count in Counter(map(whole_suffix, files)).most_common())
+
+
+def whole_suffix(path: Path) -> str:
+    """The suffix, with the one before where it only says that the file is packed."""
+    return "".join(path.suffixes[-2:]) if path.suffix.lower() in PACKED else path.suffix
 
 
 def _are(files: Sequence[Path]) -> str:

@@ -23,7 +23,7 @@ from nerfkit.scenes.luminance import LUMINANCE
 from ._arrays import read_array
 from ._aspect import say_aspect
 from ._curves import HDR_NAMES, hdr_to_srgb
-from ._formats import READ, is_image, judge_unread, say_how_to_convert
+from ._formats import READ, is_image, judge_unread, say_how_to_convert, whole_suffix
 from ._images import Decoded, decode_image
 from ._mosaic import has_mosaic
 from ._pages import decode_pages
@@ -434,7 +434,7 @@ def _read_container(path: Path, n_frames: int | None, findings: Findings) -> Fra
         check_memory(pixels.size, path)
     else:
         raise NerfkitError(
-            f"frames cannot be read from a {path.suffix or 'file without suffix'}",
+            f"frames cannot be read from a {whole_suffix(path) or 'file without suffix'}",
             where=path,
             fix=say_how_to_convert(path) or f"give a folder of frames, or {KINDS}",
         )
