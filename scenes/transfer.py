@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,9 @@ from torch import Tensor
 
 from nerfkit.scenes.luminance import LUMINANCE
 
-__all__ = ["LINEAR", "TRANSFERS", "Transfer", "decode_srgb", "encode_srgb", "srgb_slope"]
+__all__ = ["CURVES", "LINEAR", "TRANSFERS", "Curve", "Transfer", "decode_srgb", "encode_srgb", "srgb_slope"]
 
-TRANSFERS = ("auto", "srgb", "linear")
+TRANSFERS = ("auto", "srgb", "linear", "bt709", "gamma22", "gamma28")
 # below this alpha, half a step of 8 bits, a colour is noise
 MIN_ALPHA = 0.5 / 255
 
@@ -46,12 +47,71 @@ def srgb_slope(radiance: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A transfer curve from [0, 1] to [0, 1], continued beyond, and the slope of its inverse.
+
+    Parameters
+    ----------
+    decode, encode : callable
+        File values to linear radiance, and back.
+    slope : callable
+        Change of file values with linear radiance, by radiance.
+    """
+
+    decode: Callable[[Tensor], Tensor]
+    encode: Callable[[Tensor], Tensor]
+    slope: Callable[[Tensor], Tensor]
+
+
+def _bt709() -> Curve:
+    """The curve of cameras for SDR television (ITU-R BT.709-6, item 1.2; BT.2020 has the same)."""
+
+    def decode(values: Tensor) -> Tensor:
+        return torch.where(values < 0.081, values / 4.5, ((values.clamp(min=0) + 0.099) / 1.099) ** (1 / 0.45))
+
+    def encode(radiance: Tensor) -> Tensor:
+        return torch.where(radiance < 0.018, radiance * 4.5, 1.099 * radiance.clamp(min=0) ** 0.45 - 0.099)
+
+    def slope(radiance: Tensor) -> Tensor:
+        return torch.where(radiance < 0.018, 4.5, 1.099 * 0.45 * radiance.clamp(min=1e-4) ** -0.55)
+
+    return Curve(decode, encode, slope)
+
+
+def _power(gamma: float) -> Curve:
+    """``radiance = value ** gamma``, with a straight line below 1/255 where the power has no slope."""
+    dark = 1 / 255
+    light = dark**gamma
+    steep = dark / light
+
+    def decode(values: Tensor) -> Tensor:
+        return torch.where(values < dark, values / steep, values.clamp(min=dark) ** gamma)
+
+    def encode(radiance: Tensor) -> Tensor:
+        return torch.where(radiance < light, radiance * steep, radiance.clamp(min=light) ** (1 / gamma))
+
+    def slope(radiance: Tensor) -> Tensor:
+        return torch.where(radiance < light, steep, radiance.clamp(min=light) ** (1 / gamma - 1) / gamma)
+
+    return Curve(decode, encode, slope)
+
+
+# what is not linear; gamma 2.2 and 2.8 are analogue television's (ITU-T H.273, codes 4 and 5)
+CURVES = {
+    "srgb": Curve(decode_srgb, encode_srgb, srgb_slope),
+    "bt709": _bt709(),
+    "gamma22": _power(2.2),
+    "gamma28": _power(2.8),
+}
+
+
+@dataclass(frozen=True)
 class Transfer:
     """How files of a kind hold linear radiance.
 
     Parameters
     ----------
-    curve : {"srgb", "linear"}
+    curve : {"srgb", "linear", "bt709", "gamma22", "gamma28"}
         The transfer curve of their colours; alpha has none.
     n_channels : {1, 2, 3, 4}
         Grey, grey with alpha, RGB, RGB with alpha.
@@ -113,7 +173,7 @@ class Transfer:
 
     def encode(self, radiance: Tensor) -> Tensor:
         """File values, as fractions of their range, of linear radiance that is not multiplied by alpha."""
-        if self.curve == "linear":
+        if self.curve not in CURVES:
             return radiance
         low, high = self.value_range
         return (self._file_values(radiance) - low) / (high - low)
@@ -121,29 +181,31 @@ class Transfer:
     def decode(self, values: Tensor) -> Tensor:
         """Linear radiance of file values; 0 and 1 at the ends of their range."""
         dark, light = self._ends
-        return ((decode_srgb(values) if self.curve == "srgb" else values) - dark) / (light - dark)
+        return (self._undone(values) - dark) / (light - dark)
 
     def slope(self, radiance: Tensor) -> Tensor | None:
         """Change of file values, as fractions of their range, with linear radiance; None where they are the same.
 
         An error of a file's value, noise or what the eye sees, is an error of radiance divided by it.
         """
-        if self.curve == "linear":
+        if self.curve not in CURVES:
             return None
         (low, high), (dark, light) = self.value_range, self._ends
-        return srgb_slope(dark + (light - dark) * radiance) * ((light - dark) / (high - low))
+        return CURVES[self.curve].slope(dark + (light - dark) * radiance) * ((light - dark) / (high - low))
 
     @property
     def _ends(self) -> tuple[float, float]:
         """What the curve makes of the ends of the range."""
-        low, high = torch.tensor(self.value_range, dtype=torch.float64)
-        ends = (decode_srgb(low), decode_srgb(high)) if self.curve == "srgb" else (low, high)
-        return float(ends[0]), float(ends[1])
+        dark, light = self._undone(torch.tensor(self.value_range, dtype=torch.float64)).tolist()
+        return dark, light
+
+    def _undone(self, values: Tensor) -> Tensor:
+        return CURVES[self.curve].decode(values) if self.curve in CURVES else values
 
     def _file_values(self, radiance: Tensor) -> Tensor:
         dark, light = self._ends
         values = dark + (light - dark) * radiance
-        return encode_srgb(values) if self.curve == "srgb" else values
+        return CURVES[self.curve].encode(values) if self.curve in CURVES else values
 
 
 # values that are averaged as files have them: grey, floats, alpha

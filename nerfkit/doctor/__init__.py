@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import shlex
 from pathlib import Path
 
-from nerfkit.doctor.findings import Problem, Report
-from nerfkit.scenes.readers import READERS, PosedPhotos
+from nerfkit.doctor.findings import Report, raised_is_noted
+from nerfkit.scenes.findings import Findings
+from nerfkit.scenes.readers import PosedPhotos, find_posed_photos
 
-__all__ = ["Problem", "Report", "examine_data", "examine_machine"]
+__all__ = ["Report", "examine_data", "examine_machine"]
 
 
 def examine_machine(folder: str | Path = ".") -> Report:
@@ -36,34 +36,25 @@ def examine_data(path: str | Path, device: str = "cpu", *, is_timed: bool = Fals
     report : Report
         All problems found, of which those of level error stop the next command.
     """
-    from nerfkit.doctor.posed import check_photos, collect
+    from nerfkit.doctor.posed import check_photos, grouped
 
     path = Path(path).expanduser()
     report = Report("dataset")
     photos: PosedPhotos | None = None
-    n_before = len(report.problems)
-    with collect(report, path):
-        photos = read_if_posed(path)
+    findings = Findings()
+    with raised_is_noted(report):
+        try:
+            photos = find_posed_photos(path, True, findings) if path.exists() else None
+        finally:
+            report.problems += grouped(findings)
     if photos is not None:
         check_photos(photos, path, report)
         from nerfkit.doctor.cost import check_cost
 
         check_cost(photos, device, report, is_timed=is_timed)
-    elif len(report.problems) == n_before:
+    elif not report.problems:
         from nerfkit.doctor.frames import check_frames
 
         check_frames(path, report)
     report.next_command = report.next_command or f"nerfkit doctor {shlex.quote(str(path))}"
     return report
-
-
-def read_if_posed(path: Path) -> PosedPhotos | None:
-    """What the readers of posed photos make of a path, without its bad frames; None where no format is present."""
-    if not path.exists():
-        return None
-    for target in READERS.values():
-        module, _, function = target.partition(":")
-        photos = getattr(importlib.import_module(module), function)(path, True)
-        if photos is not None:
-            return photos
-    return None

@@ -15,7 +15,7 @@ def check_cost(photos: PosedPhotos, device: str, report: Report, *, is_timed: bo
     try:
         found = _measure(photos, device) if is_timed else _estimate(photos, device)
     except NerfkitError as error:
-        report.add_error(error)
+        report.problems.add_error(error)
         return
     memory_mb, minutes = found["memory_mb"], found["expected_minutes"]
     report.fact("memory_mb", memory_mb, f"about {memory_mb:.0f} MB to train, {found['photos_mb']:.0f} MB of it photos")

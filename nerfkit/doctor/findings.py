@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import LEVELS, Finding, Findings
 
-__all__ = ["LEVELS", "Problem", "Report"]
-
-# worst first. error: the next command refuses it or its result is certainly wrong; warning: the result is likely
-# worse than it could be; info: good to know
-LEVELS = ("error", "warning", "info")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong or odd.
-
-    Parameters
-    ----------
-    level : {"error", "warning", "info"}
-    what : str
-        What was found and what is wanted.
-    where : str
-        File, frame or part of the machine.
-    fix : str
-        The next step: a command or an edit.
-    """
-
-    level: str
-    what: str
-    where: str = ""
-    fix: str = ""
+__all__ = ["Report", "raised_is_noted"]
 
 
 @dataclass
@@ -48,8 +26,8 @@ class Report:
         Plain values for JSON.
     lines : list of (str, str)
         Label and text of the facts for a person.
-    problems : list of Problem
-        In the order found.
+    problems : Findings
+        In the order found; readers fill it.
     next_command : str
         What to type when no error stands.
 
@@ -65,7 +43,7 @@ class Report:
     subject: str
     facts: dict[str, Any] = field(default_factory=dict)
     lines: list[tuple[str, str]] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: Findings = field(default_factory=Findings)
     next_command: str = ""
 
     def fact(self, key: str, value: Any, text: str | None = None) -> None:
@@ -76,19 +54,14 @@ class Report:
 
     def add(self, level: str, what: str, *, where: str | Path = "", fix: str = "") -> None:
         """Note a problem."""
-        assert level in LEVELS
-        self.problems.append(Problem(level, what, str(where), fix))
-
-    def add_error(self, error: NerfkitError) -> None:
-        """Note what a reader raised."""
-        self.add("error", error.what, where=error.where, fix=error.fix)
+        self.problems.add(level, what, where=where, fix=fix)
 
     @property
     def ok(self) -> bool:
         """Whether no problem of level error stands."""
         return all(problem.level != "error" for problem in self.problems)
 
-    def worst_first(self) -> list[Problem]:
+    def worst_first(self) -> list[Finding]:
         """The problems by level."""
         return sorted(self.problems, key=lambda problem: LEVELS.index(problem.level))
 
@@ -96,3 +69,12 @@ class Report:
         """What ``--json`` prints."""
         problems = [vars(problem) for problem in self.worst_first()]
         return {"ok": self.ok, "problems": problems, self.subject: self.facts}
+
+
+@contextmanager
+def raised_is_noted(report: Report) -> Iterator[None]:
+    """Make what a reader raises a problem of the report, so that the check-up goes on."""
+    try:
+        yield
+    except NerfkitError as error:
+        report.problems.add_error(error)

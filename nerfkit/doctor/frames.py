@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from nerfkit.doctor.findings import Report
-from nerfkit.doctor.posed import collect
+from nerfkit.doctor.findings import Report, raised_is_noted
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.noise import noise_level
 from nerfkit.scenes.readers import READERS
-from nerfkit.scenes.readers.frames import IMAGE_SUFFIXES, Frames, natural_key, read_frames
+from nerfkit.scenes.readers._formats import is_image, say_how_to_convert
+from nerfkit.scenes.readers.frames import Frames, natural_key, read_frames
 from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts
 from nerfkit.superresolution.blank_frames import is_blank
 
 if TYPE_CHECKING:
     from nerfkit.scenes.observations.lowres_view import LowresView
-    from nerfkit.superresolution.expectation import Expectation
 
 __all__ = ["check_frames"]
 
@@ -41,15 +41,9 @@ TINY = 1e-9
 
 def check_frames(path: Path, report: Report) -> None:
     """Check what :func:`nerfkit.scenes.readers.frames.read_frames` reads from ``path``."""
-    frames: Frames | None = None
-    error: NerfkitError | None = None
-    with collect(report, path):
-        try:
-            frames = read_frames(path)
-        except NerfkitError as raised:
-            error = raised
-    if frames is None:
-        assert error is not None
+    try:
+        frames = read_frames(path, findings=report.problems)
+    except NerfkitError as error:
         _explain(path, error, report)
         return
     bits = "float" if frames.bit_depth == 32 else f"{frames.bit_depth} bit"
@@ -79,26 +73,23 @@ def check_frames(path: Path, report: Report) -> None:
 def _explain(path: Path, error: NerfkitError, report: Report) -> None:
     """Why nothing was read: every frame that is to blame, or that this is no dataset at all."""
     files = (
-        sorted((f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES), key=lambda f: natural_key(f.name))
-        if path.is_dir()
-        else []
+        sorted((f for f in path.iterdir() if is_image(f)), key=lambda f: natural_key(f.name)) if path.is_dir() else []
     )
     if not files:
         fix = error.fix
-        if path.exists() and (path.is_dir() or path.suffix.lower() == ".json"):
+        is_of_pictures = path.is_dir() and any(say_how_to_convert(file) for file in path.iterdir())
+        if (path.is_dir() or (path.exists() and path.suffix.lower() == ".json")) and not is_of_pictures:
             fix = f"posed photos need one of {', '.join(READERS)}; frames: {error.fix or 'a folder of images'}"
         report.add("error", error.what, where=error.where or path, fix=fix)
         return
     report.fact("kind", "frames", "a frame sequence")
     report.fact("frames", len(files))
     sizes: dict[str, str] = {}
-    with collect(report, path):
-        for file in files:
-            try:
-                width, height = read_frames(file).size
-                sizes[file.name] = f"{width}x{height}"
-            except NerfkitError as raised:
-                report.add_error(raised)
+    for file in files:
+        with raised_is_noted(report):
+            # what is odd in a frame was found when all of them were read
+            width, height = read_frames(file, findings=Findings()).size
+            sizes[file.name] = f"{width}x{height}"
     counts = Counter(sizes.values())
     report.fact("sizes", dict(counts), ", ".join(f"{n} of {size}" for size, n in counts.most_common(4)))
     if len(counts) > 1:
@@ -109,7 +100,7 @@ def _explain(path: Path, error: NerfkitError, report: Report) -> None:
             f"{some(others)}", where=path, fix="take those out, or give a pattern of the others (in quotes)",
         )  # fmt: skip
     if report.ok:  # each can be read, but not all of them together
-        report.add_error(error)
+        report.problems.add_error(error)
 
 
 def _middle(grey: np.ndarray) -> np.ndarray:
@@ -176,8 +167,8 @@ def _read_listed(frames: Frames, grey: np.ndarray | None, report: Report) -> Shi
     if file is None:
         return None
     listed: Shifts | None = None
-    with collect(report, file):
-        shifts = read_shifts(file, frames)
+    with raised_is_noted(report):
+        shifts = read_shifts(file, frames, report.problems)
         if grey is not None:
             check_given_motion(shifts, grey, USUAL_SCALE, str(file))
         listed = shifts
@@ -226,10 +217,8 @@ def _check_scale(
         if len(frames) == 1:
             report.add("warning", SAID_OF_ONE_FRAME, where=path, fix="take several, moved by fractions of a pixel")
         return 1.0
-    found: list[Expectation] = []
-    with collect(Report("dataset"), path):  # what the search for an image logs is not about the dataset
-        stack = FrameStack.of(torch.from_numpy(np.ascontiguousarray(grey)))
-        found = expect_at(SCALES, stack, view, noise)
+    stack = FrameStack.of(torch.from_numpy(np.ascontiguousarray(grey)))
+    found = expect_at(SCALES, stack, view, noise)
     shares = {f"{each.scale:g}": round(each.measured_share, 3) for each in found}
     text = ", ".join(f"{share:.0%} at {scale}x" for scale, share in shares.items())
     report.fact("measured_share", shares, f"of the detail finer than a frame's pixels: {text}")

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from nerfkit.doctor import conventions
-from nerfkit.doctor.findings import Problem, Report
+from nerfkit.doctor.findings import Report, raised_is_noted
 from nerfkit.scenes.backgrounds import choose_background, object_mask
 from nerfkit.scenes.bounds import bounded_scene, unbounded_scene
 from nerfkit.scenes.cameras import Camera
-from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import PosedPhotos, load_photos
-from nerfkit.scenes.readers.photos import read_header, some
+from nerfkit.scenes.readers.photos import some
 
-__all__ = ["check_photos", "collect"]
+__all__ = ["check_photos", "grouped"]
 
 # a scene from fewer views than this has holes; 30 or more make a good one
 FEW_VIEWS = 10
@@ -36,67 +33,15 @@ SAME_POSE = 1e-6
 N_LOOKED_AT, LOOK_SIDE = 48, 200
 
 
-@contextmanager
-def collect(report: Report, subject: str | Path) -> Iterator[None]:
-    """Turn what is logged and raised about ``subject`` into problems of the report."""
-    listener = _Listener()
-    logger = logging.getLogger("nerfkit")
-    before = logger.handlers[:], logger.level, logger.propagate
-    logger.handlers[:], logger.propagate = [listener], False
-    logger.setLevel(logging.INFO)
-    error: NerfkitError | None = None
-    try:
-        yield
-    except NerfkitError as raised:
-        error = raised
-    finally:
-        logger.handlers[:], level, logger.propagate = before
-        logger.setLevel(level)
-    report.problems += _grouped(listener.bad)
-    for level, text in listener.said:
-        report.add(level, text.removeprefix(f"{subject}: "), where=subject)
-    if error is not None:
-        report.add_error(error)
-
-
-class _Listener(logging.Handler):
-    """Keeps the errors of frames that a reader skips, and what else it says."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.bad: list[NerfkitError] = []
-        self.said: list[tuple[str, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        errors = [value for value in (record.args or ()) if isinstance(value, NerfkitError)]
-        if errors:
-            self.bad += errors
-        # absent photos are counted from the result; loading is our own doing
-        elif record.funcName != "load_photos" and "are absent" not in str(record.msg):
-            self.said.append(("warning" if record.levelno >= logging.WARNING else "info", record.getMessage()))
-
-
-def _grouped(errors: list[NerfkitError]) -> list[Problem]:
-    """One problem for all frames that have the same fault."""
-    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for error in errors:
-        groups[error.what, _fix_of(error)].append(error.where)
-    return [
-        Problem("error", what if len(places) == 1 else f"{len(places)} photos: {what}", some(places), fix)
-        for (what, fix), places in groups.items()
-    ]
-
-
-def _fix_of(error: NerfkitError) -> str:
-    path = Path(error.where)
-    if "its intrinsics are for" in error.what and path.is_file():
-        width, height = read_header(path).size
-        if f"its intrinsics are for {height}x{width}" in error.what:
-            return (
-                "the photo is turned by 90 degrees: turn it back, or swap w and h (and cx and cy, fl_x and fl_y) "
-                "if the poses were made for it as it is"
-            )
-    return error.fix
+def grouped(findings: Findings) -> Findings:
+    """One problem for all frames that have the same fault; what is no fault of a frame stays as it is."""
+    places: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for finding in findings:
+        places[finding.level, finding.what, finding.fix].append(finding.where)
+    found = Findings()
+    for (level, what, fix), where in places.items():
+        found.add(level, what if len(where) == 1 else f"{len(where)} photos: {what}", where=some(where), fix=fix)
+    return found
 
 
 def check_photos(photos: PosedPhotos, path: Path, report: Report) -> None:
@@ -108,9 +53,9 @@ def check_photos(photos: PosedPhotos, path: Path, report: Report) -> None:
     _check_sizes(photos, report)
     _check_intrinsics(photos, report)
     _check_duplicates(photos, report)
-    with collect(report, photos.root):
+    with raised_is_noted(report):
         _check_convention(photos, path, report)
-    with collect(report, photos.root):
+    with raised_is_noted(report):
         _check_pixels(photos, report)
     if photos.masks and any(photos.masks):
         n_masks = sum(mask is not None for mask in photos.masks)
@@ -127,11 +72,6 @@ def _check_files(photos: PosedPhotos, report: Report) -> None:
     text = f"{len(photos)} usable" + f", {n_bad} bad" * bool(n_bad) + f", {len(absent)} absent" * bool(absent)
     report.fact("views", len(photos), text)
     report.fact("absent", len(absent), "")
-    if absent:
-        report.add(
-            "warning", f"{len(absent)} of {len(photos) + len(photos.skipped)} listed photos are absent: {some(absent)}",
-            where=photos.root, fix="put them there; training goes on without them",
-        )  # fmt: skip
     twice = [file for file, count in Counter(photos.files).items() if count > 1]
     if twice:
         report.add("warning", f"listed more than once: {some(twice)}", where=photos.root, fix="list each photo once")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,14 @@ from .picture_files import PICTURE_SUFFIXES
 from .settings import DEFAULT_WIDTH, MAX_FILE_WIDTH, PSF_NAMES, SuperresConfig, SuperresSettings
 
 __all__ = ["Source", "check_output", "read_source", "read_truth"]
+
+# what is undone before frames are averaged, as the line about them says it
+CURVE_TEXTS = {
+    "srgb": ", averaged in linear RGB",
+    "bt709": ", averaged in linear radiance (curve BT.709)",
+    "gamma22": ", averaged in linear radiance (gamma 2.2)",
+    "gamma28": ", averaged in linear radiance (gamma 2.8)",
+}
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ class Source:
         kind = "grey" if settings.n_channels < 3 else "colour"
         depth = "floats" if frames.bit_depth == 32 else f"{frames.bit_depth} bits"
         depth += " with alpha" if frames.alpha is not None else ""
-        depth += ", averaged in linear RGB" if settings.transfer == "srgb" else ""
+        depth += CURVE_TEXTS.get(settings.transfer, "")
         size, output = "{} x {}".format(*frames.size), "{} x {}".format(*settings.output_size)
         lines = [
             f"{frames.name}: {len(frames)} {kind} frames of {size}, {depth}",
@@ -170,6 +178,7 @@ def read_source(
             "there are no shifts to take as they are", where="--exact-shifts", fix="give them: --shifts FILE.csv"
         )
     frames, blank = _without_blank(read_frames(path, n_frames), Path(path), reference)
+    config = _with_curve(config, frames)
     n_channels = (1 if frames.images.ndim == 3 else 3) + (frames.alpha is not None)
     settings = SuperresSettings.for_frames(
         config, size=frames.size, n_channels=n_channels, bit_depth=frames.bit_depth, value_range=frames.value_range,
@@ -220,6 +229,11 @@ def read_truth(path: str | Path, settings: SuperresSettings) -> NDArray[np.float
             fix="give a picture of that size, or another --scale",
         )  # fmt: skip
     return _with_alpha(truth)[0]
+
+
+def _with_curve(config: SuperresConfig, frames: Frames) -> SuperresConfig:
+    """The settings with the curve that the files name, where the user named none; so config.yml has it."""
+    return config if config.transfer != "auto" or frames.curve is None else replace(config, transfer=frames.curve)
 
 
 def _with_alpha(frames: Frames) -> NDArray[np.float32]:

@@ -52,8 +52,9 @@ class SuperresConfig(Settings):
     register: Literal["auto", "shift", "affine", "homography"] = "auto"
     # whether given shifts are taken as they are
     exact_shifts: bool = False
-    # curve of the frames' values, undone before they are averaged; auto: srgb for colour of 8 or 16 bits, else linear
-    transfer: Literal["auto", "srgb", "linear"] = "auto"
+    # curve of the frames' values, undone before they are averaged; auto: the one that the files name, else srgb for
+    # colour of 8 or 16 bits and linear for the rest
+    transfer: Literal["auto", "srgb", "linear", "bt709", "gamma22", "gamma28"] = "auto"
     # what holds the image: many small networks, or a single one
     network: Literal["tiled", "single"] = "tiled"
     # width, 1 to 1024, hidden layers, 1 to 16, and omega_0 of the networks
@@ -95,7 +96,7 @@ class SuperresSettings(SuperresConfig):
 
     scale: float = 4.0
     output_size: tuple[int, int] = (1, 1)
-    transfer: Literal["srgb", "linear"] = "linear"
+    transfer: Literal["srgb", "linear", "bt709", "gamma22", "gamma28"] = "linear"
     # width and height of a frame in low-res pixels
     frame_size: tuple[int, int] = (1, 1)
     # 1 for grey, 3 for RGB; 2 and 4 with alpha
@@ -145,9 +146,12 @@ class SuperresSettings(SuperresConfig):
                     fix=f"for example {4 * width}x{4 * height}",
                 )  # fmt: skip
         plan_grids(scale, size)
-        is_srgb = config.transfer == "srgb" or (config.transfer == "auto" and n_channels > 2 and bit_depth < 32)
+        usual = "srgb" if n_channels > 2 and bit_depth < 32 else "linear"
         own = {field.name: getattr(config, field.name) for field in fields(SuperresConfig)}
-        derived = {"scale": scale, "output_size": output, "transfer": "srgb" if is_srgb else "linear"}
+        derived = {
+            "scale": scale, "output_size": output,
+            "transfer": usual if config.transfer == "auto" else config.transfer,
+        }  # fmt: skip
         return cls(
             **own | derived, frame_size=size, n_channels=n_channels, bit_depth=bit_depth, value_range=value_range,
             white=white,

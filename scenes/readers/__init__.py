@@ -1,19 +1,24 @@
 """Posed photos from the formats people have; a new format is one file here and one line in :data:`READERS`.
 
-A reader is a function ``read(path, skip_bad) -> PosedPhotos | None``, None where its format is not present.
+A reader is a function ``read(path, skip_bad, findings) -> PosedPhotos | None``, None where its format is not present;
+what it goes on with, and with ``skip_bad`` what it leaves out, is added to ``findings``.
 """
 
 from __future__ import annotations
 
 import importlib
+import logging
 from pathlib import Path
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from .photos import LoadedPhotos, load_photos
 from .posed import PosedPhotos
 
-__all__ = ["READERS", "LoadedPhotos", "PosedPhotos", "load_photos", "read_posed_photos"]
+__all__ = ["READERS", "LoadedPhotos", "PosedPhotos", "find_posed_photos", "load_photos", "read_posed_photos"]
+
+logger = logging.getLogger(__name__)
 
 # what the format is recognised by -> 'module:function', tried in this order
 READERS = {
@@ -23,7 +28,7 @@ READERS = {
 }
 
 
-def read_posed_photos(path: str | Path, skip_bad: bool = False) -> PosedPhotos:
+def read_posed_photos(path: str | Path, skip_bad: bool = False, findings: Findings | None = None) -> PosedPhotos:
     """Read where the photos of a scene are, how they were taken and which are held out; no pixel is loaded.
 
     Parameters
@@ -33,6 +38,8 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False) -> PosedPhotos:
     skip_bad : bool
         Go on without frames that have a bad matrix or an unreadable photo and name them in ``skipped``; each
         photo is then decoded once to be sure.
+    findings : Findings, optional
+        Filled with what was found and gone on with, also where the reading fails in the end; logged unless given.
 
     Returns
     -------
@@ -46,16 +53,25 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False) -> PosedPhotos:
     path = Path(path).expanduser()
     if not path.exists():
         raise NerfkitError("no such file or folder", where=path, fix="give the folder of the photos and poses")
-    for target in READERS.values():
-        module, _, function = target.partition(":")
-        photos = getattr(importlib.import_module(module), function)(path, skip_bad)
-        if photos is not None:
-            return photos
+    with listed_or_logged(findings, logger) as found:
+        photos = find_posed_photos(path, skip_bad, found)
+    if photos is not None:
+        return photos
     raise NerfkitError(
         f"no poses found; looked for {', '.join(READERS)}; found {_contents(path)}",
         where=path,
         fix="give a folder with one of these; photos without poses get them from COLMAP or nerfstudio",
     )
+
+
+def find_posed_photos(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | None:
+    """What the first reader makes of a path whose format is there; None where no format is."""
+    for target in READERS.values():
+        module, _, function = target.partition(":")
+        photos = getattr(importlib.import_module(module), function)(path, skip_bad, findings)
+        if photos is not None:
+            return photos
+    return None
 
 
 def _contents(path: Path) -> str:

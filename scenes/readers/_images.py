@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,14 @@ from PIL import Image
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.opencv import load_cv2
 
-__all__ = ["Decoded", "decode_image", "split_alpha"]
+from ._aspect import aspect_of_density
+from ._formats import prepare_reading, say_how_to_convert
+from ._png import png_curve
+
+__all__ = ["Decoded", "decode_image", "split_alpha", "turn"]
 
 EXIF_ORIENTATION = 0x0112
-TIFF_BITS_PER_SAMPLE, TIFF_ICC_PROFILE = 258, 34675
+TIFF_BITS_PER_SAMPLE, TIFF_DESCRIPTION, TIFF_ICC_PROFILE = 258, 270, 34675
 DEPTHS = ("uint8", "uint16", "float32", "float64")
 # PNG's colour type of grey with alpha (PNG specification, 11.2.1)
 PNG_GREY_WITH_ALPHA = 4
@@ -45,13 +51,22 @@ class Decoded:
     icc_profile : bytes or None
         Colour profile.
     n_pages : int
-        Images in the file; the first is taken.
+        Images in the file; this is the first.
+    curve : str or None
+        Transfer curve that the file names; None where it names none.
+    primaries : int
+        Colour primaries by their code in ITU-T H.273; 2 where the file names none.
+    aspect : Fraction
+        Width over height of a pixel.
     """
 
     pixels: np.ndarray
     alpha: np.ndarray | None
     icc_profile: bytes | None
     n_pages: int = 1
+    curve: str | None = None
+    primaries: int = 2
+    aspect: Fraction = Fraction(1)
 
 
 def decode_image(path: Path) -> Decoded:
@@ -73,15 +88,16 @@ def decode_image(path: Path) -> Decoded:
     """
 
     def bad(what: object) -> NerfkitError:
-        return NerfkitError(f"this frame cannot be read ({what})", where=path, fix=_BAD_FRAME)
+        fix = say_how_to_convert(path) or _BAD_FRAME
+        return NerfkitError(f"this frame cannot be read ({what})", where=path, fix=fix)
 
+    prepare_reading(path)
     try:
         if path.stat().st_size == 0:
             raise bad("it is empty, 0 bytes")
         with Image.open(path) as image:
             needs_cv2 = _is_wide(image, path) or _is_lying(image)
-            # a phone's JPEG may hold a second, smaller one, which is no frame
-            n_pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+            n_pages = _count_pages(image)
             image.load()  # finds damage, which OpenCV may pass over
             return _unpack(image, path, needs_cv2, n_pages)
     except Image.UnidentifiedImageError:
@@ -92,7 +108,7 @@ def decode_image(path: Path) -> Decoded:
         return found
     except Image.DecompressionBombError as error:
         raise bad(error) from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:  # what Pillow raises on broken data
+    except (OSError, SyntaxError, TypeError, ValueError, struct.error) as error:  # what Pillow raises on broken data
         raise bad(error) from error
 
 
@@ -119,8 +135,27 @@ def _unpack(image: Image.Image, path: Path, needs_cv2: bool, n_pages: int) -> De
         pixels, alpha = split_alpha(np.asarray(image.convert(mode)))
     # asked after load: a TIFF is turned by then, and Pillow has forgotten its tag
     orientation = _orientation(image)
-    alpha = None if alpha is None else _turn(alpha, orientation)
-    return Decoded(_turn(pixels, orientation), alpha, image.info.get("icc_profile"), n_pages)
+    alpha = None if alpha is None else turn(alpha, orientation)
+    curve, primaries = png_curve(path) if image.format == "PNG" else (None, 2)
+    aspect = aspect_of_density(image.info)
+    aspect = 1 / aspect if TURNS.get(orientation, (False,))[0] else aspect
+    return Decoded(
+        turn(pixels, orientation), alpha, image.info.get("icc_profile"), n_pages, curve, primaries, aspect
+    )  # fmt: skip
+
+
+def _count_pages(image: Image.Image) -> int:
+    """Images in a file whose images are frames; a phone's JPEG may hold a second, smaller one, which is none."""
+    if image.format == "JPEG" or image.format == "MPO":
+        return 1
+    n_pages = getattr(image, "n_frames", 1)
+    tags: Any = getattr(image, "tag_v2", {})
+    description = str(tags.get(TIFF_DESCRIPTION, ""))
+    if n_pages == 1 and description.startswith("ImageJ="):
+        # above 4 GB ImageJ writes one directory and says there how many planes follow
+        said = re.search(r"^images=(\d+)", description, re.MULTILINE)
+        return int(said[1]) if said else 1
+    return n_pages
 
 
 def _decode_tiff(path: Path) -> Decoded | None:
@@ -129,7 +164,7 @@ def _decode_tiff(path: Path) -> Decoded | None:
 
     try:
         with tifffile.TiffFile(path) as file:
-            page = file.pages[0].aspage()
+            n_pages, page = len(file.pages), file.pages[0].aspage()
             tag = page.tags.get(TIFF_ICC_PROFILE)
             icc_profile = None if tag is None else bytes(tag.value)
             # OpenCV makes colour of grey with alpha, and tifffile alone knows few compressions
@@ -140,7 +175,7 @@ def _decode_tiff(path: Path) -> Decoded | None:
     if pixels is None or pixels.dtype.name not in DEPTHS:
         return None
     pixels = pixels.astype(np.float32) if pixels.dtype.kind == "f" else pixels
-    return Decoded(*split_alpha(pixels), icc_profile)
+    return Decoded(*split_alpha(pixels), icc_profile, n_pages)
 
 
 def _grey_of_many_bits(image: Image.Image, path: Path) -> np.ndarray:
@@ -162,9 +197,18 @@ def _is_wide(image: Image.Image, path: Path) -> bool:
         # the IHDR chunk comes first; its bit depth is the 25th byte (PNG specification, 11.2.1)
         with path.open("rb") as file:
             return file.read(25)[24] == 16
+    if image.format == "PPM":
+        return _is_wide_ppm(path)
     tags: Any = getattr(image, "tag_v2", {})
     bits = tags.get(TIFF_BITS_PER_SAMPLE, 8)
     return max(bits if isinstance(bits, tuple) else (bits,)) > 8
+
+
+def _is_wide_ppm(path: Path) -> bool:
+    """Whether the white of a PPM, the third number of its header, takes 16 bits."""
+    with path.open("rb") as file:
+        header = re.sub(rb"#[^\n]*", b"", file.read(1024)).split(maxsplit=4)
+    return len(header) > 3 and header[3].isdigit() and int(header[3]) > 255
 
 
 def _is_grey_png(path: Path) -> bool:
@@ -201,6 +245,7 @@ def _orientation(image: Image.Image) -> int:
         return 1  # a damaged EXIF block is no reason to lose the frame
 
 
-def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+def turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """Pixels upright that EXIF says lie like this."""
     is_transposed, flips = TURNS.get(orientation, (False, ()))
     return np.flip(pixels.swapaxes(0, 1) if is_transposed else pixels, flips)

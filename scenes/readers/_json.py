@@ -10,6 +10,7 @@ from typing import Any
 
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 
 from .posed import Frame
 
@@ -38,8 +39,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def read_frames(content: dict[str, Any], path: Path) -> list[Frame]:
-    """Frames of a transforms json, unchecked; each takes what it does not state itself from the root."""
+def read_frames(content: dict[str, Any], path: Path, skip_bad: bool, findings: Findings) -> list[Frame]:
+    """Frames of a transforms json, unchecked; each takes what it does not state itself from the root.
+
+    With ``skip_bad`` an entry that cannot be a frame goes to the findings; all of them bad is an error.
+    """
     listed = content.get("frames")
     if not isinstance(listed, list) or not listed:
         raise NerfkitError(
@@ -47,7 +51,19 @@ def read_frames(content: dict[str, Any], path: Path) -> list[Frame]:
             f"its keys are {', '.join(content) or 'none'}",
             where=path,
         )
-    return [_frame(entry, content, f"{path}: frame {i}") for i, entry in enumerate(listed)]
+    frames, errors = [], []
+    for i, entry in enumerate(listed):
+        try:
+            frames.append(_frame(entry, content, f"{path}: frame {i}"))
+        except NerfkitError as error:
+            if not skip_bad:
+                raise
+            errors.append(error)
+    if not frames:
+        raise errors[0]
+    for error in errors:
+        findings.add_error(error)
+    return frames
 
 
 def _frame(entry: Any, root: Mapping[str, Any], where: str) -> Frame:

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 
 from ._json import read_frames, read_json
 from .posed import SPLITS, PosedPhotos, pose_photos
@@ -13,7 +14,7 @@ from .posed import SPLITS, PosedPhotos, pose_photos
 __all__ = ["read_blender"]
 
 
-def read_blender(path: Path, skip_bad: bool) -> PosedPhotos | None:
+def read_blender(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | None:
     """Read a Blender folder; None where there is no ``transforms_{train,val,test}.json``.
 
     Notes
@@ -35,8 +36,8 @@ def read_blender(path: Path, skip_bad: bool) -> PosedPhotos | None:
         raise NerfkitError(f"has {names} but no transforms_train.json", where=root, fix="add the training views")
     frames = []
     for split in present:
-        listed = read_frames(read_json(files[split]), files[split])
+        listed = read_frames(read_json(files[split]), files[split], skip_bad, findings)
         for frame in listed:
             frame.split = split if len(present) > 1 else None
         frames += listed
-    return pose_photos(frames, root, "blender", skip_bad=skip_bad)
+    return pose_photos(frames, root, "blender", skip_bad=skip_bad, findings=findings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +11,11 @@ import numpy as np
 
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 
 from .posed import Frame, PosedPhotos, pose_photos
 
 __all__ = ["read_colmap"]
-
-logger = logging.getLogger(__name__)
 
 # folders that may hold a model, or numbered models; the first that does is read
 MODEL_FOLDERS = ("sparse", "colmap/sparse", "sparse_txt", "colmap/sparse_txt", ".")
@@ -32,8 +30,13 @@ MODELS = {
     "SIMPLE_RADIAL_FISHEYE": (8, "fisheye", "f cx cy k1"),
     "RADIAL_FISHEYE": (9, "fisheye", "f cx cy k1 k2"),
 }
-# known by name only, so that the message can name them
-UNSUPPORTED = {6: "FULL_OPENCV", 7: "FOV", 10: "THIN_PRISM_FISHEYE", 11: "RAD_TAN_THIN_PRISM_FISHEYE"}
+# number -> (name, parameters), so that the message can name them and the cameras after them can be read
+UNSUPPORTED = {
+    6: ("FULL_OPENCV", 12),
+    7: ("FOV", 5),
+    10: ("THIN_PRISM_FISHEYE", 12),
+    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
+}
 # w2c with +Y down and +Z forward (OpenCV) to OpenGL: the camera's second and third axes change sign
 FLIP_YZ = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -49,11 +52,12 @@ class _Image:
 @dataclass
 class _Model:
     folder: Path
-    cameras: dict[int, Camera]
+    cameras: dict[int, Camera | NerfkitError]  # what is wrong with one matters where an image uses it
     images: list[_Image]
+    errors: list[NerfkitError]  # of lines that are no image
 
 
-def read_colmap(path: Path, skip_bad: bool) -> PosedPhotos | None:
+def read_colmap(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | None:
     """Read a COLMAP model and its photos in ``images``; None where there is no model.
 
     Notes
@@ -67,11 +71,15 @@ def read_colmap(path: Path, skip_bad: bool) -> PosedPhotos | None:
     folders = _model_folders(path)
     if not folders:
         return None
-    models = [_read_model(folder) for folder in folders]
+    models = _read_models(folders, skip_bad, findings)
     model = max(models, key=lambda m: len(m.images))
     if len(models) > 1:
         counts = ", ".join(f"{m.folder.relative_to(path)} ({len(m.images)} images)" for m in models)
-        logger.warning("%s: %d models: %s; reading %s", path, len(models), counts, model.folder.relative_to(path))
+        findings.add("warning", f"{len(models)} models: {counts}; reading {model.folder.relative_to(path)}", where=path)
+    for error in model.errors:
+        if not skip_bad:
+            raise error
+        findings.add_error(error)
     if not model.images:
         raise NerfkitError("the model has no images", where=model.folder, fix="reconstruct it again")
     photos = path / "images"
@@ -84,7 +92,7 @@ def read_colmap(path: Path, skip_bad: bool) -> PosedPhotos | None:
         )
     images = sorted(model.images, key=lambda image: image.name)
     frames = [_frame(image, model) for image in images]
-    return pose_photos(frames, path, "colmap", skip_bad=skip_bad, exif_by_default=False)
+    return pose_photos(frames, path, "colmap", skip_bad=skip_bad, findings=findings, exif_by_default=False)
 
 
 def _model_folders(path: Path) -> list[Path]:
@@ -105,25 +113,49 @@ def _suffix(folder: Path) -> str | None:
     return next(kinds, None)
 
 
+def _read_models(folders: list[Path], skip_bad: bool, findings: Findings) -> list[_Model]:
+    """The models that can be read; with ``skip_bad`` a damaged one beside others is only named."""
+    models, errors = [], []
+    for folder in folders:
+        try:
+            models.append(_read_model(folder))
+        except NerfkitError as error:
+            if not skip_bad:
+                raise
+            errors.append(error)
+    if not models:
+        raise errors[0]
+    for error in errors:
+        findings.add_error(error)
+    return models
+
+
 def _read_model(folder: Path) -> _Model:
     if _suffix(folder) == ".txt":
-        return _Model(folder, _cameras_txt(folder / "cameras.txt"), _images_txt(folder / "images.txt"))
-    return _Model(folder, _cameras_bin(folder / "cameras.bin"), _images_bin(folder / "images.bin"))
+        cameras = _cameras_txt(folder / "cameras.txt")
+        return _Model(folder, cameras, *_images_txt(folder / "images.txt"))
+    return _Model(folder, _cameras_bin(folder / "cameras.bin"), _images_bin(folder / "images.bin"), [])
 
 
 def _frame(image: _Image, model: _Model) -> Frame:
     where = f"{model.folder}: image {image.name!r}"
-    camera = model.cameras.get(image.camera_id)
-    if camera is None:
-        raise NerfkitError(
-            f"its camera {image.camera_id} is not in the model", where=where, fix="export the model again"
-        )
+    missing = NerfkitError(
+        f"its camera {image.camera_id} is not in the model", where=where, fix="export the model again"
+    )
+    found = model.cameras.get(image.camera_id, missing)
+
+    def camera(width: int, height: int) -> Camera:
+        # raised here, where a frame can be left out
+        if isinstance(found, NerfkitError):
+            raise found
+        return found
+
     return Frame(
         file=f"images/{image.name}",
         where=where,
         matrix=_c2w(image),
-        camera=lambda width, height: camera,
-        size=(camera.width, camera.height),
+        camera=camera,
+        size=None if isinstance(found, NerfkitError) else (found.width, found.height),
     )
 
 
@@ -140,16 +172,17 @@ def _c2w(image: _Image) -> np.ndarray:
     return c2w @ FLIP_YZ
 
 
-def _camera(model: str, width: int, height: int, params: list[float], where: str) -> Camera:
+def _camera(model: str, width: int, height: int, params: list[float], where: str) -> Camera | NerfkitError:
+    """A camera, or what is wrong with it."""
     if model not in MODELS:
-        raise NerfkitError(
+        return NerfkitError(
             f"camera model {model} is not supported; supported are {', '.join(MODELS)}",
             where=where,
             fix="undistort the photos with `colmap image_undistorter` and read its result",
         )
     _, lens, names = MODELS[model]
     if len(params) != len(names.split()):
-        raise NerfkitError(f"{model} takes {len(names.split())} parameters ({names}); got {len(params)}", where=where)
+        return NerfkitError(f"{model} takes {len(names.split())} parameters ({names}); got {len(params)}", where=where)
     value = dict(zip(names.split(), params, strict=True))
     try:
         return Camera(
@@ -164,7 +197,7 @@ def _camera(model: str, width: int, height: int, params: list[float], where: str
             (value.get("p1", 0.0), value.get("p2", 0.0)),
         )
     except ValueError as error:
-        raise NerfkitError(str(error), where=where, fix="export the model again") from None
+        return NerfkitError(str(error), where=where, fix="export the model again")
 
 
 class _Bytes:
@@ -198,14 +231,18 @@ class _Bytes:
         return NerfkitError(f"is cut off at byte {len(self.data)}", where=self.path, fix="copy or export it again")
 
 
-def _cameras_bin(path: Path) -> dict[int, Camera]:
-    names = {number: (name, len(params.split())) for name, (number, _, params) in MODELS.items()}
+def _cameras_bin(path: Path) -> dict[int, Camera | NerfkitError]:
+    names = UNSUPPORTED | {number: (name, len(params.split())) for name, (number, _, params) in MODELS.items()}
     data, cameras = _Bytes(path), {}
     for _ in range(data.take("Q")[0]):
         camera_id, number, width, height = data.take("iiQQ")
-        name, n_params = names.get(number, (UNSUPPORTED.get(number, f"number {number}"), 0))
+        name, n_params = names.get(number, (f"number {number}", 0))
         params = list(data.take(f"{n_params}d"))
-        cameras[camera_id] = _camera(name, width, height, params, f"{path}: camera {camera_id}")
+        camera = _camera(name, width, height, params, f"{path}: camera {camera_id}")
+        if number not in names:  # nobody knows where the next camera starts
+            assert isinstance(camera, NerfkitError)
+            raise camera
+        cameras[camera_id] = camera
     return cameras
 
 
@@ -225,26 +262,38 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
             yield number, line.strip()
 
 
-def _cameras_txt(path: Path) -> dict[int, Camera]:
-    cameras = {}
+def _cameras_txt(path: Path) -> dict[int, Camera | NerfkitError]:
+    cameras: dict[int, Camera | NerfkitError] = {}
     for number, line in _lines(path):
         if not line:
             continue
         where = f"{path}: line {number}"
+        key, *parts = line.split()
         try:
-            camera_id, model, width, height, *params = line.split()
+            model, width, height, *params = parts
             size, values = (int(width), int(height)), [float(v) for v in params]
-            key = int(camera_id)
+            camera = _camera(model, *size, values, where)
         except ValueError:
-            raise NerfkitError(
-                f"expected 'CAMERA_ID MODEL WIDTH HEIGHT PARAMS'; got {line[:60]!r}", where=where
-            ) from None
-        cameras[key] = _camera(model, *size, values, where)
+            camera = NerfkitError(
+                f"expected 'CAMERA_ID MODEL WIDTH HEIGHT PARAMS'; got {line[:60]!r}",
+                where=where,
+                fix="export the model again",
+            )
+        if not key.isdigit():  # no image can name it
+            raise (
+                camera
+                if isinstance(camera, NerfkitError)
+                else NerfkitError(
+                    f"CAMERA_ID must be a whole number; got {key[:60]!r}", where=where, fix="export the model again"
+                )
+            )
+        cameras[int(key)] = camera
     return cameras
 
 
-def _images_txt(path: Path) -> list[_Image]:
-    images = []
+def _images_txt(path: Path) -> tuple[list[_Image], list[NerfkitError]]:
+    """Images, and what is wrong with lines that are none."""
+    images, errors = [], []
     lines = _lines(path)
     for number, line in lines:
         if not line:
@@ -255,6 +304,12 @@ def _images_txt(path: Path) -> list[_Image]:
             images.append(_Image(name, int(camera_id), quaternion, (float(tx), float(ty), float(tz))))
         except ValueError:
             expected = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
-            raise NerfkitError(f"expected '{expected}'; got {line[:60]!r}", where=f"{path}: line {number}") from None
+            errors.append(
+                NerfkitError(
+                    f"expected '{expected}'; got {line[:60]!r}",
+                    where=f"{path}: line {number}",
+                    fix="export the model again",
+                )
+            )
         next(lines, None)  # the image's points, a line that may be empty
-    return images
+    return images, errors

@@ -9,34 +9,43 @@ from __future__ import annotations
 import logging
 import os
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings, listed_or_logged
 from nerfkit.scenes.luminance import LUMINANCE
 
+from ._arrays import read_array
+from ._aspect import say_aspect
+from ._curves import HDR_NAMES, hdr_to_srgb
+from ._formats import READ, is_image, judge_unread, say_how_to_convert, whole_suffix
 from ._images import Decoded, decode_image
+from ._mosaic import has_mosaic
+from ._pages import decode_pages
+from ._profiles import BT2020_PRIMARIES, bt2020_profile
 from .photos import map_in_threads, some
 
 __all__ = ["Frames", "check_memory", "natural_key", "read_frames"]
 
 logger = logging.getLogger(__name__)
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".y4m", ".gif")
 ARRAY_SUFFIXES = (".npz", ".npy")
-# tried in this order in an npz of several arrays
-ARRAY_KEYS = ("frames", "images", "y")
 SHIFTS_FILE = "shifts.csv"
-KINDS = "PNG, JPEG, TIFF or BMP images, a video (mp4, avi, mov, mkv, webm, y4m, gif), an npz or npy"
 # greatest counts of sensors whose values are stored in 16 bits
 SENSOR_WHITES = tuple(2**bits - 1 for bits in (10, 12, 14))
 # fraction of the values below and above the range that frames use, and how many are looked at
 RANGE_TAIL, RANGE_VALUES = 1e-3, 2**22
+KINDS = f"{READ} images, a TIFF stack, a video (mp4, avi, mov, mkv, webm, y4m, gif), an npz or npy"
+CurveName = Literal["srgb", "linear", "bt709", "gamma22", "gamma28"]
+CURVE_NAMES: dict[str, CurveName] = {
+    "srgb": "srgb", "linear": "linear", "bt709": "bt709", "gamma22": "gamma22", "gamma28": "gamma28",
+}  # fmt: skip
 # noise may take a float frame outside [0, 1], another unit takes it much further
 FLOAT_RANGE = (-0.5, 1.5)
 
@@ -50,7 +59,8 @@ class Frames:
     images : ndarray of float32, shape (n, h, w) grey or (n, h, w, 3) RGB
         In [0, 1]; float input keeps what noise puts just outside.
     files : list of str
-        Relative to ``root``; of a video or an array each frame's index, from "0".
+        Relative to ``root``, pages of one of several files as "stack.tif:3"; of a video, an array or a single file of
+        pages each frame's index, from "0".
     bit_depth : int
         Of the input: 8, 16, or 32 for float.
     name : str
@@ -67,6 +77,8 @@ class Frames:
         Whether ``files`` are indices.
     is_cut : bool
         Whether only the first of more frames were asked for.
+    curve : str, optional
+        Transfer curve of the values that the files name; None where they name none.
     """
 
     images: np.ndarray
@@ -79,6 +91,7 @@ class Frames:
     shifts_file: Path | None = None
     is_indexed: bool = False
     is_cut: bool = False
+    curve: CurveName | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -133,16 +146,18 @@ class Frames:
         return self.images if self.images.ndim == 3 else self.images @ np.array(LUMINANCE, np.float32)
 
 
-def read_frames(path: str | Path, n_frames: int | None = None) -> Frames:
+def read_frames(path: str | Path, n_frames: int | None = None, findings: Findings | None = None) -> Frames:
     """Read a sequence of low-resolution frames.
 
     Parameters
     ----------
     path : str or Path
-        A folder of images (taken in natural order, other files ignored), a glob pattern, one image, a video,
-        or an npz or npy of shape (n, h, w), (n, h, w, 3) or, with alpha, (n, h, w, 4).
+        A folder of images (taken in natural order), a glob pattern, one image, a video, or an npz or npy of shape
+        (n, h, w), (n, h, w, 3) or, with alpha, (n, h, w, 4). Pages of a TIFF and pictures of an animation are frames.
     n_frames : int, optional
         Take the first so many; all of them unless given.
+    findings : Findings, optional
+        Filled with what was found and gone on with, also where the reading fails in the end; logged unless given.
 
     Returns
     -------
@@ -166,23 +181,9 @@ def read_frames(path: str | Path, n_frames: int | None = None) -> Frames:
     """
     if n_frames is not None and n_frames < 1:
         raise NerfkitError(f"the number of frames must be 1 or more; got {n_frames}", where="--frames")
-    path = Path(path).expanduser()
-    if not path.exists():
-        root, files = _match(path)
-        path = root / files[0] if len(files) == 1 else path
-    elif path.is_dir():
-        root, files = path, _list_images(path)
-    else:
-        root, files = path.parent, [path.name]
-    suffix = path.suffix.lower()
-    if len(files) == 1 and not path.is_dir() and suffix not in IMAGE_SUFFIXES:
-        return _read_container(path, suffix, n_frames)
-    frames = _read_images(root, _first(files, n_frames, path))
-    frames.name = path.stem if len(files) == 1 and not path.is_dir() else root.resolve().name
-    frames.is_cut = len(frames) < len(files)
-    shifts_file = root / SHIFTS_FILE
-    is_sequence = path.is_dir() or len(files) > 1
-    frames.shifts_file = shifts_file if is_sequence and shifts_file.is_file() else None
+    with listed_or_logged(findings, logger) as found:
+        frames = _read(Path(path).expanduser(), n_frames, found)
+        _doubt_mosaic(frames, found)
     return frames
 
 
@@ -197,6 +198,39 @@ def natural_key(file: str) -> tuple[list[str | int], str]:
     # words and numbers alternate, so equal positions always compare
     parts = re.split(r"(\d+)", file.casefold())
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], file
+
+
+def _read(path: Path, n_frames: int | None, findings: Findings) -> Frames:
+    if not path.exists():
+        root, files = _match(path, findings)
+        path = root / files[0] if len(files) == 1 else path
+    elif path.is_dir():
+        root, files = path, _list_images(path, findings)
+    else:
+        root, files = path.parent, [path.name]
+    if len(files) == 1 and not path.is_dir() and not is_image(path):
+        return _read_container(path, n_frames, findings)
+    frames = _read_images(root, files, n_frames, path, findings)
+    frames.name = path.stem if len(files) == 1 and not path.is_dir() else root.resolve().name
+    shifts_file = root / SHIFTS_FILE
+    is_sequence = path.is_dir() or len(files) > 1
+    frames.shifts_file = shifts_file if is_sequence and shifts_file.is_file() else None
+    return frames
+
+
+def _doubt_mosaic(frames: Frames, findings: Findings) -> None:
+    images = frames.images
+    is_colour = images.ndim == 4 and bool((images[0] != images[0, ..., :1]).any())
+    if not is_colour and has_mosaic(frames.grey):
+        findings.add(
+            "warning",
+            "neighbouring pixels differ as those of a colour camera's mosaic (Bayer) do: these are raw frames, whose "
+            "grey is a pattern of the sensor",
+            where=frames.root if not frames.is_indexed else frames.root / frames.name,
+            fix='debayer all of them alike first, on a copy: `python -c "import glob, cv2; [cv2.imwrite(f, '
+            "cv2.cvtColor(cv2.imread(f, -1), cv2.COLOR_BayerRG2RGB)) for f in glob.glob('*.png')]\"` (BayerRG, GR, GB "
+            "or BG: the one whose colours are right)",
+        )
 
 
 def check_memory(n_values: int, where: Path) -> None:
@@ -218,7 +252,7 @@ def _physical_memory() -> int:
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
-def _match(pattern: Path) -> tuple[Path, list[str]]:
+def _match(pattern: Path, findings: Findings) -> tuple[Path, list[str]]:
     """The folder above a glob pattern's first wildcard, and what matches, relative to it."""
     parts = pattern.parts
     fixed = next((i for i, part in enumerate(parts) if set(part) & set("*?[")), None)
@@ -226,30 +260,34 @@ def _match(pattern: Path) -> tuple[Path, list[str]]:
         raise NerfkitError("no such file or folder", where=pattern, fix=f"give a folder of frames, or {KINDS}")
     root = Path(*parts[:fixed])
     found = [file for file in root.glob(str(Path(*parts[fixed:]))) if file.is_file() and file.name[0] != "."]
-    images = [file for file in found if file.suffix.lower() in IMAGE_SUFFIXES]
+    images = [file for file in found if is_image(file)]
+    judge_unread(images, [file for file in found if not is_image(file)], pattern, findings)
     files = [file.relative_to(root).as_posix() for file in (images or found)]
     files.sort(key=natural_key)
     if not images and len(files) != 1:
         seen = f"{len(files)} files match and none is an image: {some(files)}" if files else "nothing matches"
-        raise NerfkitError(f"{seen}", where=pattern, fix="give a pattern of PNG, JPEG, TIFF or BMP files, in quotes")
+        raise NerfkitError(f"{seen}", where=pattern, fix=f"give a pattern of {READ} files, in quotes")
     return root, files
 
 
-def _list_images(folder: Path) -> list[str]:
+def _list_images(folder: Path, findings: Findings) -> list[str]:
     entries = sorted(folder.iterdir(), key=lambda entry: natural_key(entry.name))
-    files = [
-        entry.name
-        for entry in entries
-        if entry.suffix.lower() in IMAGE_SUFFIXES and entry.is_file() and not entry.name.startswith(".")
-    ]
-    if not files:
+    files = [entry for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    images = [file for file in files if is_image(file)]
+    # beside others an animation is a preview of them
+    images = images or [file for file in files if file.suffix.lower() == ".gif"]
+    judge_unread(images, [file for file in files if file not in set(images)], folder, findings)
+    if not images:
         seen = some([entry.name + "/" * entry.is_dir() for entry in entries]) or "an empty folder"
+        containers = [file for file in entries if file.suffix.lower() in VIDEO_SUFFIXES + ARRAY_SUFFIXES]
         raise NerfkitError(
             f"no frames in this folder; found {seen}",
             where=folder,
-            fix=f"give the folder that the frames are in, or by its name {KINDS}",
+            fix=f"give {containers[0]}"
+            if len(containers) == len(entries) == 1
+            else f"give the folder that the frames are in, or by its name {KINDS}",
         )
-    return files
+    return [image.name for image in images]
 
 
 def _first(files: Sequence[str], n_frames: int | None, where: Path) -> list[str]:
@@ -262,27 +300,111 @@ def _first(files: Sequence[str], n_frames: int | None, where: Path) -> list[str]
     return list(files[:n_frames])
 
 
-def _read_images(root: Path, files: list[str]) -> Frames:
-    first = decode_image(root / files[0])
-    check_memory(len(files) * first.pixels.size, root)
-    decoded = [first, *map_in_threads(lambda file: decode_image(root / file), files[1:])]
+def _read_images(root: Path, files: list[str], n_frames: int | None, where: Path, findings: Findings) -> Frames:
+    taken = files[:n_frames]
+    first = decode_image(root / taken[0])
+    check_memory(len(taken) * first.pixels.size, root)
+    decoded = [first, *map_in_threads(lambda file: decode_image(root / file), taken[1:])]
+    has_pages = [frame.n_pages > 1 for frame in decoded]
+    names = list(taken)
+    if any(has_pages):
+        names, decoded = _with_pages(root, taken, decoded, n_frames, findings)
+    n_found = len(names) + len(files) - len(taken)
+    names = _first(names, n_frames, where)
+    is_indexed = has_pages == [True] and len(files) == 1 and n_found > 1
+    frames = _gather(root, names, decoded[: len(names)], findings)
+    frames.is_cut, frames.is_indexed = len(names) < n_found, is_indexed
+    return frames
+
+
+def _with_pages(
+    root: Path, files: list[str], decoded: list[Decoded], n_frames: int | None, findings: Findings
+) -> tuple[list[str], list[Decoded]]:
+    """Names and frames with each file of several pages in the place of its first page."""
+    names, frames, counts = [], [], {}
     for file, frame in zip(files, decoded, strict=True):
+        if frame.n_pages == 1:
+            names.append(file)
+            frames.append(frame)
+            continue
+        # one more than asked for tells whether there are more
+        wanted = frame.n_pages if n_frames is None else min(frame.n_pages, max(0, n_frames - len(frames)) + 1)
+        check_memory((len(frames) + wanted) * frame.pixels.size, root / file)
+        pages, said = decode_pages(root / file, wanted)
+        if said:
+            findings.add("info", said, where=root / file)
+        counts[file] = frame.n_pages
+        prefix = "" if len(files) == 1 else f"{file}:"
+        names += [file] if len(pages) == 1 else [f"{prefix}{i}" for i in range(len(pages))]
+        frames += [replace(page, curve=frame.curve, primaries=frame.primaries, aspect=frame.aspect) for page in pages]
+    if len(files) > 1:
+        findings.add(
+            "warning",
+            f"{len(counts)} of {len(files)} files hold several pages, each of which is taken for a frame of one scene: "
+            f"{some([f'{file} ({count})' for file, count in counts.items()])}",
+            where=root,
+            fix="give one file by its name if each shows a scene of its own",
+        )
+    return names, frames
+
+
+def _gather(root: Path, names: list[str], decoded: list[Decoded], findings: Findings) -> Frames:
+    """Frames of one size and kind; NerfkitError names the first that is of another."""
+    first = decoded[0]
+    for name, frame in zip(names, decoded, strict=True):
         for what, of in (("sizes", _size), ("kinds", _kind)):
             if of(frame) != of(first):
                 raise NerfkitError(
-                    f"the frames have different {what}: {files[0]} has {of(first)}, {file} has {of(frame)}",
+                    f"the frames have different {what}: {names[0]} has {of(first)}, {name} has {of(frame)}",
                     where=root,
                     fix="frames must be of one size and kind: take the others out, convert them, or give a pattern of "
                     "those that belong together (in quotes)",
                 )
-    _warn_of(files, [frame.n_pages > 1 for frame in decoded], root, "has pages; only the first is read")
     profiles = [frame.icc_profile for frame in decoded]
-    _warn_of(files, [profile != profiles[0] for profile in profiles], root, f"has another profile than {files[0]}")
-    images = _stack(root, files, [frame.pixels for frame in decoded])
+    _warn_of(
+        names, [profile != profiles[0] for profile in profiles], root, f"has another profile than {names[0]}", findings
+    )
+    curves = [frame.curve for frame in decoded]
+    _warn_of(
+        names, [curve != curves[0] for curve in curves], root, f"names another transfer curve than {names[0]}", findings
+    )
+    images = _stack(root, names, [frame.pixels for frame in decoded])
     alphas = [frame.alpha for frame in decoded if frame.alpha is not None]
-    alpha = _stack(root, files, alphas) if alphas else None
+    alpha = _stack(root, names, alphas) if alphas else None
     bit_depth = _bit_depth(first.pixels.dtype)
-    return Frames(images, files, bit_depth, root.resolve().name, root, _unless_opaque(alpha), profiles)
+    frames = Frames(images, names, bit_depth, root.resolve().name, root, _unless_opaque(alpha), profiles)
+    _take_curve(frames, curves[0], first.primaries, root, findings)
+    say_aspect(frames.size, first.aspect, root, findings)
+    return frames
+
+
+def _take_curve(frames: Frames, curve: str | None, primaries: int, where: Path, findings: Findings) -> None:
+    """Note the curve that files name; high dynamic range becomes sRGB, so that white is white."""
+    if curve in HDR_NAMES:
+        for image in frames.images:
+            image[...] = hdr_to_srgb(image, curve)
+        colours = ""
+        if primaries == BT2020_PRIMARIES and frames.images.ndim == 4:
+            frames.icc_profiles = [bt2020_profile()] * len(frames)
+            colours = (
+                "; colours are BT.2020's, whose profile the picture has: a viewer without profiles shows them paler"
+            )
+        findings.add(
+            "warning",
+            f"the values are of high dynamic range (curve {HDR_NAMES[curve]}); it is undone, and sRGB's with SDR white "
+            "at 1 put in its place: what is brighter is white, and the picture needs no viewer that knows the curve"
+            + colours,
+            where=where,
+        )
+        curve = "srgb"
+    elif curve == "linear":
+        findings.add(
+            "info",
+            "the file says that its values are linear: they are averaged as they are, and the picture, linear as well, "
+            "looks dark in a viewer that takes it for sRGB",
+            where=where,
+        )
+    frames.curve = CURVE_NAMES.get(curve or "")
 
 
 def _size(frame: Decoded) -> str:
@@ -299,10 +421,10 @@ def _unless_opaque(alpha: np.ndarray | None) -> np.ndarray | None:
     return None if alpha is None or (alpha >= 1).all() else alpha
 
 
-def _warn_of(files: Sequence[str], flags: Sequence[bool], root: Path, what: str) -> None:
+def _warn_of(files: Sequence[str], flags: Sequence[bool], root: Path, what: str, findings: Findings) -> None:
     named = [file for file, flag in zip(files, flags, strict=True) if flag]
     if named:
-        logger.warning("%s: %d of %d frames: %s (%s)", root, len(named), len(files), what, some(named))
+        findings.add("warning", f"{len(named)} of {len(files)} frames: {what} ({some(named)})", where=root)
 
 
 def _bit_depth(dtype: np.dtype) -> int:
@@ -338,23 +460,26 @@ def _check_floats(pixels: np.ndarray, where: Path, name: str) -> None:
         )
 
 
-def _read_container(path: Path, suffix: str, n_frames: int | None) -> Frames:
+def _read_container(path: Path, n_frames: int | None, findings: Findings) -> Frames:
     """A video or an array, whose frames have indices for names."""
+    suffix, curve, primaries = path.suffix.lower(), None, 2
     if suffix in VIDEO_SUFFIXES:
         from .video import read_video
 
-        pixels = read_video(path, n_frames)
+        video = read_video(path, n_frames, findings)
+        pixels, curve, primaries = video.pixels, video.curve, video.primaries
         is_cut = n_frames is not None
     elif suffix in ARRAY_SUFFIXES:
-        pixels = _read_array(path)
+        pixels = read_array(path, findings)
         n_found = len(pixels)
         pixels = pixels[: len(_first([str(i) for i in range(n_found)], n_frames, path))]
         is_cut = len(pixels) < n_found
         check_memory(pixels.size, path)
     else:
-        seen = suffix or "file without suffix"
         raise NerfkitError(
-            f"frames cannot be read from a {seen}", where=path, fix=f"give a folder of frames, or {KINDS}"
+            f"frames cannot be read from a {whole_suffix(path) or 'file without suffix'}",
+            where=path,
+            fix=say_how_to_convert(path) or f"give a folder of frames, or {KINDS}",
         )
     files = [str(i) for i in range(len(pixels))]
     alpha = None
@@ -362,46 +487,8 @@ def _read_container(path: Path, suffix: str, n_frames: int | None) -> Frames:
         pixels, alpha = pixels[..., :3], _stack(path, files, list(pixels[..., 3]))
     images = _stack(path, files, list(pixels))
     bit_depth = _bit_depth(pixels.dtype)
-    return Frames(
+    frames = Frames(
         images, files, bit_depth, path.stem, path.parent, _unless_opaque(alpha), is_indexed=True, is_cut=is_cut
     )  # fmt: skip
-
-
-def _read_array(path: Path) -> np.ndarray:
-    """[n, h, w], [n, h, w, 3] or, with alpha, [n, h, w, 4] of uint8, uint16 or float."""
-    try:
-        content = np.load(path, allow_pickle=False)
-        array = content if isinstance(content, np.ndarray) else content[_choose_key(content.files, path)]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise NerfkitError(
-            f"this array cannot be read ({error})", where=path, fix="save it with numpy.savez"
-        ) from error
-    array = array.astype(array.dtype.newbyteorder("="), copy=False)
-    if array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f":
-        raise NerfkitError(
-            f"the frames are {array.dtype}; uint8, uint16 or a float from 0 to 1 is wanted",
-            where=path,
-            fix="convert the array first",
-        )
-    if array.ndim == 4 and array.shape[-1] == 1:
-        array = array[..., 0]
-    is_grey = array.ndim == 3 and array.shape[-1] not in (1, 3, 4)
-    if not (is_grey or (array.ndim == 4 and array.shape[-1] in (3, 4))) or not array.size:
-        raise NerfkitError(
-            f"the frames have shape {array.shape}; (n, h, w) for grey, (n, h, w, 3) for RGB or (n, h, w, 4) for RGB "
-            "with alpha is wanted",
-            where=path,
-            fix="one frame is array[None]",
-        )
-    return array
-
-
-def _choose_key(keys: Sequence[str], path: Path) -> str:
-    known = [key for key in ARRAY_KEYS if key in keys]
-    if len(keys) == 1 or known:
-        return keys[0] if len(keys) == 1 else known[0]
-    raise NerfkitError(
-        f"which of its arrays are the frames? found {some(keys) or 'none'}; one of {', '.join(ARRAY_KEYS)} is wanted",
-        where=path,
-        fix="name one 'frames', or save it alone",
-    )
+    _take_curve(frames, curve, primaries, path, findings)
+    return frames

@@ -21,6 +21,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 
+from ._formats import prepare_reading, say_how_to_convert
+
 if TYPE_CHECKING:
     from .posed import PosedPhotos
 
@@ -142,10 +144,14 @@ def fit_camera(camera: Camera, width: int, height: int, path: Path) -> Camera:
     if (camera.width, camera.height) == (width, height):
         return camera
     if abs(camera.width * height / (camera.height * width) - 1) > ASPECT_TOLERANCE:
+        is_turned = (camera.height, camera.width) == (width, height)
         raise NerfkitError(
             f"the photo has {width}x{height} pixels, its intrinsics are for {camera.width}x{camera.height}",
             where=path,
-            fix="give the photo the poses were made with, or correct w and h",
+            fix="the photo is turned by 90 degrees: turn it back, or swap w and h (and cx and cy, fl_x and fl_y) "
+            "if the poses were made for it as it is"
+            if is_turned
+            else "give the photo the poses were made with, or correct w and h",
         )
     return camera.resized(width, height)
 
@@ -243,10 +249,13 @@ _BAD_PHOTO = "replace it, or go on without it (--skip-bad)"
 def _opened(path: Path) -> Image.Image:
     if path.stat().st_size == 0:
         raise NerfkitError("the photo is empty (0 bytes)", where=path, fix=_BAD_PHOTO)
+    prepare_reading(path)
     try:
         return Image.open(path)
     except UnidentifiedImageError:
-        raise NerfkitError("is not an image that can be read", where=path, fix=_BAD_PHOTO) from None
+        fix = say_how_to_convert(path)
+        what = f"{path.suffix} is not read" if fix else "is not an image that can be read"
+        raise NerfkitError(what, where=path, fix=fix or _BAD_PHOTO) from None
     except Image.DecompressionBombError as error:
         raise NerfkitError(f"has too many pixels ({error})", where=path, fix=_BAD_PHOTO) from None
     except (OSError, SyntaxError, ValueError) as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,15 +11,14 @@ import numpy as np
 
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 
 from .photos import PhotoHeader, fit_camera, map_in_threads, read_header, read_photo, some
 
 __all__ = ["Frame", "PosedPhotos", "pose_photos", "split_by_rule"]
 
-logger = logging.getLogger(__name__)
-
 # suffixes tried, in this order, where a file_path has none
-SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp", ".tif", ".tiff", ".heic", ".HEIC")
 # Blender's exports carry float noise of 1e-7, hand-typed matrices 1e-4
 RIGID_TOLERANCE = 1e-3
 SPLITS = ("train", "val", "test")
@@ -124,6 +122,7 @@ def pose_photos(
     format: str,
     *,
     skip_bad: bool,
+    findings: Findings,
     exif_by_default: bool = True,
     hints: dict[str, Any] | None = None,
 ) -> PosedPhotos:
@@ -139,6 +138,8 @@ def pose_photos(
         Name of the format.
     skip_bad : bool
         Leave a bad frame out and name it, rather than raise.
+    findings : Findings
+        Filled with what is absent, left out or adapted.
     exif_by_default : bool
         Whether EXIF orientation counts where the stated size does not tell.
     hints : dict, optional
@@ -153,15 +154,14 @@ def pose_photos(
             fix="put the photos beside the poses under the names listed",
         )
     if absent:
-        logger.warning(
-            "%s: %d of %d listed photos are absent and skipped: %s",
-            root,
-            len(absent),
-            len(frames),
-            some(absent),
+        findings.add(
+            "warning",
+            f"{len(absent)} of {len(frames)} listed photos are absent: {some(absent)}",
+            where=root,
+            fix="put them there; training goes on without them",
         )
     present = [(frame, photo) for frame, photo in found if photo is not None]
-    views, bad = _check_frames(present, root, skip_bad, exif_by_default)
+    views, bad = _check_frames(present, root, skip_bad, exif_by_default, findings)
     skipped = [frame.file for frame, photo in found if photo is None or frame.file in bad]
     kept = [view.frame for view in views]
     is_listed = any(frame.split for frame in frames)
@@ -173,7 +173,7 @@ def pose_photos(
             where=root,
             fix="add photos; 30 or more make a good scene",
         )
-    _report(views, root)
+    _report(views, root, findings)
     has_masks = any(frame.mask for frame in kept)
     return PosedPhotos(
         name=root.resolve().name,
@@ -184,7 +184,7 @@ def pose_photos(
         c2w=np.stack([view.c2w for view in views]),
         splits=splits,
         skipped=skipped,
-        masks=[_mask(root, frame) for frame in kept] if has_masks else None,
+        masks=[_mask(root, frame, skip_bad, findings) for frame in kept] if has_masks else None,
         uses_exif=[view.uses_exif for view in views],
         hints=hints or {},
     )
@@ -254,7 +254,7 @@ class _View:
 
 
 def _check_frames(
-    present: Sequence[tuple[Frame, str]], root: Path, skip_bad: bool, exif_by_default: bool
+    present: Sequence[tuple[Frame, str]], root: Path, skip_bad: bool, exif_by_default: bool, findings: Findings
 ) -> tuple[list[_View], set[str]]:
     def check(item: tuple[Frame, str]) -> _View | NerfkitError:
         frame, file = item
@@ -272,8 +272,8 @@ def _check_frames(
         for (frame, _), result in zip(present, results, strict=True)
         if isinstance(result, NerfkitError)
     }
-    for file, error in bad.items():
-        logger.warning("skipped %s: %s", file, error)
+    for error in bad.values():
+        findings.add_error(error)
     return views, set(bad)
 
 
@@ -304,36 +304,38 @@ def _listed_splits(frames: Sequence[Frame]) -> dict[str, list[int]]:
     return {split: [i for i, frame in enumerate(frames) if frame.split == split] for split in SPLITS}
 
 
-def _mask(root: Path, frame: Frame) -> Path | None:
+def _mask(root: Path, frame: Frame, skip_bad: bool, findings: Findings) -> Path | None:
     if frame.mask is None:
         return None
     found = find_photo(root, frame.mask)
-    if found is None:
-        raise NerfkitError(f"mask {frame.mask!r} does not exist", where=frame.where, fix="restore it or drop mask_path")
-    return root / found
+    if found is not None:
+        return root / found
+    error = NerfkitError(f"mask {frame.mask!r} does not exist", where=frame.where, fix="restore it or drop mask_path")
+    if not skip_bad:
+        raise error
+    findings.add_error(error)
+    return None
 
 
-def _report(views: Sequence[_View], root: Path) -> None:
+def _report(views: Sequence[_View], root: Path, findings: Findings) -> None:
     """Say once, for the whole scene, what was adapted."""
     rescaled = [v for v in views if v.frame.size and v.frame.size != (v.camera.width, v.camera.height)]
     if rescaled:
         view = rescaled[0]
-        logger.info(
-            "%s: intrinsics of %d photos rescaled to the photos' size (%s: listed %dx%d, photo %dx%d)",
-            *(
-                root,
-                len(rescaled),
-                view.file,
-                *(view.frame.size or ()),
-                view.camera.width,
-                view.camera.height,
-            ),
+        listed, photo = view.frame.size or (0, 0), view.camera
+        findings.add(
+            "info",
+            f"intrinsics of {len(rescaled)} photos rescaled to the photos' size ({view.file}: listed "
+            f"{listed[0]}x{listed[1]}, photo {photo.width}x{photo.height})",
+            where=root,
         )
     turning = [v for v in views if v.header.turns]
     if turning:
         as_stored = [v.file for v in turning if not v.uses_exif]
-        logger.warning(
-            "%s: %d photos have an EXIF orientation; %d are turned by it, %d stay as stored because the "
-            "poses were made for the stored pixels: %s",
-            *(root, len(turning), len(turning) - len(as_stored), len(as_stored), some(as_stored) or "none"),
+        findings.add(
+            "warning",
+            f"{len(turning)} photos have an EXIF orientation; {len(turning) - len(as_stored)} are turned by it, "
+            f"{len(as_stored)} stay as stored because the poses were made for the stored pixels: "
+            f"{some(as_stored) or 'none'}",
+            where=root,
         )

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from .frames import Frames, natural_key
 from .photos import some
@@ -75,7 +76,7 @@ class Shifts:
         return found
 
 
-def read_shifts(path: str | Path, frames: Frames) -> Shifts:
+def read_shifts(path: str | Path, frames: Frames, findings: Findings | None = None) -> Shifts:
     """Read the rows of a csv that belong to frames.
 
     Parameters
@@ -86,6 +87,8 @@ def read_shifts(path: str | Path, frames: Frames) -> Shifts:
     frames : Frames
         ``file`` is a name relative to their folder, a name without folders where only one frame has it, or the
         index of a frame of a video or an array. Rows of frames that were left out are passed over.
+    findings : Findings, optional
+        Filled with what is odd; logged unless given.
 
     Returns
     -------
@@ -127,11 +130,14 @@ def read_shifts(path: str | Path, frames: Frames) -> Shifts:
     _check_complete(values, frames, path)
     stacked = np.stack([values[file] for file in frames.files])
     if kind == "shift" and len(frames) > 1 and (stacked == np.rint(stacked)).all():
-        logger.warning(
-            "%s: every shift is a whole number of low-res pixels: the frames then sample the same points and hold no "
-            "more detail than one; were the shifts rounded? Leave --exact-shifts out to have them refined",
-            path,
-        )
+        with listed_or_logged(findings, logger) as found:
+            found.add(
+                "warning",
+                "every shift is a whole number of low-res pixels: the frames then sample the same points and hold no "
+                "more detail than one; were the shifts rounded?",
+                where=path,
+                fix="leave --exact-shifts out to have them refined",
+            )
     return Shifts(kind, stacked, list(frames.files))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 
 from ._json import read_frames, read_json
 from .posed import SPLITS, Frame, PosedPhotos, pose_photos
@@ -24,20 +25,20 @@ HINTS = (
 )
 
 
-def read_transforms(path: Path, skip_bad: bool) -> PosedPhotos | None:
+def read_transforms(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | None:
     """Read ``transforms.json``, or the json file that ``path`` is; None where there is none."""
     file = path / "transforms.json" if path.is_dir() else path
     if file.suffix.lower() != ".json" or not file.is_file():
         return None
     content = read_json(file)
-    frames = read_frames(content, file)
-    _apply_lists(frames, content, file)
+    frames = read_frames(content, file, skip_bad, findings)
+    _apply_lists(frames, content, file, findings if skip_bad else None)
     hints = {key: content[key] for key in HINTS if key in content}
-    return pose_photos(frames, file.parent, "transforms", skip_bad=skip_bad, hints=hints)
+    return pose_photos(frames, file.parent, "transforms", skip_bad=skip_bad, findings=findings, hints=hints)
 
 
-def _apply_lists(frames: list[Frame], content: dict[str, Any], path: Path) -> None:
-    """Put frames into the splits that nerfstudio's lists of file names give."""
+def _apply_lists(frames: list[Frame], content: dict[str, Any], path: Path, findings: Findings | None) -> None:
+    """Put frames into the splits that nerfstudio's lists of file names give; bad names go to the findings, if given."""
     lists = {split: content[f"{split}_filenames"] for split in SPLITS if content.get(f"{split}_filenames")}
     if not lists:
         return
@@ -45,13 +46,17 @@ def _apply_lists(frames: list[Frame], content: dict[str, Any], path: Path) -> No
     for split, names in lists.items():
         for name in names:
             frame = by_file.get(_plain(name))
-            if frame is None:
-                raise NerfkitError(
-                    f"{split}_filenames names {name!r}, which is no frame's file_path",
-                    where=path,
-                    fix="correct the name or take it off the list",
-                )
-            frame.split = split
+            if frame is not None:
+                frame.split = split
+                continue
+            error = NerfkitError(
+                f"{split}_filenames names {name!r}, which is no frame's file_path",
+                where=path,
+                fix="correct the name or take it off the list",
+            )
+            if findings is None:
+                raise error
+            findings.add_error(error)
     if "train" not in lists:
         for frame in frames:
             frame.split = frame.split or "train"

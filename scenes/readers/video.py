@@ -8,13 +8,18 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
+from nerfkit.scenes.findings import Findings, listed_or_logged
 
+from ._aspect import say_aspect
+from ._curves import CURVES_BY_CODE
 from .frames import check_memory
 
 if TYPE_CHECKING:
@@ -22,16 +27,49 @@ if TYPE_CHECKING:
     from av.filter import Graph
     from av.video.stream import VideoStream
 
-__all__ = ["read_video"]
+__all__ = ["Video", "read_video"]
 
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE = 300
+# of H.273's transfer characteristics and colour primaries
+UNSPECIFIED = 2
 # without these flags swscale takes the nearest chroma: smooth yuv420p is off by 1.5 levels rms, not 0.6
 SCALE_FLAGS = "flags=bicubic+full_chroma_int+accurate_rnd"
 
 
-def read_video(path: str | Path, n_frames: int | None = None) -> np.ndarray:
+@dataclass
+class Video:
+    """Frames of a video.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8 or uint16, shape (n, h, w) or (n, h, w, 3)
+        Turned upright. uint16 where the video has more than 8 bits, scaled to 65535. Grey where every pixel of
+        every frame is, since most grey videos are stored as colour. An alpha channel is dropped.
+    curve : str or None
+        Transfer curve that the file names; None where it names none.
+    primaries : int
+        Colour primaries by their code in H.273.
+    """
+
+    pixels: np.ndarray
+    curve: str | None = None
+    primaries: int = UNSPECIFIED
+
+
+@dataclass
+class _Shown:
+    """How the first frame is to be shown: its curve and primaries, and width over height of a stored pixel."""
+
+    curve: str | None = None
+    primaries: int = UNSPECIFIED
+    aspect: Fraction = Fraction(1)
+    is_turned: bool = False
+    is_known: bool = False
+
+
+def read_video(path: str | Path, n_frames: int | None = None, findings: Findings | None = None) -> Video:
     """All frames of a video's first picture stream, none repeated or dropped to keep its clock.
 
     Parameters
@@ -40,12 +78,12 @@ def read_video(path: str | Path, n_frames: int | None = None) -> np.ndarray:
         Anything that ffmpeg reads, gif included.
     n_frames : int, optional
         Stop after so many; it is an error if there are fewer.
+    findings : Findings, optional
+        Filled with what is odd; logged unless given.
 
     Returns
     -------
-    frames : ndarray of uint8 or uint16, shape (n, h, w) or (n, h, w, 3)
-        Turned upright. uint16 where the video has more than 8 bits, scaled to 65535. Grey where every pixel of
-        every frame is, since most grey videos are stored as colour. An alpha channel is dropped.
+    video : Video
 
     Raises
     ------
@@ -59,33 +97,37 @@ def read_video(path: str | Path, n_frames: int | None = None) -> np.ndarray:
         raise NerfkitError("no such video", where=path, fix="check the name")
     if not path.stat().st_size:
         raise NerfkitError("the video is empty (0 bytes)", where=path, fix="copy or record it again")
-    frames, said = _decode(path, n_frames)
+    shown = _Shown()
+    frames, said = _decode(path, n_frames, shown)
     if not frames:
         raise NerfkitError(
             f"no frame can be read from this video; ffmpeg says: {said or 'nothing'}",
             where=path,
             fix="check that it plays, or save its frames as PNGs and give their folder",
         )
-    if said:
-        logger.warning("%s: ffmpeg read %d frames and complains: %s", path, len(frames), said)
+    with listed_or_logged(findings, logger) as found:
+        if said:
+            found.add("warning", f"ffmpeg read {len(frames)} frames and complains: {said}", where=path)
+        height, width = frames[0].shape[:2]
+        say_aspect((width, height), 1 / shown.aspect if shown.is_turned else shown.aspect, path, found)
     if n_frames is not None and len(frames) < n_frames:
         raise NerfkitError(
             f"{n_frames} frames are wanted, the video has {len(frames)}",
             where=path,
             fix=f"give --frames {len(frames)} or less, or leave it out",
         )
-    return _grey_if_all(np.stack(frames))
+    return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries)
 
 
-def _decode(path: Path, n_frames: int | None) -> tuple[list[np.ndarray], str]:
-    """Frames as far as they can be read, and what ffmpeg said about it."""
+def _decode(path: Path, n_frames: int | None, shown: _Shown) -> tuple[list[np.ndarray], str]:
+    """Frames as far as they can be read, and what ffmpeg said about it; fills ``shown``."""
     av = _load_av()
     frames: list[np.ndarray] = []
     with _captured_log() as said, contextlib.ExitStack() as stack:
         try:
             # a colon in the name would be read as a protocol; a title that is no text is no reason to refuse the frames
             container = stack.enter_context(av.open(f"file:{path}", metadata_errors="replace"))
-            for frame in _pictures(container, path):
+            for frame in _pictures(container, path, shown):
                 frames.append(frame)
                 check_memory(len(frames) * frame.size, path)
                 if frame.shape != frames[0].shape:
@@ -128,7 +170,7 @@ def _captured_log() -> Iterator[list[tuple[int, str, str]]]:
         av_logging.set_level(level)
 
 
-def _pictures(container: Any, path: Path) -> Iterator[np.ndarray]:
+def _pictures(container: Any, path: Path, shown: _Shown) -> Iterator[np.ndarray]:
     """Frames of the first picture stream that is no cover picture, upright; what cannot be decoded is passed over."""
     from av.error import FFmpegError
     from av.stream import Disposition
@@ -151,7 +193,20 @@ def _pictures(container: Any, path: Path) -> Iterator[np.ndarray]:
             decoded = packet.decode()
         except FFmpegError:  # it is in the log
             continue
-        yield from map(converter, decoded)
+        for frame in decoded:
+            if not shown.is_known:
+                _note(frame, stream, shown)
+            yield converter(frame)
+
+
+def _note(frame: VideoFrame, stream: VideoStream, shown: _Shown) -> None:
+    # the frame's own word goes before the container's, which is asked where the frame has none
+    shown.curve = CURVES_BY_CODE.get(int(frame.color_trc)) or CURVES_BY_CODE.get(int(stream.codec_context.color_trc))
+    aspect = stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio
+    shown.aspect = Fraction(aspect) if aspect else Fraction(1)
+    shown.primaries = int(frame.color_primaries)
+    shown.is_turned = _is_turned(frame)
+    shown.is_known = True
 
 
 class _Converter:
@@ -165,6 +220,8 @@ class _Converter:
         if source != self.source:
             self.source, self.graph = source, _graph_to(self.stream, frame, _layout(frame))
         assert self.graph
+        # names that swscale does not know it refuses, and it is to convert neither; what they say is noted before
+        frame.color_trc, frame.color_primaries = UNSPECIFIED, UNSPECIFIED
         self.graph.vpush(frame)
         return _upright(self.graph.vpull().to_ndarray(), frame)
 
@@ -189,14 +246,28 @@ def _graph_to(stream: VideoStream, frame: VideoFrame, layout: str) -> Graph:
     return graph
 
 
-def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
-    """Turn and mirror as the file says that it is to be shown."""
+def _matrix(frame: VideoFrame) -> list[int] | None:
+    """xx, xy, yx, yy of the matrix that shows a frame; None where it is shown as stored."""
     matrix = frame.side_data.get("DISPLAYMATRIX")
     if matrix is None:
-        return pixels
+        return None
     # a row (x, y, 1) times the matrix is where a pixel is shown
-    (xx, xy, _), (yx, yy, _) = np.frombuffer(bytes(matrix), "=i4").reshape(3, 3)[:2].tolist()
-    if abs(xy) > abs(xx):
+    return np.frombuffer(bytes(matrix), "=i4").reshape(3, 3)[:2, :2].ravel().tolist()
+
+
+def _is_turned(frame: VideoFrame) -> bool:
+    """Whether a frame is shown with its width and height exchanged."""
+    matrix = _matrix(frame)
+    return matrix is not None and abs(matrix[1]) > abs(matrix[0])
+
+
+def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
+    """Turn and mirror as the file says that it is to be shown."""
+    matrix = _matrix(frame)
+    if matrix is None:
+        return pixels
+    xx, xy, yx, yy = matrix
+    if _is_turned(frame):
         pixels, xx, yy = pixels.swapaxes(0, 1), yx, xy
     return pixels[:: -1 if yy < 0 else 1, :: -1 if xx < 0 else 1]
 

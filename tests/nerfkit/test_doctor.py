@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -476,6 +477,60 @@ def test_an_array_of_frames(tmp_path):
     bad[2, 0, 0] = np.nan
     np.savez(tmp_path / "bad.npz", frames=bad)
     assert "frame 2 holds 1 values that are NaN" in the_one(examine_data(tmp_path / "bad.npz"), "error")
+
+
+@pytest.fixture
+def no_log():
+    """The check-up reads findings, not what is logged."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def test_findings_of_photos_do_not_come_by_the_log(tmp_path, no_log):
+    entries = frames(14)
+    entries[1]["transform_matrix"][0][0] = float("nan")
+    folder = write_scene(tmp_path / "scene", entries=entries)
+    (folder / "images/07.png").unlink()
+    save_photo(folder / "images/03.png", size=(16, 12))
+    report = examine_data(folder)
+    assert "NaN" in the_one(report, "error")
+    assert "1 of 14 listed photos are absent: images/07.png" in found(report, "warning")[0]
+    assert "intrinsics of 1 photos rescaled" in the_one(report, "info")
+
+
+def test_findings_of_frames_do_not_come_by_the_log(tmp_path, no_log):
+    shifts = np.random.default_rng(0).integers(-2, 3, (16, 2)).astype(float)
+    folder = write_frames(tmp_path / "burst", shifts, csv=shifts)
+    (folder / "a.HEIC").write_bytes(b"x")
+    report = examine_data(folder)
+    texts = found(report, "warning")
+    assert any("1 .HEIC is not read, and the 16 other pictures" in text for text in texts)
+    assert any("every shift is a whole number of low-res pixels" in text for text in texts)
+
+
+def test_a_check_up_leaves_the_log_to_others(tmp_path):
+    handlers = logging.getLogger("nerfkit").handlers[:]
+    examine_data(write_frames(tmp_path / "burst", shifts_on_a_raster()))
+    assert logging.getLogger("nerfkit").handlers == handlers
+
+
+def test_kinds_that_are_not_read_are_errors(tmp_path):
+    for i in range(4):
+        (tmp_path / f"{i}.fits").write_bytes(b"SIMPLE  =")
+    text = the_one(examine_data(tmp_path), "error")
+    assert "4 .fits are not read" in text and "astropy" in text
+
+
+def test_a_stack_is_examined_as_its_frames(tmp_path):
+    import tifffile
+
+    folder = write_frames(tmp_path / "burst", shifts_on_a_raster())
+    stack = np.stack([np.asarray(Image.open(file)) for file in sorted(folder.glob("*.png"))])
+    tifffile.imwrite(tmp_path / "stack.tif", stack)
+    whole, single = examine_data(folder), examine_data(tmp_path / "stack.tif")
+    names = ("frames", "size", "noise", "shifts", "scale", "measured_share")
+    assert single.problems == [] and all(single.facts[name] == whole.facts[name] for name in names)
 
 
 def test_no_dataset_at_all(tmp_path):

@@ -243,13 +243,6 @@ def test_colour_profiles_are_kept(tmp_path, caplog):
     assert "1 of 2 frames: has another profile than 1.png (2.png)" in caplog.text
 
 
-def test_pages_of_a_tiff_after_the_first_are_said(tmp_path, caplog):
-    pages = [Image.fromarray(noise((4, 6), seed=i)) for i in range(3)]
-    pages[0].save(tmp_path / "f.tif", save_all=True, append_images=pages[1:])
-    np.testing.assert_array_equal(read_frames(tmp_path).images[0], np.asarray(pages[0]) / np.float32(255))
-    assert "has pages; only the first is read (f.tif)" in caplog.text
-
-
 # --- arrays ---
 
 
@@ -289,14 +282,12 @@ def test_array_is_chosen_by_its_name(tmp_path):
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((4, 6), np.uint8), r"have shape \(4, 6\); \(n, h, w\)"),
-        (np.zeros((4, 6, 3), np.uint8), r"have shape \(4, 6, 3\); .*one frame is array\[None\]"),
-        (np.zeros((2, 4, 6, 5), np.uint8), r"have shape \(2, 4, 6, 5\)"),
+        (np.zeros((4, 6, 3), np.uint8), r"have shape \(4, 6, 3\); .*a\[None\] if it is one frame of 3 colours"),
+        (np.zeros((2, 6, 7, 5), np.uint8), r"have shape \(2, 6, 7, 5\)"),
         (np.zeros((0, 4, 6), np.uint8), r"have shape \(0, 4, 6\)"),
-        (np.zeros((2, 4, 6), np.int64), r"are int64; uint8, uint16 or a float"),
         (np.zeros((2, 4, 6), complex), r"are complex128"),
         (np.array([[["a"]]]), r"are <U1"),
-        (np.array([[[None]]]), r"cannot be read \(Object arrays"),
+        (np.array([[[None]]]), r"cannot be read \(Object arrays.*np\.stack"),
     ],
 )
 def test_wrong_array(tmp_path, array, message):
@@ -401,9 +392,9 @@ def test_values_that_are_not_finite(tmp_path, bad):
 
 
 def test_floats_in_another_unit(tmp_path):
-    np.save(tmp_path / "f.npy", np.array([[[0.0, 255.0]]]))
-    message = "frame 0 holds floats from 0 to 255; 0 to 1 is wanted; divide all frames by the value of white"
-    assert message in error_of(tmp_path / "f.npy")
+    save_cv2(tmp_path, "f.tif", np.array([[0.0, 254.5]], np.float32))
+    message = "frame f.tif holds floats from 0 to 254.5; 0 to 1 is wanted; divide all frames by the value of white"
+    assert message in error_of(tmp_path / "f.tif")
 
 
 @pytest.mark.parametrize("n_frames", [0, -1])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from nerfkit.scenes.cameras import pixels_to_directions
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import load_photos, read_posed_photos
 from nerfkit.scenes.readers.colmap import MODELS, UNSUPPORTED
 
@@ -45,7 +46,9 @@ def write_txt(folder, cameras, images):
 
 def write_bin(folder, cameras, images):
     folder.mkdir(parents=True)
-    numbers = {name: number for name, (number, _, _) in MODELS.items()} | {v: k for k, v in UNSUPPORTED.items()}
+    numbers = {name: number for name, (number, _, _) in MODELS.items()} | {
+        name: number for number, (name, _) in UNSUPPORTED.items()
+    }
     data = struct.pack("<Q", len(cameras))
     for i, (model, width, height, params) in cameras.items():
         data += struct.pack(f"<iiQQ{len(params)}d", i, numbers.get(model, 99), width, height, *params)
@@ -221,6 +224,62 @@ def test_broken_text(tmp_path, file, line, message):
     (tmp_path / "sparse/0" / file).write_text(line)
     with pytest.raises(NerfkitError, match=message):
         read_posed_photos(tmp_path)
+
+
+def skipped_of(path):
+    """What is left with skip_bad, and what was said of the rest."""
+    findings = Findings()
+    photos = read_posed_photos(path, skip_bad=True, findings=findings)
+    assert all(finding.level == "error" for finding in findings)
+    return photos, [str(finding) for finding in findings]
+
+
+BAD = [*(name for name, _ in UNSUPPORTED.values()), "absent", "no focal length"]
+
+
+@pytest.mark.parametrize(("kind", "model"), [("text", "broken"), *((kind, model) for kind in WRITERS for model in BAD)])
+def test_images_of_a_bad_camera_are_left_out(tmp_path, kind, model):
+    n_params = dict(UNSUPPORTED.values()).get(model, 4)
+    cameras = {1: ("PINHOLE", 8, 6, [10.0, 10.0, 4.0, 3.0]), 3: ("SIMPLE_PINHOLE", 8, 6, [11.0, 4.0, 3.0])}
+    if model == "no focal length":
+        cameras = {2: ("PINHOLE", 8, 6, [0.0, 10.0, 4.0, 3.0]), **cameras}
+    elif model != "absent":
+        cameras = {2: (model if model != "broken" else "PINHOLE", 8, 6, [1.0] * n_params), **cameras}
+    images = [(i, values, 1 + (i - 1) % 3, name) for i, values, _, name in images_of(9)]
+    write_colmap(tmp_path, n=9, cameras=cameras, images=images, writer=WRITERS[kind])
+    if model == "broken":
+        file = tmp_path / "sparse/0/cameras.txt"
+        file.write_text(file.read_text().replace("2 PINHOLE 8 6", "2 PINHOLE eight 6"))
+    with pytest.raises(NerfkitError):
+        read_posed_photos(tmp_path)
+    photos, said = skipped_of(tmp_path)
+    assert photos.skipped == ["images/01.png", "images/04.png", "images/07.png"] and len(photos) == 6
+    assert [camera.fx for camera in photos.cameras] == [10, 11] * 3 and len(said) == 3
+
+
+def test_a_bad_camera_that_no_image_uses_is_no_matter(tmp_path):
+    cameras = {**PINHOLE, 2: ("FOV", 8, 6, [1.0] * 5)}
+    assert len(read_posed_photos(write_colmap(tmp_path, cameras=cameras))) == 5
+
+
+def test_a_broken_line_of_images_is_left_out(tmp_path):
+    file = write_colmap(tmp_path, writer=write_txt) / "sparse/0/images.txt"
+    file.write_text("9 1 0 0\n\n" + file.read_text())
+    with pytest.raises(NerfkitError, match="expected 'IMAGE_ID"):
+        read_posed_photos(tmp_path)
+    photos, said = skipped_of(tmp_path)
+    assert len(photos) == 5 and len(said) == 1 and "line 1: expected 'IMAGE_ID" in said[0]
+
+
+def test_a_damaged_model_beside_another_is_left_out(tmp_path):
+    write_colmap(tmp_path)
+    write_bin(tmp_path / "sparse/1", PINHOLE, images_of(2))
+    file = tmp_path / "sparse/1/images.bin"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(NerfkitError, match="cut off"):
+        read_posed_photos(tmp_path)
+    photos, said = skipped_of(tmp_path)
+    assert len(photos) == 5 and "sparse/1/images.bin: is cut off at byte 50" in said[0]
 
 
 def test_name_with_spaces(tmp_path):

@@ -2,12 +2,14 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
 from photo_folders import DATA, frames, needs_data, pose, save_photo, write_transforms
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import load_photos, read_posed_photos
 
 
@@ -147,6 +149,57 @@ def test_without_a_train_list_the_rest_is_train(tmp_path):
 def test_list_that_names_no_frame(tmp_path):
     write_transforms(tmp_path, test_filenames=["images/77.png"])
     with pytest.raises(NerfkitError, match=r"test_filenames names 'images/77\.png', which is no frame's file_path"):
+        read_posed_photos(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda entries: entries.insert(3, {"transform_matrix": pose(3).tolist()}), "frame 3: has no file_path"),
+        (lambda entries: entries.insert(3, "images/03.png"), "frame 3: has no file_path"),
+        (lambda entries: entries.insert(3, {**entries[3], "w": -5}), "w and h must be at least 1 pixel"),
+        (lambda entries: entries.insert(3, {**entries[3], "fl_x": "wide"}), "fl_x must be a finite number"),
+        (lambda entries: entries.insert(3, {**entries[3], "camera_model": "?"}), "camera_model '?' is not supported"),
+        (lambda entries: entries[3].update(mask_path="absent.png"), "mask 'absent.png' does not exist"),
+    ],
+)
+def test_bad_entries_are_left_out_and_named(tmp_path, change, said):
+    entries = frames(8)
+    change(entries)
+    write_transforms(tmp_path, entries=entries, photos=False)
+    for i in range(8):
+        save_photo(tmp_path / f"images/{i:02d}.png")
+    with pytest.raises(NerfkitError, match=re.escape(said)):
+        read_posed_photos(tmp_path)
+    findings = Findings()
+    photos = read_posed_photos(tmp_path, skip_bad=True, findings=findings)
+    assert len(photos) == 8 and [finding.level for finding in findings] == ["error"]
+    assert said in str(findings[0]) and "frame 3" in str(findings[0])
+
+
+def test_a_listed_name_that_is_no_frame_is_left_out(tmp_path):
+    names = [entry["file_path"] for entry in frames(8)]
+    write_transforms(tmp_path, n=8, train_filenames=[*names[:6], "gone.png"], test_filenames=names[6:])
+    findings = Findings()
+    photos = read_posed_photos(tmp_path, skip_bad=True, findings=findings)
+    assert photos.splits["train"] == list(range(6)) and "train_filenames names 'gone.png'" in str(findings[0])
+
+
+def test_all_entries_bad_is_an_error(tmp_path):
+    write_transforms(tmp_path, entries=[{"file_path": ""}] * 3, photos=False)
+    with pytest.raises(NerfkitError, match="frame 0: has no file_path"):
+        read_posed_photos(tmp_path, skip_bad=True)
+
+
+@pytest.mark.parametrize("suffix", [".HEIC", ".nef"])
+def test_photos_of_a_kind_that_is_not_read_say_how_to_convert(tmp_path, suffix):
+    entries = [{**entry, "file_path": f"images/{i}{suffix}"} for i, entry in enumerate(frames(4))]
+    write_transforms(tmp_path, entries=entries, photos=False)
+    (tmp_path / "images").mkdir()
+    for i in range(4):
+        (tmp_path / f"images/{i}{suffix}").write_bytes(b"\0\0\0\x18ftypheic" + bytes(200))
+    how = "pip install pillow-heif" if suffix == ".HEIC" else "develop them all alike"
+    with pytest.raises(NerfkitError, match=rf"images/0\{suffix}: \{suffix} is not read; .*{how}"):
         read_posed_photos(tmp_path)
 
 

@@ -1,6 +1,7 @@
 """Frames out of videos: what was written comes back, and what ffmpeg cannot read is said."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,9 +12,11 @@ import pytest
 from PIL import Image
 
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import frames as frames_module
+from nerfkit.scenes.readers import video
+from nerfkit.scenes.readers._profiles import bt2020_profile
 from nerfkit.scenes.readers.frames import read_frames
-from nerfkit.scenes.readers.video import read_video
 
 DATA = Path(os.environ.get("NERFKIT_TEST_DATA", "absent"))
 
@@ -35,6 +38,10 @@ def write(path, pixels, *options, fps=8):
     ]
     subprocess.run(command, input=pixels.tobytes(), check=True)
     return path
+
+
+def read_video(path, n_frames=None):
+    return video.read_video(path, n_frames).pixels
 
 
 def error_of(path, n_frames=None):
@@ -156,6 +163,102 @@ def test_name_that_ffmpeg_could_mistake(tmp_path, monkeypatch, name):
     assert len(read_video(name)) == 5
 
 
+# --- what the file says of its values and their shape ---
+
+
+def tagged(path, curve, pixels=None):
+    """Frames stored without loss, with the name of a transfer curve."""
+    pixels = burst() if pixels is None else pixels
+    tags = ("-vf", f"setparams=color_primaries=bt709:color_trc={curve}:colorspace=gbr", "-color_trc", curve)
+    return write(path, pixels, "-c:v", "libx264rgb", "-crf", "0", *tags)
+
+
+@pytest.mark.parametrize(
+    ("curve", "name"),
+    [
+        ("bt709", "bt709"), ("bt2020-10", "bt709"), ("bt470m", "gamma22"), ("bt470bg", "gamma28"),
+        ("linear", "linear"),
+        ("iec61966-2-1", "srgb"), ("smpte2084", "srgb"), ("arib-std-b67", "srgb"), ("log100", "srgb"),
+    ],
+)  # fmt: skip
+def test_the_curve_is_the_one_that_the_file_names(tmp_path, curve, name):
+    findings = Findings()
+    frames = read_frames(tagged(tmp_path / "f.mp4", curve), findings=findings)
+    assert frames.curve == name
+    is_hdr = curve in ("smpte2084", "arib-std-b67", "log100")
+    assert any("high dynamic range" in finding.what for finding in findings) == is_hdr
+    assert np.array_equal(frames.images, np.float32(burst()) / np.float32(255)) != is_hdr
+
+
+def test_a_video_that_names_no_curve_has_none(tmp_path):
+    assert read_frames(write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")).curve is None
+
+
+def pq(light):
+    """SMPTE ST 2084 of light in units of SDR white, 203 cd/m2."""
+    y = np.clip(light * 203 / 10000, 0, 1) ** 0.1593017578125
+    return ((0.8359375 + 18.8515625 * y) / (1 + 18.6875 * y)) ** 78.84375
+
+
+def hlg(light):
+    """ITU-R BT.2100 of light in units of SDR white, which is 75 % of the signal."""
+    e = np.clip(light * 0.2645, 0, 1)
+    return np.where(
+        e <= 1 / 12, np.sqrt(3 * e), 0.17883277 * np.log(np.maximum(12 * e - 0.28466892, 1e-9)) + 0.55991073
+    )
+
+
+@pytest.mark.parametrize(("curve", "encode"), [("smpte2084", pq), ("arib-std-b67", hlg)])
+@pytest.mark.parametrize("codec", ["libx265", "ffv1"])
+def test_hdr_video_is_as_bright_and_coloured_as_sdr(tmp_path, curve, encode, codec):
+    # patches of 8 pixels, which chroma of half the resolution holds; the brightest is twice SDR white
+    light = np.array([[0.02, 0.1, 0.4], [0.9, 0.2, 0.05], [0.1, 0.8, 0.3], [0.5, 0.5, 0.5], [2.0, 2.0, 2.0], [0.0] * 3])
+    flat = np.repeat(np.repeat(light[None, None], 3, 0), 16, 1)
+    signal = np.round(encode(np.repeat(flat, 16, 2)) * 65535).astype("<u2")  # [3, 16, 96, 3]
+    path = tmp_path / "f.mkv"
+    primaries = f"color_primaries=bt2020:color_trc={curve}:colorspace=bt2020nc"
+    options = ("-x265-params", "log-level=error:lossless=1:pools=1") if codec == "libx265" else ()
+    command = [
+        *(imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "rgb48le", "-s", "96x16"),
+        *(
+            "-i",
+            "pipe:0",
+            "-vf",
+            f"scale=out_color_matrix=bt2020:out_range=tv,format=yuv420p10le,setparams={primaries}",
+        ),
+        *("-c:v", codec, *options, "-color_trc", curve, "-colorspace", "bt2020nc", "-color_range", "tv", str(path)),
+    ]
+    subprocess.run(command, input=signal.tobytes(), check=True)
+    frames = read_frames(path)
+    assert frames.curve == "srgb" and frames.bit_depth == 16 and frames.icc_profiles == [bt2020_profile()] * 3
+    shown = frames.images[0, 8, 8::16]
+    wanted = np.clip(light, 0, 1)
+    wanted = np.where(wanted <= 0.0031308, wanted * 12.92, 1.055 * wanted ** (1 / 2.4) - 0.055)
+    np.testing.assert_allclose(shown, wanted, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("aspect", "turn", "said"),
+    [
+        ("32/27", None, "pixels are 32:27, not square: the frames' 72x60 are shown as 85x60; .* 1.19 times too narrow"),
+        ("8/9", None, "pixels are 8:9, not square: the frames' 72x60 are shown as 72x68; .* 1.12 times too wide"),
+        ("32/27", "90", "pixels are 27:32, not square: the frames' 60x72 are shown as 60x85; .* 1.19 times too wide"),
+        ("1/1", None, ""),
+    ],
+)
+def test_pixels_that_are_not_square_are_said(tmp_path, aspect, turn, said):
+    path = write(tmp_path / "f.mp4", burst(shape=(60, 72, 3)), "-vf", f"setsar={aspect}", "-pix_fmt", "yuv420p")
+    if turn:
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-display_rotation", turn, "-i", str(path)]
+        path = tmp_path / "turned.mp4"
+        subprocess.run([*command, "-c", "copy", str(path)], check=True)
+    findings = Findings()
+    frames = read_frames(path, findings=findings)
+    assert frames.size == ((60, 72) if turn else (72, 60))
+    texts = [finding.what for finding in findings]
+    assert bool(re.search(said, texts[0])) if said else not texts
+
+
 # --- errors ---
 
 
@@ -240,7 +343,7 @@ def test_beside_opencv(tmp_path):
     # both wheels bring ffmpeg's libraries; whichever is loaded first
     path = write(tmp_path / "f.mp4", burst(), "-pix_fmt", "yuv420p")
     code = "from nerfkit.scenes.readers.video import read_video; import cv2, sys; cv2.setNumThreads(1)\n"
-    code += "print(len(read_video(sys.argv[1])), cv2.GaussianBlur(read_video(sys.argv[1])[0], (3, 3), 1).shape)"
+    code += "pixels = read_video(sys.argv[1]).pixels; print(len(pixels), cv2.GaussianBlur(pixels[0], (3, 3), 1).shape)"
     for first in ("av", "cv2"):
         command = [sys.executable, "-c", f"import {first}\n{code}", str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
