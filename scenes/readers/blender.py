@@ -36,7 +36,13 @@ def read_blender(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos 
         raise NerfkitError(f"has {names} but no transforms_train.json", where=root, fix="add the training views")
     frames = []
     for split in present:
-        listed = read_frames(read_json(files[split]), files[split], skip_bad, findings)
+        try:
+            listed = read_frames(read_json(files[split]), files[split], skip_bad, findings)
+        except NerfkitError as error:
+            if split == "train" or not skip_bad:
+                raise
+            findings.add_error(error)  # the scene can be trained without what is held out
+            continue
         for frame in listed:
             frame.split = split if len(present) > 1 else None
         frames += listed

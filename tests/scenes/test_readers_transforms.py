@@ -237,6 +237,21 @@ def test_blender_missing_splits(tmp_path):
         read_posed_photos(write_blender(tmp_path / "c", val=3, test=3))
 
 
+def test_a_damaged_list_of_what_is_held_out_is_left_out(tmp_path):
+    for split in ("train", "val", "test"):
+        write_transforms(tmp_path, n=4, file=f"transforms_{split}.json")
+    (tmp_path / "transforms_val.json").write_text('{"frames": [')
+    with pytest.raises(NerfkitError, match="broken json"):
+        read_posed_photos(tmp_path)
+    findings = Findings()
+    photos = read_posed_photos(tmp_path, skip_bad=True, findings=findings)
+    assert {split: len(views) for split, views in photos.splits.items()} == {"train": 4, "val": 0, "test": 4}
+    assert "transforms_val.json: broken json" in str(findings[0])
+    (tmp_path / "transforms_train.json").write_text("[")
+    with pytest.raises(NerfkitError, match=r"transforms_train\.json: broken json"):
+        read_posed_photos(tmp_path, skip_bad=True)
+
+
 def test_blender_json_given_means_its_folder(tmp_path):
     write_blender(tmp_path, train=5, val=2)
     assert len(read_posed_photos(tmp_path / "transforms_val.json")) == 7
