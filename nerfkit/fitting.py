@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import logging
 import math
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +19,7 @@ from torch import Tensor
 from nerfkit.adam_optimizer import Adam
 from nerfkit.captured_step import capture
 from nerfkit.checkpoints import CheckpointFolder, DivergedError, check_finite
+from nerfkit.interrupts import stop_on_signals
 from nerfkit.metrics import MetricsLog
 
 __all__ = ["Budget", "FitResult", "FitSchedule", "Fittable", "Progress", "fit"]
@@ -176,7 +174,7 @@ def fit(
     loop = _Loop(problem, budget, schedule, checkpoints, metrics, captured=captured)
     if resume:
         loop.resume()
-    with _stop_on_signals() as is_stopped:
+    with stop_on_signals() as is_stopped:
         while not loop.is_done() and not is_stopped():
             on_progress(loop.advance())
         loop.save()
@@ -314,24 +312,3 @@ class _Loop:
         if self.metrics is not None:
             self.metrics.rewind(self.step)
         logger.info("resumed at step %d", self.step)
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[Callable[[], bool]]:
-    """Turn Ctrl-C and SIGTERM into a question that the loop asks between two steps; a second Ctrl-C is immediate."""
-    stopped = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped.is_set
-        return
-
-    def stop(number: int, frame: object) -> None:
-        if stopped.is_set():
-            raise KeyboardInterrupt
-        stopped.set()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped.is_set
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,9 +1,12 @@
-"""A limit in wall seconds. Work ends when it has converged; the limit only cuts it short, and what it cut is listed."""
+"""A limit in wall seconds, or by Ctrl-C. Work ends when it has converged; the limit only cuts it short, and what it cut
+is listed.
+"""
 
 from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 __all__ = ["Limit"]
 
@@ -17,6 +20,8 @@ class Limit:
     ----------
     seconds : float
         From now on; infinite: nothing is ever cut.
+    is_stopped : callable
+        Whether someone has asked for an end: nothing is allowed from then on.
 
     Examples
     --------
@@ -25,9 +30,9 @@ class Limit:
     (True, [])
     """
 
-    def __init__(self, seconds: float = math.inf) -> None:
+    def __init__(self, seconds: float = math.inf, is_stopped: Callable[[], bool] = lambda: False) -> None:
         self.began, self.seconds = time.monotonic(), seconds
-        self.cut: list[str] = []
+        self.is_stopped, self.cut = is_stopped, list[str]()
         # work that comes later and must be done: nothing else may take its time
         self.reserve = 0.0
         self._work = self._worked = 0.0
@@ -39,8 +44,13 @@ class Limit:
 
     @property
     def left(self) -> float:
-        """Seconds; negative when it has passed."""
-        return self.seconds - self.spent
+        """Seconds; negative when it has passed, none when an end is asked for."""
+        return min(self.seconds - self.spent, 0.0) if self.is_stopped() else self.seconds - self.spent
+
+    @property
+    def is_over(self) -> bool:
+        """Whether all that goes on now is over the limit."""
+        return self.left <= 0
 
     def record(self, work: float, seconds: float) -> None:
         """Learn what work takes here."""
@@ -52,7 +62,7 @@ class Limit:
 
     def allows(self, work: float, what: str) -> bool:
         """Whether there is time for work; where not, it is noted as cut."""
-        if self.estimate(work + self.reserve) <= self.left:
+        if not self.is_over and self.estimate(work + self.reserve) <= self.left:
             return True
         if what not in self.cut:
             self.cut.append(what)

@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from nerfkit.scenes.fields.siren import Siren
-    from nerfkit.scenes.fields.tiled_siren import TiledSiren
+    from nerfkit.scenes.fields.image_field import ImageField
     from nerfkit.superresolution.settings import SuperresSettings
 
 __all__ = ["SuperresolvedImage"]
@@ -47,8 +46,8 @@ class SuperresolvedImage(Result):
         return read_settings(self.run)
 
     @cached_property
-    def field(self) -> Siren | TiledSiren:
-        """The networks; read when they are first asked for."""
+    def field(self) -> ImageField:
+        """The networks, or the solved image that was kept in their place; read when first asked for."""
         from nerfkit.superresolution.runs import load_field
 
         return load_field(self.run).to(self.device)

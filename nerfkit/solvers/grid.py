@@ -21,6 +21,8 @@ __all__ = ["COLD_RATE", "WARM_RATE", "Prior", "busy_map", "solve"]
 COLD_RATE, WARM_RATE, FINAL_FRACTION = 0.03, 0.02, 0.02
 # fraction of a solution's steps at which the contrast has its whole weight
 CONTRAST_FROM = 0.8
+# steps at the least rate when the limit is over
+SETTLING_STEPS = 8
 # fraction of the way to an anchor that each step goes, at the full learning rate
 PULL = 0.03
 # standard deviation of what the slopes are smoothed by, in low-res pixels
@@ -93,7 +95,7 @@ def solve(
     anchor : Tensor, shape grid.shape, optional
         An image that each step goes back to a little.
     limit : Limit, optional
-        Learns what a step takes, counted in cells.
+        Learns what a step takes, counted in cells. When it is over, the schedule's end follows at once.
     seconds : float
         Where the steps would take longer, the schedule is hastened so that it ends then.
     """
@@ -101,7 +103,7 @@ def solve(
     data_weight = 1 / prior.sigma**2
     if prior.is_local:
         tv_map = busy_map(start, grid.cells) * (1 if tv_map is None else tv_map)
-    began, done = time.monotonic(), 0.0
+    began, done, over = time.monotonic(), 0.0, 0
     while done < 1:
         factor = FINAL_FRACTION + (1 - FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * done))
         descend(
@@ -112,6 +114,10 @@ def solve(
         if anchor is not None:
             descent.image.lerp_(anchor, PULL * factor)
         done = descent.n_steps / n_steps
+        if limit is not None and limit.is_over:
+            # an image that was left in the middle of the descent would be restless
+            over = over or descent.n_steps
+            done = max(done, 1.0 if descent.n_steps >= over + SETTLING_STEPS else 1 - 1e-6)
         if math.isfinite(seconds):
             done = max(done, (time.monotonic() - began) / max(seconds, 1e-6))
     if limit is not None:

@@ -106,6 +106,8 @@ class Alignment:
         self.plan: Plan = plan_grids(settings.scale, self.view.size)
         self.window = _busiest_window(self.grey[reference])
         self.weights, self.residuals = torch.ones(n, device=device), torch.zeros(n, device=device)
+        # 0 for frames that there was no time to register [n_frames]
+        self.is_placed = torch.ones(n, device=device)
         self.exposure = Exposure.neutral(n)
         self.is_automatic = settings.register == "auto" and not self.is_given
         self.model = motion.model if settings.register == "auto" else settings.register
@@ -140,11 +142,12 @@ class Alignment:
             return
         if not self.is_given:
             self.say("registering: phase correlation")
-            shifts = phase_correlation(self.grey.cpu().numpy(), self.reference)
-            self.view = self.view.moved(Motion.of_shifts(torch.from_numpy(shifts)))
+            shifts = torch.from_numpy(phase_correlation(self.grey.cpu().numpy(), self.reference, self.limit))
+            self.is_placed = shifts.isfinite().all(1).to(self.weights)
+            self.view = self.view.moved(Motion.of_shifts(shifts.nan_to_num()))
         self._match_brightness()
         stack, view = self.windowed()
-        first = find_outliers(stack, view, view.grid(COARSE_CELLS))
+        first = find_outliers(stack, view, view.grid(COARSE_CELLS), limit=self.limit)
         self._keep(first)
         if not (self.is_given and (self.settings.exact_shifts or self._are_right(stack, view, first))):
             self._improve(stack, view, first)
@@ -167,7 +170,7 @@ class Alignment:
         if self.has_one_window:
             self.is_estimated = True
             moved = view.moved(found.motion)
-            self._keep(find_outliers(stack, moved, moved.grid(COARSE_CELLS), start=found.image))
+            self._keep(find_outliers(stack, moved, moved.grid(COARSE_CELLS), start=found.image, limit=self.limit))
         else:
             self._agree_everywhere()
 
@@ -184,7 +187,7 @@ class Alignment:
         """Refine the motions over the whole of large frames, where the window alone would be extrapolated."""
         self.say("registering: over the whole of the frames")
         stack, view = self.stack, self.view
-        found = find_outliers(stack, view, view.grid(WHOLE_CELLS))
+        found = find_outliers(stack, view, view.grid(WHOLE_CELLS), limit=self.limit)
         found = self._refined(stack, view, found, WHOLE_ROUNDS, (4, 1))
         if self.is_automatic:
             found = self._richer(stack, view, found)
@@ -225,7 +228,7 @@ class Alignment:
         """Whether given shifts need no refinement; asked in a hundredth of the time that it takes."""
         if self.model != "shift":
             return False
-        wrong = correction(stack, view, given)
+        wrong = correction(stack, view, given, self.limit)
         logger.debug("given shifts are off by %.4f low-res pixels", wrong)
         if wrong < RIGHT:
             self.say(f"registering: the given shifts are right to {max(wrong, 0.001):.3f} low-res pixels and are kept")
@@ -266,7 +269,7 @@ class Alignment:
         # twice: with the image of frames that are nearly alike, then with that of frames that are
         for _ in range(2):
             stack, view = self.windowed()
-            found = find_outliers(stack, view, view.grid(COARSE_CELLS))
+            found = find_outliers(stack, view, view.grid(COARSE_CELLS), limit=self.limit)
             seen = FrameStack.of(raw.values, found.weights)
             self.exposure = fit_exposures(seen, view, found, self.reference)
 
@@ -285,7 +288,7 @@ class Alignment:
         stack, view = self.windowed()
         first = USUAL_WIDTHS[self.settings.psf]
         if self.settings.psf_width != "auto":
-            first = doubt(stack, view, self.settings.seed, self.transfer)
+            first = doubt(stack, view, self.settings.seed, self.transfer, self.limit)
             if first is None:
                 return
             usual = f"{view.psf.width:g}"
@@ -299,7 +302,7 @@ class Alignment:
         self.view = self.view.with_psf(psf)
 
     def _keep(self, registered: Registered) -> None:
-        self.weights, self.residuals = registered.weights, registered.residuals
+        self.weights, self.residuals = registered.weights * self.is_placed, registered.residuals
 
 
 def _departure(one: Motion, other: Motion, size: tuple[int, int], is_used: Tensor) -> float:

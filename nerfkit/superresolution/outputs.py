@@ -17,13 +17,16 @@ from torch.nn.functional import interpolate
 from nerfkit.files import write_atomically
 from nerfkit.runs import Run
 from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.fields.image_field import ImageField, render_lattice
 from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.measurements.lattice_values import cell_centres
 from nerfkit.scenes.readers.shifts import write_shifts
 from nerfkit.scenes.transfer import Transfer
 
 from .diagnosis import power_spectrum, residual_map, uncertainty
 from .expectation import Expectation, expect, places, scene_power
 from .inputs import Source
+from .judging import frames_error
 from .picture_files import picture_bytes
 from .reconstruct import Reconstruction
 from .runs import PROFILE_FILE
@@ -73,14 +76,13 @@ class Outputs:
         return FrameStack(stack.values.cpu(), stack.weights.cpu())
 
     def expectation(self) -> Expectation | None:
-        """What the used frames can give; None before there is an image to take the scene's power from."""
+        """What the used frames can give; None where none is used."""
         state, used = self.state, self.state.weights.cpu().numpy() > 0
-        if state.image is None or not used.any():
+        if not used.any():
             return None
-        sigma = state.prior.sigma if state.prior is not None else float(state.residuals[state.weights > 0].median())
         power = scene_power(self._grey(state.image).numpy(), state.cells)
         view = state.view
-        return expect(places(view, used), view.psf, self.settings.scale, max(sigma, MIN_SIGMA), power)
+        return expect(places(view, used), view.psf, self.settings.scale, max(state.prior.sigma, MIN_SIGMA), power)
 
     def figures(self) -> dict[str, Any]:
         """Motion, PSF, registration, held-out error, and what was cut short, as ``--json`` prints them."""
@@ -103,18 +105,6 @@ class Outputs:
         psf, asked = self.state.view.psf, self.settings.psf_width
         is_estimated = psf.kind != "file" and (asked == "auto" or (asked is None and psf.width != DEFAULT_WIDTH))
         return {"kind": psf.kind, "width": round(psf.width, 4), "estimated": is_estimated}
-
-    def picture_of_grid(self) -> NDArray[np.float32]:
-        """The picture when there was no time for networks: the grid resampled, grey before channels are solved."""
-        assert self.state.image is not None
-        width, height = self.settings.output_size
-        n_channels, has_alpha = self.transfer.n_channels, self.transfer.has_alpha
-        # means over the output's pixels, as far as there are several cells in each
-        image = interpolate(self.state.image[None].cpu(), (height, width), mode="area")[0]
-        if len(image) != n_channels:
-            image = image.expand(n_channels, height, width).clone()
-            image[n_channels - has_alpha :] = 1
-        return self.transfer.image(image)
 
     def write(
         self, output: Path, image: NDArray[np.float32], truth: NDArray[np.float32] | None, figures: dict[str, Any]
@@ -153,10 +143,16 @@ class Outputs:
         payload = picture_bytes(picture, ".png", self.settings.bit_depth, self.source.icc_profile)
         write_atomically(self.run.folder / name, payload)
 
+    def error(self, field: ImageField) -> float:
+        """Mean squared error of the used pixels that a field predicts, averaged over the output's whole pixels."""
+        (width, height), cells = self.state.view.size, self.state.cells
+        ys, xs = cell_centres(height * cells, height), cell_centres(width * cells, width)
+        grey = self._grey(render_lattice(field, ys, xs))
+        return frames_error(self.state.stack, self.state.view, grey, self.transfer)
+
     def _grey(self, image: Tensor) -> Tensor:
-        """Grey [h, w] of an image [n_channels, h, w]; before channels are solved it is grey."""
-        image, transfer = image.cpu(), self.transfer
-        return (transfer.grey(image) if len(image) == transfer.n_channels else image[0]).contiguous()
+        """Grey [h, w] of an image [n_channels, h, w]."""
+        return self.transfer.grey(image.cpu()).contiguous()
 
     def _enlarged(self) -> NDArray[np.float32]:
         """The reference frame on the output's pixels by cubics, as viewers do: file values, but alpha multiplied in."""
@@ -208,13 +204,11 @@ class Outputs:
         self.run.write_json("diagnosis.json", {"spectra": spectra, **figures})
 
     def _maps(self) -> dict[str, Tensor]:
-        """Maps of the residuals and, of small frames, of the uncertainty; none before there is an image."""
+        """Maps of the residuals and, of small frames, of the uncertainty."""
         state, stack = self.state, self.stack
-        if state.image is None:
-            return {}
         (width, height), view = state.view.size, state.view
         maps = {"residuals": residual_map(stack, view, Grid(height, width, state.cells), self._grey(state.image))}
-        if state.prior is not None and max(height, width) <= MAX_UNCERTAIN:
+        if max(height, width) <= MAX_UNCERTAIN and not state.aligned.limit.is_over:
             unsure = uncertainty(stack, view, state.prior, torch.Generator().manual_seed(self.settings.seed))
             maps |= {} if unsure is None else {"uncertainty": unsure}
         return maps

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 from dataclasses import replace
 
 import torch
 
 from nerfkit.heldout import Trial, search_line
+from nerfkit.limits import Limit
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.observations.psf import Psf
@@ -40,7 +42,9 @@ WIDTHS = {
 STRIDES = (4, 2, 1)
 
 
-def doubt(stack: FrameStack, view: LowresView, seed: int, transfer: Transfer) -> float | None:
+def doubt(
+    stack: FrameStack, view: LowresView, seed: int, transfer: Transfer, limit: Limit | None = None
+) -> float | None:  # fmt: skip
     """A width a quarter smaller or larger that surely predicts held-out frames better than the view's own, if any.
 
     Each frame is held out once, with every ``N_FOLDS``-th other: neighbours in its frame help to predict a pixel
@@ -53,7 +57,12 @@ def doubt(stack: FrameStack, view: LowresView, seed: int, transfer: Transfer) ->
         return None
     kind, width = view.psf.kind, view.psf.width
     grid = view.grid(DOUBT_CELLS)
-    folds = [Trials(stack, view, grid, seed, transfer, fold=fold, n_folds=N_FOLDS) for fold in range(N_FOLDS)]
+    limit = Limit() if limit is None else limit
+    if not limit.allows(N_FOLDS * (1 + len(DOUBTS)) * DOUBT_STEPS * math.prod(grid.shape), "doubts about the PSF"):
+        return None
+    folds = [
+        Trials(stack, view, grid, seed, transfer, fold=fold, n_folds=N_FOLDS, limit=limit) for fold in range(N_FOLDS)
+    ]
 
     def predicted(part: float) -> Trial[Prior]:
         tried = [_tried(trials, Psf(kind, part * width), DOUBT_CELLS, DOUBT_STEPS) for trials in folds]
@@ -64,6 +73,7 @@ def doubt(stack: FrameStack, view: LowresView, seed: int, transfer: Transfer) ->
     logger.debug("held-out error by the PSF's width, as fractions of the usual one's: %s", ratios)
     best = min(found, key=lambda part: found[part].mse)
     is_doubtful = found[best].mse < DOUBTFUL * usual.mse and found[best].is_surely_better(usual)
+    is_doubtful = is_doubtful and not limit.is_over
     return best * width if is_doubtful else None
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import avg_pool2d
 
 from nerfkit.heldout import Trial
 from nerfkit.limits import Limit
-from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.lowres_view import LowresView
@@ -39,9 +37,9 @@ from .trials import SHARP_TRIAL_STEPS, Trials
 
 __all__ = ["Reconstruction", "reconstruct"]
 
-# fractions of the last solution's and of the networks' steps that no choice may take the time of: with half of their
-# steps they lose some tenths of a decibel, a choice that is not made costs several
-LEAST_SOLVED, LEAST_FITTED = 0.6, 0.4
+# fraction of the last solution's steps that no choice may take the time of: it costs some tenths of a decibel, a
+# choice that is not made several
+LEAST_SOLVED = 0.6
 # trials of scenes of two values that the choice of other priors leaves time for: they are worth more
 N_SHARP = 3
 # steps of a channel's first solution: after fewer, a weak prior is still as smooth as a strong one
@@ -52,24 +50,23 @@ MIN_LOST = 0.001
 
 @dataclass
 class Reconstruction:
-    """What is known so far; complete when ``is_complete``."""
+    """What was found."""
 
     # where frames look, their brightness, and which are used
     aligned: Alignment
     # linear radiance [n_channels, rows, cols] on ``cells`` cells a low-res pixel, the reference frame alone
-    image: Tensor | None = None
-    cells: int = 0
+    image: Tensor
+    cells: int
     # [n_channels, 2] range of the values
-    bounds: Tensor | None = None
+    bounds: Tensor
+    # [n_frames] fraction of each frame's pixels that was used
+    fractions: Tensor
+    # the chosen prior, without what depends on an image, on the cells that candidates are compared on
+    prior: Prior
     # mean squared error of the low-res pixels that were held out
-    holdout_mse: float | None = None
+    holdout_mse: float | None
     # whether the scene was found to have two values
     is_two_valued: bool = False
-    # the chosen prior, without what depends on an image, on the cells that candidates are compared on
-    prior: Prior | None = None
-    # [n_frames] fraction of each frame's pixels that was used
-    fractions: Tensor = field(default_factory=lambda: torch.empty(0))
-    is_complete: bool = False
 
     @property
     def stack(self) -> FrameStack:
@@ -100,7 +97,7 @@ class Reconstruction:
 def reconstruct(
     images: NDArray[np.float32], settings: SuperresSettings, *, motion: Motion | None = None, reference: int = 0,
     psf: Psf | None = None, device: str = "cpu", limit: Limit | None = None,
-    say: Callable[[str], None] = lambda text: None, found: Callable[[Reconstruction], None] = lambda state: None,
+    say: Callable[[str], None] = lambda text: None,
     on_part: Callable[[int, int], None] = lambda done, total: None,
 ) -> Reconstruction:  # fmt: skip
     """Solve for the image on a grid.
@@ -123,34 +120,30 @@ def reconstruct(
         Seconds for all of it and for the fit of the networks; what it cuts is in its list.
     say : callable
         Called with a line for a person at each stage.
-    found : callable
-        Called with the state whenever it holds a better image, so that a caller who is interrupted has the last one.
     on_part : callable
         Called with the number of parts of large frames that are solved and that there are.
     """
     aligned = Alignment(
         images, settings, motion=motion, reference=reference, psf=psf, device=device, limit=limit, say=say
     )  # fmt: skip
-    work = _Work(aligned, found)
+    work = _Work(aligned)
     aligned.register()
     aligned.estimate_width()
     work.spare_moving_things()
     work.choose()
     work.sharpen()
-    work.finish(on_part)
-    return work.state
+    return work.finish(on_part)
 
 
 class _Work:
     """The steps of a reconstruction once its frames are aligned."""
 
-    def __init__(self, aligned: Alignment, found: Callable[[Reconstruction], None]) -> None:
-        self.aligned, self.say, self.found = aligned, aligned.say, found
+    def __init__(self, aligned: Alignment) -> None:
+        self.aligned, self.say = aligned, aligned.say
         self.settings, self.plan, self.transfer = aligned.settings, aligned.plan, aligned.transfer
-        self.state = Reconstruction(aligned)
         # what must still be done after each choice, so that choices give way to it
         self.work_of_fit = work_of_fit(aligned.plan, aligned.view.size)
-        self.work_left = LEAST_SOLVED * work_of_solving(aligned) + LEAST_FITTED * self.work_of_fit
+        self.work_left = LEAST_SOLVED * work_of_solving(aligned) + self.work_of_fit
         height, width = aligned.window[2:]
         sharp = N_SHARP * SHARP_TRIAL_STEPS * height * width * self.plan.contrast**2
         aligned.limit.reserve = self.work_left + (sharp if self.plan.contrast > self.plan.trial else 0)
@@ -163,9 +156,8 @@ class _Work:
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""
         self.stack, self.view = self.aligned.windowed()
-        self.stack = still_pixels(self.stack, self.view, self.aligned.reference, COARSE_CELLS)
-        self.state.fractions = self.stack.weights.mean((1, 2))
-        lost = 1 - float(self.state.fractions.sum() / self.state.weights.sum())
+        self.stack = still_pixels(self.stack, self.view, self.aligned.reference, COARSE_CELLS, self.aligned.limit)
+        lost = 1 - float(self.stack.weights.mean((1, 2)).sum() / self.aligned.weights.sum())
         if lost > MIN_LOST:
             self.say(f"left out {lost:.1%} of the pixels, which show what moves through the scene")
 
@@ -174,8 +166,6 @@ class _Work:
         self.say("choosing the weight of the prior and the range of values from held-out pixels")
         trials = self._trials(self.plan.trial)
         self.best, self.percentiles = choose_prior(trials)
-        self.state.holdout_mse = self.best.mse
-        self._show(self.best.image, trials.grid)
         if not self.aligned.is_estimated:
             return
         self._refine(LAST_ROUNDS)
@@ -199,7 +189,6 @@ class _Work:
         self.best = choose_local(trials, best)
         if best.setting.bounds is not None and self.plan.contrast > self.plan.trial:
             self._drive_to_two_values(trials, best)
-        self.state.holdout_mse = self.best.mse
 
     def _drive_to_two_values(self, trials: Trials, smooth: Trial[Prior]) -> None:
         """Take two values where these surely predict better; edges that are so sharp also tell motions better."""
@@ -212,25 +201,25 @@ class _Work:
         if self.aligned.is_estimated:
             self._refine(SHARP_ROUNDS)
 
-    def finish(self, on_part: Callable[[int, int], None]) -> None:
+    def finish(self, on_part: Callable[[int, int], None]) -> Reconstruction:
         """Solve with all pixels, part by part and channel by channel, on the grid of the output."""
         assert self.best is not None
         cells = max(self.plan.final, self.cells)
         self.say(f"solving {cells} x {cells} cells a low-res pixel")
-        state, limit = self.state, self.aligned.limit
+        limit = self.aligned.limit
         chosen = Chosen(self.best, self.cells, self._priors(), self.stack.weights)
         fit, solving = limit.estimate(self.work_of_fit), limit.estimate(work_of_solving(self.aligned))
-        # where there is not enough time for both, each has its part of it
-        kept = fit * min(1.0, max(limit.left, 0.0) / max(fit + solving, 1e-6))
-        if fit + solving > limit.left:
+        # networks of half of their steps are worth less than the image that they are fitted to
+        kept = fit if limit.left > fit + LEAST_SOLVED * solving else 0.0
+        if kept + solving > limit.left:
             limit.cut.append("steps of the solution")
-        state.image, state.bounds, state.fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
-        state.cells = self.plan.output
+        image, bounds, fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
         prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()
-        state.prior = replace(prior, sigma=prior.sigma * self._radiance_of_error())
-        state.is_two_valued = self.best.setting.contrast > 0
-        state.is_complete = True
-        self.found(state)
+        prior = replace(prior, sigma=prior.sigma * self._radiance_of_error())
+        return Reconstruction(
+            self.aligned, image, self.plan.output, bounds, fractions, prior, self.best.mse,
+            is_two_valued=self.best.setting.contrast > 0,
+        )  # fmt: skip
 
     def _radiance_of_error(self) -> float:
         """Linear radiance that an error of file values is worth, on average."""
@@ -282,13 +271,3 @@ class _Work:
         return Trials(
             self.stack, self.view, self.view.grid(cells), self.settings.seed, self.transfer, limit=self.aligned.limit
         )  # fmt: skip
-
-    def _show(self, image: Tensor, grid: Grid) -> None:
-        """Hand a better image to the caller, where it covers the whole frame."""
-        if not self.aligned.has_one_window:
-            return
-        image, cells = grid.crop(image)[None], grid.cells
-        if cells % self.plan.output == 0 and cells > self.plan.output:
-            image, cells = avg_pool2d(image, cells // self.plan.output), self.plan.output
-        self.state.image, self.state.cells = image, cells
-        self.found(self.state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,7 +69,9 @@ class Registered:
         return max(float(self.residuals[self.weights > 0].median()), MIN_SIGMA)
 
 
-def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArray[np.float64]:
+def phase_correlation(
+    frames: NDArray[np.floating], reference: int = 0, limit: Limit | None = None
+) -> NDArray[np.float64]:  # fmt: skip
     """Shift of each frame against a reference from the peak of their cross-correlation, to 1/20 pixel.
 
     Parameters
@@ -77,6 +80,8 @@ def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArr
         Grey frames.
     reference : int
         Which one stands still.
+    limit : Limit, optional
+        Frames that it leaves no time for have NaN.
 
     Returns
     -------
@@ -89,7 +94,9 @@ def phase_correlation(frames: NDArray[np.floating], reference: int = 0) -> NDArr
     centred = [frame - frame.mean(dtype=np.float64) for frame in frames]
     shifts = np.zeros((len(frames), 2))
     for index, frame in enumerate(centred):
-        if index != reference:
+        if index != reference and limit is not None and not limit.allows(0, "frames that were not registered"):
+            shifts[index] = np.nan
+        elif index != reference:
             found = phase_cross_correlation(
                 centred[reference], frame, upsample_factor=UPSAMPLING,
                 normalization=None,  # pyright: ignore[reportArgumentType]  as its documentation has it
@@ -117,7 +124,9 @@ def inlier_weights(residuals: Tensor) -> Tensor:
     return (residuals < middle + torch.maximum((OUTLIER_FACTOR - 1) * middle, OUTLIER_DEVIATIONS * deviation)).float()
 
 
-def find_outliers(stack: FrameStack, view: LowresView, grid: Grid, *, start: Tensor | None = None) -> Registered:
+def find_outliers(
+    stack: FrameStack, view: LowresView, grid: Grid, *, start: Tensor | None = None, limit: Limit | None = None
+) -> Registered:  # fmt: skip
     """Solve with motions that are trusted, leave out frames that stay unlike the image, and solve again."""
     image = grid.enlarge(stack.values[0]) if start is None else grid.resize(start)
     weights = torch.ones(len(view), device=stack.values.device)
@@ -125,7 +134,7 @@ def find_outliers(stack: FrameStack, view: LowresView, grid: Grid, *, start: Ten
         seen = FrameStack.of(stack.values, weights)
         rate = WARM_RATE if index or start is not None else COLD_RATE
         equations = view.equations(grid, seen.values, seen.weights)
-        image = solve(equations, image, view.psf, grid, FIRST, 100, learning_rate=rate)
+        image = solve(equations, image, view.psf, grid, FIRST, 100, learning_rate=rate, limit=limit)
         residuals = frame_residuals(stack, view, grid, image)
         weights = inlier_weights(residuals)
     return Registered(view.motion, weights, residuals, image, grid)
@@ -191,7 +200,7 @@ def _moved_by(view: LowresView, before: LowresView, weights: Tensor) -> float:
     return float((moves - moves.median(0).values).norm(dim=1).median()) if len(moves) else 0.0
 
 
-def correction(stack: FrameStack, view: LowresView, start: Registered) -> float:
+def correction(stack: FrameStack, view: LowresView, start: Registered, limit: Limit | None = None) -> float:
     """Median distance by which a Gauss-Newton step would move the used frames, beyond a move of all.
 
     One step from an image that a weak prior has sharpened shows an error of the shifts nearly whole: 0.10 where they
@@ -199,7 +208,7 @@ def correction(stack: FrameStack, view: LowresView, start: Registered) -> float:
     """
     seen = FrameStack.of(stack.values, start.weights)
     equations = view.equations(start.grid, seen.values, seen.weights)
-    image = solve(equations, start.image, view.psf, start.grid, Prior(1.0, start.sigma), 60)
+    image = solve(equations, start.image, view.psf, start.grid, Prior(1.0, start.sigma), 60, limit=limit)
     return _moved_by(view.moved(_stepped(stack, view, start.grid, image, "shift")), view, start.weights)
 
 
@@ -241,7 +250,9 @@ def fit_exposures(stack: FrameStack, view: LowresView, registered: Registered, r
     return exposure.relative_to(reference, stack.is_used.cpu())
 
 
-def still_pixels(stack: FrameStack, view: LowresView, reference: int, cells: int) -> FrameStack:
+def still_pixels(
+    stack: FrameStack, view: LowresView, reference: int, cells: int, limit: Limit | None = None
+) -> FrameStack:  # fmt: skip
     """The stack with weight 0 where something moves through the scene; too few frames stay as they are.
 
     What moves is seen by few frames in each place. A pixel's own noise is no reason to lose it, so errors are averaged
@@ -251,11 +262,15 @@ def still_pixels(stack: FrameStack, view: LowresView, reference: int, cells: int
     """
     if stack.is_used.sum() < MIN_FOR_MOTION:
         return stack
+    if limit is not None and not limit.allows(
+        STILL_ROUNDS * STILL_STEPS * math.prod(view.grid(cells).shape), "the search for what moves in the scene"
+    ):
+        return stack
     grid, there = view.grid(cells), stack
     image = grid.enlarge(stack.values[reference])
     for _ in range(STILL_ROUNDS):
         equations = view.equations(grid, stack.values, stack.weights)
-        image = solve(equations, image, view.psf, grid, FIRST, STILL_STEPS, learning_rate=COLD_RATE)
+        image = solve(equations, image, view.psf, grid, FIRST, STILL_STEPS, learning_rate=COLD_RATE, limit=limit)
         stack = there.with_weights(there.weights * ~_is_strange(there, view, grid, image))
     return stack
 

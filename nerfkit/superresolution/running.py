@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,22 +14,24 @@ import torch
 from numpy.typing import NDArray
 
 from nerfkit.files import write_atomically
+from nerfkit.interrupts import stop_on_signals
 from nerfkit.limits import Limit
 from nerfkit.metrics import MetricsLog
 from nerfkit.report import refresh_superres
 from nerfkit.runs import Run
+from nerfkit.scenes.fields.image_field import ImageField
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.solvers.grid import Prior, solve
 
 from .inputs import Source
-from .network_fit import fit_networks
+from .network_fit import fit_networks, work_of_fit
 from .outputs import Outputs
 from .picture_files import picture_bytes
-from .reconstruct import Reconstruction, reconstruct
+from .reconstruct import reconstruct
 from .rendering import render_image
-from .runs import make_field, write_inputs
-from .scoring import score
+from .runs import field_of_grid, make_field, save_grid, write_inputs
+from .scoring import decibels, score
 from .settings import SuperresSettings
 
 __all__ = ["compile_loops", "run_superres"]
@@ -37,6 +40,9 @@ logger = logging.getLogger(__name__)
 
 # seconds that are kept for the last picture
 RENDER_SECONDS = 0.5
+# networks that are right smooth a little; squared error of the frames' pixels beyond which, as a multiple of that of
+# the image they are fitted to, they are not right
+MOST_WORSE = 1.05
 
 
 def run_superres(
@@ -65,48 +71,40 @@ def run_superres(
     Returns
     -------
     result : dict
-        ``output``, ``run``, ``size``, ``scale``, ``register``, ``psf``, ``registered``, ``holdout_psnr``, ``cut`` (what
-        ``seconds`` cut short), ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``,
-        ``psnr_interior``.
+        ``output``, ``run``, ``size``, ``scale``, ``register``, ``psf``, ``registered``, ``holdout_psnr`` (of the
+        chosen prior, with nine tenths of the pixels), ``holds`` (the networks' kind, or grid), ``frames_psnr`` (of the
+        frames' pixels as what is written predicts them, on the range of values), ``cut`` (what ``seconds`` cut short),
+        ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     settings = source.settings
     write_inputs(run, source, device)
     compile_loops(settings, device)
-    limit = Limit(settings.seconds)
-    latest: list[Reconstruction] = []
-    try:
+    with stop_on_signals() as is_stopped:
+        limit = Limit(settings.seconds, is_stopped)
         state = reconstruct(
             source.images, settings, motion=source.motion, reference=source.reference, psf=source.psf, device=device,
-            limit=limit, say=say, found=latest.append, on_part=lambda done, total: on_part(done, 2 * total),
+            limit=limit, say=say, on_part=lambda done, total: on_part(done, 2 * total),
         )  # fmt: skip
-        is_interrupted = False
-    except KeyboardInterrupt:
-        if not latest:
-            raise
-        state, is_interrupted = latest[-1], True
-    outputs = Outputs(source, state, run)
-    expected = outputs.expectation()
-    if expected is not None:
-        say(expected.sentence())
-        if warning := expected.warning():
-            logger.warning("%s", warning)
-    if is_interrupted:
-        image, fitted = outputs.picture_of_grid(), {}
-    else:
-        image, fitted, is_interrupted = _fit(
-            outputs, limit, device, say, lambda done, total: on_part(total + done, 2 * total)
-        )
-    if limit.cut:
-        say(f"{settings.seconds:g} s cut short: {', '.join(limit.cut)}; more --seconds may give a better image")
-    write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, source.icc_profile))
-    result = {
-        "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
-        **outputs.figures(), "expected": None if expected is None else expected.as_dict(), **fitted,
-        "seconds": round(limit.spent, 2), **({} if truth is None else score(image, truth, settings.scale)),
-    }  # fmt: skip
-    outputs.write(output, image, truth, result)
-    refresh_superres(run.folder)
-    return {**result, "interrupted": is_interrupted}
+        outputs = Outputs(source, state, run)
+        field, fitted = _fit(outputs, limit, device, say, lambda done, total: on_part(total + done, 2 * total))
+        image = render_image(field, outputs.transfer, settings.output_size, state.cells)
+        if limit.cut and not is_stopped():
+            cut = ", ".join(limit.cut)
+            say(f"{settings.seconds:g} s cut short: {cut}; more --seconds may give a better image")
+        write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, source.icc_profile))
+        expected = outputs.expectation()
+        if expected is not None:
+            say(expected.sentence())
+            if warning := expected.warning():
+                logger.warning("%s", warning)
+        result = {
+            "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
+            **outputs.figures(), "expected": None if expected is None else expected.as_dict(), **fitted,
+            "seconds": round(limit.spent, 2), **({} if truth is None else score(image, truth, settings.scale)),
+        }  # fmt: skip
+        outputs.write(output, image, truth, result)
+        refresh_superres(run.folder)
+    return {**result, "interrupted": is_stopped()}
 
 
 def compile_loops(settings: SuperresSettings, device: str) -> None:
@@ -125,10 +123,15 @@ def compile_loops(settings: SuperresSettings, device: str) -> None:
 def _fit(
     outputs: Outputs, limit: Limit, device: str, say: Callable[[str], None],
     on_part: Callable[[int, int], None],
-) -> tuple[NDArray[np.float32], dict[str, Any], bool]:  # fmt: skip
-    """Fit networks to the image on the grid: their picture, figures, and whether that was interrupted."""
+) -> tuple[ImageField, dict[str, Any]]:  # fmt: skip
+    """Networks fitted to the solved image, or that image itself where they predict the frames worse, and figures."""
     state, settings, run = outputs.state, outputs.settings, outputs.run
-    assert state.image is not None and state.bounds is not None
+    grid = field_of_grid(state.image, settings)
+    plain = outputs.error(grid)
+    figures: dict[str, Any] = {"holds": "grid", "frames_psnr": decibels(plain)}
+    if not limit.allows(work_of_fit(state.aligned.plan, state.view.size), "the networks (the solved image is kept)"):
+        save_grid(run, grid)
+        return grid, figures
     network = make_field(settings, state.bounds).to(device)
     n_weights = sum(weight.numel() for weight in network.parameters())
     kind = "local networks" if settings.network == "tiled" else "a network"
@@ -139,10 +142,21 @@ def _fit(
         done = fit_networks(network, state.image, settings.network, seconds, run.checkpoints, metrics, on_part)
     finally:
         metrics.close()
-    figures = {"steps": done.steps, "fit_psnr": round(done.psnr, 3)}
+    figures |= {"steps": done.steps, "fit_psnr": round(done.psnr, 3)}
     if done.is_cut:
         limit.cut.append("steps of the networks' fit")
-    if not done.is_complete:
-        return outputs.picture_of_grid(), figures, True
-    image = render_image(network, outputs.transfer, settings.output_size, state.cells)
-    return image, figures, done.is_interrupted
+    fitted = outputs.error(network) if done.is_complete else math.inf
+    if not fitted <= MOST_WORSE * plain:
+        say(_why_grid(fitted, plain))
+        save_grid(run, grid)
+        return grid, figures
+    return network, figures | {"holds": settings.network, "frames_psnr": decibels(fitted)}
+
+
+def _why_grid(fitted: float, plain: float) -> str:
+    if math.isinf(fitted):
+        return "the networks were not fitted to the end: the solved image is written and kept in their place"
+    return (
+        f"the networks predict the frames at {decibels(fitted):.2f} dB, the solved image at {decibels(plain):.2f}: it "
+        "is written and kept in their place"
+    )

@@ -18,13 +18,18 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nerfkit.runs import Run
+    from nerfkit.scenes.fields.grid import GridField
     from nerfkit.scenes.fields.siren import Siren
     from nerfkit.scenes.fields.tiled_siren import TiledSiren
 
     from .inputs import Source
 
-__all__ = ["PROFILE_FILE", "load_field", "make_field", "read_settings", "write_inputs"]
+__all__ = [
+    "PROFILE_FILE", "field_of_grid", "load_field", "make_field", "read_settings", "save_grid", "write_inputs",
+]  # fmt: skip
 
+# what a checkpoint that holds no networks says of itself
+GRID = "grid"
 # in the run folder: colour profile of the frames, their size and depth, the PSF that a file gave
 PROFILE_FILE, FRAMES_FILE, PSF_FILE = "profile.icc", "frames.json", "psf.npy"
 
@@ -80,25 +85,44 @@ def read_settings(run: Run) -> SuperresSettings:
         raise NerfkitError(f"is damaged ({error})", where=path, fix="run nerfkit superres again") from error
 
 
-def load_field(run: Run) -> Siren | TiledSiren:
-    """The networks of a run.
+def field_of_grid(image: Tensor, settings: SuperresSettings) -> GridField:
+    """The solved image [n_channels or 1, rows, cols] as a field; one channel is grey, alpha 1 then."""
+    from nerfkit.scenes.fields.grid import Grid, GridField
+
+    n_channels, (width, height) = settings.n_channels, settings.frame_size
+    if len(image) != n_channels:
+        image = image.expand(n_channels, *image.shape[1:]).clone()
+        image[n_channels - (n_channels in (2, 4)) :] = 1
+    return GridField(image.detach().cpu().contiguous(), Grid(height, width, image.shape[1] // height))
+
+
+def save_grid(run: Run, field: GridField) -> None:
+    """Let the run hold the solved image itself, in the place of networks."""
+    newest = max(run.checkpoints.steps(), default=0)
+    run.checkpoints.save(newest + 1, {"kind": GRID, "task": {"field": field.state_dict()}})
+
+
+def load_field(run: Run) -> Siren | TiledSiren | GridField:
+    """What a run holds: its networks, or the solved image where these were not fitted, or not well enough.
 
     Raises
     ------
     NerfkitError
-        The folder is damaged, or the run was interrupted before it had networks.
+        The folder is damaged, or the run was killed before it had an image.
     """
     import torch
 
     settings = read_settings(run)
     if not run.checkpoints.steps():
         raise NerfkitError(
-            "this run was interrupted before it had a network, its picture is all there is", where=run.folder,
+            "this run was killed before it had an image", where=run.folder,
             fix="run nerfkit superres again",
         )  # fmt: skip
-    network = make_field(settings, torch.zeros(settings.n_channels, 2))
     state = run.checkpoints.load_newest()
     try:
+        if state.get("kind") == GRID:
+            return field_of_grid(state["task"]["field"]["values"], settings)
+        network = make_field(settings, torch.zeros(settings.n_channels, 2))
         network.load_state_dict(state["task"]["field"])
     except (RuntimeError, KeyError) as error:
         raise NerfkitError(

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import grid_sample, interpolate, pad
 
+from nerfkit.scenes.fields.image_field import Lattice
+
 __all__ = ["Grid", "GridField"]
 
 
@@ -80,6 +82,8 @@ class GridField(nn.Module):
         if values.ndim != 3 or values.shape[1:] != grid.shape:
             raise ValueError(f"values must be [n_outputs, {grid.shape[0]}, {grid.shape[1]}]; got {tuple(values.shape)}")
         self.values, self.grid = nn.Parameter(values), grid
+        # of the reference frame, low-res pixels
+        self.size = float(grid.width), float(grid.height)
 
     @property
     def n_outputs(self) -> int:
@@ -94,6 +98,15 @@ class GridField(nn.Module):
         at = (2 * cells / torch.tensor([cols, rows], dtype=cells.dtype, device=cells.device) - 1).view(1, 1, -1, 2)
         found = grid_sample(self.values[None], at, mode="bilinear", padding_mode="border", align_corners=False)
         return found[0, :, 0].T.reshape(*coords.shape[:-1], self.n_outputs)
+
+    def lattice(self, ys: Tensor, xs: Tensor) -> Lattice:
+        """Prepare the points at heights ``ys`` [n_rows] and ``xs`` [n_cols]."""
+        y, x = torch.meshgrid(ys, xs, indexing="ij")
+        return Lattice((len(ys), len(xs)), torch.stack([x, y], -1).view(-1, 2))
+
+    def evaluate_lattice(self, lattice: Lattice) -> Tensor:
+        """Values [n_outputs, n_rows, n_cols] at the points."""
+        return self(lattice.points).T.reshape(self.n_outputs, *lattice.shape)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """All cells at one rate."""

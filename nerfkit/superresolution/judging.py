@@ -1,0 +1,48 @@
+"""What an image says the frames should have measured, and how far off that is: the judge of what is written."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from nerfkit.scenes.fields.grid import Grid
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.observations.lowres_view import LowresView
+from nerfkit.scenes.transfer import Transfer
+
+__all__ = ["frames_error"]
+
+# pixels of frames that are predicted at a time
+CHUNK = 2**22
+
+
+@torch.no_grad()
+def frames_error(stack: FrameStack, view: LowresView, image: Tensor, transfer: Transfer) -> float:
+    """Mean squared error of the used pixels that an image predicts, in fractions of the range of file values.
+
+    Parameters
+    ----------
+    stack, view : FrameStack, LowresView
+        What was measured, and how.
+    image : Tensor, shape (rows, cols)
+        Grey linear radiance of the reference frame, on square cells.
+    transfer : Transfer
+        How files hold it.
+
+    Returns
+    -------
+    error : float
+        NaN where no used pixel lies wholly within the reference frame.
+    """
+    width, height = view.size
+    grid = Grid(height, width, image.shape[0] // height)
+    squares, total = 0.0, 0.0
+    for part, some in view.chunks(CHUNK):
+        samples, is_known = some.sample(grid, image.to(stack.values.device))
+        errors = transfer.encode(samples.values) - transfer.encode(stack.values[part])
+        weights = (stack.weights[part] * is_known).double()
+        squares += float((errors.double().square() * weights).sum())
+        total += float(weights.sum())
+    return squares / total if total else math.nan
