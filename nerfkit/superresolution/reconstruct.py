@@ -141,12 +141,9 @@ class _Work:
     def __init__(self, aligned: Alignment) -> None:
         self.aligned, self.say = aligned, aligned.say
         self.settings, self.plan, self.transfer = aligned.settings, aligned.plan, aligned.transfer
-        # what must still be done after each choice, so that choices give way to it
-        self.work_of_fit = work_of_fit(aligned.plan, aligned.view.size)
-        self.work_left = LEAST_SOLVED * work_of_solving(aligned) + self.work_of_fit
-        height, width = aligned.window[2:]
-        sharp = N_SHARP * SHARP_TRIAL_STEPS * height * width * self.plan.contrast**2
-        aligned.limit.reserve = self.work_left + (sharp if self.plan.contrast > self.plan.trial else 0)
+        # what must still be done after the registration, which gives way to no more than it must, and after each choice
+        aligned.limit.reserve = LEAST_SOLVED * work_of_solving(aligned, is_sharp=False)
+        self.work_left = LEAST_SOLVED * work_of_solving(aligned)
         # of the window, with weights of its pixels: 0 for those of outliers and of things that move
         self.stack, self.view = aligned.windowed()
         self.best: Trial[Prior] | None = None
@@ -164,6 +161,9 @@ class _Work:
     def choose(self) -> None:
         """Choose the prior, and move the frames once more under it when their motions were estimated."""
         self.say("choosing the weight of the prior and the range of values from held-out pixels")
+        height, width = self.aligned.window[2:]
+        sharp = N_SHARP * SHARP_TRIAL_STEPS * height * width * self.plan.contrast**2
+        self.aligned.limit.reserve = self.work_left + (sharp if self.plan.contrast > self.plan.trial else 0)
         trials = self._trials(self.plan.trial)
         self.best, self.percentiles = choose_prior(trials)
         if not self.aligned.is_estimated:
@@ -208,7 +208,8 @@ class _Work:
         self.say(f"solving {cells} x {cells} cells a low-res pixel")
         limit = self.aligned.limit
         chosen = Chosen(self.best, self.cells, self._priors(), self.stack.weights)
-        fit, solving = limit.estimate(self.work_of_fit), limit.estimate(work_of_solving(self.aligned))
+        fit = limit.estimate(work_of_fit(self.plan, self.view.size))
+        solving = limit.estimate(work_of_solving(self.aligned, is_sharp=self.cells > self.plan.trial))
         # networks of half of their steps are worth less than the image that they are fitted to
         kept = fit if limit.left > fit + LEAST_SOLVED * solving else 0.0
         if kept + solving > limit.left:

@@ -60,10 +60,10 @@ class _Part:
     is_inside: Tensor
 
 
-def work_of_solving(aligned: Alignment) -> float:
-    """Cells times steps that solving takes at most, for a :class:`nerfkit.limits.Limit`."""
+def work_of_solving(aligned: Alignment, *, is_sharp: bool = True) -> float:
+    """Cells times steps that solving takes, at most or without two values, for a :class:`nerfkit.limits.Limit`."""
     plan, (width, height), n_channels = aligned.plan, aligned.view.size, aligned.transfer.n_channels
-    sharp = (SHARP_STEPS + SOFTENED_STEPS) * plan.contrast**2 if plan.contrast > plan.trial else 0
+    sharp = (SHARP_STEPS + SOFTENED_STEPS) * plan.contrast**2 if is_sharp and plan.contrast > plan.trial else 0
     steps = FINAL_STEPS if n_channels == 1 else CHANNEL_STEPS
     return n_channels * width * height * max(sharp, steps * plan.final**2)
 
