@@ -32,6 +32,7 @@ from .registration import (
     refine,
     resized,
 )
+from .sensor_pattern import find_pattern, without_pattern
 from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .trials import Trials
 
@@ -108,6 +109,8 @@ class Alignment:
         self.weights, self.residuals = torch.ones(n, device=device), torch.zeros(n, device=device)
         # 0 for frames that there was no time to register [n_frames]
         self.is_placed = torch.ones(n, device=device)
+        # whether a pattern on the sensor had locked the registration, and pixels that were defect
+        self.is_locked, self.n_defects = False, 0
         self.exposure = Exposure.neutral(n)
         self.is_automatic = settings.register == "auto" and not self.is_given
         self.model = motion.model if settings.register == "auto" else settings.register
@@ -144,14 +147,46 @@ class Alignment:
             self.say("registering: phase correlation")
             shifts = torch.from_numpy(phase_correlation(self.grey.cpu().numpy(), self.reference, self.limit))
             self.is_placed = shifts.isfinite().all(1).to(self.weights)
-            self.view = self.view.moved(Motion.of_shifts(shifts.nan_to_num()))
+            self.view = self.view.moved(Motion.of_shifts(self._freed(shifts.nan_to_num())))
         self._match_brightness()
         stack, view = self.windowed()
         first = find_outliers(stack, view, view.grid(COARSE_CELLS), limit=self.limit)
         self._keep(first)
         if not (self.is_given and (self.settings.exact_shifts or self._are_right(stack, view, first))):
             self._improve(stack, view, first)
+        if self.is_locked:
+            self._mend_sensor()
         self._leave_reference()
+
+    def _freed(self, shifts: Tensor) -> Tensor:
+        """The shifts, or those without what all frames have in common where that had locked the registration."""
+        if self.transfer.has_alpha or self.limit.is_over:
+            return shifts
+        found = find_pattern(self.grey.cpu().numpy(), shifts.numpy(), self.reference)
+        if found is None:
+            return shifts
+        self.say("something stands still on the sensor while the scene moves: frames are registered without it")
+        self.is_locked, self.grey = True, self.grey - torch.from_numpy(found[1]).to(self.grey)
+        return torch.from_numpy(found[0])
+
+    def _mend_sensor(self) -> None:
+        """Take from the images what they have beside the scene; defect pixels show what other frames say of them."""
+        channels = self.transfer.channels(torch.from_numpy(self.images).to(self.grey.device))
+        mended, is_bad = [], torch.zeros(self.grey.shape[1:], dtype=torch.bool)
+        for channel in channels:
+            found = find_outliers(
+                FrameStack.of(self.exposure.undo(channel)), self.view, self.view.grid(COARSE_CELLS), limit=self.limit
+            )
+            samples, is_known = self.view.sample(found.grid, found.image)
+            seen = torch.where(is_known, self.exposure.expose(samples.values), channel)
+            channel, is_defect = without_pattern(channel, seen, self.weights > 0)
+            mended.append(channel)
+            is_bad |= is_defect.cpu()
+        self.n_defects = int(is_bad.sum())
+        if self.n_defects:
+            self.say(f"{self.n_defects} pixels are the same in all frames: they show what other frames see there")
+        self.images = np.stack([self.transfer.image(frame) for frame in torch.stack(mended, 1).cpu()])
+        self.grey = self._grey(self.weights.device.type)
 
     def _improve(self, stack: FrameStack, view: LowresView, first: Registered) -> None:
         """Refine the motions; given ones only if that predicts better."""

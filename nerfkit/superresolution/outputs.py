@@ -95,6 +95,7 @@ class Outputs:
         return {
             "register": self.state.aligned.model,
             "psf": self._psf(),
+            "defects": self.state.aligned.n_defects,
             "registered": registered,
             "holdout_psnr": decibels(self.state.holdout_mse),
             "cut": list(self.state.cut),

@@ -66,6 +66,11 @@ class Exposure:
         gains = self.gains / gain
         return Exposure(gains, self.offsets - gains * offset)
 
+    def expose(self, values: Tensor) -> Tensor:
+        """The frames' values [n_frames, h, w] of the scene's."""
+        gains, offsets = (part.to(values)[:, None, None] for part in (self.gains, self.offsets))
+        return gains * values + offsets
+
     def undo(self, values: Tensor) -> Tensor:
         """The scene's values of frames [n_frames, h, w]."""
         gains, offsets = (part.to(values)[:, None, None] for part in (self.gains, self.offsets))
