@@ -117,8 +117,8 @@ def test_quiet(nerfkit, trained_run, tmp_path):
         (["--channels", ""], "no channel ''"),
         (["--frames", "0"], "must be above 0; got 0"),
         (["--fps", "-1"], "must be above 0; got -1"),
-        (["--fps", "inf"], "must be above 0; got inf"),
-        (["--fps", "nan"], "must be above 0; got nan"),
+        (["--fps", "inf"], "fps must be finite; got inf"),
+        (["--fps", "nan"], "fps must be finite; got nan"),
         (["--out", "movie.avi"], "no video format '.avi'"),
     ],
 )
