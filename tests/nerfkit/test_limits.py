@@ -36,3 +36,11 @@ def test_a_limit_that_has_passed_allows_nothing_that_takes_time():
     limit = Limit(-1)
     assert limit.left < 0 and limit.spent >= 0
     assert not limit.allows(0, "even nothing") and limit.cut == ["even nothing"]
+
+
+def test_an_end_that_is_asked_for_allows_nothing_more():
+    stopped = []
+    limit = Limit(1000, lambda: bool(stopped))
+    assert limit.allows(1, "work") and not limit.is_over
+    stopped.append(True)
+    assert limit.is_over and limit.left == 0 and not limit.allows(0, "work") and limit.cut == ["work"]

@@ -380,24 +380,6 @@ def test_too_few_frames_for_a_scale_are_said(tmp_path, capsys):
     assert code == 0 and "of the detail at 8x, the rest is what the prior makes of it" in captured.out + captured.err
 
 
-def test_interrupted_solution_leaves_its_picture(sequence, tmp_path, capsys, monkeypatch):
-    from nerfkit.superresolution import reconstruct as module
-
-    def stop(*_, **__):
-        raise KeyboardInterrupt
-
-    root, folder, _ = sequence
-    monkeypatch.setattr(module._Work, "finish", stop)
-    code, result = run(
-        capsys, "superres", folder, "-o", tmp_path / "i.png", "--shifts", root / "shifts.csv", "--exact-shifts",
-        "--scale", 2, "--seconds", 60,
-    )  # fmt: skip
-    assert code == 130 and result["exit"] == 130
-    assert Image.open(tmp_path / "i.png").size == (48, 48)
-    code, failed = run(capsys, "render", tmp_path / "i", "--out", tmp_path / "j.png")
-    assert code == 2 and "interrupted before it had a network" in failed["error"]["what"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

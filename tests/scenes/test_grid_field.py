@@ -44,3 +44,12 @@ def test_cells_are_the_parameters():
 def test_values_of_another_shape_are_refused():
     with pytest.raises(ValueError, match=r"must be \[n_outputs, 4, 6\]; got \(4, 6\)"):
         GridField(torch.zeros(4, 6), Grid(2, 3, 2))
+
+
+def test_a_lattice_is_its_points():
+    field = GridField(torch.rand(3, 8, 12, generator=torch.Generator().manual_seed(0)), Grid(4, 6, 2))
+    ys, xs = torch.tensor([0.3, 2.0]), torch.tensor([0.5, 3.1, 5.9])
+    assert field.size == (6.0, 4.0)
+    values = field.evaluate_lattice(field.lattice(ys, xs))
+    assert values.shape == (3, 2, 3)
+    torch.testing.assert_close(values[:, 1, 2], field(torch.tensor([5.9, 2.0])))
