@@ -58,7 +58,11 @@ def check_frames(path: Path, report: Report) -> None:
     grey = (frames.grey - low) / max(high - low, TINY)
     noise = float(np.median([noise_level(frame) for frame in grey]))
     report.fact("noise", round(noise, 5), f"at most {noise:.2%} of the range (fine texture counts as noise)")
-    is_flat = _is_flat(frames, grey, path, report)
+    blank = is_blank(grey)
+    _check_blank(frames, blank, path, report)
+    is_flat = bool(blank.all())
+    if blank.any() and not is_flat:
+        frames, grey = frames.without(np.flatnonzero(blank).tolist()), grey[~blank]
     listed = _read_listed(frames, None if is_flat else grey, report)
     view = None if is_flat else _view(grey, listed)
     if view is not None and len(frames) > 1:
@@ -108,9 +112,8 @@ def _middle(grey: np.ndarray) -> np.ndarray:
     return grey[:, top : top + REGISTERED_SIDE, left : left + REGISTERED_SIDE]
 
 
-def _is_flat(frames: Frames, grey: np.ndarray, path: Path, report: Report) -> bool:
-    """Whether there is nothing to register; single frames that show nothing are named."""
-    blank = is_blank(grey)
+def _check_blank(frames: Frames, blank: np.ndarray, path: Path, report: Report) -> None:
+    """Note frames that show nothing."""
     if blank.all():
         report.add(
             "error", "the frames show nothing: each has one value throughout", where=path,
@@ -122,7 +125,6 @@ def _is_flat(frames: Frames, grey: np.ndarray, path: Path, report: Report) -> bo
             "warning", f"{len(names)} of {len(frames)} frames show nothing: {some(names)}", where=path,
             fix="none needed, nerfkit superres leaves them out",
         )  # fmt: skip
-    return bool(blank.all())
 
 
 def _view(grey: np.ndarray, listed: Shifts | None) -> LowresView:

@@ -241,7 +241,9 @@ def _count_axis(grey: np.ndarray, is_named: bool) -> int:
     alike = [_likeness(grey, axis) for axis in range(3)]
     aspects = [_aspect([n for axis, n in enumerate(grey.shape) if axis != count]) for count in range(3)]
     other = max((axis for axis in (1, 2) if aspects[axis] <= MAX_ASPECT), key=lambda axis: alike[axis], default=0)
-    if alike[other] > MIN_ALIKE and 1 - alike[other] < MUCH_LESS * (1 - alike[0]):
+    is_contradicted = alike[other] > MIN_ALIKE and 1 - alike[other] < MUCH_LESS * (1 - alike[0])
+    # frames of several exposures are alike along their sides by these alone
+    if is_contradicted and _likeness(_levelled(grey), other) > alike[0]:
         return other
     is_sure = alike[0] > MIN_ALIKE and 1 - alike[0] < MUCH_LESS * (1 - alike[other])
     if other and aspects[0] > MAX_ASPECT and aspects[other] <= USUAL_ASPECT and not (is_sure or is_named):
@@ -255,6 +257,14 @@ def _count_axis(grey: np.ndarray, is_named: bool) -> int:
 
 def _aspect(sides: Sequence[int]) -> float:
     return max(sides) / max(1, min(sides))
+
+
+def _levelled(grey: np.ndarray) -> np.ndarray:
+    """Each entry of the first axis with mean 0 and standard deviation 1; 0 where it is flat."""
+    flat = grey.reshape(len(grey), -1).astype(np.float32)
+    flat = flat - flat.mean(1, keepdims=True)
+    deviations = flat.std(1, keepdims=True)
+    return (flat / np.where(deviations > 0, deviations, 1)).reshape(grey.shape)
 
 
 def _likeness(grey: np.ndarray, axis: int) -> float:

@@ -201,3 +201,13 @@ def test_floats_of_another_unit_are_said(tmp_path):
 )  # fmt: skip
 def test_values_that_are_refused_with_the_mend(tmp_path, array, message):
     assert re.search(message, error_of(tmp_path, array))
+
+
+@pytest.mark.parametrize("dark", [0, 3])
+def test_exposures_that_differ_are_no_evidence_against_the_documented_order(tmp_path, dark):
+    rng = np.random.default_rng(0)
+    scene = rng.random((24, 24)).astype(np.float32)
+    frames = np.stack([scene * exposure for exposure in rng.uniform(0.2, 1.0, 8)]) + rng.normal(0, 0.1, (8, 24, 24))
+    frames[:dark] = 0
+    np.savez(tmp_path / "a.npz", frames=np.clip(frames, 0, 1).astype(np.float32))
+    assert read_frames(tmp_path / "a.npz").images.shape == (8, 24, 24)

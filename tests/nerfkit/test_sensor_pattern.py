@@ -1,0 +1,96 @@
+"""What stands still on the sensor neither locks the registration nor is drawn into the picture."""
+
+import numpy as np
+import pytest
+import torch
+from lowres_scenes import fine_scene, means, rms, run, write
+
+from nerfkit.superresolution.registration import phase_correlation
+from nerfkit.superresolution.sensor_pattern import find_pattern, is_defect, without_pattern
+
+SIDE, N = 40, 20
+
+
+def moved_frames(noise=0.01):
+    """Frames that move by up to 1.5 low-res pixels, and their shifts."""
+    rng = np.random.default_rng(5)
+    fine = 0.25 + 0.4 * fine_scene(2, SIDE)
+    shifts = np.round(rng.uniform(-1.5, 1.5, (N, 2)) * 8) / 8
+    shifts[0] = 0
+    frames = np.stack([means(fine, dx, dy, SIDE, 8) for dx, dy in shifts])
+    return (frames + rng.normal(0, noise, frames.shape)).astype(np.float32), shifts
+
+
+def hot(frames, rng):
+    is_hot = rng.random(frames.shape[1:]) < 0.02
+    return np.where(is_hot, 1.0, frames)
+
+
+def burnt_in(frames, rng):
+    text = np.zeros(frames.shape[1:], bool)
+    text[30:36, 4:34] = rng.random((6, 30)) < 0.5
+    return np.where(text, 1.0, frames)
+
+
+PATTERNS = {
+    "hot pixels": hot,
+    "dead pixels": lambda frames, rng: np.where(rng.random(frames.shape[1:]) < 0.02, 0.0, frames),
+    "burnt-in text": burnt_in,
+    "row noise": lambda frames, rng: frames + rng.normal(0, 0.1, (1, SIDE, 1)),
+    "gain of each pixel": lambda frames, rng: frames * (1 + rng.normal(0, 0.15, (SIDE, SIDE))),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_shifts_are_freed_of_a_pattern(name):
+    frames, shifts = moved_frames()
+    seen = PATTERNS[name](frames, np.random.default_rng(1))
+    locked = phase_correlation(seen)
+    found = find_pattern(seen, locked, 0)
+    assert rms(locked, shifts) > 0.3 and found is not None
+    assert rms(found[0], shifts) < 0.15 and found[1].shape == (SIDE, SIDE)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.03])
+def test_frames_without_a_pattern_have_none(noise):
+    frames, _ = moved_frames(noise)
+    assert find_pattern(frames, phase_correlation(frames), 0) is None
+    # too few to tell, and too far apart for what is left
+    assert find_pattern(frames[:4], phase_correlation(frames[:4]), 0) is None
+    assert find_pattern(frames, np.full((N, 2), 30.0), 0) is None
+
+
+def test_a_pattern_is_the_same_in_whatever_unit():
+    frames, _ = moved_frames()
+    seen = hot(frames, np.random.default_rng(1))
+    a, b = (find_pattern(each, phase_correlation(each), 0) for each in (seen, 1000 + 0.003 * seen.astype(float)))
+    assert a is not None and b is not None
+    np.testing.assert_allclose(a[0], b[0], atol=0.051)
+
+
+def test_defect_pixels_show_what_is_predicted_and_others_keep_what_they_measured():
+    rng = np.random.default_rng(0)
+    seen = torch.from_numpy(rng.random((12, 10, 10)).astype(np.float32))
+    values = seen + 0.01 * torch.from_numpy(rng.normal(size=seen.shape)).float()
+    values[:, 3, 4] = 1.5
+    mended, bad = without_pattern(values, seen, torch.ones(12, dtype=torch.bool))
+    assert bad.nonzero().tolist() == [[3, 4]] and torch.equal(mended[:, 3, 4], seen[:, 3, 4])
+    assert torch.equal(mended[:, ~bad], values[:, ~bad])
+    # a pattern of all pixels is subtracted
+    rows = 0.2 * torch.from_numpy(rng.normal(size=(10, 1))).float()
+    mended, _ = without_pattern(values + rows, seen, torch.ones(12, dtype=torch.bool))
+    assert float((mended - seen)[:, ~bad].square().mean().sqrt()) < 0.015
+    assert not is_defect(np.zeros((4, 4)), 0.0).any()
+
+
+def test_hot_pixels_by_the_command(tmp_path, capsys):
+    frames, shifts = moved_frames()
+    seen = hot(frames, np.random.default_rng(1))
+    code, result = run(
+        capsys, "superres", write(tmp_path / "f", seen), "-o", tmp_path / "a.png", "--scale", 2, "--psf-width", 1,
+        "--set", "width=8", "--seconds", 300,
+    )  # fmt: skip
+    found = np.array([(row["dx"], row["dy"]) for row in result["registered"]])
+    assert code == 0 and result["register"] == "shift" and rms(found, shifts) < 0.1
+    n_hot = int((seen == 1).all(0).sum())
+    assert 0.8 * n_hot <= result["defects"] <= 1.2 * n_hot

@@ -1,0 +1,103 @@
+"""Whenever a super-resolution is interrupted or out of time there is a picture, and a run that gives it again."""
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from lowres_scenes import make_frames, run, write, write_csv
+from PIL import Image
+
+from nerfkit.superresolution import alignment, network_fit, outputs, reconstruct, running, settings
+from nerfkit.superresolution.alignment import Alignment
+from nerfkit.superresolution.outputs import Outputs
+
+N, FRAME = 6, 20
+
+
+@pytest.fixture
+def source(tmp_path):
+    frames, shifts, _ = make_frames(N, side=FRAME)
+    write(tmp_path / "frames", frames, 16)
+    return tmp_path / "frames", write_csv(tmp_path / "shifts.csv", shifts)
+
+
+def ctrl_c_at(monkeypatch, owner, name, call=1):
+    """Send Ctrl-C when a function is called for the n-th time, which then goes on."""
+    before, calls = getattr(owner, name), []
+
+    def interrupted(*given, **known):
+        calls.append(None)
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGINT)
+        return before(*given, **known)
+
+    monkeypatch.setattr(owner, name, interrupted)
+
+
+STAGES = {
+    "phase correlation": (alignment, "phase_correlation"),
+    "registration": (alignment, "refine"),
+    "the PSF's width": (Alignment, "estimate_width"),
+    "choice": (reconstruct, "choose_prior"),
+    "two values": (reconstruct, "choose_local"),
+    "solution": (reconstruct, "solve_everywhere"),
+    "networks": (running, "fit_networks"),
+    "rendering": (running, "render_image"),
+    "expectation": (Outputs, "expectation"),
+    "diagnosis": (outputs, "power_spectrum"),
+}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_an_interrupt_at_any_stage_leaves_a_picture_and_its_run(source, tmp_path, capsys, monkeypatch, stage):
+    ctrl_c_at(monkeypatch, *STAGES[stage])
+    picture = tmp_path / "a.png"
+    code, result = run(capsys, "superres", source[0], "-o", picture, "--scale", 2, "--set", "width=8")
+    assert code == 130 and result["exit"] == 130
+    assert Image.open(picture).size == (2 * FRAME, 2 * FRAME)
+    assert (tmp_path / "a" / "report.html").is_file() and (tmp_path / "a" / "registered.csv").is_file()
+    assert run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")[0] == 0
+    assert (tmp_path / "b.png").read_bytes() == picture.read_bytes()
+
+
+@pytest.mark.parametrize(("owner", "name", "call"), [(reconstruct, "solve_everywhere", 1), (network_fit, "fit", 2)])
+def test_an_interrupt_in_the_parts_of_large_frames_leaves_a_picture(
+    source, tmp_path, capsys, monkeypatch, owner, name, call
+):
+    def plan(scale, size, before=settings.plan_grids):
+        return before(scale, size).__class__(**{**before(scale, size).__dict__, "side": 10})
+
+    monkeypatch.setattr(alignment, "plan_grids", plan)
+    monkeypatch.setattr(network_fit, "WINDOW", 10)
+    ctrl_c_at(monkeypatch, owner, name, call)
+    picture, given = tmp_path / "a.png", ["--shifts", source[1], "--exact-shifts", "--psf-width", 1]
+    code, _ = run(capsys, "superres", source[0], "-o", picture, "--scale", 2, "--set", "width=8", *given)
+    assert code == 130
+    shown = np.asarray(Image.open(picture), float) / 65535
+    assert shown.shape == (2 * FRAME, 2 * FRAME) and 0.1 < shown.mean() < 0.95
+    assert run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")[0] == 0
+
+
+def test_seconds_are_kept_and_what_they_cut_is_said(source, tmp_path, capsys):
+    code, result = run(capsys, "superres", source[0], "-o", tmp_path / "a.png", "--scale", 2, "--seconds", 1)
+    assert code == 0 and Image.open(tmp_path / "a.png").size == (2 * FRAME, 2 * FRAME)
+    assert result["holds"] == "tiled" or "the networks (the solved image is kept)" in result["cut"]
+
+
+def test_networks_that_are_worse_than_the_image_are_not_written(source, tmp_path, capsys, monkeypatch):
+    given = ["superres", source[0], "-o", tmp_path / "a.png", "--scale", 2, "--shifts", source[1], "--exact-shifts",
+             "--psf-width", 1, "--seconds", 600, "--overwrite"]  # fmt: skip
+    monkeypatch.setattr(network_fit, "STEPS", 1)
+    code, poor = run(capsys, *given)
+    assert code == 0 and poor["holds"] == "grid" and poor["steps"] == 1
+    written = np.asarray(Image.open(tmp_path / "a.png"), float)
+    assert run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")[0] == 0
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png"), float), written)
+    # at another size, too
+    assert run(capsys, "render", tmp_path / "a", "--size", "30x30", "--out", tmp_path / "c.png")[0] == 0
+    monkeypatch.undo()
+    code, good = run(capsys, *given)
+    assert code == 0 and good["holds"] == "tiled"
+    # each figure is that of the picture that was written
+    assert abs(good["frames_psnr"] - poor["frames_psnr"]) < 0.3
