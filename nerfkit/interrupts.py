@@ -6,11 +6,12 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 
 __all__ = ["stop_on_signals"]
 
 # handlers that are in place, the innermost last
-_ASKED: list[object] = []
+_ASKED: list[Callable[[int, FrameType | None], None]] = []
 
 
 @contextmanager
@@ -29,12 +30,12 @@ def stop_on_signals() -> Iterator[Callable[[], bool]]:
         yield stopped.is_set
         return
 
-    def stop(number: int, frame: object) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         if stopped.is_set():
             raise KeyboardInterrupt
         stopped.set()
-        if before[number] in _ASKED:
-            before[number](number, frame)  # pyright: ignore[reportCallIssue]  as a function of ours it can be called
+        for outer in _ASKED[: _ASKED.index(stop)][-1:]:
+            outer(number, frame)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     _ASKED.append(stop)

@@ -56,7 +56,8 @@ class Options(CommonOptions):
     )  # fmt: skip
     transfer: str | None = option(
         None, "curve of the frames' values, which is undone before they are averaged; linear: none (default: auto: "
-        "srgb for colour of 8 or 16 bits, else linear)", choices=("auto", "srgb", "linear"),
+        "the file's, or srgb for colour of 8 or 16 bits, else linear)",
+        choices=("auto", "srgb", "linear", "bt709", "gamma22", "gamma28"),
     )  # fmt: skip
     frames: int | None = option(None, "use the first N frames only", kind=int, metavar="N")
     truth: str | None = option(None, "picture of the output's size to compare with", metavar="FILE")

@@ -352,7 +352,7 @@ def test_a_run_that_diverges_as_it_goes_on_keeps_what_was_sound(nerfkit, run_cop
 
 def test_progress_of_a_part_of_a_run_counts_from_its_own_first_step():
     said = []
-    with ProgressPrinter(SimpleNamespace(is_quiet=False, say=said.append)) as printer:
+    with ProgressPrinter(SimpleNamespace(is_quiet=False, say=said.append)) as printer:  # pyright: ignore[reportArgumentType]  it only prints
         for step in range(201, 215):
             printer(Progress(step, 0.1 * (step - 200), step / 400, 400.0 - step, {"psnr": 20.0, "rays": 64}))
     assert len(said) == 1
