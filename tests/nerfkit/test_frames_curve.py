@@ -52,6 +52,7 @@ def test_auto_is_what_the_files_name(tmp_path, chunks, colours, asked, used):
     assert ("BT.709" in text, "gamma 2.2" in text) == (used == "bt709", used == "gamma22")
     # config.yml, from which a run's settings are made again without its frames
     again = type(source.settings).for_frames(
-        source.config, size=(14, 12), n_channels=source.settings.n_channels, bit_depth=source.settings.bit_depth
-    )
+        source.config, size=(14, 12), n_channels=source.settings.n_channels, bit_depth=source.settings.bit_depth,
+        value_range=source.settings.value_range, white=source.settings.white,
+    )  # fmt: skip
     assert again == source.settings
