@@ -29,7 +29,7 @@ def contrast(frame: np.ndarray) -> float:
 
     Examples
     --------
-    >>> contrast(np.full((8, 8), 0.7))
+    >>> contrast(np.full((8, 8), 0.5))
     0.0
     """
     variance = float(np.var(frame, dtype=np.float64)) - noise_level(frame) ** 2
