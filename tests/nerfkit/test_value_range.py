@@ -123,7 +123,7 @@ def test_given_shifts_of_blank_frames_are_passed_over(tmp_path, capsys):
 
 
 def test_a_sequence_of_nothing_and_a_blank_reference_are_refused(tmp_path, capsys):
-    folder = write(tmp_path / "f", np.full((4, 8, 8), 0.5, np.float32))
+    folder = write(tmp_path / "f", np.full((4, 8, 8), 0.7, np.float32))
     code, result = run(capsys, "superres", folder, "-o", tmp_path / "a.png")
     assert code == 2 and "the 4 frames show nothing" in result["error"]["what"]
     assert not examine_data(folder).ok
