@@ -22,7 +22,7 @@ class Options(CommonOptions):
     side: int = option(200, "side of the photos in pixels", kind=int, metavar="N")
     photos: int = option(60, "photos to train on", kind=int, metavar="N")
     frames: int = option(90, "frames of the video", kind=int, metavar="N")
-    superres_seconds: float = option(35.0, "wall seconds of the longest super-resolution", kind=float, metavar="S")
+    superres_seconds: float = option(60.0, "wall seconds that each super-resolution may take", kind=float, metavar="S")
     overwrite: bool = option(False, "replace what an earlier demo made there")
 
 

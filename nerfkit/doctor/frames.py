@@ -172,7 +172,7 @@ def _read_listed(frames: Frames, grey: np.ndarray | None, report: Report) -> Shi
     with raised_is_noted(report):
         shifts = read_shifts(file, frames, report.problems)
         if grey is not None:
-            check_given_motion(shifts, grey, USUAL_SCALE, str(file))
+            check_given_motion(shifts, grey, USUAL_SCALE, str(file), findings=report.problems)
         listed = shifts
     return listed
 

@@ -154,15 +154,15 @@ class Alignment:
         self._keep(first)
         if not (self.is_given and (self.settings.exact_shifts or self._are_right(stack, view, first))):
             self._improve(stack, view, first)
-        if self.is_locked:
+        if self.is_locked and not self.limit.is_over:
             self._mend_sensor()
         self._leave_reference()
 
     def _freed(self, shifts: Tensor) -> Tensor:
         """The shifts, or those without what all frames have in common where that had locked the registration."""
-        if self.transfer.has_alpha or self.limit.is_over:
+        if self.transfer.has_alpha:
             return shifts
-        found = find_pattern(self.grey.cpu().numpy(), shifts.numpy(), self.reference)
+        found = find_pattern(self.grey.cpu().numpy(), shifts.numpy(), self.reference, self.limit)
         if found is None:
             return shifts
         self.say("something stands still on the sensor while the scene moves: frames are registered without it")
@@ -186,7 +186,7 @@ class Alignment:
         if self.n_defects:
             self.say(f"{self.n_defects} pixels are the same in all frames: they show what other frames see there")
         self.images = np.stack([self.transfer.image(frame) for frame in torch.stack(mended, 1).cpu()])
-        self.grey = self._grey(self.weights.device.type)
+        self.grey = self._grey(str(self.grey.device))
 
     def _improve(self, stack: FrameStack, view: LowresView, first: Registered) -> None:
         """Refine the motions; given ones only if that predicts better."""

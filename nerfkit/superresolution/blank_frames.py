@@ -9,9 +9,10 @@ from nerfkit.scenes.noise import contrast
 
 __all__ = ["is_blank"]
 
-# fraction of the usual frame's contrast, least of which a frame shows the scene
-LEAST_CONTRAST = 0.1
-# frames of a sequence that the usual contrast is taken from: the upper half, since a fade may take the lower one
+# fraction of the usual frame's contrast, noise taken off, and of its standard deviation, below which a frame does not
+# show the scene; both, since texture as fine as a pixel counts as noise
+LEAST_CONTRAST, LEAST_DEVIATION = 0.1, 0.5
+# frames of a sequence that the usual ones are taken from: the upper half, since a fade may take the lower one
 USUAL_QUANTILE = 0.75
 
 
@@ -25,5 +26,7 @@ def is_blank(grey: NDArray[np.floating]) -> NDArray[np.bool_]:
     >>> is_blank(frames).tolist()
     [True, False, False, False]
     """
-    found = np.array([contrast(frame) for frame in grey])
-    return found <= LEAST_CONTRAST * np.quantile(found, USUAL_QUANTILE)
+    deviations = np.array([np.std(frame, dtype=np.float64) if np.ptp(frame) else 0.0 for frame in grey])
+    contrasts = np.array([contrast(frame) for frame in grey])
+    is_low = contrasts <= LEAST_CONTRAST * np.quantile(contrasts, USUAL_QUANTILE)
+    return is_low & (deviations <= LEAST_DEVIATION * np.quantile(deviations, USUAL_QUANTILE))

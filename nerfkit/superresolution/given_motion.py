@@ -19,6 +19,7 @@ from torch.nn.functional import grid_sample
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.filters import gaussian_filter
+from nerfkit.scenes.findings import Findings, listed_or_logged
 from nerfkit.scenes.readers.shifts import Shifts
 
 __all__ = ["check_given_motion"]
@@ -46,7 +47,7 @@ _WANTED = {
 
 def check_given_motion(
     given: Shifts, frames: NDArray[np.floating], scale: float, where: str, *, reference: int = 0,
-    is_exact: bool = False,
+    is_exact: bool = False, findings: Findings | None = None,
 ) -> None:  # fmt: skip
     """Compare a motion with what the frames show, and name the mistake if another reading fits far better.
 
@@ -64,6 +65,8 @@ def check_given_motion(
         Frame that the others are compared with.
     is_exact : bool
         Whether the user insists: a mistake is then a warning.
+    findings : Findings, optional
+        Filled with warnings; they are logged unless given.
 
     Raises
     ------
@@ -72,6 +75,15 @@ def check_given_motion(
     """
     if len(frames) < 2:
         return
+    with listed_or_logged(findings, logger) as found:
+        _check(given, frames, scale, where, reference, is_exact, found)
+
+
+def _check(
+    given: Shifts, frames: NDArray[np.floating], scale: float, where: str, reference: int, is_exact: bool,
+    findings: Findings,
+) -> None:  # fmt: skip
+    """What :func:`check_given_motion` does, with a list to fill."""
     judged = {round(at) for at in np.linspace(0, len(frames) - 1, min(len(frames), N_JUDGED + 1))} - {reference}
     chosen = [reference, *sorted(judged)[:N_JUDGED]]
     compared, matrices = _Comparison(frames[chosen]), given.matrices()[chosen]
@@ -86,7 +98,7 @@ def check_given_motion(
             f"read as they are, the {what} leave frames and reference different by {as_given:.2f} of their contrast; "
             f"with {best} by {found[best]:.2f}"
         )
-        _object(message, where, fix, is_exact)
+        _object(message, where, fix, is_exact, findings)
     elif kind == "matrix" and compared.is_of_other_centres(matrices):
         moved = matrices[1:, :2, :2].sum(2) / 2 - 0.5
         message = (
@@ -94,19 +106,19 @@ def check_given_motion(
             "centres lie at whole numbers; ours lie at +0.5"
         )
         fix = f"write T M inverse(T) for each matrix M, with T = 1,0,0.5, 0,1,0.5, 0,0,1 ({_WANTED[kind]})"
-        _object(message, where, fix, is_exact)
+        _object(message, where, fix, is_exact, findings)
     elif as_given > MUCH_LEFT:
-        logger.warning(
-            "%s: with these %s frames and reference differ by %.2f of their contrast; if the result has ghosts, leave "
-            "--shifts out", where, what, as_given,
+        findings.add(
+            "warning", f"with these {what} frames and reference differ by {as_given:.2f} of their contrast",
+            where=where, fix="leave --shifts out if the result has ghosts",
         )  # fmt: skip
 
 
-def _object(what: str, where: str, fix: str, is_exact: bool) -> None:
+def _object(what: str, where: str, fix: str, is_exact: bool, findings: Findings) -> None:
     """Refuse, or warn a user who asked for the motion to be taken as it is."""
     if not is_exact:
         raise NerfkitError(what, where=where, fix=fix)
-    logger.warning("%s: %s; %s", where, what, fix)
+    findings.add("warning", what, where=where, fix=fix)
 
 
 def _readings(kind: str, scale: float) -> dict[str, Reading]:

@@ -64,7 +64,7 @@ class Reconstruction:
     # the chosen prior, without what depends on an image, on the cells that candidates are compared on
     prior: Prior
     # mean squared error of the low-res pixels that were held out
-    holdout_mse: float | None
+    holdout_mse: float
     # whether the scene was found to have two values
     is_two_valued: bool = False
 
@@ -215,6 +215,8 @@ class _Work:
         if kept + solving > limit.left:
             limit.cut.append("steps of the solution")
         image, bounds, fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
+        # nothing is left for which the fit that follows must keep time
+        limit.reserve = 0.0
         prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()
         prior = replace(prior, sigma=prior.sigma * self._radiance_of_error())
         return Reconstruction(

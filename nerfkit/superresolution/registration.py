@@ -94,7 +94,7 @@ def phase_correlation(
     centred = [frame - frame.mean(dtype=np.float64) for frame in frames]
     shifts = np.zeros((len(frames), 2))
     for index, frame in enumerate(centred):
-        if index != reference and limit is not None and not limit.allows(0, "frames that were not registered"):
+        if index != reference and limit is not None and not limit.allows(0, "the registration of some frames"):
             shifts[index] = np.nan
         elif index != reference:
             found = phase_cross_correlation(

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nerfkit.checkpoints import DivergedError
 from nerfkit.files import write_atomically
 from nerfkit.interrupts import stop_on_signals
 from nerfkit.limits import Limit
@@ -40,9 +41,10 @@ logger = logging.getLogger(__name__)
 
 # seconds that are kept for the last picture
 RENDER_SECONDS = 0.5
-# networks that are right smooth a little; squared error of the frames' pixels beyond which, as a multiple of that of
-# the image they are fitted to, they are not right
-MOST_WORSE = 1.05
+# networks smooth a little; squared error of the frames' pixels beyond which, as a multiple of that of the image that
+# they are fitted to, they are not right. Fitted to the end they have 1.01 to 1.10 and its PSNR to 0.1 dB, after 40 % of
+# their steps 1.17 to 1.37 and 0.7 to 1.9 dB less
+MOST_WORSE = 1.12
 
 
 def run_superres(
@@ -140,23 +142,26 @@ def _fit(
     try:
         seconds = limit.left - RENDER_SECONDS
         done = fit_networks(network, state.image, settings.network, seconds, run.checkpoints, metrics, on_part)
+    except DivergedError as error:
+        say(f"{error.what}: the solved image is written and kept in the networks' place")
+        save_grid(run, grid)
+        return grid, figures
     finally:
         metrics.close()
     figures |= {"steps": done.steps, "fit_psnr": round(done.psnr, 3)}
     if done.is_cut:
         limit.cut.append("steps of the networks' fit")
-    fitted = outputs.error(network) if done.is_complete else math.inf
-    if not fitted <= MOST_WORSE * plain:
-        say(_why_grid(fitted, plain))
+    if not done.is_complete:
+        say("the networks were not fitted to the end: the solved image is written and kept in their place")
+        save_grid(run, grid)
+        return grid, figures
+    fitted = outputs.error(network)
+    # where no pixel lies wholly within the picture there is no judge
+    if fitted > MOST_WORSE * plain:
+        say(
+            f"the networks predict the frames with {math.sqrt(fitted):.3g} of their range, the solved image with "
+            f"{math.sqrt(plain):.3g} (rms): it is written and kept in their place"
+        )
         save_grid(run, grid)
         return grid, figures
     return network, figures | {"holds": settings.network, "frames_psnr": decibels(fitted)}
-
-
-def _why_grid(fitted: float, plain: float) -> str:
-    if math.isinf(fitted):
-        return "the networks were not fitted to the end: the solved image is written and kept in their place"
-    return (
-        f"the networks predict the frames at {decibels(fitted):.2f} dB, the solved image at {decibels(plain):.2f}: it "
-        "is written and kept in their place"
-    )

@@ -86,13 +86,10 @@ def read_settings(run: Run) -> SuperresSettings:
 
 
 def field_of_grid(image: Tensor, settings: SuperresSettings) -> GridField:
-    """The solved image [n_channels or 1, rows, cols] as a field; one channel is grey, alpha 1 then."""
+    """The solved image [n_channels, rows, cols] as a field."""
     from nerfkit.scenes.fields.grid import Grid, GridField
 
-    n_channels, (width, height) = settings.n_channels, settings.frame_size
-    if len(image) != n_channels:
-        image = image.expand(n_channels, *image.shape[1:]).clone()
-        image[n_channels - (n_channels in (2, 4)) :] = 1
+    width, height = settings.frame_size
     return GridField(image.detach().cpu().contiguous(), Grid(height, width, image.shape[1] // height))
 
 

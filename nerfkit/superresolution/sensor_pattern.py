@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import shift
 from torch import Tensor
 
+from nerfkit.limits import Limit
+
 from .registration import NORMAL_MAD, phase_correlation
 
 __all__ = ["find_pattern", "is_defect", "without_pattern"]
@@ -28,7 +30,6 @@ ROUNDS = 3
 IS_THERE = 0.85
 # robust standard deviations of the pattern, and standard deviations of a pixel's error, beyond which a pixel is defect
 DEFECT_DEVIATIONS, DEFECT_ERRORS = 6.0, 3.0
-
 # spread of what all frames have in common beside the scene, in standard errors of it, from which on it is subtracted
 DENSE = 3.0
 
@@ -36,7 +37,7 @@ Frames = NDArray[np.floating]
 
 
 def find_pattern(
-    grey: Frames, shifts: NDArray[np.float64], reference: int
+    grey: Frames, shifts: NDArray[np.float64], reference: int, limit: Limit | None = None
 ) -> tuple[NDArray[np.float64], Frames] | None:
     """Other shifts of the frames, and the pattern that had locked those given; None where there is none.
 
@@ -47,6 +48,8 @@ def find_pattern(
         (dx, dy) of phase correlation, low-res pixels.
     reference : int
         Frame that stands still.
+    limit : Limit, optional
+        Where it leaves no time, none is found.
 
     Returns
     -------
@@ -54,13 +57,16 @@ def find_pattern(
     pattern : ndarray, shape (h, w)
         What all frames have beside the scene.
     """
-    if len(grey) < MIN_FRAMES:
+    limit = Limit() if limit is None else limit
+    if len(grey) < MIN_FRAMES or not limit.allows(0, "the search for what stands still on the sensor"):
         return None
     some = np.unique(np.append(np.linspace(0, len(grey) - 1, min(len(grey), N_JUDGED)).round().astype(int), reference))
     top, left = (max(0, (size - JUDGED_SIDE) // 2) for size in grey.shape[1:])
     part = grey[some, top : top + JUDGED_SIDE, left : left + JUDGED_SIDE]
     at = int(np.flatnonzero(some == reference)[0])
-    freed = _freed_shifts(part, at)
+    freed = _freed_shifts(part, at, limit)
+    if not np.isfinite(freed).all():
+        return None
     # as many pixels for both: what leaves the frame counts for neither
     border = int(np.ceil(max(np.abs(freed).max(), np.abs(shifts[some]).max()))) + 1
     if 2 * border >= min(part.shape[1:]):
@@ -68,15 +74,20 @@ def find_pattern(
     locked, free = (_layers(part, each, border)[1] for each in (shifts[some], freed))
     if not free < IS_THERE * locked:
         return None
-    freed = _freed_shifts(grey, reference)
-    return freed, _layers(grey, freed, border)[0]
+    freed = _freed_shifts(grey, reference, limit)
+    return (freed, _layers(grey, freed, border)[0]) if np.isfinite(freed).all() else None
 
 
-def _freed_shifts(grey: Frames, reference: int) -> NDArray[np.float64]:
-    """Shifts by what frames do not have in common; twice, since the first time a blurred scene is missing as well."""
-    freed = phase_correlation(grey - np.median(grey, 0), reference)
+def _freed_shifts(grey: Frames, reference: int, limit: Limit) -> NDArray[np.float64]:
+    """Shifts by what frames do not have in common; twice, since the first time a blurred scene is missing as well.
+
+    NaN where the limit leaves no time.
+    """
+    freed = phase_correlation(grey - np.median(grey, 0), reference, limit)
+    if not np.isfinite(freed).all():
+        return freed
     pattern, _ = _layers(grey, freed, 1)
-    return phase_correlation(grey - pattern, reference)
+    return phase_correlation(grey - pattern, reference, limit)
 
 
 def _layers(grey: Frames, shifts: NDArray[np.float64], border: int) -> tuple[Frames, float]:

@@ -12,7 +12,7 @@ from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 
-from .posed import Frame
+from .posed import Frame, read_each
 
 __all__ = ["read_frames", "read_json"]
 
@@ -51,19 +51,8 @@ def read_frames(content: dict[str, Any], path: Path, skip_bad: bool, findings: F
             f"its keys are {', '.join(content) or 'none'}",
             where=path,
         )
-    frames, errors = [], []
-    for i, entry in enumerate(listed):
-        try:
-            frames.append(_frame(entry, content, f"{path}: frame {i}"))
-        except NerfkitError as error:
-            if not skip_bad:
-                raise
-            errors.append(error)
-    if not frames:
-        raise errors[0]
-    for error in errors:
-        findings.add_error(error)
-    return frames
+    entries = list(enumerate(listed))
+    return read_each(entries, lambda at: _frame(at[1], content, f"{path}: frame {at[0]}"), skip_bad, findings)
 
 
 def _frame(entry: Any, root: Mapping[str, Any], where: str) -> Frame:

@@ -13,7 +13,7 @@ from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 
-from .posed import Frame, PosedPhotos, pose_photos
+from .posed import Frame, PosedPhotos, pose_photos, read_each
 
 __all__ = ["read_colmap"]
 
@@ -115,19 +115,7 @@ def _suffix(folder: Path) -> str | None:
 
 def _read_models(folders: list[Path], skip_bad: bool, findings: Findings) -> list[_Model]:
     """The models that can be read; with ``skip_bad`` a damaged one beside others is only named."""
-    models, errors = [], []
-    for folder in folders:
-        try:
-            models.append(_read_model(folder))
-        except NerfkitError as error:
-            if not skip_bad:
-                raise
-            errors.append(error)
-    if not models:
-        raise errors[0]
-    for error in errors:
-        findings.add_error(error)
-    return models
+    return read_each(folders, _read_model, skip_bad, findings)
 
 
 def _read_model(folder: Path) -> _Model:

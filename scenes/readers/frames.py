@@ -112,19 +112,21 @@ class Frames:
 
     @property
     def value_range(self) -> tuple[float, float]:
-        """Values between which all but two in a thousand of the colours lie, or all where these are nearly equal.
+        """Values between which all but two in a thousand of the colours lie, or all; full scale where all are equal.
 
         Examples
         --------
         >>> Frames(np.full((1, 2, 2), 0.5, np.float32), ["a"], 8, "a", Path()).value_range
-        (0.5, 0.5)
+        (0.0, 1.0)
         """
         values = self.images.reshape(-1, *self.images.shape[3:])[:: max(1, self.images.size // RANGE_VALUES)]
         if self.alpha is not None:
             is_seen = self.alpha.reshape(-1)[:: max(1, self.images.size // RANGE_VALUES)] > 0
             values = values[is_seen] if is_seen.any() else values
         low, high = (float(np.quantile(values, part)) for part in (RANGE_TAIL, 1 - RANGE_TAIL))
-        return (low, high) if high > low else (float(self.images.min()), float(self.images.max()))
+        if not low < high:
+            low, high = float(self.images.min()), float(self.images.max())
+        return (low, high) if low < high else (0.0, 1.0)
 
     @property
     def white(self) -> float:

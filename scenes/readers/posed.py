@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,13 +15,35 @@ from nerfkit.scenes.findings import Findings
 
 from .photos import PhotoHeader, fit_camera, map_in_threads, read_header, read_photo, some
 
-__all__ = ["Frame", "PosedPhotos", "pose_photos", "split_by_rule"]
+__all__ = ["Frame", "PosedPhotos", "pose_photos", "read_each", "split_by_rule"]
 
 # suffixes tried, in this order, where a file_path has none
 SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp", ".tif", ".tiff", ".heic", ".HEIC")
 # Blender's exports carry float noise of 1e-7, hand-typed matrices 1e-4
 RIGID_TOLERANCE = 1e-3
 SPLITS = ("train", "val", "test")
+
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+
+def read_each(items: Sequence[S], read: Callable[[S], T], skip_bad: bool, findings: Findings) -> list[T]:
+    """What ``read`` makes of each item; with ``skip_bad`` a bad one goes to the findings, unless all are bad."""
+    done: list[T] = []
+    errors: list[NerfkitError] = []
+    for item in items:
+        try:
+            done.append(read(item))
+        except NerfkitError as error:
+            if not skip_bad:
+                raise
+            errors.append(error)
+    if errors and not done:
+        raise errors[0]
+    for error in errors:
+        findings.add_error(error)
+    return done
 
 
 @dataclass

@@ -133,7 +133,7 @@ def test_a_bad_option(nerfkit, arguments, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--superres-seconds", "4"], "--superres-seconds: superres_seconds must be 5 or more; got 4"),
+        (["--superres-seconds", "0.5"], "--superres-seconds: superres_seconds must be 1 or more; got 0.5"),
         (["--seconds", "inf"], "--seconds: seconds must be finite; got inf"),
         (["--photos", "2"], "--photos: photos must be 3 or more; got 2"),
     ],

@@ -6,6 +6,7 @@ from lowres_scenes import make_frames, turned_frames
 
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers.shifts import Shifts, write_shifts
 from nerfkit.superresolution.given_motion import check_given_motion
 
@@ -40,6 +41,12 @@ def test_shifts_of_another_convention_are_refused_by_name(wrong, said, caplog):
     # a user who insists is told, and obeyed
     check(wrong(shifts), frames, "shifts.csv", is_exact=True)
     assert said in caplog.text
+    # whoever lists what was found gets it as data, and nothing is logged
+    caplog.clear()
+    findings = Findings()
+    check(wrong(shifts), frames, "shifts.csv", is_exact=True, findings=findings)
+    assert [(found.level, found.where) for found in findings] == [("warning", "shifts.csv")]
+    assert said in findings[0].what and not caplog.records
 
 
 def by_column(matrices):

@@ -1,16 +1,20 @@
 """Whenever a super-resolution is interrupted or out of time there is a picture, and a run that gives it again."""
 
+import math
 import os
 import signal
 
 import numpy as np
 import pytest
-from lowres_scenes import make_frames, run, write, write_csv
+from lowres_scenes import make_frames, motion_of, run, write, write_csv
 from PIL import Image
 
+from nerfkit.checkpoints import DivergedError
+from nerfkit.limits import Limit
 from nerfkit.superresolution import alignment, network_fit, outputs, reconstruct, running, settings
 from nerfkit.superresolution.alignment import Alignment
 from nerfkit.superresolution.outputs import Outputs
+from nerfkit.superresolution.settings import SuperresSettings
 
 N, FRAME = 6, 20
 
@@ -79,10 +83,44 @@ def test_an_interrupt_in_the_parts_of_large_frames_leaves_a_picture(
     assert run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")[0] == 0
 
 
-def test_seconds_are_kept_and_what_they_cut_is_said(source, tmp_path, capsys):
-    code, result = run(capsys, "superres", source[0], "-o", tmp_path / "a.png", "--scale", 2, "--seconds", 1)
-    assert code == 0 and Image.open(tmp_path / "a.png").size == (2 * FRAME, 2 * FRAME)
-    assert result["holds"] == "tiled" or "the networks (the solved image is kept)" in result["cut"]
+def test_what_a_limit_cuts_is_left_out_whole_and_said(source, tmp_path, capsys, monkeypatch):
+    """A limit that is over when work begins: nothing is chosen or fitted, and there is a picture all the same."""
+    monkeypatch.setattr(running, "Limit", lambda *_: Limit(-1))
+    code, result = run(capsys, "superres", source[0], "-o", tmp_path / "a.png", "--scale", 2)
+    assert code == 0 and result["holds"] == "grid" and "steps" not in result
+    for part in ("the registration of some frames", "trials of priors", "the networks (the solved image is kept)"):
+        assert part in result["cut"]
+    # only the reference has a place: the others were not registered
+    assert [row["used"] for row in result["registered"]] == [True] + [False] * (N - 1)
+    shown = np.asarray(Image.open(tmp_path / "a.png"), float) / 65535
+    bicubic = np.asarray(Image.open(tmp_path / "a" / "bicubic.png"), float) / 65535
+    assert np.sqrt(np.mean((shown - bicubic) ** 2)) < 0.05
+
+
+def test_time_that_was_kept_for_the_solution_is_free_for_the_fit(source):
+    frames, shifts, _ = make_frames(N, side=FRAME)
+    limit = Limit(1e6)
+    reconstruct.reconstruct(frames, SuperresSettings(scale=2, exact_shifts=True), motion=motion_of(shifts), limit=limit)
+    assert limit.reserve == 0
+
+
+def test_networks_that_diverge_leave_the_solved_image(source, tmp_path, capsys, monkeypatch):
+    def diverge(*_, **__):
+        raise DivergedError("the fit diverged: at step 3 the loss is nan")
+
+    monkeypatch.setattr(running, "fit_networks", diverge)
+    code, result = run(capsys, "superres", source[0], "-o", tmp_path / "a.png", "--scale", 2, "--shifts", source[1])
+    assert code == 0 and result["holds"] == "grid" and Image.open(tmp_path / "a.png").size == (2 * FRAME, 2 * FRAME)
+    assert run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")[0] == 0
+
+
+def test_where_no_pixel_lies_within_the_picture_networks_are_not_judged(source, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Outputs, "error", lambda *_: math.nan)
+    code, result = run(
+        capsys, "superres", source[0], "-o", tmp_path / "a.png", "--scale", 2, "--shifts", source[1],
+        "--set", "width=8", "--exact-shifts", "--psf-width", 1, "--seconds", 600,
+    )  # fmt: skip
+    assert code == 0 and result["holds"] == "tiled" and result["frames_psnr"] is None
 
 
 def test_networks_that_are_worse_than_the_image_are_not_written(source, tmp_path, capsys, monkeypatch):

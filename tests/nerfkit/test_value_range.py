@@ -140,3 +140,16 @@ def test_contrast_is_beyond_noise():
     ramp = np.tile(np.linspace(0, 1, 64), (64, 1))
     assert contrast(ramp) == pytest.approx(ramp.std(), rel=1e-3)
     assert is_blank(np.stack([ramp, 1e-3 * ramp, 5 + 0.2 * ramp])).tolist() == [False, True, False]
+
+
+def test_texture_as_fine_as_noise_is_not_blank():
+    rng = np.random.default_rng(0)
+    assert not is_blank(rng.random((12, 16, 16))).any()
+    assert is_blank(np.zeros((3, 8, 8))).all()
+
+
+def test_one_frame_of_one_value_gives_that_value(tmp_path, capsys):
+    folder = write(tmp_path / "f", np.full((1, 12, 12), 0.4, np.float32))
+    code, _ = run(capsys, "superres", folder, "-o", tmp_path / "a.png", "--scale", 2, "--seconds", 300)
+    assert code == 0
+    np.testing.assert_allclose(read_frames(tmp_path / "a.png").images, 0.4, atol=0.01)
