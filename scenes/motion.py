@@ -1,4 +1,4 @@
-"""Where the pixels of frames look in a reference frame: shifts, affine maps, homographies.
+"""Where the pixels of frames look in a reference frame: shifts, similarities, affine maps, homographies.
 
 Points are (x, y) in low-res pixels, columns right and rows down; pixel (row i, column j) of a frame has its centre at
 (j + 0.5, i + 0.5). A matrix takes a frame's point to the point of the reference frame that it shows.
@@ -14,7 +14,7 @@ from torch import Tensor
 __all__ = ["MODELS", "Motion", "basis", "richer_models"]
 
 # numbers of each motion model, the simplest first
-MODELS = {"shift": 2, "affine": 6, "homography": 8}
+MODELS = {"shift": 2, "similarity": 4, "affine": 6, "homography": 8}
 
 
 def richer_models(model: str) -> list[str]:
@@ -23,7 +23,7 @@ def richer_models(model: str) -> list[str]:
     Examples
     --------
     >>> richer_models("shift")
-    ['affine', 'homography']
+    ['similarity', 'affine', 'homography']
     """
     names = list(MODELS)
     return names[names.index(model) + 1 :]
@@ -32,8 +32,9 @@ def richer_models(model: str) -> list[str]:
 def basis(x: Tensor, y: Tensor, size: tuple[int, int], model: str) -> tuple[Tensor, Tensor]:
     """Moves along x and along y [.., n_numbers] of points of the reference frame by each number of a motion model.
 
-    In units of half the frame's width from its middle, a point (x, y) moves by (1, 0) and (0, 1); affine also by
-    (x, 0), (y, 0), (0, x), (0, y); homography also by (x x, x y), (x y, y y), to first order.
+    In units of half the frame's width from its middle, a point (x, y) moves by (1, 0) and (0, 1); similarity also by
+    (x, y) and (-y, x); affine instead by (x, 0), (y, 0), (0, x), (0, y); homography also by (x x, x y), (x y, y y), to
+    first order.
 
     Parameters
     ----------
@@ -41,11 +42,13 @@ def basis(x: Tensor, y: Tensor, size: tuple[int, int], model: str) -> tuple[Tens
         Points in low-res pixels, of equal shape.
     size : (int, int)
         Width and height of the reference frame.
-    model : {"shift", "affine", "homography"}
+    model : {"shift", "similarity", "affine", "homography"}
     """
     width, height = size
     x, y = 2 * x / width - 1, (2 * y - height) / width
     one, none = torch.ones_like(x), torch.zeros_like(x)
+    if model == "similarity":
+        return torch.stack([one, none, x, -y], -1), torch.stack([none, one, y, x], -1)
     along_x = [one, none, x, y, none, none, x * x, x * y]
     along_y = [none, one, none, none, x, y, x * y, y * y]
     n = MODELS[model]
@@ -60,7 +63,7 @@ class Motion:
     ----------
     matrices : Tensor, shape (n_frames, 3, 3), float64
         Homographies from frame points to reference points.
-    model : {"shift", "affine", "homography"}
+    model : {"shift", "similarity", "affine", "homography"}
         The simplest motion model that holds them.
 
     Examples
@@ -95,8 +98,10 @@ class Motion:
         matrices = matrices.double() / matrices[:, 2:, 2:]
         if (matrices[:, 2, :2] != 0).any():
             return cls(matrices, "homography")
-        is_shift = (matrices[:, :2, :2] == torch.eye(2, dtype=torch.float64)).all()
-        return cls(matrices, "shift" if is_shift else "affine")
+        a, b, c, d = matrices[:, :2, :2].flatten(1).T
+        if (matrices[:, :2, :2] == torch.eye(2, dtype=torch.float64)).all():
+            return cls(matrices, "shift")
+        return cls(matrices, "similarity" if (a == d).all() and (b == -c).all() else "affine")
 
     def __len__(self) -> int:
         return len(self.matrices)
@@ -156,13 +161,32 @@ class Motion:
         steps = steps.double() * 2 / width
         small = torch.eye(3, dtype=torch.float64).repeat(len(steps), 1, 1)
         small[:, :2, 2] = steps[:, :2]
-        small[:, :2, :2] += steps[:, 2:6].reshape(-1, 2, 2)
-        small[:, 2, : steps.shape[1] - 6] = -steps[:, 6:]
+        if steps.shape[1] == MODELS["similarity"]:
+            grown, turned = steps[:, 2], steps[:, 3]
+            small[:, :2, :2] += torch.stack([grown, -turned, turned, grown], -1).view(-1, 2, 2)
+        else:
+            small[:, :2, :2] += steps[:, 2:6].reshape(-1, 2, 2)
+            small[:, 2, : steps.shape[1] - 6] = -steps[:, 6:]
         to_unit = torch.tensor([[2 / width, 0, -1], [0, 2 / width, -height / width], [0, 0, 1]], dtype=torch.float64)
         matrices = torch.linalg.inv(to_unit) @ small @ to_unit @ self.matrices
         taken = next(name for name, count in MODELS.items() if count == steps.shape[1])
         model = taken if taken in richer_models(self.model) else self.model
         return Motion(matrices / matrices[:, 2:, 2:], model)
+
+    def nearest(self, model: str, size: tuple[int, int]) -> Motion:
+        """The shifts or similarities that move the corners of the frames most nearly alike (least squares)."""
+        width, height = size
+        points = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
+        seen, middle = self.seen(points), points.mean(0)
+        if model == "shift":
+            return Motion.of_shifts((seen - points).mean(1))
+        at, there = points - middle, seen - seen.mean(1, keepdim=True)
+        grown = (there * at).sum((1, 2)) / at.square().sum()
+        turned = (there[..., 1] * at[:, 0] - there[..., 0] * at[:, 1]).sum(1) / at.square().sum()
+        matrices = torch.eye(3, dtype=torch.float64).repeat(len(self), 1, 1)
+        matrices[:, :2, :2] = torch.stack([grown, -turned, turned, grown], -1).view(-1, 2, 2)
+        matrices[:, :2, 2] = seen.mean(1) - matrices[:, :2, :2] @ middle
+        return Motion(matrices, "similarity")
 
     def relative_to(self, reference: int) -> Motion:
         """The same on the axes of one of the frames, which then stands still."""

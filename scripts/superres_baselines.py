@@ -23,7 +23,7 @@ from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.superresolution.shift_and_add import shift_and_add
 
-__all__ = ["PEERS", "Peer", "View", "back_projection", "bicubic", "btv_l1", "tikhonov"]
+__all__ = ["PEERS", "Peer", "View", "aligned_mean", "back_projection", "bicubic", "btv_l1", "tikhonov"]
 
 # smallest scale of a robust error, where the noise is not known or nearly nothing
 MIN_ROBUST = 0.003
@@ -94,6 +94,28 @@ class View:
 def bicubic(view: View) -> Tensor:
     """The reference frame alone."""
     return view.start()
+
+
+def aligned_mean(view: View) -> Tensor:
+    """The mean of all frames, each enlarged by cubics where it looks."""
+    height, width = view.grid.shape
+    margin, cells = view.grid.margin, view.grid.cells
+    # from a pixel of the output to its point of the reference, centres at whole numbers in OpenCV's
+    to_point = np.array([[1 / cells, 0, 0.5 / cells - margin], [0, 1 / cells, 0.5 / cells - margin], [0, 0, 1]])
+    to_pixel = np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+    total, weight = np.zeros((height, width), np.float32), np.zeros((height, width), np.float32)
+    for frame, matrix in zip(view.stack.values.numpy(), view.lowres.motion.matrices.numpy(), strict=True):
+        into = to_pixel @ np.linalg.inv(matrix) @ to_point
+
+        laid, is_seen = (
+            cv2.warpPerspective(picture, into, (width, height), flags=how | cv2.WARP_INVERSE_MAP)
+            for picture, how in ((frame, cv2.INTER_CUBIC), (np.ones_like(frame), cv2.INTER_LINEAR))
+        )
+        is_seen = is_seen > 0.999
+        total += laid * is_seen
+        weight += is_seen
+    mean = torch.from_numpy(total / np.maximum(weight, 1))
+    return torch.where(torch.from_numpy(weight > 0), mean, view.start())
 
 
 def drizzle(view: View) -> Tensor:
@@ -181,6 +203,7 @@ class Peer:
 
 PEERS = {
     "bicubic": Peer(bicubic),
+    "aligned mean": Peer(aligned_mean),
     "drizzle": Peer(drizzle),
     "back-projection": Peer(back_projection),
     "Tikhonov": Peer(tikhonov, (3e-4, 1e-3, 3e-3)),

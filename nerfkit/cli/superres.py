@@ -42,9 +42,11 @@ class Options(CommonOptions):
     exact_shifts: bool = option(False, "take the shifts as they are instead of refining them")
     register: str | None = option(
         None, "motion model: what moves between frames (default: auto: shift unless they show more)",
-        choices=("auto", "shift", "affine", "homography"),
+        choices=("auto", "shift", "similarity", "affine", "homography"),
     )  # fmt: skip
-    reference: str | None = option(None, "frame that the output covers (default: the first)", metavar="FILE")
+    reference: str | None = option(
+        None, "frame that the output covers (default: the first, or one that more frames overlap)", metavar="FILE"
+    )
     psf: str | None = option(
         None, "point spread function, how a low-res pixel weighs its surroundings: box, gaussian, or the picture of a "
         "point of light (image, npy, txt) (default: box)", metavar="box|gaussian|FILE",

@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool2d
 
 from nerfkit.heldout import Trial
 from nerfkit.limits import Limit
+from nerfkit.scenes.errors import MissingCapabilityError
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.motion import Motion, richer_models
 from nerfkit.scenes.observations.exposure import Exposure
@@ -21,6 +22,7 @@ from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
 
+from .neighbours import follow_neighbours
 from .psf_width import USUAL_WIDTHS, choose_width, doubt
 from .registration import (
     FIRST,
@@ -59,7 +61,7 @@ MIN_DEPARTURE = 0.03
 # median change of the frames' means, or of their contrast, as a fraction of it, from which on gains and offsets are
 # fitted
 MIN_DRIFT = 0.03
-NAMES = {"shift": "shifts", "affine": "affine maps", "homography": "homographies"}
+NAMES = {"shift": "shifts", "similarity": "similarities", "affine": "affine maps", "homography": "homographies"}
 
 
 class Alignment:
@@ -90,10 +92,12 @@ class Alignment:
 
     def __init__(
         self, images: NDArray[np.float32], settings: SuperresSettings, *, motion: Motion | None = None,
-        reference: int = 0, psf: Psf | None = None, device: str = "cpu", limit: Limit | None = None,
+        reference: int | None = 0, psf: Psf | None = None, device: str = "cpu", limit: Limit | None = None,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:  # fmt: skip
-        self.settings, self.reference, self.say = settings, reference, say
+        self.settings, self.reference, self.say = settings, reference or 0, say
+        # whether frames may be laid over another than the first
+        self.is_reference_free = reference is None
         self.limit = Limit() if limit is None else limit
         self.images = np.ascontiguousarray(images, dtype=np.float32)
         self.transfer = Transfer(settings.transfer, settings.n_channels, settings.value_range)
@@ -105,12 +109,16 @@ class Alignment:
         width = USUAL_WIDTHS[settings.psf] if settings.psf_width == "auto" else settings.psf_width or DEFAULT_WIDTH
         self.view = LowresView(motion, (size[1], size[0]), psf or Psf(settings.psf, width))
         self.plan: Plan = plan_grids(settings.scale, self.view.size)
-        self.window = _busiest_window(self.grey[reference])
+        self.window = _busiest_window(self.grey[self.reference])
+        # left and top of the window in each frame, as it was last cut [n_frames, 2]
+        self.corners = torch.tensor([self.window[1::-1]], dtype=torch.float64).repeat(n, 1)
         self.weights, self.residuals = torch.ones(n, device=device), torch.zeros(n, device=device)
         # 0 for frames that there was no time to register [n_frames]
         self.is_placed = torch.ones(n, device=device)
         # whether a pattern on the sensor had locked the registration, and pixels that were defect
         self.is_locked, self.n_defects = False, 0
+        # whether neighbours told the motions
+        self.is_chained = False
         self.exposure = Exposure.neutral(n)
         self.is_automatic = settings.register == "auto" and not self.is_given
         self.model = motion.model if settings.register == "auto" else settings.register
@@ -136,8 +144,32 @@ class Alignment:
         return self.window[2:] == self.view.size[::-1]
 
     def windowed(self) -> tuple[FrameStack, LowresView]:
-        """The part of the frames that is searched."""
-        return self.stack.window(*self.window), self.view.window(*self.window)
+        """The part of the frames that is searched: what looks at the window of the reference, or near it."""
+        top, left, height, width = self.window
+        if self.has_one_window:
+            return self.stack, self.view
+        corner = torch.tensor([left, top], dtype=torch.float64)
+        middle = corner + torch.tensor([width, height]) / 2
+        seen = torch.linalg.solve(
+            self.view.motion.matrices, torch.cat([middle, torch.ones(1)]).expand(len(self.view), 3)
+        )
+        most = torch.tensor(self.view.size) - torch.tensor([width, height])
+        at = (seen[:, :2] / seen[:, 2:] - middle + corner).round()
+        self.corners = torch.minimum(at.clamp(min=0), most.double())
+        view = LowresView(self.view.motion.between_parts(self.corners, corner), (width, height), self.view.psf)
+        return FrameStack(self._cut(self.stack.values), self._cut(self.stack.weights)), view
+
+    def images_of_window(self) -> NDArray[np.float32]:
+        """What the window shows of the images, as files have them."""
+        return self._cut(torch.from_numpy(self.images)).numpy()
+
+    def _cut(self, values: Tensor) -> Tensor:
+        """The window of each of the frames [n_frames, h, w, ..]."""
+        height, width = self.window[2:]
+        return torch.stack([
+            one[top : top + height, left : left + width]
+            for one, (left, top) in zip(values, self.corners.int().tolist(), strict=True)
+        ])  # fmt: skip
 
     def register(self) -> None:
         """Find or improve the motions, and which frames belong to the scene."""
@@ -148,6 +180,7 @@ class Alignment:
             shifts = torch.from_numpy(phase_correlation(self.grey.cpu().numpy(), self.reference, self.limit))
             self.is_placed = shifts.isfinite().all(1).to(self.weights)
             self.view = self.view.moved(Motion.of_shifts(self._freed(shifts.nan_to_num())))
+            self._follow_neighbours()
         self._match_brightness()
         stack, view = self.windowed()
         first = find_outliers(stack, view, view.grid(COARSE_CELLS), limit=self.limit)
@@ -157,6 +190,27 @@ class Alignment:
         if self.is_locked and not self.limit.is_over:
             self._mend_sensor()
         self._leave_reference()
+
+    def _follow_neighbours(self) -> None:
+        """Take what neighbours tell of the motions where shifts against the reference do not explain the frames."""
+        try:
+            found = follow_neighbours(
+                self.grey.cpu().numpy(), self.view.motion, self.is_placed.cpu().numpy() > 0,
+                None if self.is_reference_free else self.reference, self.settings.register, limit=self.limit,
+                say=self.say,
+            )  # fmt: skip
+        except MissingCapabilityError as error:
+            self.say(f"registering: frames are not compared with their neighbours: {error.what}; {error.fix}")
+            return
+        if found is None:
+            return
+        self.is_chained, self.reference = True, found.reference
+        if found.motion.model != "shift":
+            self.say(f"registering: {NAMES[found.motion.model]} explain the frames, shifts do not")
+        self.model = found.motion.model if self.is_automatic else self.settings.register
+        self.is_placed = torch.from_numpy(found.is_placed).to(self.weights)
+        self.view = self.view.moved(found.motion)
+        self.window = _busiest_window(self.grey[self.reference])
 
     def _freed(self, shifts: Tensor) -> Tensor:
         """The shifts, or those without what all frames have in common where that had locked the registration."""
@@ -190,7 +244,7 @@ class Alignment:
 
     def _improve(self, stack: FrameStack, view: LowresView, first: Registered) -> None:
         """Refine the motions; given ones only if that predicts better."""
-        coarse, *fine = FROM_GIVEN if self.is_given else FROM_SCRATCH
+        coarse, *fine = FROM_GIVEN if self.is_given or self.is_chained else FROM_SCRATCH
         self.say(f"registering: {len(view)} frames against the image, coarse")
         found = self._refined(stack, view, first, coarse, (8, 1))
         if self.is_automatic:
@@ -233,6 +287,9 @@ class Alignment:
         """The same after some rounds more, by a richer motion model where that surely predicts better."""
         found = self._refined(stack, view, found, RICHER_ROUNDS, (4, 1))
         for model in richer_models(self.model):
+            if model == "similarity":
+                # an affine map holds it, and the shear of a shutter that rolls as well
+                continue
             tried = self._refined(stack, view, found, RICHER_ROUNDS, (4, 1), model)
             is_used = (tried.weights * found.weights).cpu() > 0
             if _departure(tried.motion, found.motion, view.size, is_used) < MIN_DEPARTURE:
@@ -281,9 +338,8 @@ class Alignment:
 
     def _move_window(self, motion: Motion) -> None:
         """Let the frames look as those of the window do."""
-        top, left = self.window[:2]
-        corner = torch.tensor([left, top], dtype=torch.float64)
-        self.view = self.view.moved(motion.between_parts(-corner, -corner))
+        corner = torch.tensor(self.window[1::-1], dtype=torch.float64)
+        self.view = self.view.moved(motion.between_parts(-self.corners, -corner))
 
     def _match_brightness(self) -> None:
         """Fit gain and offset of each frame where they differ by more than chance."""
@@ -300,12 +356,11 @@ class Alignment:
         gains = (deviations / deviations[self.reference]).clamp(0.2, 5.0)
         self.say(f"frames differ in brightness by {drift:.1%} of their contrast (median): gain and offset are fitted")
         self.exposure = Exposure(gains, means - gains * means[self.reference])
-        raw = FrameStack.of(self.grey).window(*self.window)
         # twice: with the image of frames that are nearly alike, then with that of frames that are
         for _ in range(2):
             stack, view = self.windowed()
             found = find_outliers(stack, view, view.grid(COARSE_CELLS), limit=self.limit)
-            seen = FrameStack.of(raw.values, found.weights)
+            seen = FrameStack.of(self.grey if self.has_one_window else self._cut(self.grey), found.weights)
             self.exposure = fit_exposures(seen, view, found, self.reference)
 
     def _leave_reference(self) -> None:

@@ -94,6 +94,7 @@ class Outputs:
         ] + [{"file": file, "dx": None, "dy": None, "used": False} for file in self.source.blank]
         return {
             "register": self.state.aligned.model,
+            "reference": self.source.files[self.state.aligned.reference],
             "psf": self._psf(),
             "defects": self.state.aligned.n_defects,
             "registered": registered,
@@ -159,14 +160,14 @@ class Outputs:
         """The reference frame on the output's pixels by cubics, as viewers do: file values, but alpha multiplied in."""
         width, height = self.settings.output_size
         values = Transfer("linear", self.transfer.n_channels)
-        reference = self.source.images[self.source.reference]
+        reference = self.source.images[self.state.aligned.reference]
         channels = torch.cat(values.channels(torch.from_numpy(reference[None])))[:, None]
         return values.image(interpolate(channels, (height, width), mode="bicubic", align_corners=False)[:, 0])
 
     def _laid_down(self) -> NDArray[np.float32]:
         """The frames laid over one another in linear radiance, channel by channel."""
         transfer, state, images = self.transfer, self.state, self.source.images
-        size, reference, laid = self.settings.output_size, self.source.reference, []
+        size, reference, laid = self.settings.output_size, state.aligned.reference, []
         for index in range(transfer.n_channels):
             values = torch.stack([transfer.channels(torch.from_numpy(image[None]))[index][0] for image in images])
             channel = self.stack.with_values(state.aligned.exposure.undo(values))

@@ -95,7 +95,7 @@ class Reconstruction:
 
 
 def reconstruct(
-    images: NDArray[np.float32], settings: SuperresSettings, *, motion: Motion | None = None, reference: int = 0,
+    images: NDArray[np.float32], settings: SuperresSettings, *, motion: Motion | None = None, reference: int | None = 0,
     psf: Psf | None = None, device: str = "cpu", limit: Limit | None = None,
     say: Callable[[str], None] = lambda text: None,
     on_part: Callable[[int, int], None] = lambda done, total: None,
@@ -110,8 +110,8 @@ def reconstruct(
         Scale, PSF, seed, and whether a given motion is exact.
     motion : Motion, optional
         Where the frames look, as far as it is known; None: they are registered.
-    reference : int
-        Frame that stands still.
+    reference : int, optional
+        Frame that stands still; None: the first, or one that more frames overlap.
     psf : Psf, optional
         Of a pixel; None: by the settings' name and width.
     device : str
@@ -153,7 +153,7 @@ class _Work:
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""
         self.stack, self.view = self.aligned.windowed()
-        self.stack = still_pixels(self.stack, self.view, self.aligned.reference, COARSE_CELLS, self.aligned.limit)
+        self.stack = still_pixels(self.stack, self.view, COARSE_CELLS, self.aligned.limit)
         lost = 1 - float(self.stack.weights.mean((1, 2)).sum() / self.aligned.weights.sum())
         if lost > MIN_LOST:
             self.say(f"left out {lost:.1%} of the pixels, which show what moves through the scene")
@@ -234,9 +234,9 @@ class _Work:
         assert self.best is not None
         if self.transfer.n_channels == 1:
             return [self.best.setting]
-        top, left, height, width = self.aligned.window
-        part = np.ascontiguousarray(self.aligned.images[:, top : top + height, left : left + width])
-        channels = self.transfer.channels(torch.from_numpy(part).to(self.stack.values.device))
+        channels = self.transfer.channels(
+            torch.from_numpy(self.aligned.images_of_window()).to(self.stack.values.device)
+        )
         transfers = [self.transfer] * len(channels)
         if self.transfer.has_alpha:
             transfers[-1] = LINEAR

@@ -128,8 +128,8 @@ def find_outliers(
     stack: FrameStack, view: LowresView, grid: Grid, *, start: Tensor | None = None, limit: Limit | None = None
 ) -> Registered:  # fmt: skip
     """Solve with motions that are trusted, leave out frames that stay unlike the image, and solve again."""
-    image = grid.enlarge(stack.values[0]) if start is None else grid.resize(start)
     weights = torch.ones(len(view), device=stack.values.device)
+    image = grid.enlarge(stack.values[view.nearest(weights > 0)]) if start is None else grid.resize(start)
     for index in range(3 if len(view) > 2 else 1):
         seen = FrameStack.of(stack.values, weights)
         rate = WARM_RATE if index or start is not None else COLD_RATE
@@ -164,7 +164,7 @@ def refine(
         have it, and one that stood still would seem to be off.
     prior : Prior
         Range of the image's values, and its contrast.
-    model : {"shift", "affine", "homography"}
+    model : {"shift", "similarity", "affine", "homography"}
         The motion model.
     limit : Limit, optional
         No round is begun that it does not allow.
@@ -251,7 +251,7 @@ def fit_exposures(stack: FrameStack, view: LowresView, registered: Registered, r
 
 
 def still_pixels(
-    stack: FrameStack, view: LowresView, reference: int, cells: int, limit: Limit | None = None
+    stack: FrameStack, view: LowresView, cells: int, limit: Limit | None = None
 ) -> FrameStack:  # fmt: skip
     """The stack with weight 0 where something moves through the scene; too few frames stay as they are.
 
@@ -267,7 +267,7 @@ def still_pixels(
     ):
         return stack
     grid, there = view.grid(cells), stack
-    image = grid.enlarge(stack.values[reference])
+    image = grid.enlarge(stack.values[view.nearest(stack.is_used)])
     for _ in range(STILL_ROUNDS):
         equations = view.equations(grid, stack.values, stack.weights)
         image = solve(equations, image, view.psf, grid, FIRST, STILL_STEPS, learning_rate=COLD_RATE, limit=limit)

@@ -84,8 +84,8 @@ def run_superres(
     with stop_on_signals() as is_stopped:
         limit = Limit(settings.seconds, is_stopped)
         state = reconstruct(
-            source.images, settings, motion=source.motion, reference=source.reference, psf=source.psf, device=device,
-            limit=limit, say=say, on_part=lambda done, total: on_part(done, 2 * total),
+            source.images, settings, motion=source.motion, reference=_reference(source, truth), psf=source.psf,
+            device=device, limit=limit, say=say, on_part=lambda done, total: on_part(done, 2 * total),
         )  # fmt: skip
         outputs = Outputs(source, state, run)
         field, fitted = _fit(outputs, limit, device, say, lambda done, total: on_part(total + done, 2 * total))
@@ -107,6 +107,12 @@ def run_superres(
         outputs.write(output, image, truth, result)
         refresh_superres(run.folder)
     return {**result, "interrupted": is_stopped()}
+
+
+def _reference(source: Source, truth: NDArray[np.float32] | None) -> int | None:
+    """The frame that the picture must cover; None where it may be any."""
+    is_free = truth is None and source.motion is None and source.inputs.get("reference") is None
+    return None if is_free else source.reference
 
 
 def compile_loops(settings: SuperresSettings, device: str) -> None:

@@ -49,7 +49,7 @@ class SuperresConfig(Settings):
     # None: the usual one unless the frames contradict it; of a file such that a sample is a pixel of the output
     psf_width: float | Literal["auto"] | None = None
     # motion model: what moves between frames; auto: shift unless the frames contradict it
-    register: Literal["auto", "shift", "affine", "homography"] = "auto"
+    register: Literal["auto", "shift", "similarity", "affine", "homography"] = "auto"
     # whether given shifts are taken as they are
     exact_shifts: bool = False
     # curve of the frames' values, undone before they are averaged; auto: the one that the files name, else srgb for

@@ -151,7 +151,7 @@ class _PartSolver:
         if tile.is_whole:
             return _Part(stack.with_weights(chosen.pixels), view, channels, is_inside)
         stack = stack.with_weights(stack.weights * is_inside.to(stack.weights))
-        return _Part(still_pixels(stack, view, aligned.reference, COARSE_CELLS), view, channels, is_inside)
+        return _Part(still_pixels(stack, view, COARSE_CELLS), view, channels, is_inside)
 
     def solve(self) -> tuple[Tensor, _Part]:
         """The image [n_channels, rows, cols] on ``plan.output`` cells a low-res pixel, and the frames."""
@@ -159,7 +159,7 @@ class _PartSolver:
         first = chosen.trial.image
         if not self.tile.is_whole or first.shape != part.view.grid(chosen.cells).shape:
             trial = part.view.grid(plan.trial)
-            start = trial.enlarge(part.stack.values[self.aligned.reference])
+            start = trial.enlarge(part.stack.values[part.view.nearest(part.stack.is_used)])
             plain = chosen.trial.setting.on_finer(plan.trial / chosen.cells).plain()
             first = self._solve_on(trial, part.stack, start, plain, FIRST_STEPS, COLD_RATE, self.transfer, 0.2)
         if not self.tile.is_whole:

@@ -78,8 +78,8 @@ class Trials:
 
     @property
     def start(self) -> Tensor:
-        """The first used frame, enlarged."""
-        return self.grid.enlarge(self.stack.values[int(self.stack.is_used.int().argmax())])
+        """The used frame that lies best over the picture, enlarged."""
+        return self.grid.enlarge(self.stack.values[self.view.nearest(self.stack.is_used)])
 
     def errors(self, image: Tensor) -> Tensor:
         """Errors of file values [n_frames, h, w], NaN where the grid does not reach."""

@@ -71,6 +71,13 @@ class LowresView:
             part = slice(first, first + step)
             yield part, self[part]
 
+    def nearest(self, is_used: Tensor) -> int:
+        """The used frame that looks most nearly at what the picture covers: the reference if it is used itself."""
+        width, height = self.size
+        corners = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
+        apart = (self.motion.seen(corners) - corners).norm(dim=2).amax(1)
+        return int(torch.where(is_used.cpu(), apart, torch.inf).argmin())
+
     def grid(self, cells: int) -> Grid:
         """A grid that holds what the frames see of the reference frame and of a few pixels round it."""
         reach = math.ceil(self.motion.reach(self.size)) if len(self) > 1 else 0

@@ -75,7 +75,7 @@ def aligned_and_chosen(frames, shifts, prior, cells=8, side=128, limit=None):
     aligned.plan = replace(aligned.plan, side=side)
     aligned.weights = torch.tensor([float(frame.std() > 1e-3) for frame in frames])
     trial = Trial(prior, torch.zeros(1, 1), torch.empty(0))
-    pixels = still_pixels(aligned.stack, aligned.view, 0, alignment.COARSE_CELLS).weights
+    pixels = still_pixels(aligned.stack, aligned.view, alignment.COARSE_CELLS).weights
     return aligned, Chosen(trial, cells, [prior], pixels)
 
 

@@ -15,6 +15,9 @@ def drawn(model, n=4, seed=0):
     matrices[1:, :2, 2] = 2 * torch.rand(n - 1, 2, generator=g, dtype=torch.float64) - 1
     if model != "shift":
         matrices[1:, :2, :2] += 0.05 * torch.randn(n - 1, 2, 2, generator=g, dtype=torch.float64)
+    if model == "similarity":
+        a, b = matrices[1:, 0, 0].clone(), matrices[1:, 1, 0].clone()
+        matrices[1:, :2, :2] = torch.stack([a, -b, b, a], -1).view(-1, 2, 2)
     if model == "homography":
         matrices[1:, 2, :2] = 5e-3 * torch.randn(n - 1, 2, generator=g, dtype=torch.float64)
     return Motion(matrices, model)
@@ -119,3 +122,21 @@ def test_what_is_no_motion_is_refused():
     ):
         with pytest.raises(ValueError, match=r"got \("):
             make()
+
+
+@pytest.mark.parametrize("model", ["shift", "similarity"])
+def test_the_nearest_simpler_motion_is_itself_where_it_holds_and_the_least_squares_elsewhere(model):
+    motion = drawn(model)
+    close(motion.nearest(model, SIZE).matrices, motion.matrices)
+    points = torch.tensor([[0, 0], [9, 0], [0, 7], [9, 7]], dtype=torch.float64)
+    bent = drawn("homography")
+    found = bent.nearest(model, SIZE)
+    assert found.model == model
+
+    def off(moved):
+        return float((moved.seen(points) - bent.seen(points)).square().sum())
+
+    for number in range(MODELS[model]):
+        steps = torch.zeros(len(found), MODELS[model], dtype=torch.float64)
+        steps[:, number] = 1e-3
+        assert off(found) < min(off(found.stepped(steps, SIZE)), off(found.stepped(-steps, SIZE)))
