@@ -19,6 +19,7 @@ from nerfkit.scenes.readers.frames import Frames, natural_key, read_frames
 from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts
 from nerfkit.superresolution.blank_frames import is_blank
+from nerfkit.superresolution.repeated_frames import find_repeats
 
 if TYPE_CHECKING:
     from nerfkit.scenes.observations.lowres_view import LowresView
@@ -178,17 +179,13 @@ def _read_listed(frames: Frames, grey: np.ndarray | None, report: Report) -> Shi
 
 
 def _check_duplicates(frames: Frames, path: Path, report: Report) -> None:
-    seen: dict[bytes, str] = {}
-    pairs = []
-    for file, image in zip(frames.files, frames.images, strict=True):
-        twin = seen.setdefault(image.tobytes(), file)
-        if twin != file:
-            pairs.append(f"{file} = {twin}")
+    twins = find_repeats(frames.images)
+    pairs = [f"{frames.files[index]} = {frames.files[twin]}" for index, twin in enumerate(twins) if twin >= 0]
     report.fact("duplicates", len(pairs), "" if not pairs else None)
     if pairs:
         report.add(
-            "warning", f"{len(pairs)} of {len(frames)} frames are copies of others and add nothing: {some(pairs)}",
-            where=path, fix="take them out (a video may repeat frames to keep its clock)",
+            "warning", f"{len(pairs)} of {len(frames)} frames repeat others and add nothing: {some(pairs)}",
+            where=path, fix="none needed, nerfkit superres leaves them out",
         )  # fmt: skip
 
 

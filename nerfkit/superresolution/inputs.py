@@ -23,6 +23,7 @@ from .blank_frames import is_blank
 from .expectation import SAID_OF_ONE_FRAME
 from .given_motion import check_given_motion
 from .picture_files import PICTURE_SUFFIXES
+from .repeated_frames import find_repeats
 from .settings import DEFAULT_WIDTH, MAX_FILE_WIDTH, PSF_NAMES, SuperresConfig, SuperresSettings
 
 __all__ = ["Source", "check_output", "read_source", "read_truth"]
@@ -58,6 +59,8 @@ class Source:
         The point spread function of a file; None: by the settings' name and width.
     blank : list of str
         Names of frames that were left out because they show nothing.
+    repeated : list of str
+        Names of frames that were left out because they repeat another.
     inputs : dict
         What config.yml says besides the settings: the shifts' file, the reference's name, the number of frames.
     """
@@ -70,6 +73,7 @@ class Source:
     reference: int = 0
     psf_picture: NDArray[np.float64] | None = None
     blank: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)
     inputs: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -111,6 +115,8 @@ class Source:
         if self.blank:
             whose = f"the reference is {self.files[self.reference]}"
             lines.append(f"left out {len(self.blank)} frames that show nothing: {some(self.blank)}; {whose}")
+        if self.repeated:
+            lines.append(f"left out {len(self.repeated)} frames that repeat another: {some(self.repeated)}")
         if len(frames) == 1:
             lines.append(SAID_OF_ONE_FRAME)
         elif self.motion is None and frames.shifts_file is not None:
@@ -178,6 +184,7 @@ def read_source(
             "there are no shifts to take as they are", where="--exact-shifts", fix="give them: --shifts FILE.csv"
         )
     frames, blank = _without_blank(read_frames(path, n_frames), Path(path), reference)
+    frames, repeated = _without_repeats(frames, reference)
     config = _with_curve(config, frames)
     n_channels = (1 if frames.images.ndim == 3 else 3) + (frames.alpha is not None)
     settings = SuperresSettings.for_frames(
@@ -195,7 +202,7 @@ def read_source(
         motion = motion.relative_to(index)
     inputs = {"frames": n_frames, "shifts": None if shifts is None else Path(shifts), "reference": reference}
     picture = None if config.psf in PSF_NAMES else _read_psf(settings)
-    return Source(frames, config, settings, Path(path), motion, index, picture, blank, inputs)
+    return Source(frames, config, settings, Path(path), motion, index, picture, blank, repeated, inputs)
 
 
 def _without_blank(frames: Frames, path: Path, reference: str | None) -> tuple[Frames, list[str]]:
@@ -216,6 +223,19 @@ def _without_blank(frames: Frames, path: Path, reference: str | None) -> tuple[F
             fix=f"give another, for example {shows}, or leave it out",
         )  # fmt: skip
     return (frames.without(np.flatnonzero(found).tolist()), blank) if blank else (frames, [])
+
+
+def _without_repeats(frames: Frames, reference: str | None) -> tuple[Frames, list[str]]:
+    """Frames that are exposures of their own, and the names of the others; of two the reference is kept."""
+    twins = find_repeats(frames.images)
+    is_out = twins >= 0
+    index = None if reference is None else _find(reference, frames)
+    if index is not None and is_out[index]:
+        is_out[[index, twins[index]]] = False, True
+    if not is_out.any():
+        return frames, []
+    names = [file for file, is_repeat in zip(frames.files, is_out, strict=True) if is_repeat]
+    return frames.without(np.flatnonzero(is_out).tolist()), names
 
 
 def read_truth(path: str | Path, settings: SuperresSettings) -> NDArray[np.float32]:

@@ -91,12 +91,16 @@ class Outputs:
         registered = [
             {"file": file, "dx": round(dx, 5), "dy": round(dy, 5), "used": weight > 0}
             for file, (dx, dy), weight in rows
-        ] + [{"file": file, "dx": None, "dy": None, "used": False} for file in self.source.blank]
+        ] + [
+            {"file": file, "dx": None, "dy": None, "used": False}
+            for file in [*self.source.blank, *self.source.repeated]
+        ]
         return {
             "register": self.state.aligned.model,
             "reference": self.source.files[self.state.aligned.reference],
             "psf": self._psf(),
             "defects": self.state.aligned.n_defects,
+            "repeated": list(self.source.repeated),
             "registered": registered,
             "holdout_psnr": decibels(self.state.holdout_mse),
             "cut": list(self.state.cut),

@@ -417,7 +417,7 @@ def test_copies_of_a_frame(tmp_path):
     folder = write_frames(tmp_path / "burst", shifts_on_a_raster())
     (folder / "07.png").write_bytes((folder / "03.png").read_bytes())
     report = examine_data(folder)
-    assert "1 of 16 frames are copies of others and add nothing: 07.png = 03.png" in the_one(report, "warning")
+    assert "1 of 16 frames repeat others and add nothing: 07.png = 03.png" in the_one(report, "warning")
     assert report.facts["duplicates"] == 1
 
 
