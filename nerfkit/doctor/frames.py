@@ -14,7 +14,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.noise import noise_level
 from nerfkit.scenes.readers import READERS
-from nerfkit.scenes.readers._formats import is_image, say_how_to_convert
+from nerfkit.scenes.readers.formats import is_image, say_how_to_convert
 from nerfkit.scenes.readers.frames import Frames, natural_key, read_frames
 from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts

@@ -21,7 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 
-from ._formats import prepare_reading, say_how_to_convert
+from .formats import prepare_reading, say_how_to_convert
 
 if TYPE_CHECKING:
     from .posed import PosedPhotos
