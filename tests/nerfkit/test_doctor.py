@@ -431,6 +431,19 @@ def test_frames_that_moved_by_whole_pixels(tmp_path):
     assert any("add frames with other shifts" in text for text in texts)
 
 
+def test_what_stands_still_on_the_sensor_is_said_and_does_not_hold_the_registration(tmp_path):
+    folder = write_frames(tmp_path / "burst", shifts_on_a_raster())
+    is_hot = np.random.default_rng(2).random((40, 40)) < 0.02
+    for file in folder.glob("*.png"):
+        Image.fromarray(np.where(is_hot, 255, np.asarray(Image.open(file))).astype(np.uint8)).save(file)
+    report = examine_data(folder)
+    assert "something stands still on the sensor while the scene moves" in the_one(report, "warning")
+    assert report.facts["sensor_pattern"] and min(report.facts["shifts"]["largest"]) > 0.9
+    clean = examine_data(write_frames(tmp_path / "clean", shifts_on_a_raster()))
+    assert not clean.facts["sensor_pattern"]
+    np.testing.assert_allclose(report.facts["shifts"]["largest"], clean.facts["shifts"]["largest"], atol=0.4)
+
+
 def test_a_frame_that_moved_far(tmp_path):
     shifts = shifts_on_a_raster()
     shifts[5] = (6.5, 0.5)
