@@ -96,6 +96,7 @@ class Outputs:
             "register": self.state.aligned.model,
             "psf": self._psf(),
             "defects": self.state.aligned.n_defects,
+            "blank": list(self.source.blank),
             "registered": registered,
             "holdout_psnr": decibels(self.state.holdout_mse),
             "cut": list(self.state.cut),

@@ -46,6 +46,8 @@ Out = TypeVar("Out")
 # a listed size of another aspect than the photo's belongs to another photo or another crop
 ASPECT_TOLERANCE = 0.01
 EXIF_ORIENTATION = 0x0112
+# bytes of photos whose loading takes seconds, so that a line says what is being waited for
+LONG_LOADING = 100_000_000
 # EXIF orientations that swap width and height
 TRANSPOSING = (5, 6, 7, 8)
 # first letter of Pillow's modes with more than 8 bits a channel: I, I;16, F
@@ -123,7 +125,8 @@ def load_photos(
     factor = _factor(photos.cameras, downscale, max_side)
     targets = [_downscaled(photos.cameras[index], factor) for index in indices]
     n_bytes = 3 * sum(camera.width * camera.height for camera in targets)
-    logger.info("loading %d photos, downscale %g, about %.0f MB", len(indices), factor, n_bytes / 1e6)
+    level = logging.INFO if n_bytes > LONG_LOADING else logging.DEBUG
+    logger.log(level, "loading %d photos, downscale %g, about %.0f MB", len(indices), factor, n_bytes / 1e6)
 
     def load(index: int) -> tuple[np.ndarray, Camera]:
         uses_exif = photos.uses_exif is None or photos.uses_exif[index]
