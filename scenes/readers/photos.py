@@ -20,6 +20,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from .formats import prepare_reading, say_how_to_convert
 
@@ -98,6 +99,7 @@ def load_photos(
     downscale: float | None = None,
     max_side: int | None = None,
     threads: int | None = None,
+    findings: Findings | None = None,
 ) -> LoadedPhotos:
     """Load photos as uint8, turned upright and downscaled by area averaging.
 
@@ -112,6 +114,8 @@ def load_photos(
         Without ``downscale``: the smallest factor by which no photo of the scene has a longer side.
     threads : int, optional
         Photos decoded at the same time; all usable cores unless given.
+    findings : Findings, optional
+        Filled with what is not kept of them; it is logged unless given.
 
     Returns
     -------
@@ -137,8 +141,10 @@ def load_photos(
 
     pairs = map_in_threads(load, indices, threads)
     deep = [photos.files[index] for index in indices if _bits(photos.root / photos.files[index]) == 16]
-    if deep:
-        logger.info("%d photos have 16 bits a channel and are read as 8: %s", len(deep), some(deep))
+    with listed_or_logged(findings, logger) as found:
+        if deep:
+            what = f"{len(deep)} photos have 16 bits a channel and are read as 8: {some(deep)}"
+            found.add("info", what, where=photos.root)
     return LoadedPhotos([image for image, _ in pairs], [camera for _, camera in pairs], factor)
 
 

@@ -193,7 +193,7 @@ def pose_photos(
             f"{len(views)} usable photos, {len(splits['train'])} of them for training; a scene needs at "
             "least 2 to train on, so 3 where one is held out for test",
             where=root,
-            fix="add photos; 30 or more make a good scene",
+            fix="mend those that are left out" if bad else "add photos; 30 or more make a good scene",
         )
     _report(views, root, findings)
     has_masks = any(frame.mask for frame in kept)
