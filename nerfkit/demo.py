@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -162,14 +161,13 @@ def _superresolve(
 def _write_strip(out: Path, found: dict[str, Any]) -> None:
     """Put the results of 1, 8 and 64 frames beside one another in the best one's report."""
     strip = out / "page_8x" / "strip"
-    strip.mkdir(parents=True, exist_ok=True)
     captions = {}
     for run in SUPERRES_RUNS:
         if run.scale == 8:
             file = f"frames_{run.n_frames:02d}.png"
-            shutil.copyfile(out / f"{run.name}.png", strip / file)
+            write_atomically(strip / file, (out / f"{run.name}.png").read_bytes())
             captions[file] = (
                 f"{run.n_frames} frame{'s' * (run.n_frames > 1)}, {found[run.name]['psnr_interior']:.1f} dB"
             )
-    (strip / "captions.json").write_text(json.dumps(captions))
+    write_atomically(strip / "captions.json", json.dumps(captions).encode())
     refresh_superres(out / "page_8x")

@@ -1,68 +1,19 @@
-"""Writing files so that nothing is ever half there, and preparing folders for output."""
+"""Preparing folders for output; with it, writing files so that nothing is ever half there (scenes/writing.py)."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.writing import explain_os_error, write_atomically
 
 __all__ = ["LOCK_NAME", "check_output_folder", "explain_os_error", "prepare_output_folder", "write_atomically"]
 
 # the file that is locked while a run writes into its folder (nerfkit/run_lock.py); no output of anybody's
 LOCK_NAME = ".lock"
-
-
-def write_atomically(path: Path, payload: bytes) -> None:
-    """Write ``payload`` to ``path``: under another name first, then moved into place.
-
-    Raises
-    ------
-    NerfkitError
-        The disk is full or the folder cannot be written; what stood at ``path`` before is still there.
-    """
-    made = [folder for folder in path.absolute().parents if not folder.exists()]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise explain_os_error(error, path, len(payload)) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files that only their owner can read
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-        for folder in (path.parent, *(folder.parent for folder in made)):
-            _sync_folder(folder)
-    except OSError as error:
-        raise explain_os_error(error, path, len(payload)) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the names in ``folder`` on the disk: a file whose name is lost with the power is lost itself."""
-    if os.name == "nt":
-        # folders cannot be opened there; the file system keeps its names by itself
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        # file systems that have no such thing say so in one of these ways
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
-            raise
-    finally:
-        os.close(handle)
 
 
 def _contents(folder: Path) -> list[Path]:
@@ -140,22 +91,3 @@ def _names_nerfkit(path: Path) -> bool:
         return "nerfkit" in json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
-
-
-def explain_os_error(error: OSError, path: Path, n_bytes: int = 0) -> NerfkitError:
-    """What to tell a user about ``path``, to which ``n_bytes`` could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return NerfkitError(
-            f"no space left on the disk for {_megabytes(n_bytes)}",
-            where=path,
-            fix="free some, or give another --out",
-        )
-    return NerfkitError(
-        f"cannot be written ({error.strerror or error})",
-        where=path,
-        fix="give a folder that you may write to",
-    )
-
-
-def _megabytes(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:.1f} MB" if n_bytes else "it"

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
+from nerfkit.scenes.writing import move_into_place, sync
 
 if TYPE_CHECKING:
     from av.filter import Graph
@@ -248,7 +249,7 @@ class _VideoFile:
             self._encode_ready()
             self.container.mux(self.stream.encode(None))
             self.container.close()
-        self.temporary.replace(self.path)
+        move_into_place(self.temporary, self.path)
 
     def abort(self) -> None:
         if self.container is not None:
@@ -341,14 +342,17 @@ class _PngFolder:
 
     def finish(self) -> None:
         if not self.path.exists():
-            self.temporary.replace(self.path)
+            move_into_place(self.temporary, self.path)
             return
+        for file in self.temporary.iterdir():
+            sync(file)
         # the folder itself stays: it may be a link, or where the user stands
         for old in self.path.iterdir():
             if _FRAME_NAME.fullmatch(old.name):
                 old.unlink()
         for file in self.temporary.iterdir():
             file.replace(self.path / file.name)
+        sync(self.path)
 
     def abort(self) -> None:
         shutil.rmtree(self.temporary, ignore_errors=True)

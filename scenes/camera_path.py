@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from .errors import NerfkitError
 from .poses import rigid_problem
+from .writing import write_atomically
 
 __all__ = ["PathFrames", "read_camera_path", "write_camera_path"]
 
@@ -85,18 +85,7 @@ def write_camera_path(path: str | Path, frames: PathFrames, size: tuple[int, int
     path : Path
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(_to_json(frames, size, fps), indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True) if temporary.parent.is_dir() else None
-        raise NerfkitError(
-            f"the camera path cannot be written: {error.strerror or error}",
-            where=path,
-            fix="give another output folder, or make room and allow writing there",
-        ) from error
+    write_atomically(path, (json.dumps(_to_json(frames, size, fps), indent=1) + "\n").encode())
     return path
 
 

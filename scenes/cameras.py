@@ -8,7 +8,6 @@ Kannala's polynomial of the angle for a fisheye (https://docs.opencv.org/4.x/db/
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,14 +18,14 @@ if TYPE_CHECKING:  # the readers need Camera without waiting for torch; CameraBa
     import torch
     from torch import Tensor
 
-__all__ = ["Camera", "CameraBatch", "pixels_to_directions", "project"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Camera", "CameraBatch", "pixels_to_directions", "project", "unsolved_fraction"]
 
 # Newton's steps; a lens that can be inverted needs 2 to 6 of them, the rest is for the nearly singular ones
 MAX_STEPS = 30
 # a step longer than this comes from a nearly flat spot of the lens; the bound keeps everything finite
 MAX_STEP = 0.5
+# pixels by which a point may miss its own place, for directions of each dtype
+FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-4, 1e-6
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,8 @@ class CameraBatch:
 
     Notes
     -----
-    The number of Newton steps that undo the distortion is measured once on a grid over each photo. Directions
+    The number of Newton steps that undo the distortion is measured once on a grid over each photo; where there is no
+    inverse (:func:`unsolved_fraction`, which readers look at) directions are finite and wrong. Directions
     in float64 come back to their pixel within 1e-5 px, in float32 within 2e-3 px for photos of 2000 px.
 
     Examples
@@ -200,7 +200,7 @@ class CameraBatch:
         self._table = torch.tensor(columns, dtype=torch.float64).T.contiguous().to(dtype or torch.float32)
         # a single camera, the common case, needs no gather: plain numbers broadcast
         self._single = columns[0] if len(unique) == 1 else None
-        tolerance = 1e-6 if self._table.dtype == torch.float64 else 1e-4  # px
+        tolerance = FLOAT64_TOLERANCE if self._table.dtype == torch.float64 else FLOAT32_TOLERANCE
         self._n_steps = max(_steps_needed(camera, tolerance) for camera in unique)
 
     def __len__(self) -> int:
@@ -329,20 +329,37 @@ def _fisheye(
     return x_d * sine, -y_d * sine, -xp.cos(theta)
 
 
+def unsolved_fraction(camera: Camera) -> float:
+    """Fraction of a photo in which the lens distortion has no inverse, so that rays are guessed there.
+
+    Examples
+    --------
+    >>> unsolved_fraction(Camera(200, 150, 100.0, 100.0, 100.0, 75.0))
+    0.0
+    >>> unsolved_fraction(Camera(200, 150, 100.0, 100.0, 100.0, 75.0, k=(-1.0, 0.0, 0.0, 0.0))) > 0.5
+    True
+    """
+    if not camera.has_distortion:
+        return 0.0
+    return 1.0 - float(_returns(camera, _grid(camera), MAX_STEPS, FLOAT32_TOLERANCE).mean())
+
+
+def _grid(camera: Camera) -> np.ndarray:
+    """Points all over a photo [289, 2]."""
+    columns, rows = np.meshgrid(np.linspace(0, camera.width, 17), np.linspace(0, camera.height, 17))
+    return np.stack([columns.ravel(), rows.ravel()], axis=-1)
+
+
+def _returns(camera: Camera, pixels: np.ndarray, n_steps: int, tolerance: float) -> np.ndarray:
+    """Which pixels come back within ``tolerance`` pixels from their directions found in so many steps."""
+    return np.abs(project(camera, _directions(camera, pixels, n_steps)) - pixels).max(axis=-1) < tolerance
+
+
 def _steps_needed(camera: Camera, tolerance: float) -> int:
-    """Newton steps until each point of a grid over the photo comes back within ``tolerance`` pixels."""
+    """Newton steps until each point of a grid over the photo that can come back does so."""
     if not camera.has_distortion:
         return 0
-    columns, rows = np.meshgrid(np.linspace(0, camera.width, 17), np.linspace(0, camera.height, 17))
-    pixels = np.stack([columns.ravel(), rows.ravel()], axis=-1)  # [289, 2]
-
-    def returns(n_steps: int) -> np.ndarray:
-        return np.abs(project(camera, _directions(camera, pixels, n_steps)) - pixels).max(axis=-1) < tolerance
-
-    solvable = returns(MAX_STEPS)
-    if not solvable.all():
-        logger.warning(
-            "the lens distortion k=%s p=%s has no inverse in %.0f %% of a %dx%d photo: rays guessed there",
-            *(camera.k, camera.p, 100 * (~solvable).mean(), camera.width, camera.height),
-        )
-    return next((n for n in range(1, MAX_STEPS) if returns(n)[solvable].all()), MAX_STEPS)
+    pixels = _grid(camera)
+    solvable = _returns(camera, pixels, MAX_STEPS, tolerance)
+    counts = (n for n in range(1, MAX_STEPS) if _returns(camera, pixels, n, tolerance)[solvable].all())
+    return next(counts, MAX_STEPS)

@@ -127,6 +127,28 @@ def upward_edges(root: Path) -> list[str]:
     return broken
 
 
+def private_edges(root: Path) -> list[str]:
+    """Imports above the kernels of a module or a name that begins with _ and is another package's, one line each.
+
+    Kernels fuse one another and share their loops; what the layers above take of any package is public there.
+    """
+    broken = []
+    for path in source_files(root):
+        module = module_of(path, root)
+        if layer_of(module) in ("kernels", "scripts"):
+            continue
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        for edge in imports_of(path, root):
+            parts = edge.target.split(".")
+            private = next((i for i, part in enumerate(parts) if re.match(r"_[^_]", part)), None)
+            if private is None or layer_of(edge.target) is None:
+                continue
+            # whatever lies below a package may use what is private in it
+            if not f"{package}.".startswith(".".join(parts[:private]) + "."):
+                broken.append(f"{path.relative_to(root).as_posix()}:{edge.line}: {edge.target} is private")
+    return broken
+
+
 def torch_chain(module: str, root: Path) -> list[str]:
     """Modules that lead from ``module`` to torch when it is imported, torch last; empty when none does."""
     files = {module_of(path, root): path for path in source_files(root)}
@@ -163,6 +185,11 @@ def modules_without_torch(root: Path) -> list[str]:
 def test_imports_point_downward():
     assert len(source_files(ROOT)) > 20  # a walk that finds nothing proves nothing
     broken = upward_edges(ROOT)
+    assert not broken, "\n" + "\n".join(broken)
+
+
+def test_what_is_imported_from_another_package_is_public():
+    broken = private_edges(ROOT)
     assert not broken, "\n" + "\n".join(broken)
 
 
@@ -260,6 +287,33 @@ def test_walker_accepts_what_points_downward(tmp_path):
         },
     )
     assert upward_edges(root) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "edge"),
+    [
+        ("nerfkit/doctor/a.py", "from nerfkit.scenes.readers._b import c", "nerfkit.scenes.readers._b.c"),
+        ("nerfkit/a.py", "def f():\n    from nerfkit.doctor import _b", "nerfkit.doctor._b"),
+        ("nerfkit/a.py", "from nerfkit.doctor.b import _c", "nerfkit.doctor.b._c"),
+        ("scenes/fields/a.py", "import nerfkit.kernels._b", "nerfkit.kernels._b"),
+    ],
+)
+def test_walker_names_what_is_private_elsewhere(tmp_path, name, text, edge):
+    (broken,) = private_edges(_tree(tmp_path, {name: text}))
+    assert broken == f"{name}:{text.count(chr(10)) + 1}: {edge} is private"
+
+
+def test_walker_accepts_what_is_private_in_the_same_package_or_above_it(tmp_path):
+    root = _tree(
+        tmp_path,
+        {
+            "nerfkit/doctor/__init__.py": "from ._a import b\nfrom __future__ import annotations",
+            "scenes/readers/a.py": "from ._b import c\nfrom .._d import e\nimport os._x",
+            "kernels/march/_cpu.py": "from nerfkit.kernels.mlp._cpu import run",
+            "scripts/bench.py": "from nerfkit.kernels.mlp._cpu import run",
+        },
+    )
+    assert private_edges(root) == []
 
 
 def test_walker_reads_a_linked_file_once(tmp_path):

@@ -18,7 +18,7 @@ from numba import njit, prange
 from torch import Tensor
 
 from nerfkit.kernels._autograd import differentiable_gradients
-from nerfkit.kernels._memory import large_empty
+from nerfkit.kernels.memory import large_empty
 
 from ._reference import PRIMES, hashgrid_reference
 from ._rows import dot, load_row, multiply_add, store_row, zero_row

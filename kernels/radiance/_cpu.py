@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels._autograd import differentiable_gradients
-from nerfkit.kernels._memory import large_empty
 from nerfkit.kernels.harmonics import harmonics
 from nerfkit.kernels.hashgrid._cpu import lengths_of, levels_of
 from nerfkit.kernels.march._cpu import count_samples, walk_from
+from nerfkit.kernels.memory import large_empty
 from nerfkit.kernels.mlp._cpu import N_CHUNKS
 from nerfkit.kernels.mlp._loops import add_partials
 from nerfkit.kernels.mlp._plan import Plan, make_plan

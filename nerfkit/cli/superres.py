@@ -101,10 +101,12 @@ def main(options: Options, console: Console) -> dict[str, Any]:
 
 def _finish(image: SuperresolvedImage, console: Console) -> dict[str, Any]:
     result = image.figures
-    dropped = [row["file"] for row in result["registered"] if not row["used"]]
+    # those that show nothing were named when they were read
+    rows = [row for row in result["registered"] if row["file"] not in result["blank"]]
+    dropped = [row["file"] for row in rows if not row["used"]]
     if dropped:
         shown = ", ".join(dropped[:8]) + (", ..." if len(dropped) > 8 else "")
-        console.say(f"left out {len(dropped)} of {len(result['registered'])} frames that show something else: {shown}")
+        console.say(f"left out {len(dropped)} of {len(rows)} frames that show something else: {shown}")
     if image.is_interrupted:
         console.say(f"stopped; what there was is in {result['output']}")
         raise Interrupted(result)

@@ -14,6 +14,7 @@ import numpy as np
 
 from nerfkit.scenes.cameras import Camera, pixels_to_directions
 from nerfkit.scenes.errors import MissingCapabilityError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.opencv import load_cv2
 from nerfkit.scenes.poses import focus_point
 from nerfkit.scenes.readers import PosedPhotos, load_photos
@@ -156,7 +157,8 @@ def match_photos(photos: PosedPhotos) -> Agreement | None:
     indices = sorted({index for pair in pairs for index in pair})
     features: dict[int, tuple[np.ndarray, Any, Camera]] = {}
     if indices:
-        loaded = load_photos(photos, indices, None, MATCH_SIDE)
+        # what is odd in photos is found where all of them are looked at
+        loaded = load_photos(photos, indices, None, MATCH_SIDE, findings=Findings())
         sift = cv2.SIFT_create(N_FEATURES)
         for index, image, camera in zip(indices, loaded.images, loaded.cameras, strict=True):
             grey = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)

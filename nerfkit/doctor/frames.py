@@ -14,7 +14,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.noise import noise_level
 from nerfkit.scenes.readers import READERS
-from nerfkit.scenes.readers._formats import is_image, say_how_to_convert
+from nerfkit.scenes.readers.formats import is_image, say_how_to_convert
 from nerfkit.scenes.readers.frames import Frames, natural_key, read_frames
 from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts
@@ -65,7 +65,7 @@ def check_frames(path: Path, report: Report) -> None:
     if blank.any() and not is_flat:
         frames, grey = frames.without(np.flatnonzero(blank).tolist()), grey[~blank]
     listed = _read_listed(frames, None if is_flat else grey, report)
-    view = None if is_flat else _view(grey, listed)
+    grey, view = (grey, None) if is_flat else _see(grey, listed, path, report)
     if view is not None and len(frames) > 1:
         _check_reach(view, listed, frames, path, report)
     _check_duplicates(frames, path, report)
@@ -128,19 +128,33 @@ def _check_blank(frames: Frames, blank: np.ndarray, path: Path, report: Report) 
         )  # fmt: skip
 
 
-def _view(grey: np.ndarray, listed: Shifts | None) -> LowresView:
-    """How grey frames [n, h, w] are seen with the motion that is listed, or that phase correlation finds."""
+def _see(grey: np.ndarray, listed: Shifts | None, path: Path, report: Report) -> tuple[np.ndarray, LowresView]:
+    """Grey frames [n, h, w] without what stands still on the sensor, and the motion that is listed or registered."""
     import torch
 
     from nerfkit.scenes.motion import Motion
     from nerfkit.scenes.observations.lowres_view import LowresView
     from nerfkit.superresolution.registration import phase_correlation
+    from nerfkit.superresolution.sensor_pattern import find_pattern
 
-    if listed is None:
-        motion = Motion.of_shifts(torch.from_numpy(phase_correlation(_middle(grey))))
-    else:
-        motion = Motion.of_matrices(torch.from_numpy(listed.matrices()))
-    return LowresView(motion, (grey.shape[2], grey.shape[1]))
+    size = (grey.shape[2], grey.shape[1])
+    if listed is not None:
+        return grey, LowresView(Motion.of_matrices(torch.from_numpy(listed.matrices())), size)
+    middle = _middle(grey)
+    shifts = phase_correlation(middle)
+    found = find_pattern(middle, shifts, 0)
+    report.fact("sensor_pattern", found is not None, "")
+    if found is not None:
+        shifts, pattern = found
+        # of large frames the rest is not looked at from here on
+        grey = middle - pattern
+        report.add(
+            "warning", "something stands still on the sensor while the scene moves (hot pixels, dust, burnt-in text, "
+            "row noise): frames laid over one another would be held by it", where=path,
+            fix="none needed, nerfkit superres registers without it and takes it from the picture; better are frames "
+            "from which a dark frame was subtracted, or of which it was cut",
+        )  # fmt: skip
+    return grey, LowresView(Motion.of_shifts(torch.from_numpy(shifts)), (grey.shape[2], grey.shape[1]))
 
 
 def _check_reach(view: LowresView, listed: Shifts | None, frames: Frames, path: Path, report: Report) -> None:

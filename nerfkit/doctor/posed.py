@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shlex
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -40,8 +41,17 @@ def grouped(findings: Findings) -> Findings:
         places[finding.level, finding.what, finding.fix].append(finding.where)
     found = Findings()
     for (level, what, fix), where in places.items():
-        found.add(level, what if len(where) == 1 else f"{len(where)} photos: {what}", where=some(where), fix=fix)
+        found.add(level, what if len(where) == 1 else f"{len(where)} photos: {what}", where=_together(where), fix=fix)
     return found
+
+
+def _together(places: list[str]) -> str:
+    """A few places, with the file or folder that all of them lie in said once."""
+    common = os.path.commonprefix(places)  # noqa: RUF071  cut back to whole names in the next lines
+    # whole names alone: up to a slash, or to the colon after a file
+    ends = [common.rfind(mark) + len(mark) for mark in ("/", ": ") if mark in common]
+    start = max(ends, default=0) if len(places) > 1 else 0
+    return common[:start] + some([place[start:] for place in places])
 
 
 def check_photos(photos: PosedPhotos, path: Path, report: Report) -> None:
@@ -270,7 +280,7 @@ def _check_pixels(photos: PosedPhotos, report: Report) -> None:
     """Alpha, background and bounds, from a number of training photos at a small size."""
     train = photos.splits["train"]
     views = [train[i] for i in np.unique(np.linspace(0, len(train) - 1, N_LOOKED_AT).round().astype(int))]
-    loaded = load_photos(photos, views, max_side=LOOK_SIDE)
+    loaded = load_photos(photos, views, max_side=LOOK_SIDE, findings=report.problems)
     n_alpha = sum(image.shape[2] == 4 for image in loaded.images)
     background = choose_background("auto", loaded.images)
     color = "" if background.color is None else " ({:.2f}, {:.2f}, {:.2f})".format(*background.color)

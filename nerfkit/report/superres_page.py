@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from nerfkit.report.blocks import Block, Chart, Curves, Picture, Series, Slider, Steps, Strip, Table, Tile, Tiles
+from nerfkit.report.blocks import Block, Chart, Curves, Picture, Series, Slider, Steps, Strip, Table, Text, Tile, Tiles
 from nerfkit.report.findings import charts, number, read_dict, read_lines, read_registered, settings_and_versions
 from nerfkit.report.media import load_picture, natural
 from nerfkit.report.page import write_report
 from nerfkit.report.train_page import describe_run
+from nerfkit.scenes.readers.photos import some
 
 __all__ = ["superres_blocks", "superres_report"]
 
@@ -25,6 +26,13 @@ FIGURES = (
     ("seconds", "Time", "{:.0f} s", "with registration"),
 )
 
+# what holds the picture, by metrics.json's ``holds``
+HOLDERS = {
+    "grid": "the solved image itself, pixel by pixel, is the picture and is kept in the run",
+    "tiled": "local networks hold the picture",
+    "single": "one network holds the picture",
+}
+
 
 def superres_report(run_folder: Path) -> Path:
     """Write RUN/report.html from what is in the run folder of a super-resolution.
@@ -36,8 +44,8 @@ def superres_report(run_folder: Path) -> Path:
 
         - ``metrics.json``: {"superres": {...}}, or the object itself, with any of ``scale``, ``seconds``,
           ``expected`` {``measured_share``, ``gain_db``, ``limit``}, ``holdout_psnr``, ``psnr``, ``psnr_interior``,
-          ``ssim``, ``output`` (path of the result, relative to the run folder), and ``bicubic`` {the same figures of
-          the bicubic enlargement}.
+          ``ssim``, ``output`` (path of the result, relative to the run folder), ``bicubic`` {the same figures of the
+          bicubic enlargement}, ``holds`` and ``holds_because``, ``defects``, and ``blank`` [names].
         - ``metrics.jsonl``: lines with ``seconds`` and ``loss``.
         - the result: metrics' ``output``, else ``../<name of the folder>.png``, else ``result.png``.
         - ``bicubic.png``: the reference frame enlarged to the result's size, edge on edge.
@@ -77,7 +85,7 @@ def superres_blocks(folder: Path) -> list[Block]:
     result = load_picture(_result_path(folder, metrics), "The super-resolved image", "nerfkit")
     bicubic = load_picture(folder / "bicubic.png", "The reference frame, enlarged bicubically", "bicubic")
     truth = load_picture(folder / "truth.png", "The truth", "truth")
-    blocks: list[Block] = [Tiles(_headline(metrics, columns, rows, result))]
+    blocks: list[Block] = [Tiles(_headline(metrics, columns, rows, result)), *map(Text, _said(metrics))]
     how = "Drag the bar, or move it with the arrow keys."
     if result is not None and bicubic is not None and result.size == bicubic.size:
         blocks.append(Slider("One frame, and all of them", bicubic, result, ("bicubic", "nerfkit"), how))
@@ -114,8 +122,9 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
     tiles = []
     if rows:
         used = [row[columns.index("used")] for row in rows] if "used" in columns else []
-        left_out = sum(value is False for value in used)
-        tiles.append(Tile("Frames", str(len(rows)), f"{left_out} left out" if left_out else ""))
+        n_blank = len(_blank(metrics))
+        left_out = sum(value is False for value in used) + n_blank
+        tiles.append(Tile("Frames", str(len(rows) + n_blank), f"{left_out} left out" if left_out else ""))
     if result is not None:
         scale = number(metrics, "scale")
         enlarged = f"pixels, {scale:g}× a side" if scale is not None else "pixels"  # noqa: RUF001
@@ -127,6 +136,31 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
             against = f"; bicubic {form.format(before)}" if before is not None else ""
             tiles.append(Tile(name, form.format(value), note + against))
     return tiles + _expected(metrics.get("expected"))
+
+
+def _said(metrics: dict[str, Any]) -> list[str]:
+    """What holds the picture and why, and what of the frames is not in it, in sentences."""
+    holds, because, n_defects = metrics.get("holds"), metrics.get("holds_because"), number(metrics, "defects")
+    said = []
+    if isinstance(holds, str) and holds:
+        what = HOLDERS.get(holds, f"networks of the kind {holds} hold the picture")
+        said.append(f"{what}{f': {because}' if isinstance(because, str) and because else ''}.")
+    if n_defects:
+        are = "pixel of the sensor is" if n_defects == 1 else "pixels of the sensor are"
+        said.append(
+            f"{n_defects:.0f} {are} the same in all frames (hot, dead, burnt in); in the picture is what other frames "
+            "see there."
+        )
+    if blank := _blank(metrics):
+        frames = "1 frame that shows nothing is" if len(blank) == 1 else f"{len(blank)} frames that show nothing are"
+        said.append(f"{frames} left out: {some(blank)}.")
+    return [sentence[0].upper() + sentence[1:] for sentence in said]
+
+
+def _blank(metrics: dict[str, Any]) -> list[str]:
+    """Names of the frames that show nothing."""
+    blank = metrics.get("blank")
+    return [str(name) for name in blank] if isinstance(blank, list) else []
 
 
 def _expected(expected: object) -> list[Tile]:
@@ -211,6 +245,6 @@ def _next_steps(folder: Path) -> list[tuple[str, str]]:
     run, larger = shlex.quote(str(folder)), shlex.quote(f"{folder.name or 'result'}_larger.png")
     shifts = shlex.quote(str(folder / "registered.csv"))
     return [
-        ("Sample the network at another size", f"nerfkit render {run} --size {2 * width}x{2 * height} --out {larger}"),
+        ("Sample the picture at another size", f"nerfkit render {run} --size {2 * width}x{2 * height} --out {larger}"),
         ("Go on from these shifts", f"nerfkit superres FRAMES -o OUT.png --shifts {shifts}"),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -34,7 +35,7 @@ from .registration import (
     refine,
     resized,
 )
-from .sensor_pattern import find_pattern, without_pattern
+from .sensor_pattern import find_pattern, from_neighbours, without_pattern
 from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .trials import Trials
 
@@ -56,6 +57,8 @@ BETTER = 0.98
 PREDICTED, PREDICTION_STEPS = Prior(0.5, 0.015), 120
 # rounds and steps of a richer motion model that is tried, and the squared error that it may have beside the simpler's
 RICHER_ROUNDS, RICHER = (6, 30), 0.95
+# images that what stands still on the sensor is told from, each without what the one before showed
+MENDING_ROUNDS = 3
 # low-res pixels over the frame from which a richer motion is no mere fit of noise
 MIN_DEPARTURE = 0.03
 # median change of the frames' means, or of their contrast, as a fraction of it, from which on gains and offsets are
@@ -228,12 +231,7 @@ class Alignment:
         channels = self.transfer.channels(torch.from_numpy(self.images).to(self.grey.device))
         mended, is_bad = [], torch.zeros(self.grey.shape[1:], dtype=torch.bool)
         for channel in channels:
-            found = find_outliers(
-                FrameStack.of(self.exposure.undo(channel)), self.view, self.view.grid(COARSE_CELLS), limit=self.limit
-            )
-            samples, is_known = self.view.sample(found.grid, found.image)
-            seen = torch.where(is_known, self.exposure.expose(samples.values), channel)
-            channel, is_defect = without_pattern(channel, seen, self.weights > 0)
+            channel, is_defect = self._mended(channel)
             mended.append(channel)
             is_bad |= is_defect.cpu()
         self.n_defects = int(is_bad.sum())
@@ -241,6 +239,19 @@ class Alignment:
             self.say(f"{self.n_defects} pixels are the same in all frames: they show what other frames see there")
         self.images = np.stack([self.transfer.image(frame) for frame in torch.stack(mended, 1).cpu()])
         self.grey = self._grey(str(self.grey.device))
+
+    def _mended(self, channel: Tensor) -> tuple[Tensor, Tensor]:
+        """A channel [n_frames, h, w] without what its frames have beside the scene, and its defect pixels [h, w]."""
+        grid, values = self.view.grid(COARSE_CELLS), channel
+        for index in range(MENDING_ROUNDS):
+            found = find_outliers(FrameStack.of(self.exposure.undo(values)), self.view, grid, limit=self.limit)
+            samples, is_known = self.view.sample(grid, found.image)
+            seen = torch.where(is_known, self.exposure.expose(samples.values), math.nan)
+            values, is_defect = without_pattern(channel, seen, self.weights > 0)
+            around = from_neighbours(values, is_defect)
+            # the first image has the trails of the defect pixels, which nothing of it may bring into the next
+            values = torch.where(is_defect if index == 0 else values.isnan(), around, values)
+        return values, is_defect
 
     def _improve(self, stack: FrameStack, view: LowresView, first: Registered) -> None:
         """Refine the motions; given ones only if that predicts better."""

@@ -101,6 +101,7 @@ class Outputs:
             "psf": self._psf(),
             "defects": self.state.aligned.n_defects,
             "repeated": list(self.source.repeated),
+            "blank": list(self.source.blank),
             "registered": registered,
             "holdout_psnr": decibels(self.state.holdout_mse),
             "cut": list(self.state.cut),

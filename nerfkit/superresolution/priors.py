@@ -71,7 +71,7 @@ def choose_prior(trials: Trials, start: Tensor | None = None) -> tuple[Found, Ra
     if percentiles is not None:
         found = choose_weight(trials, best)
         best = found if found.mse <= best.mse else best
-    logger.info(
+    logger.debug(
         "error of a pixel %.4f, weight of the total variation %.3g, range %s",
         best.setting.sigma, best.setting.tv_weight,
         best.setting.bounds and "{:.3f} to {:.3f}".format(*best.setting.bounds),
@@ -177,7 +177,7 @@ def choose_two_values(trials: Trials, best: Found, smooth: Found) -> Found:
     ends = (best.setting.within(low + n * step, high) for n in range(1, N_ENDS + 1) if low + n * step < high)
     best = tried(best, list(ends))
     best = tried(best, [best.setting.scaled(CONTRAST_FACTOR)])
-    logger.info("two values, %.3f and %.3f: contrast %.3g", *(best.setting.bounds or ()), best.setting.contrast)
+    logger.debug("two values, %.3f and %.3f: contrast %.3g", *(best.setting.bounds or ()), best.setting.contrast)
     return best
 
 

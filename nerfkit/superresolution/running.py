@@ -73,8 +73,9 @@ def run_superres(
     Returns
     -------
     result : dict
-        ``output``, ``run``, ``size``, ``scale``, ``register``, ``psf``, ``registered``, ``holdout_psnr`` (of the
-        chosen prior, with nine tenths of the pixels), ``holds`` (the networks' kind, or grid), ``frames_psnr`` (of the
+        ``output``, ``run``, ``size``, ``scale``, ``register``, ``psf``, ``registered``, ``defects`` (pixels of the
+        sensor that were mended), ``blank`` (frames that show nothing), ``holdout_psnr`` (of the chosen prior, with nine
+        tenths of the pixels), ``holds`` (the networks' kind, or grid) and ``holds_because``, ``frames_psnr`` (of the
         frames' pixels as what is written predicts them, on the range of values), ``cut`` (what ``seconds`` cut short),
         ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
@@ -137,9 +138,17 @@ def _fit(
     grid = field_of_grid(state.image, settings)
     plain = outputs.error(grid)
     figures: dict[str, Any] = {"holds": "grid", "frames_psnr": decibels(plain)}
-    if not limit.allows(work_of_fit(state.aligned.plan, state.view.size), "the networks (the solved image is kept)"):
+
+    def keep_grid(why: str) -> tuple[ImageField, dict[str, Any]]:
         save_grid(run, grid)
-        return grid, figures
+        return grid, figures | {"holds_because": why}
+
+    def say_and_keep_grid(why: str) -> tuple[ImageField, dict[str, Any]]:
+        say(f"{why}: the solved image is written and kept in their place")
+        return keep_grid(why)
+
+    if not limit.allows(work_of_fit(state.aligned.plan, state.view.size), "the networks (the solved image is kept)"):
+        return keep_grid("no time was left for networks")
     network = make_field(settings, state.bounds).to(device)
     n_weights = sum(weight.numel() for weight in network.parameters())
     kind = "local networks" if settings.network == "tiled" else "a network"
@@ -149,25 +158,21 @@ def _fit(
         seconds = limit.left - RENDER_SECONDS
         done = fit_networks(network, state.image, settings.network, seconds, run.checkpoints, metrics, on_part)
     except DivergedError as error:
-        say(f"{error.what}: the solved image is written and kept in the networks' place")
-        save_grid(run, grid)
-        return grid, figures
+        return say_and_keep_grid(f"the networks' {error.what.removeprefix('the ')}")
     finally:
         metrics.close()
     figures |= {"steps": done.steps, "fit_psnr": round(done.psnr, 3)}
     if done.is_cut:
         limit.cut.append("steps of the networks' fit")
     if not done.is_complete:
-        say("the networks were not fitted to the end: the solved image is written and kept in their place")
-        save_grid(run, grid)
-        return grid, figures
+        return say_and_keep_grid("the networks were not fitted to the end")
     fitted = outputs.error(network)
+    compared = (
+        f"the networks predict the frames with {math.sqrt(fitted):.3g} of their range, the solved image with "
+        f"{math.sqrt(plain):.3g} (rms)"
+    )
     # where no pixel lies wholly within the picture there is no judge
     if fitted > MOST_WORSE * plain:
-        say(
-            f"the networks predict the frames with {math.sqrt(fitted):.3g} of their range, the solved image with "
-            f"{math.sqrt(plain):.3g} (rms): it is written and kept in their place"
-        )
-        save_grid(run, grid)
-        return grid, figures
-    return network, figures | {"holds": settings.network, "frames_psnr": decibels(fitted)}
+        return say_and_keep_grid(compared)
+    because = compared if math.isfinite(fitted) else ""
+    return network, figures | {"holds": settings.network, "holds_because": because, "frames_psnr": decibels(fitted)}

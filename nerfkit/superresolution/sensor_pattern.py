@@ -14,12 +14,13 @@ import torch
 from numpy.typing import NDArray
 from scipy.ndimage import shift
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from nerfkit.limits import Limit
 
 from .registration import NORMAL_MAD, phase_correlation
 
-__all__ = ["find_pattern", "is_defect", "without_pattern"]
+__all__ = ["find_pattern", "from_neighbours", "is_defect", "without_pattern"]
 
 # frames and pixels along a side that the question is decided by, and the fewest frames that can tell
 N_JUDGED, JUDGED_SIDE, MIN_FRAMES = 24, 160, 6
@@ -112,7 +113,7 @@ def without_pattern(values: Tensor, seen: Tensor, is_used: Tensor) -> tuple[Tens
     Parameters
     ----------
     values, seen : Tensor, shape (n_frames, h, w)
-        What was measured, and what the image of all frames predicts.
+        What was measured, and what the image of all frames predicts, NaN where it predicts nothing.
     is_used : Tensor, shape (n_frames,)
         Frames that belong to the scene.
 
@@ -123,14 +124,36 @@ def without_pattern(values: Tensor, seen: Tensor, is_used: Tensor) -> tuple[Tens
     is_defect : Tensor, shape (h, w)
     """
     errors = (values - seen)[is_used]
-    pattern = errors.median(0).values
-    sigma = float((errors - pattern).square().mean().sqrt())
+    pattern = errors.nanmedian(0).values.nan_to_num()
+    sigma = float((errors - pattern).square().nanmean().sqrt())
     bad = torch.from_numpy(is_defect(pattern.cpu().numpy(), sigma)).to(values.device)
     spread = float((pattern - pattern.median()).abs().median()) / NORMAL_MAD
     # a median of n errors is off by 1.25 sigma / sqrt(n)
     if spread > DENSE * sigma / math.sqrt(len(errors)):
         values = values - pattern
     return torch.where(bad, seen, values), bad
+
+
+def from_neighbours(values: Tensor, is_out: Tensor) -> Tensor:
+    """The means of the nearest pixels that are not ``is_out`` [h, w] around each, in frames [n_frames, h, w].
+
+    Examples
+    --------
+    >>> is_out = torch.zeros(3, 3, dtype=torch.bool)
+    >>> is_out[1, 1] = True
+    >>> from_neighbours(torch.arange(9.0).reshape(1, 3, 3).where(~is_out, 99.0), is_out)[0, 1, 1]
+    tensor(4.)
+    """
+    is_in = (~is_out).to(values)[None, None]
+    around = torch.full_like(values, math.nan)
+    known = torch.where(is_out, 0.0, values)[:, None]
+    for reach in range(1, max(values.shape[1:])):
+        weights = avg_pool2d(is_in, 2 * reach + 1, 1, reach)[:, 0]
+        mean = avg_pool2d(known, 2 * reach + 1, 1, reach)[:, 0] / weights
+        around = torch.where(around.isnan() & (weights > 0), mean, around)
+        if not around.isnan().any():
+            break
+    return around
 
 
 def is_defect(pattern: Frames, sigma: float) -> NDArray[np.bool_]:

@@ -16,8 +16,8 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.opencv import load_cv2
 
 from ._aspect import aspect_of_density
-from ._formats import prepare_reading, say_how_to_convert
 from ._png import png_curve
+from .formats import prepare_reading, say_how_to_convert
 
 __all__ = ["Decoded", "decode_image", "split_alpha", "turn"]
 

@@ -37,6 +37,8 @@ UNSUPPORTED = {
     10: ("THIN_PRISM_FISHEYE", 12),
     11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
 }
+# parameters of any model that there may be one day, and id, model, width and height of a camera in cameras.bin
+MAX_PARAMS, CAMERA_HEAD = 64, struct.Struct("<iiQQ")
 # w2c with +Y down and +Z forward (OpenCV) to OpenGL: the camera's second and third axes change sign
 FLIP_YZ = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -55,6 +57,8 @@ class _Model:
     cameras: dict[int, Camera | NerfkitError]  # what is wrong with one matters where an image uses it
     images: list[_Image]
     errors: list[NerfkitError]  # of lines that are no image
+    # of cameras whose place in the file nobody knows
+    unplaced: NerfkitError | None = None
 
 
 def read_colmap(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | None:
@@ -122,7 +126,8 @@ def _read_model(folder: Path) -> _Model:
     if _suffix(folder) == ".txt":
         cameras = _cameras_txt(folder / "cameras.txt")
         return _Model(folder, cameras, *_images_txt(folder / "images.txt"))
-    return _Model(folder, _cameras_bin(folder / "cameras.bin"), _images_bin(folder / "images.bin"), [])
+    cameras, unplaced = _cameras_bin(folder / "cameras.bin")
+    return _Model(folder, cameras, _images_bin(folder / "images.bin"), [], unplaced)
 
 
 def _frame(image: _Image, model: _Model) -> Frame:
@@ -130,7 +135,7 @@ def _frame(image: _Image, model: _Model) -> Frame:
     missing = NerfkitError(
         f"its camera {image.camera_id} is not in the model", where=where, fix="export the model again"
     )
-    found = model.cameras.get(image.camera_id, missing)
+    found = model.cameras.get(image.camera_id, model.unplaced or missing)
 
     def camera(width: int, height: int) -> Camera:
         # raised here, where a frame can be left out
@@ -166,7 +171,8 @@ def _camera(model: str, width: int, height: int, params: list[float], where: str
         return NerfkitError(
             f"camera model {model} is not supported; supported are {', '.join(MODELS)}",
             where=where,
-            fix="undistort the photos with `colmap image_undistorter` and read its result",
+            fix="undistort the photos with `colmap image_undistorter` and read its result, or leave those of this "
+            "camera out (--skip-bad)",
         )
     _, lens, names = MODELS[model]
     if len(params) != len(names.split()):
@@ -219,19 +225,46 @@ class _Bytes:
         return NerfkitError(f"is cut off at byte {len(self.data)}", where=self.path, fix="copy or export it again")
 
 
-def _cameras_bin(path: Path) -> dict[int, Camera | NerfkitError]:
+def _cameras_bin(path: Path) -> tuple[dict[int, Camera | NerfkitError], NerfkitError | None]:
+    """Cameras by their id, and what is wrong with those that follow one of unknown length."""
     names = UNSUPPORTED | {number: (name, len(params.split())) for name, (number, _, params) in MODELS.items()}
+    lengths = {number: n_params for number, (_, n_params) in names.items()}
     data, cameras = _Bytes(path), {}
-    for _ in range(data.take("Q")[0]):
+    n_cameras = data.take("Q")[0]
+    for index in range(n_cameras):
         camera_id, number, width, height = data.take("iiQQ")
-        name, n_params = names.get(number, (f"number {number}", 0))
-        params = list(data.take(f"{n_params}d"))
-        camera = _camera(name, width, height, params, f"{path}: camera {camera_id}")
-        if number not in names:  # nobody knows where the next camera starts
-            assert isinstance(camera, NerfkitError)
-            raise camera
-        cameras[camera_id] = camera
-    return cameras
+        n_params = lengths.get(number)
+        if n_params is None:
+            n_params = _n_params_of_unknown(data, n_cameras - index - 1, number, lengths)
+        name, where = names.get(number, (f"number {number}", 0))[0], f"{path}: camera {camera_id}"
+        if n_params is None:
+            cameras[camera_id] = _camera(name, width, height, [], where)
+            what = (
+                f"cameras after this one cannot be read: how long its model, number {number}, is in the file is unknown"
+            )
+            fix = "export the model as text, where each camera has a line: `colmap model_converter --output_type TXT`"
+            return cameras, NerfkitError(what, where=where, fix=fix)
+        cameras[camera_id] = _camera(name, width, height, list(data.take(f"{n_params}d")), where)
+    return cameras, None
+
+
+def _n_params_of_unknown(data: _Bytes, n_after: int, number: int, lengths: dict[int, int]) -> int | None:
+    """Parameters of a model nobody here knows: the one count by which the cameras after it end where the file ends."""
+    fitting = (n for n in range(MAX_PARAMS + 1) if _ends_with_file(data, n, n_after, lengths | {number: n}))
+    first = next(fitting, None)
+    return first if next(fitting, None) is None else None
+
+
+def _ends_with_file(data: _Bytes, n_params: int, n_after: int, lengths: dict[int, int]) -> bool:
+    at = data.at + 8 * n_params
+    for _ in range(n_after):
+        if at + CAMERA_HEAD.size > len(data.data):
+            return False
+        number = CAMERA_HEAD.unpack_from(data.data, at)[1]
+        if number not in lengths:
+            return False
+        at += CAMERA_HEAD.size + 8 * lengths[number]
+    return at == len(data.data)
 
 
 def _images_bin(path: Path) -> list[_Image]:

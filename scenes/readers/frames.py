@@ -23,11 +23,11 @@ from nerfkit.scenes.luminance import LUMINANCE
 from ._arrays import read_array
 from ._aspect import say_aspect
 from ._curves import HDR_NAMES, hdr_to_srgb
-from ._formats import READ, is_image, judge_unread, say_how_to_convert, whole_suffix
 from ._images import Decoded, decode_image
 from ._mosaic import has_mosaic
 from ._pages import decode_pages
 from ._profiles import BT2020_PRIMARIES, bt2020_profile
+from .formats import READ, is_image, judge_unread, say_how_to_convert, whole_suffix
 from .photos import map_in_threads, some
 
 __all__ = ["Frames", "check_memory", "natural_key", "read_frames"]

@@ -20,8 +20,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings, listed_or_logged
 
-from ._formats import prepare_reading, say_how_to_convert
+from .formats import prepare_reading, say_how_to_convert
 
 if TYPE_CHECKING:
     from .posed import PosedPhotos
@@ -46,6 +47,8 @@ Out = TypeVar("Out")
 # a listed size of another aspect than the photo's belongs to another photo or another crop
 ASPECT_TOLERANCE = 0.01
 EXIF_ORIENTATION = 0x0112
+# bytes of photos whose loading takes seconds, so that a line says what is being waited for
+LONG_LOADING = 100_000_000
 # EXIF orientations that swap width and height
 TRANSPOSING = (5, 6, 7, 8)
 # first letter of Pillow's modes with more than 8 bits a channel: I, I;16, F
@@ -96,6 +99,7 @@ def load_photos(
     downscale: float | None = None,
     max_side: int | None = None,
     threads: int | None = None,
+    findings: Findings | None = None,
 ) -> LoadedPhotos:
     """Load photos as uint8, turned upright and downscaled by area averaging.
 
@@ -110,6 +114,8 @@ def load_photos(
         Without ``downscale``: the smallest factor by which no photo of the scene has a longer side.
     threads : int, optional
         Photos decoded at the same time; all usable cores unless given.
+    findings : Findings, optional
+        Filled with what is not kept of them; it is logged unless given.
 
     Returns
     -------
@@ -123,7 +129,8 @@ def load_photos(
     factor = _factor(photos.cameras, downscale, max_side)
     targets = [_downscaled(photos.cameras[index], factor) for index in indices]
     n_bytes = 3 * sum(camera.width * camera.height for camera in targets)
-    logger.info("loading %d photos, downscale %g, about %.0f MB", len(indices), factor, n_bytes / 1e6)
+    level = logging.INFO if n_bytes > LONG_LOADING else logging.DEBUG
+    logger.log(level, "loading %d photos, downscale %g, about %.0f MB", len(indices), factor, n_bytes / 1e6)
 
     def load(index: int) -> tuple[np.ndarray, Camera]:
         uses_exif = photos.uses_exif is None or photos.uses_exif[index]
@@ -134,8 +141,10 @@ def load_photos(
 
     pairs = map_in_threads(load, indices, threads)
     deep = [photos.files[index] for index in indices if _bits(photos.root / photos.files[index]) == 16]
-    if deep:
-        logger.info("%d photos have 16 bits a channel and are read as 8: %s", len(deep), some(deep))
+    with listed_or_logged(findings, logger) as found:
+        if deep:
+            what = f"{len(deep)} photos have 16 bits a channel and are read as 8: {some(deep)}"
+            found.add("info", what, where=photos.root)
     return LoadedPhotos([image for image, _ in pairs], [camera for _, camera in pairs], factor)
 
 

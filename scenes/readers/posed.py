@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.cameras import Camera, unsolved_fraction
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 
@@ -193,7 +193,7 @@ def pose_photos(
             f"{len(views)} usable photos, {len(splits['train'])} of them for training; a scene needs at "
             "least 2 to train on, so 3 where one is held out for test",
             where=root,
-            fix="add photos; 30 or more make a good scene",
+            fix="mend those that are left out" if bad else "add photos; 30 or more make a good scene",
         )
     _report(views, root, findings)
     has_masks = any(frame.mask for frame in kept)
@@ -351,6 +351,7 @@ def _report(views: Sequence[_View], root: Path, findings: Findings) -> None:
             f"{listed[0]}x{listed[1]}, photo {photo.width}x{photo.height})",
             where=root,
         )
+    _report_lenses(views, root, findings)
     turning = [v for v in views if v.header.turns]
     if turning:
         as_stored = [v.file for v in turning if not v.uses_exif]
@@ -360,4 +361,20 @@ def _report(views: Sequence[_View], root: Path, findings: Findings) -> None:
             f"{len(as_stored)} stay as stored because the poses were made for the stored pixels: "
             f"{some(as_stored) or 'none'}",
             where=root,
+        )
+
+
+def _report_lenses(views: Sequence[_View], root: Path, findings: Findings) -> None:
+    """Say where a lens cannot be undone, which its coefficients are to blame for."""
+    fractions = {camera: unsolved_fraction(camera) for camera in dict.fromkeys(view.camera for view in views)}
+    folded = [view for view in views if fractions[view.camera] > 0]
+    if folded:
+        worst = max(folded, key=lambda view: fractions[view.camera])
+        camera = worst.camera
+        findings.add(
+            "warning",
+            f"the lens distortion of {len(folded)} photos has no inverse in up to {fractions[camera]:.0%} of a photo, "
+            f"where rays are guessed ({worst.file}: {camera.lens}, k = {camera.k}, p = {camera.p})",
+            where=root,
+            fix="look for coefficients of another lens model or of another order, or undistort the photos first",
         )

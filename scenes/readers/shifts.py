@@ -7,13 +7,10 @@ H and a division. Matrices are row-major and map frame pixel to reference pixel.
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import logging
 import math
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +21,7 @@ from numpy.typing import ArrayLike
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
+from nerfkit.scenes.writing import write_atomically
 
 from .frames import Frames, natural_key
 from .photos import some
@@ -164,6 +162,7 @@ def write_shifts(
 
     Examples
     --------
+    >>> import tempfile
     >>> path = Path(tempfile.mkdtemp()) / "registered.csv"
     >>> write_shifts(path, ["a.png", "b.png"], [[0, 0], [0.25, -0.5]], extra={"used": [True, False]})
     >>> print(path.read_text(), end="")
@@ -183,33 +182,12 @@ def write_shifts(
     for i, file in enumerate(files):
         name = f"./{file}" if file.startswith("#") else file  # else the line would be a comment
         writer.writerow([name, *array[i].ravel().tolist(), *(_plain(column[i]) for column in extra.values())])
-    _write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode())
 
 
 def _plain(value: Any) -> Any:
     value = value.item() if isinstance(value, np.generic) else value
     return int(value) if isinstance(value, bool) else value
-
-
-def _write_atomically(path: Path, payload: bytes) -> None:
-    name = ""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(payload)
-        Path(name).chmod(0o644)  # mkstemp makes files that only their owner can read
-        Path(name).replace(path)
-    except OSError as error:
-        raise NerfkitError(
-            f"the shifts cannot be written ({error.strerror or error})",
-            where=path,
-            fix="give another place, or allow writing there",
-        ) from error
-    finally:
-        if name:
-            with contextlib.suppress(FileNotFoundError):
-                Path(name).unlink()
 
 
 def _read_text(path: Path) -> str:

@@ -2,7 +2,7 @@
 
 import torch
 
-from nerfkit.kernels._memory import large_empty
+from nerfkit.kernels.memory import large_empty
 
 
 def test_memory_is_used_again_when_it_is_free():

@@ -177,7 +177,8 @@ def test_all_bad_frames_are_named_at_once(tmp_path):
     errors = found(report, "error")
     assert len(errors) == 5
     assert "2 photos: " in errors[0] and "holds NaN or infinity" in errors[0]
-    assert "frame 1 (images/01.png)" in errors[0] and "frame 2 (images/02.png)" in errors[0]
+    # the file is said once
+    assert errors[0].startswith(f"{folder / 'transforms.json'}: frame 1 (images/01.png), frame 2 (images/02.png): 2")
     assert "not orthonormal" in errors[1]
     assert "mirrors the world" in errors[2]
     assert "images/05.png: is not an image" in errors[3]
@@ -431,6 +432,19 @@ def test_frames_that_moved_by_whole_pixels(tmp_path):
     assert any("add frames with other shifts" in text for text in texts)
 
 
+def test_what_stands_still_on_the_sensor_is_said_and_does_not_hold_the_registration(tmp_path):
+    folder = write_frames(tmp_path / "burst", shifts_on_a_raster())
+    is_hot = np.random.default_rng(2).random((40, 40)) < 0.02
+    for file in folder.glob("*.png"):
+        Image.fromarray(np.where(is_hot, 255, np.asarray(Image.open(file))).astype(np.uint8)).save(file)
+    report = examine_data(folder)
+    assert "something stands still on the sensor while the scene moves" in the_one(report, "warning")
+    assert report.facts["sensor_pattern"] and min(report.facts["shifts"]["largest"]) > 0.9
+    clean = examine_data(write_frames(tmp_path / "clean", shifts_on_a_raster()))
+    assert not clean.facts["sensor_pattern"]
+    np.testing.assert_allclose(report.facts["shifts"]["largest"], clean.facts["shifts"]["largest"], atol=0.4)
+
+
 def test_a_frame_that_moved_far(tmp_path):
     shifts = shifts_on_a_raster()
     shifts[5] = (6.5, 0.5)
@@ -497,6 +511,24 @@ def test_findings_of_photos_do_not_come_by_the_log(tmp_path, no_log):
     assert "NaN" in the_one(report, "error")
     assert "1 of 14 listed photos are absent: images/07.png" in found(report, "warning")[0]
     assert "intrinsics of 1 photos rescaled" in the_one(report, "info")
+
+
+def test_photos_of_16_bits_are_a_finding(tmp_path, no_log):
+    folder = write_scene(tmp_path / "scene", n=14)
+    ramp = np.add.outer(np.arange(24), np.arange(32)).astype(np.uint16) * 1000
+    for file in folder.glob("images/*"):
+        Image.fromarray(ramp).resize(Image.open(file).size).save(file)
+    report = examine_data(folder)
+    assert "photos have 16 bits a channel and are read as 8: images/0" in the_one(report, "info")
+
+
+def test_photos_of_which_none_is_usable_are_to_be_mended_and_not_added_to(tmp_path):
+    folder = write_scene(tmp_path / "scene", n=12)
+    for file in folder.glob("images/*"):
+        file.write_bytes(b"")
+    first, last = found(examine_data(folder), "error")
+    assert first.startswith(f"{folder}/images/00.png, 01.png, 02.png, 03.png, 04.png and 7 more: 12 photos: ")
+    assert "mend those that are left out" in last and "add photos" not in last
 
 
 def test_findings_of_frames_do_not_come_by_the_log(tmp_path, no_log):

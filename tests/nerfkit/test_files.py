@@ -7,10 +7,14 @@ import stat
 import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nerfkit.files import check_output_folder, prepare_output_folder, write_atomically
+from nerfkit.scenes.camera_path import PathFrames, write_camera_path
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers.shifts import write_shifts
+from nerfkit.video import VideoWriter
 
 
 def fail_with(number):
@@ -72,6 +76,53 @@ def test_names_are_on_the_disk_before_a_file_counts_as_written(tmp_path, monkeyp
     synced.clear()
     write_atomically(path, b"second")
     assert [number for number, _ in synced] == [path.stat().st_ino, path.parent.stat().st_ino]
+
+
+def write_video(path, overwrite=False):
+    with VideoWriter(path, (16, 16), 8, overwrite=overwrite) as video:
+        for level in (0, 200):
+            video.add(np.full((16, 16, 3), level, np.uint8))
+
+
+def write_path(path):
+    turn = PathFrames(np.tile(np.eye(4), (2, 1, 1)), np.array([50.0, 50.0]), aspect=1.0)
+    write_camera_path(path, turn, (16, 16), 8)
+
+
+WRITERS = {
+    "registered.csv": lambda path: write_shifts(path, ["a.png", "b.png"], [[0, 0], [0.25, -0.5]]),
+    "camera_path.json": write_path,
+    "turn.mp4": write_video,
+    "turn.gif": write_video,
+    "frames": lambda path: write_video(path, overwrite=True),
+    "picture.png": lambda path: write_atomically(path, b"picture"),
+}
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("name", WRITERS)
+def test_whatever_is_written_is_on_the_disk_before_it_has_its_name_and_then_its_name(
+    tmp_path, monkeypatch, name, is_there
+):
+    path, synced = tmp_path / name, []
+    if is_there:
+        WRITERS[name](path)
+
+    def sync(handle):
+        found = os.fstat(handle)
+        here = [item for item in (path, *path.glob("*")) if item.exists()]
+        synced.append((found.st_ino, found.st_ino in [item.stat().st_ino for item in here]))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    WRITERS[name](path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    assert len(files) == (2 if name == "frames" else 1)
+    for file in files:
+        assert (file.stat().st_ino, False) in synced
+    # the names, last
+    folder = path if path.is_dir() and is_there else tmp_path
+    assert synced[-1][0] == folder.stat().st_ino
+    assert names(tmp_path) == [name]
 
 
 @pytest.mark.parametrize(("number", "is_told"), [(errno.EINVAL, False), (errno.ENOTSUP, False), (errno.EIO, True)])

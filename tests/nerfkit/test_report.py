@@ -319,6 +319,51 @@ def test_superres_report_shows_the_run(tmp_path):
     assert len(page.all("tr")) == 4
 
 
+HELD = {"holds": "tiled", "holds_because": "the networks predict the frames with 0.01 of their range", "defects": 0}
+
+
+@pytest.mark.parametrize(
+    ("figures", "said", "left_out"),
+    [
+        (
+            {**HELD, "blank": []},
+            ["Local networks hold the picture: the networks predict the frames with 0.01"],
+            "1 left",
+        ),
+        (
+            {"holds": "grid", "holds_because": "no time was left for networks", "defects": 24, "blank": ["f0.png"]},
+            [
+                "The solved image itself, pixel by pixel, is the picture and is kept in the run: no time was left for",
+                "24 pixels of the sensor are the same in all frames",
+                "1 frame that shows nothing is left out: f0.png.",
+            ],
+            "2 left out",
+        ),
+        (
+            {"holds": "single", "defects": 1, "blank": ["<b>.png", "2.png"]},
+            [
+                "One network holds the picture.",
+                "1 pixel of the sensor is",
+                "2 frames that show nothing are left out: <b>.png, 2.png",
+            ],
+            "3 left out",
+        ),
+        ({"holds": 3, "holds_because": [], "defects": "many", "blank": "f0.png"}, [], "1 left out"),
+    ],
+)
+def test_superres_report_says_what_holds_the_picture_and_what_is_not_in_it(tmp_path, figures, said, left_out):
+    folder = write_superres_run(tmp_path / "text")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({"superres": metrics["superres"] | figures}))
+    page = page_of(report.superres_report(folder))
+    assert left_out in page.text
+    for words in said:
+        assert words in page.text, words
+    # and nothing of what there is not
+    for words in ("hold the picture", "of the sensor", "left out:"):
+        assert (words in page.text) == any(words in line for line in said), words
+
+
 def test_superres_report_without_bicubic_still_shows_the_result(tmp_path):
     folder = write_superres_run(tmp_path / "text")
     (folder / "bicubic.png").unlink()

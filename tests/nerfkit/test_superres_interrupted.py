@@ -88,6 +88,7 @@ def test_what_a_limit_cuts_is_left_out_whole_and_said(source, tmp_path, capsys, 
     monkeypatch.setattr(running, "Limit", lambda *_: Limit(-1))
     code, result = run(capsys, "superres", source[0], "-o", tmp_path / "a.png", "--scale", 2)
     assert code == 0 and result["holds"] == "grid" and "steps" not in result
+    assert result["holds_because"] == "no time was left for networks"
     for part in ("the registration of some frames", "trials of priors", "the networks (the solved image is kept)"):
         assert part in result["cut"]
     # only the reference has a place: the others were not registered
@@ -111,6 +112,7 @@ def test_networks_that_diverge_leave_the_solved_image(source, tmp_path, capsys, 
     monkeypatch.setattr(running, "fit_networks", diverge)
     code, result = run(capsys, "superres", source[0], "-o", tmp_path / "a.png", "--scale", 2, "--shifts", source[1])
     assert code == 0 and result["holds"] == "grid" and Image.open(tmp_path / "a.png").size == (2 * FRAME, 2 * FRAME)
+    assert result["holds_because"] == "the networks' fit diverged: at step 3 the loss is nan"
     assert run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")[0] == 0
 
 
@@ -121,6 +123,7 @@ def test_where_no_pixel_lies_within_the_picture_networks_are_not_judged(source, 
         "--set", "width=8", "--exact-shifts", "--psf-width", 1, "--seconds", 600,
     )  # fmt: skip
     assert code == 0 and result["holds"] == "tiled" and result["frames_psnr"] is None
+    assert result["holds_because"] == ""
 
 
 def test_networks_that_are_worse_than_the_image_are_not_written(source, tmp_path, capsys, monkeypatch):
@@ -129,6 +132,8 @@ def test_networks_that_are_worse_than_the_image_are_not_written(source, tmp_path
     monkeypatch.setattr(network_fit, "STEPS", 1)
     code, poor = run(capsys, *given)
     assert code == 0 and poor["holds"] == "grid" and poor["steps"] == 1
+    assert poor["holds_because"].startswith("the networks predict the frames with ")
+    assert "pixel by pixel, is the picture" in (tmp_path / "a" / "report.html").read_text()
     written = np.asarray(Image.open(tmp_path / "a.png"), float)
     assert run(capsys, "render", tmp_path / "a", "--out", tmp_path / "b.png")[0] == 0
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png"), float), written)

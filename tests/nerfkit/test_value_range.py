@@ -104,7 +104,7 @@ def test_blank_frames_are_named_and_the_reference_is_the_next(tmp_path, capsys, 
     )  # fmt: skip
     names = read_frames(folder).files
     rows = {row["file"]: row for row in result["registered"]}
-    assert code == 0 and set(rows) == set(names)
+    assert code == 0 and set(rows) == set(names) and result["blank"] == names[:n_black]
     assert all(not rows[name]["used"] and rows[name]["dx"] is None for name in names[:n_black])
     first = rows[names[n_black]]
     assert first["used"] and (first["dx"], first["dy"]) == (0, 0)

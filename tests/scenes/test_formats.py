@@ -10,7 +10,7 @@ from PIL import Image
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import read_posed_photos
-from nerfkit.scenes.readers._formats import UNREAD
+from nerfkit.scenes.readers.formats import UNREAD
 from nerfkit.scenes.readers.frames import read_frames
 
 SUFFIXES = [suffix for suffixes in UNREAD for suffix in suffixes if suffix not in (".avif", ".avifs")]

@@ -257,6 +257,38 @@ def test_images_of_a_bad_camera_are_left_out(tmp_path, kind, model):
     assert [camera.fx for camera in photos.cameras] == [10, 11] * 3 and len(said) == 3
 
 
+UNKNOWN_FIRST = {2: ("NEW", 8, 6, [1.0] * 7), 1: ("PINHOLE", 8, 6, [10.0, 10.0, 4.0, 3.0])}
+UNKNOWN_LAST = {1: ("PINHOLE", 8, 6, [10.0, 10.0, 4.0, 3.0]), 2: ("NEW", 8, 6, [1.0] * 7)}
+
+
+@pytest.mark.parametrize("cameras", [UNKNOWN_FIRST, UNKNOWN_LAST])
+def test_images_of_a_camera_of_unknown_number_are_left_out(tmp_path, cameras):
+    cameras = {**cameras, 3: ("NEW", 8, 6, [1.0] * 7), 4: ("SIMPLE_PINHOLE", 8, 6, [11.0, 4.0, 3.0])}
+    images = [(i, values, 1 + (i - 1) % 4, name) for i, values, _, name in images_of(8)]
+    write_colmap(tmp_path, n=8, cameras=cameras, images=images)
+    with pytest.raises(
+        NerfkitError,
+        match=r"cameras\.bin: camera [23]: camera model number 99 is not supported; supported are SIMPLE_PINHOLE, .*"
+        r"image_undistorter.*--skip-bad",
+    ):
+        read_posed_photos(tmp_path)
+    photos, said = skipped_of(tmp_path)
+    assert [camera.fx for camera in photos.cameras] == [10, 11] * 2 and len(said) == 4
+    assert "cameras.bin: camera 2: camera model number 99 is not supported" in "\n".join(said)
+
+
+def test_cameras_after_unknown_ones_of_two_kinds_are_left_out(tmp_path):
+    cameras = {**UNKNOWN_LAST, 3: ("NEW", 8, 6, [1.0] * 3), 4: ("SIMPLE_PINHOLE", 8, 6, [11.0, 4.0, 3.0])}
+    images = [(i, values, 1 + (i - 1) % 4, name) for i, values, _, name in images_of(12)]
+    write_colmap(tmp_path, n=12, cameras=cameras, images=images)
+    photos, said = skipped_of(tmp_path)
+    assert [camera.fx for camera in photos.cameras] == [10] * 3 and len(said) == 9
+    assert (
+        "camera 2: cameras after this one cannot be read" in said[0] + said[1]
+        and "--output_type TXT" in said[0] + said[1]
+    )
+
+
 def test_a_bad_camera_that_no_image_uses_is_no_matter(tmp_path):
     cameras = {**PINHOLE, 2: ("FOV", 8, 6, [1.0] * 5)}
     assert len(read_posed_photos(write_colmap(tmp_path, cameras=cameras))) == 5

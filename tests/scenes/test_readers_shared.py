@@ -10,6 +10,7 @@ from photo_folders import frames, pose, save_photo, write_transforms
 from PIL import Image
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import READERS, load_photos, read_posed_photos
 from nerfkit.scenes.readers.posed import check_c2w, find_photo, split_by_rule
 
@@ -54,6 +55,16 @@ def test_absent_photos_are_skipped_with_one_warning(tmp_path, caplog):
     # the rule counts the views that exist
     assert photos.files[photos.splits["test"][0]] == "images/01.png"
     np.testing.assert_allclose(photos.c2w[0], pose(1), atol=1e-12)
+
+
+def test_a_lens_without_inverse_is_a_finding(tmp_path):
+    entries = frames(6)
+    entries[4] |= {"k1": -4.0}
+    findings = Findings()
+    read_posed_photos(write_transforms(tmp_path, entries=entries), findings=findings)
+    (finding,) = findings
+    assert finding.level == "warning" and "has no inverse in up to" in finding.what and "1 photos" in finding.what
+    assert "images/04.png: perspective, k = (-4.0, 0.0, 0.0, 0.0)" in finding.what and "undistort" in finding.fix
 
 
 def test_all_photos_absent(tmp_path):

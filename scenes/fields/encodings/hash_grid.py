@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nerfkit.kernels._memory import large_empty
 from nerfkit.kernels.hashgrid import HashGridSpec, hashgrid
+from nerfkit.kernels.memory import large_empty
 
 __all__ = ["HashGridEncoding"]
 
