@@ -19,7 +19,7 @@ from superres_baselines import PEERS, View
 
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.measurements.frames import FrameStack
-from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.motion import Motion, basis
 from nerfkit.scenes.observations.exposure import Exposure
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.observations.psf import Psf
@@ -49,6 +49,8 @@ HELD_OUT_EVERY = 8
 # cells along a pixel of a picture, a square of one value, that a PSF of any width is integrated over
 FINER = 4
 # sides of the box through which a picture is seen, low-res pixels: the best for each is taken
+# steps by which a picture is moved onto the frames that it is judged by
+MOVES = 8
 WIDTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 
 
@@ -90,18 +92,37 @@ class Sequence:
         return FrameStack.of(torch.from_numpy(np.ascontiguousarray(images if images.ndim == 3 else images[..., index])))
 
     def judge(self, image: NDArray[np.float32]) -> float:
-        """PSNR of the held-out frames, all of them, as a picture predicts them at its best PSF."""
+        """PSNR of the held-out frames, all of them, as a picture predicts them at its best PSF.
+
+        Where the axes of a picture lie is known only as well as its reference frame was registered: it is moved by one
+        affine map, the same for all frames, that fits the held-out frames best.
+        """
         return max(self._predicted(image, width) for width in WIDTHS)
 
     def _predicted(self, image: NDArray[np.float32], width: float) -> float:
-        view = LowresView(self.motion[torch.from_numpy(self.held_out)], self.frames.size, Psf(width=width))
         n_cols, n_rows = self.frames.size
-        grid, squares = Grid(n_rows, n_cols, self.scale * FINER), []
-        for index in self._channels:
-            stack = self._channel(self.held_out, index)
-            plane = torch.from_numpy(np.ascontiguousarray(image if image.ndim == 2 else image[..., index]))
-            cells = plane.repeat_interleave(FINER, 0).repeat_interleave(FINER, 1)
-            samples, is_known = view.sample(grid, cells)
-            exposure = Exposure.fit(stack.values, samples.values, is_known.float())
-            squares.append((exposure.expose(samples.values) - stack.values)[is_known].square())
-        return float(-10 * torch.cat(squares).mean().log10())
+        grid, found = Grid(n_rows, n_cols, self.scale * FINER), []
+        view = LowresView(self.motion[torch.from_numpy(self.held_out)], self.frames.size, Psf(width=width))
+        cells = [
+            torch.from_numpy(np.ascontiguousarray(image if image.ndim == 2 else image[..., index]))
+            .repeat_interleave(FINER, 0).repeat_interleave(FINER, 1)
+            for index in self._channels
+        ]  # fmt: skip
+        stacks = [self._channel(self.held_out, index) for index in self._channels]
+        for _ in range(MOVES):
+            errors, normal, wanted = [], torch.zeros(6, 6, dtype=torch.float64), torch.zeros(6, dtype=torch.float64)
+            x, y = (part.float() for part in view.motion.looks_at(view.size))
+            along_x, along_y = basis(x, y, view.size, "affine")
+            for stack, plane in zip(stacks, cells, strict=True):
+                samples, is_known = view.sample(grid, plane)
+                exposure = Exposure.fit(stack.values, samples.values, is_known.float())
+                off = (exposure.expose(samples.values) - stack.values)[is_known]
+                gains = exposure.gains[:, None, None, None] * grid.cells
+                columns = (gains * (along_x * samples.d_cols[..., None] + along_y * samples.d_rows[..., None]))[is_known]
+                normal += (columns.T @ columns).double()
+                wanted -= (columns.T @ off).double()
+                errors.append(off.square())
+            found.append(float(-10 * torch.cat(errors).mean().log10()))
+            step = torch.linalg.solve(normal + 1e-6 * normal.diagonal().mean() * torch.eye(6), wanted)
+            view = view.moved(view.motion.stepped(step.expand(len(view), 6), view.size))
+        return max(found)
