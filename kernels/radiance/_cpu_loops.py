@@ -41,7 +41,9 @@ _parallel = njit(parallel=True, cache=True, error_model="numpy", nogil=True)
 # lines = (rays, t_first, counts, lattice, grid), what kernels/march counted and walks with
 # table, levels, axes, features: of kernels/hashgrid; frequencies [3, m], and an empty ``features`` for Fourier features
 # nets = (trunk_params, trunk_plan, color_params, color_plan), parameters as kernels/mlp flattens them
-# shading = (harmonics [n_rays, H], log_density_offset, min_weight, max_depth, first trunk output that colour takes)
+# shading = (harmonics [n_rays, H], log_density_offset, min_weight, max_depth, first trunk output that colour takes,
+#            whether space is contracted)
+# pixels = (rgb [n_rays, 3], depths, opacities, distortions [n_rays], or [0] where nobody asks for them)
 # kept = (xyzs [3, n], encodings [n, E], trunks [n, G], sigmas [n], rgbs [n, 3], t_starts, t_ends, weights, trans [n],
 #         info [n_rays, 2]): what is kept of samples; info is first sample and count of each ray
 
@@ -109,7 +111,7 @@ def optical_depth(sigma, delta):
 def _keep(first, end, at, lines, samples, columns, encodings, trunks, shading, kept):
     """Copy the samples that matter, from ``at`` on; returns the place behind the last."""
     counts = lines[2]
-    _, log_offset, min_weight, max_depth, _ = shading
+    _, log_offset, min_weight, max_depth, _, _ = shading
     xyzs, kept_encodings, kept_trunks, sigmas, _, t_starts, t_ends, _, _, info = kept
     real = sigmas.dtype.type
     base = 0
@@ -179,9 +181,54 @@ def _shade(scratch, inputs, ray, start, stop, nets, shading, kept):
 
 
 @_loops
-def _composite(pixels, ray, bkgd_rgb, kept):
-    """Colour, depth and opacity of a ray from the samples that were kept (kernels/composite)."""
-    rgb, depths, opacities = pixels
+def _interval(i, contract, kept):
+    """Middle and length of a sample in what distortion is measured in (kernels/distortion)."""
+    t0, t1 = float(kept[5][i]), float(kept[6][i])
+    s0, s1 = (2 - 1 / t0 if contract and t0 > 1 else t0), (2 - 1 / t1 if contract and t1 > 1 else t1)
+    return 0.5 * (s0 + s1), s1 - s0
+
+
+@_loops
+def _distortion(ray, contract, kept):
+    """Of a ray, from the weights that :func:`_composite` left (kernels/distortion)."""
+    weights, info = kept[7], kept[9]
+    total, before, spread, previous = 0.0, 0.0, 0.0, 0.0
+    for i in range(info[ray, 0], info[ray, 0] + info[ray, 1]):
+        weight = float(weights[i])
+        mid, length = _interval(i, contract, kept)
+        spread += before * (mid - previous)
+        total += weight * (2 * spread + weight * length / 3)
+        before += weight
+        previous = mid
+    return total
+
+
+@_loops
+def _distortion_backward(d_weights, ray, base, d_distortion, contract, kept):
+    """Gradient of the distortion to the weights of a ray, written from i - base on (kernels/distortion/README.md)."""
+    weights, info = kept[7], kept[9]
+    start, stop = info[ray, 0], info[ray, 0] + info[ray, 1]
+    before, spread, previous = 0.0, 0.0, 0.0
+    for i in range(start, stop):
+        weight = float(weights[i])
+        mid, length = _interval(i, contract, kept)
+        spread += before * (mid - previous)
+        d_weights[i - base] = d_distortion * (2 * spread + weight * length * 2 / 3)
+        before += weight
+        previous = mid
+    after, spread = 0.0, 0.0
+    for i in range(stop - 1, start - 1, -1):
+        mid, _ = _interval(i, contract, kept)
+        spread += after * (previous - mid)
+        d_weights[i - base] += d_distortion * 2 * spread
+        after += float(weights[i])
+        previous = mid
+
+
+@_loops
+def _composite(pixels, ray, bkgd_rgb, contract, kept):
+    """Colour, depth, opacity and distortion of a ray from the samples that were kept (kernels/composite)."""
+    rgb, depths, opacities, distortions = pixels
     _, _, _, sigmas, rgbs, t_starts, t_ends, weights, trans, info = kept
     left, passed = 1.0, 0.0
     red, green, blue, depth = 0.0, 0.0, 0.0, 0.0
@@ -203,6 +250,8 @@ def _composite(pixels, ray, bkgd_rgb, kept):
     rgb[ray, 0], rgb[ray, 1], rgb[ray, 2] = red, green, blue
     depths[ray] = depth
     opacities[ray] = -math.expm1(-passed)
+    if len(distortions) > 0:
+        distortions[ray] = _distortion(ray, contract, kept)
 
 
 @_loops
@@ -233,7 +282,7 @@ def _forward_chunk(
         behind = _keep(first, end, at, lines, samples, columns, encodings, trunks, shading, kept)
         _shade(color_scratch, inputs, first, at, behind, nets, shading, kept)
         for ray in range(first, end):
-            _composite(pixels, ray, bkgd_rgb, kept)
+            _composite(pixels, ray, bkgd_rgb, shading[5], kept)
         first, at = end, behind
 
 
@@ -251,10 +300,10 @@ def forward(
 
 
 @_loops
-def _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_rgb, kept):
+def _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_rgb, contract, kept):
     """Gradients to density and colour of a ray's samples (kernels/composite/README.md), written from i - base on."""
     _, _, _, _, rgbs, t_starts, t_ends, weights, trans, info = kept
-    d_rgb, d_depths, d_opacities = d_pixels
+    d_rgb, d_depths, d_opacities, d_distortions = d_pixels
     start, stop = info[ray, 0], info[ray, 0] + info[ray, 1]
     left = float(trans[stop - 1]) if stop > start else 1.0
     red, green, blue = float(d_rgb[ray, 0]), float(d_rgb[ray, 1]), float(d_rgb[ray, 2])
@@ -264,10 +313,15 @@ def _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_
         later += left * (red * bkgd_rgb[ray, 0] + green * bkgd_rgb[ray, 1] + blue * bkgd_rgb[ray, 2])
     if len(d_bkgd_rgb) > 0:
         d_bkgd_rgb[ray, 0], d_bkgd_rgb[ray, 1], d_bkgd_rgb[ray, 2] = left * red, left * green, left * blue
+    if len(d_distortions) > 0:
+        _distortion_backward(d_sigmas, ray, base, float(d_distortions[ray]), contract, kept)
     for i in range(stop - 1, start - 1, -1):
         weight, t0, t1 = float(weights[i]), float(t_starts[i]), float(t_ends[i])
         d_rgbs[i - base, 0], d_rgbs[i - base, 1], d_rgbs[i - base, 2] = weight * red, weight * green, weight * blue
         d_weight = red * rgbs[i, 0] + green * rgbs[i, 1] + blue * rgbs[i, 2] + d_depths[ray] * 0.5 * (t0 + t1)
+        if len(d_distortions) > 0:
+            # the place is free until the density's gradient goes there
+            d_weight += d_sigmas[i - base]
         d_tau = trans[i] * d_weight - later
         later += weight * d_weight
         d_sigmas[i - base] = d_tau * (t1 - t0)
@@ -325,7 +379,7 @@ def _backward_chunk(
     trunk_partial[:] = 0
     color_partial[:] = 0
     for ray in range(start, stop):
-        _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_rgb, kept)
+        _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_rgb, shading[5], kept)
     ray, nth = start, 0
     for first in range(0, n, BLOCK):
         count = min(BLOCK, n - first)
