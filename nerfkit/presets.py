@@ -43,8 +43,9 @@ class TrainConfig(Settings):
     max_rays: int = 2**14
     # error in [0, 1] beyond which the loss grows linearly (Huber)
     huber_delta: float = 0.1
-    # weight of the distortion loss (mip-NeRF 360, eq. 15) of an unbounded scene, 0 or more; 0 leaves it out
-    distortion_weight: float = 0.0
+    # weight of the distortion loss (mip-NeRF 360, eq. 15) of an unbounded scene, 0 or more; a bounded scene has none.
+    # 0 leaves it out; three times the default puts surfaces too near (docs/decisions/0022)
+    distortion_weight: float = 0.01
     # photos are scaled down by this factor; None: to the largest side below
     downscale: float | None = None
     # longest side of a photo in pixels when downscale is None; None: 400 on a CPU, 1600 on a GPU

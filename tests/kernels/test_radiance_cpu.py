@@ -115,6 +115,10 @@ def test_samples_without_weight_and_behind_the_end_are_left_out(options):
     )
 
 
+def test_more_rays_than_take_their_rounds_together():
+    compare(Case(n_rays=2500, seed=12), torch.float64, min_weight=1e-3, min_transmittance=0.05, distortion=True)
+
+
 @pytest.mark.parametrize("has_bias, sees_density, n_trunk", [(True, False, 2), (False, False, 1), (True, True, 3)])
 def test_networks_of_any_form(has_bias, sees_density, n_trunk):
     compare(Case(has_bias=has_bias, sees_density=sees_density, n_trunk=n_trunk, seed=2), torch.float32)
