@@ -84,5 +84,5 @@ class TrainConfig(Settings):
 # what each method starts from, by the kind of its field
 PRESETS = {
     "hash": TrainConfig(),
-    "fourier": TrainConfig(field=FourierFieldConfig(n_layers=3), learning_rate=3e-3),
+    "fourier": TrainConfig(field=FourierFieldConfig(n_layers=3), learning_rate=3e-3, distortion_weight=0.0),
 }
