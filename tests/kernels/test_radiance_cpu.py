@@ -157,7 +157,9 @@ def test_gradients_agree_with_finite_differences():
     leaves = list(case.leaves(torch.float64))
 
     def outputs(bkgd_rgb, *weights):
-        return case.run([leaves[0], bkgd_rgb, *weights], "cpu", distortion=True)[:4]
+        out = case.run([leaves[0], bkgd_rgb, *weights], "cpu", distortion=True)
+        assert out.distortions is not None
+        return out.rgb, out.depths, out.opacities, out.distortions
 
     assert torch.autograd.gradcheck(outputs, leaves[1:])
     inputs = (leaves[0].detach().requires_grad_(),)
