@@ -43,6 +43,9 @@ class TrainConfig(Settings):
     max_rays: int = 2**14
     # error in [0, 1] beyond which the loss grows linearly (Huber)
     huber_delta: float = 0.1
+    # weight of the distortion loss (mip-NeRF 360, eq. 15) of an unbounded scene, 0 or more; a bounded scene has none.
+    # 0 leaves it out; three times the default puts surfaces too near (docs/decisions/0022)
+    distortion_weight: float = 0.01
     # photos are scaled down by this factor; None: to the largest side below
     downscale: float | None = None
     # longest side of a photo in pixels when downscale is None; None: 400 on a CPU, 1600 on a GPU
@@ -65,6 +68,8 @@ class TrainConfig(Settings):
         super().__post_init__()
         if self.min_weight < 0:
             raise ValueError(f"min_weight must be 0 or more; got {self.min_weight}")
+        if self.distortion_weight < 0:
+            raise ValueError(f"distortion_weight must be 0 or more; got {self.distortion_weight}")
         for name in (
             "learning_rate", "final_share", "warmup_steps", "samples_per_step", "max_rays", "huber_delta", "max_side",
             "seconds", "steps", "checkpoint_seconds",
@@ -79,5 +84,5 @@ class TrainConfig(Settings):
 # what each method starts from, by the kind of its field
 PRESETS = {
     "hash": TrainConfig(),
-    "fourier": TrainConfig(field=FourierFieldConfig(n_layers=3), learning_rate=3e-3),
+    "fourier": TrainConfig(field=FourierFieldConfig(n_layers=3), learning_rate=3e-3, distortion_weight=0.0),
 }

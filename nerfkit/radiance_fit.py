@@ -80,6 +80,7 @@ class RadianceFit(Problem):
         self.rays = PhotoRays(pixels, cameras, poses, scene.background)
         self.samples_per_step = samples_a_step(config, device.type)
         self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
+        self.distortion_weight = config.distortion_weight if scene.bounds.contract else 0.0
         self.term = Term(scene.observation, self.rays, self._errors)
         super().__init__(scene.field, [self.term], learning_rate=config.learning_rate, seed=config.seed + 2)
         self.look_steps = LOOK_STEPS.get(device.type, 1)
@@ -87,9 +88,10 @@ class RadianceFit(Problem):
         self.mean_squared_error, self.n_samples = math.nan, 0
 
     def _errors(self, seen: Rendered, truth: Tensor) -> Tensor:
-        """Huber's (NeRF's squared error for small errors)."""
+        """Huber's (NeRF's squared error for small errors), and the distortion loss where it has a weight."""
         # Huber halves the square; twice it is the squared error wherever errors are small
-        return huber_loss(seen.rgb, truth, delta=self.scene.config.huber_delta, reduction="none") * 2
+        errors = huber_loss(seen.rgb, truth, delta=self.scene.config.huber_delta, reduction="none") * 2
+        return errors if seen.distortions is None else errors + self.distortion_weight * seen.distortions
 
     def check_capture(self) -> None:
         """Raise an error where the separate operations run, which wait for a GPU to count samples."""
@@ -119,9 +121,13 @@ class RadianceFit(Problem):
         """
         if min_weight is None:
             min_weight = self.scene.config.min_weight * FAINT_FRACTION
-        compared = self.term.compare(self.field, self.generator, size, min_weight=min_weight)
+        compared = self.term.compare(
+            self.field, self.generator, size, min_weight=min_weight, has_distortion=self.distortion_weight > 0
+        )
         seen = compared.predicted
-        seen = seen._replace(rgb=seen.rgb.detach(), depths=seen.depths.detach(), opacities=seen.opacities.detach())
+        seen = seen._replace(
+            rgb=seen.rgb.detach(), depths=seen.depths.detach(), opacities=seen.opacities.detach(), distortions=None
+        )
         return compared.loss, compared._replace(loss=compared.loss.detach(), predicted=seen)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:

@@ -209,16 +209,16 @@ def radiance(
         )
     elif (
         chosen == "cpu"
-        and can_loop(rays_o, rays_d, params, spec, sampling, has_distortion=has_distortion)
+        and can_loop(rays_o, rays_d, params, spec, sampling)
         and isinstance(sampling, MarchSampling)
         and occupancy is not None
     ):
         # imported here so that numba is loaded only where its loops run
         from ._cpu import radiance_cpu
 
-        rgb, depths, opacities, counts = radiance_cpu(
+        rgb, depths, opacities, distortions, counts = radiance_cpu(
             rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
-            occupancy=occupancy, jitter=jitter, min_weight=min_weight,
+            occupancy=occupancy, jitter=jitter, min_weight=min_weight, has_distortion=has_distortion,
         )  # fmt: skip
     else:
         rgb, depths, opacities, distortions, counts = radiance_reference(
@@ -254,14 +254,12 @@ def can_loop(
     params: RadianceParams,
     spec: RadianceSpec,
     sampling: RegularSampling | MarchSampling,
-    *,
-    has_distortion: bool,
 ) -> bool:
-    """Whether the loops for CPUs can do it: marching, no skip, no distortion loss, constant rays and frequencies."""
+    """Whether the loops for CPUs can do it: marching, no skip, constant rays and frequencies."""
     constants = [rays_o, rays_d, params.log_density_offset, *([] if spec.grid is not None else [params.encoding])]
     is_differentiated = torch.is_grad_enabled() and any(x.requires_grad for x in constants)
     is_marched = isinstance(sampling, MarchSampling) and len(rays_o) > 0
-    return is_marched and spec.skip is None and not has_distortion and not is_differentiated
+    return is_marched and spec.skip is None and not is_differentiated
 
 
 def _check(

@@ -38,14 +38,17 @@ _NO_LEVELS = (np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64
 def radiance_cpu(
     rays_o: Tensor, rays_d: Tensor, near: Tensor, far: Tensor, params: RadianceParams, spec: RadianceSpec,
     sampling: MarchSampling, bkgd_rgb: Tensor | None, *, occupancy: Tensor, jitter: Tensor | None, min_weight: float,
+    has_distortion: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    """Same contract as :func:`nerfkit.kernels.radiance.radiance`, without distortions; ``bkgd_rgb`` one row a ray."""
+    """Same contract as :func:`nerfkit.kernels.radiance.radiance`; ``bkgd_rgb`` one row a ray."""
     fixed = (rays_o, rays_d, near, far, spec, sampling, occupancy, jitter, min_weight, params.log_density_offset)
     trunk = _in_order(params.trunk_weights, params.trunk_biases)
     color = _in_order(params.color_weights, params.color_biases)
     inputs = (params.encoding, bkgd_rgb, *trunk, *color)
-    if torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs):
-        return RadianceCpu.apply(fixed, len(trunk), *inputs)  # pyright: ignore[reportReturnType]
+    is_differentiated = torch.is_grad_enabled() and any(x is not None and x.requires_grad for x in inputs)
+    # rendering keeps no samples; who wants their distortion without a gradient takes the other way
+    if is_differentiated or has_distortion:
+        return RadianceCpu.apply(fixed, len(trunk), has_distortion, *inputs)  # pyright: ignore[reportReturnType]
     return _render(fixed, trunk, color, params.encoding, bkgd_rgb)
 
 
@@ -65,7 +68,7 @@ def _render(fixed, trunk, color, encoding: Tensor, bkgd_rgb: Tensor | None) -> t
         arrays, n_kept.numpy(), _array(starts), sampling.max_samples, *walk, *_grid(encoding, spec), *_net(trunk),
         *_net(color), shading, _background(bkgd_rgb, rays_o),
     )  # fmt: skip
-    return *pixels, n_kept
+    return *pixels, pixels[1].new_empty(0, 1), n_kept
 
 
 def _in_order(weights: Sequence[Tensor], biases: Sequence[Tensor | None] | None) -> list[Tensor | None]:
@@ -76,7 +79,7 @@ class RadianceCpu(torch.autograd.Function):
     """The loops with their gradients; everything has one dtype, float32 or float64."""
 
     @staticmethod
-    def forward(ctx, fixed, n_trunk, encoding, bkgd_rgb, *parameters):
+    def forward(ctx, fixed, n_trunk, has_distortion, encoding, bkgd_rgb, *parameters):
         """March, ask, keep what matters, shade and composite; what is kept stays for the backward."""
         rays_o, rays_d, near, far, spec, sampling, occupancy, jitter, min_weight, log_offset = fixed
         counted = count_samples(
@@ -92,27 +95,29 @@ class RadianceCpu(torch.autograd.Function):
         bounds = np.linspace(0, len(counts), min(N_CHUNKS, len(counts)) + 1).astype(np.int64)
         places = firsts[bounds[:-1]]
         rgb, depths, opacities = (torch.empty(len(counts), c, dtype=rays_o.dtype) for c in (3, 1, 1))
-        pixels = (rgb.numpy(), depths.view(-1).numpy(), opacities.view(-1).numpy())
+        distortions = torch.empty(len(counts) if has_distortion else 0, 1, dtype=rays_o.dtype)
+        pixels = (rgb.numpy(), *(x.view(-1).numpy() for x in (depths, opacities, distortions)))
         lines = (counted.rays, counted.t_first, counts, counted.lattice, counted.grid)
         grid = _grid(encoding, spec)
         forward(pixels, bounds, places, *lines, *grid, *nets, shading, background, kept)
         ctx.loop = bounds, places, nets, shading, background, kept
-        ctx.inputs = fixed, n_trunk
+        ctx.inputs = fixed, n_trunk, has_distortion
         ctx.save_for_backward(encoding, bkgd_rgb, *parameters)
         n_kept = torch.from_numpy(kept[9][:, 1].astype(np.int32))
         ctx.mark_non_differentiable(n_kept)
-        return rgb, depths, opacities, n_kept
+        return rgb, depths, opacities, distortions, n_kept
 
     @staticmethod
-    def backward(ctx, d_rgb, d_depths, d_opacities, _):  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx, d_rgb, d_depths, d_opacities, d_distortions, _):  # pyright: ignore[reportIncompatibleMethodOverride]
         """Composite, networks and encodings backwards in one pass over what was kept, then the table level by level."""
         encoding, bkgd_rgb, *parameters = ctx.saved_tensors
-        fixed, n_trunk = ctx.inputs
-        needs = ctx.needs_input_grad[2:]
+        fixed, n_trunk, has_distortion = ctx.inputs
+        needs = ctx.needs_input_grad[3:]
         if torch.is_grad_enabled():  # create_graph=True: a second derivative may follow
-            definition = _definition(fixed, n_trunk)
+            definition = _definition(fixed, n_trunk, has_distortion)
             inputs = (encoding, bkgd_rgb, *parameters)
-            return None, None, *differentiable_gradients(definition, inputs, needs, (d_rgb, d_depths, d_opacities))
+            d_pixels = (d_rgb, d_depths, d_opacities, *([d_distortions] if has_distortion else []))
+            return None, None, None, *differentiable_gradients(definition, inputs, needs, d_pixels)
         bounds, places, nets, shading, background, kept = ctx.loop
         spec: RadianceSpec = fixed[4]
         real = kept[0].dtype
@@ -124,7 +129,7 @@ class RadianceCpu(torch.autograd.Function):
         layers = [np.ones((2, len(plan.weight_at)), np.bool_) for plan in (nets[1], nets[3])]
         for present, plan in zip(layers, (nets[1], nets[3]), strict=True):
             present[1] = plan.bias_at >= 0
-        d_pixels = (_array(d_rgb), _array(d_depths.view(-1)), _array(d_opacities.view(-1)))
+        d_pixels = (_array(d_rgb), *(_array(x.reshape(-1)) for x in (d_depths, d_opacities, d_distortions)))
         backward(
             d_encodings, *partials, d_background.numpy(), bounds, d_pixels, *nets, shading, background, kept, *layers
         )
@@ -133,7 +138,7 @@ class RadianceCpu(torch.autograd.Function):
             *_split(partials[1], nets[3], layers[1], parameters[n_trunk:]),
         ]
         d_table = _scatter(d_encodings, encoding, spec, kept, bounds, places) if has_table else None
-        return None, None, d_table, d_background if needs[1] else None, *d_parameters
+        return None, None, None, d_table, d_background if needs[1] else None, *d_parameters
 
 
 def _shading(
@@ -142,14 +147,14 @@ def _shading(
     """``shading`` of the loops."""
     basis = _array(harmonics(rays_d, spec.harmonics_degree))
     skipped = int(not spec.color_sees_density)
-    return basis, basis.dtype.type(log_offset), float(min_weight), sampling.max_depth, skipped
+    return basis, basis.dtype.type(log_offset), float(min_weight), sampling.max_depth, skipped, bool(sampling.contract)
 
 
 def _background(bkgd_rgb: Tensor | None, rays_o: Tensor) -> np.ndarray:
     return _array(rays_o.new_empty(0, 3) if bkgd_rgb is None else bkgd_rgb)
 
 
-def _definition(fixed, n_trunk: int):
+def _definition(fixed, n_trunk: int, has_distortion: bool):
     """The reference as a function of what has a gradient."""
     from . import RadianceParams
 
@@ -161,8 +166,8 @@ def _definition(fixed, n_trunk: int):
         params = RadianceParams(encoding, halves[0], halves[2], log_offset, halves[1], halves[3])
         return radiance_reference(
             rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
-            occupancy=occupancy, jitter=jitter, min_weight=min_weight,
-        )[:3]  # fmt: skip
+            occupancy=occupancy, jitter=jitter, min_weight=min_weight, has_distortion=has_distortion,
+        )[: 3 + has_distortion]  # fmt: skip
 
     return definition
 

@@ -1,8 +1,9 @@
 """Numba loops: from rays to pixels, and from the gradients of pixels to those of the field.
 
-Rays are cut into chunks; a chunk's rays go through everything in groups of about ``GROUP`` samples, which stay in the
-second-level cache from the march to the colour. What the backward needs of the samples that matter is written to arrays
-that all chunks share, each into the part that begins where its first sample would lie if all were kept.
+Rays are cut into chunks; a chunk's rays go through everything in groups of ``GROUP``, in rounds of 16 samples of each,
+which stay in the second-level cache from the march to the density; a ray that sees nothing more takes no further round.
+What the backward needs of the samples that matter is written to arrays that all chunks share, each into the part that
+begins where its first sample would lie if all were kept, and without gaps in it.
 """
 
 # numba removes the first argument of an intrinsic, and takes stubs for functions; a type checker cannot know
@@ -29,8 +30,8 @@ from ._specs import CHUNK
 
 __all__ = ["backward", "density", "forward", "optical_depth", "run_trunk", "scatter", "transpose"]
 
-GROUP = 1024
-"""Samples that are marched, encoded and asked for their density together: 230 KB at 8 levels of 4 features."""
+GROUP = 64
+"""Rays that take their rounds together, 16 samples of each: 230 KB at 8 levels of 4 features."""
 
 _RELU = 0
 
@@ -41,32 +42,44 @@ _parallel = njit(parallel=True, cache=True, error_model="numpy", nogil=True)
 # lines = (rays, t_first, counts, lattice, grid), what kernels/march counted and walks with
 # table, levels, axes, features: of kernels/hashgrid; frequencies [3, m], and an empty ``features`` for Fourier features
 # nets = (trunk_params, trunk_plan, color_params, color_plan), parameters as kernels/mlp flattens them
-# shading = (harmonics [n_rays, H], log_density_offset, min_weight, max_depth, first trunk output that colour takes)
+# shading = (harmonics [n_rays, H], log_density_offset, min_weight, max_depth, first trunk output that colour takes,
+#            whether space is contracted)
+# pixels = (rgb [n_rays, 3], depths, opacities, distortions [n_rays], or [0] where nobody asks for them)
+# state = (t [GROUP] where each ray goes on, asked [GROUP] samples so far, depths [GROUP] their optical depth)
 # kept = (xyzs [3, n], encodings [n, E], trunks [n, G], sigmas [n], rgbs [n, 3], t_starts, t_ends, weights, trans [n],
 #         info [n_rays, 2]): what is kept of samples; info is first sample and count of each ray
 
 
 @_loops
-def _group_end(first, stop, counts, size):
-    """The ray behind the last of a group that starts at ``first``, and its samples: at most ``size``, or one ray."""
-    n_samples = counts[first]
-    ray = first + 1
-    while ray < stop and n_samples + counts[ray] <= size:
-        n_samples += counts[ray]
-        ray += 1
-    return ray, n_samples
+def _begin_group(first, end, at, lines, state, alive, kept):
+    """Rays at their first samples, each with room in ``kept`` for all that it may have; returns how many have some."""
+    _, t_first, counts, _, _ = lines
+    t, asked, depths, info = state[0], state[1], state[2], kept[9]
+    n_alive = 0
+    for ray in range(first, end):
+        info[ray, 0], info[ray, 1] = at, 0
+        t[ray - first], asked[ray - first], depths[ray - first] = t_first[ray], 0, 0.0
+        at += counts[ray]
+        if counts[ray] > 0:
+            alive[n_alive] = ray
+            n_alive += 1
+    return n_alive
 
 
 @_loops
-def _march_group(first, end, lines, samples, columns):
-    """Samples of rays first to end - 1, from 0 on; positions also as columns [3, n]."""
-    rays, t_first, counts, lattice, grid = lines
+def _march_round(alive, n_alive, first, lines, state, samples, columns):
+    """The next samples of each ray, at most ``CHUNK``; positions also as columns [3, n]. Returns how many there are."""
+    rays, _, counts, lattice, grid = lines
+    t, asked = state[0], state[1]
     n = 0
-    for ray in range(first, end):
-        if counts[ray] > 0:
-            walk(ray, t_first[ray], rays, lattice, grid, counts[ray], n, samples)
-            n += counts[ray]
+    for a in range(n_alive):
+        ray = alive[a]
+        i = ray - first
+        n_next = min(CHUNK, counts[ray] - asked[i])
+        _, t[i], _ = walk(ray, t[i], rays, lattice, grid, n_next, n, samples)
+        n += n_next
     transpose(columns, samples[3], n)
+    return n
 
 
 @_loops
@@ -106,25 +119,28 @@ def optical_depth(sigma, delta):
 
 
 @_loops
-def _keep(first, end, at, lines, samples, columns, encodings, trunks, shading, kept):
-    """Copy the samples that matter, from ``at`` on; returns the place behind the last."""
+def _keep_round(alive, n_alive, first, lines, state, samples, columns, encodings, trunks, shading, kept):
+    """Copy the samples that matter behind those of their rays, and leave rays in the list that see more to come.
+
+    Returns how many these are.
+    """
     counts = lines[2]
-    _, log_offset, min_weight, max_depth, _ = shading
+    _, asked, depths = state
+    _, log_offset, min_weight, max_depth, _, _ = shading
     xyzs, kept_encodings, kept_trunks, sigmas, _, t_starts, t_ends, _, _, info = kept
     real = sigmas.dtype.type
-    base = 0
-    for ray in range(first, end):
-        depth, left = 0.0, 1.0
-        info[ray, 0] = at
-        n = 0
-        while n < counts[ray]:
-            # NaN is no number beyond the bound, and goes on
-            if n % CHUNK == 0 and depth >= max_depth:
-                break
-            i = base + n
+    n, n_left = 0, 0
+    for a in range(n_alive):
+        ray = alive[a]
+        depth = depths[ray - first]
+        left = math.exp(-depth)
+        at = info[ray, 0] + info[ray, 1]
+        n_next = min(CHUNK, counts[ray] - asked[ray - first])
+        for i in range(n, n + n_next):
             sigma = density(trunks[i, 0], log_offset, real(0))
             depth += optical_depth(sigma, samples[2][i] - samples[1][i])
             behind = math.exp(-depth)
+            # negated for the sake of NaN
             if not (min_weight > 0 and left - behind <= min_weight):
                 sigmas[at], t_starts[at], t_ends[at] = sigma, samples[1][i], samples[2][i]
                 for axis in range(3):
@@ -135,9 +151,37 @@ def _keep(first, end, at, lines, samples, columns, encodings, trunks, shading, k
                     kept_trunks[at, j] = trunks[i, j]
                 at += 1
             left = behind
-            n += 1
-        base += counts[ray]
+        n += n_next
         info[ray, 1] = at - info[ray, 0]
+        depths[ray - first] = depth
+        asked[ray - first] += n_next
+        # NaN is no number beyond the bound, and goes on
+        if asked[ray - first] < counts[ray] and not (depth >= max_depth):
+            alive[n_left] = ray
+            n_left += 1
+    return n_left
+
+
+@_loops
+def _close_gaps(first, end, at, kept):
+    """Move what was kept of rays to where the ray before ends, from ``at`` on; returns the place behind the last."""
+    xyzs, encodings, trunks, sigmas, _, t_starts, t_ends, _, _, info = kept
+    for ray in range(first, end):
+        start = info[ray, 0]
+        info[ray, 0] = at
+        if start == at:
+            at += info[ray, 1]
+            continue
+        # towards the front: what is read was not yet written
+        for i in range(start, start + info[ray, 1]):
+            sigmas[at], t_starts[at], t_ends[at] = sigmas[i], t_starts[i], t_ends[i]
+            for axis in range(3):
+                xyzs[axis, at] = xyzs[axis, i]
+            for j in range(encodings.shape[1]):
+                encodings[at, j] = encodings[i, j]
+            for j in range(trunks.shape[1]):
+                trunks[at, j] = trunks[i, j]
+            at += 1
     return at
 
 
@@ -179,9 +223,54 @@ def _shade(scratch, inputs, ray, start, stop, nets, shading, kept):
 
 
 @_loops
-def _composite(pixels, ray, bkgd_rgb, kept):
-    """Colour, depth and opacity of a ray from the samples that were kept (kernels/composite)."""
-    rgb, depths, opacities = pixels
+def _interval(i, contract, kept):
+    """Middle and length of a sample in what distortion is measured in (kernels/distortion)."""
+    t0, t1 = float(kept[5][i]), float(kept[6][i])
+    s0, s1 = (2 - 1 / t0 if contract and t0 > 1 else t0), (2 - 1 / t1 if contract and t1 > 1 else t1)
+    return 0.5 * (s0 + s1), s1 - s0
+
+
+@_loops
+def _distortion(ray, contract, kept):
+    """Of a ray, from the weights that :func:`_composite` left (kernels/distortion)."""
+    weights, info = kept[7], kept[9]
+    total, before, spread, previous = 0.0, 0.0, 0.0, 0.0
+    for i in range(info[ray, 0], info[ray, 0] + info[ray, 1]):
+        weight = float(weights[i])
+        mid, length = _interval(i, contract, kept)
+        spread += before * (mid - previous)
+        total += weight * (2 * spread + weight * length / 3)
+        before += weight
+        previous = mid
+    return total
+
+
+@_loops
+def _distortion_backward(d_weights, ray, base, d_distortion, contract, kept):
+    """Gradient of the distortion to the weights of a ray, written from i - base on (kernels/distortion/README.md)."""
+    weights, info = kept[7], kept[9]
+    start, stop = info[ray, 0], info[ray, 0] + info[ray, 1]
+    before, spread, previous = 0.0, 0.0, 0.0
+    for i in range(start, stop):
+        weight = float(weights[i])
+        mid, length = _interval(i, contract, kept)
+        spread += before * (mid - previous)
+        d_weights[i - base] = d_distortion * (2 * spread + weight * length * 2 / 3)
+        before += weight
+        previous = mid
+    after, spread = 0.0, 0.0
+    for i in range(stop - 1, start - 1, -1):
+        mid, _ = _interval(i, contract, kept)
+        spread += after * (previous - mid)
+        d_weights[i - base] += d_distortion * 2 * spread
+        after += float(weights[i])
+        previous = mid
+
+
+@_loops
+def _composite(pixels, ray, bkgd_rgb, contract, kept):
+    """Colour, depth, opacity and distortion of a ray from the samples that were kept (kernels/composite)."""
+    rgb, depths, opacities, distortions = pixels
     _, _, _, sigmas, rgbs, t_starts, t_ends, weights, trans, info = kept
     left, passed = 1.0, 0.0
     red, green, blue, depth = 0.0, 0.0, 0.0, 0.0
@@ -203,6 +292,8 @@ def _composite(pixels, ray, bkgd_rgb, kept):
     rgb[ray, 0], rgb[ray, 1], rgb[ray, 2] = red, green, blue
     depths[ray] = depth
     opacities[ray] = -math.expm1(-passed)
+    if len(distortions) > 0:
+        distortions[ray] = _distortion(ray, contract, kept)
 
 
 @_loops
@@ -213,9 +304,7 @@ def _forward_chunk(
     lines = (rays, t_first, counts, lattice, grid)
     nets = (trunk_params, trunk_plan, color_params, color_plan)
     real = table.dtype.type
-    size = GROUP
-    for ray in range(start, stop):
-        size = max(size, counts[ray])
+    size = GROUP * CHUNK
     samples = (np.empty(size, np.int64), np.empty(size, real), np.empty(size, real), np.empty((size, 3), real))
     columns = np.empty((3, size), real)
     encodings = np.empty((size, trunk_plan.widths[0]), real)
@@ -224,17 +313,23 @@ def _forward_chunk(
     trunk_scratch, color_scratch = make_scratch(table, trunk_plan), make_scratch(table, color_plan)
     pack(trunk_scratch, trunk_params[0], trunk_plan)
     pack(color_scratch, color_params[0], color_plan)
-    first = start
-    while first < stop:
-        end, n = _group_end(first, stop, counts, size)
-        _march_group(first, end, lines, samples, columns)
-        encode(encodings, columns, table, levels, n, axes, features)
-        run_trunk(trunks, encodings, trunk_scratch, n, trunk_plan)
-        behind = _keep(first, end, at, lines, samples, columns, encodings, trunks, shading, kept)
+    alive = np.empty(GROUP, np.int64)
+    state = (np.empty(GROUP, real), np.empty(GROUP, np.int64), np.empty(GROUP, np.float64))
+    for first in range(start, stop, GROUP):
+        end = min(first + GROUP, stop)
+        n_alive = _begin_group(first, end, at, lines, state, alive, kept)
+        while n_alive > 0:
+            n = _march_round(alive, n_alive, first, lines, state, samples, columns)
+            encode(encodings, columns, table, levels, n, axes, features)
+            run_trunk(trunks, encodings, trunk_scratch, n, trunk_plan)
+            n_alive = _keep_round(
+                alive, n_alive, first, lines, state, samples, columns, encodings, trunks, shading, kept
+            )
+        behind = _close_gaps(first, end, at, kept)
         _shade(color_scratch, inputs, first, at, behind, nets, shading, kept)
         for ray in range(first, end):
-            _composite(pixels, ray, bkgd_rgb, kept)
-        first, at = end, behind
+            _composite(pixels, ray, bkgd_rgb, shading[5], kept)
+        at = behind
 
 
 @_parallel
@@ -251,10 +346,10 @@ def forward(
 
 
 @_loops
-def _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_rgb, kept):
+def _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_rgb, contract, kept):
     """Gradients to density and colour of a ray's samples (kernels/composite/README.md), written from i - base on."""
     _, _, _, _, rgbs, t_starts, t_ends, weights, trans, info = kept
-    d_rgb, d_depths, d_opacities = d_pixels
+    d_rgb, d_depths, d_opacities, d_distortions = d_pixels
     start, stop = info[ray, 0], info[ray, 0] + info[ray, 1]
     left = float(trans[stop - 1]) if stop > start else 1.0
     red, green, blue = float(d_rgb[ray, 0]), float(d_rgb[ray, 1]), float(d_rgb[ray, 2])
@@ -264,10 +359,15 @@ def _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_
         later += left * (red * bkgd_rgb[ray, 0] + green * bkgd_rgb[ray, 1] + blue * bkgd_rgb[ray, 2])
     if len(d_bkgd_rgb) > 0:
         d_bkgd_rgb[ray, 0], d_bkgd_rgb[ray, 1], d_bkgd_rgb[ray, 2] = left * red, left * green, left * blue
+    if len(d_distortions) > 0:
+        _distortion_backward(d_sigmas, ray, base, float(d_distortions[ray]), contract, kept)
     for i in range(stop - 1, start - 1, -1):
         weight, t0, t1 = float(weights[i]), float(t_starts[i]), float(t_ends[i])
         d_rgbs[i - base, 0], d_rgbs[i - base, 1], d_rgbs[i - base, 2] = weight * red, weight * green, weight * blue
         d_weight = red * rgbs[i, 0] + green * rgbs[i, 1] + blue * rgbs[i, 2] + d_depths[ray] * 0.5 * (t0 + t1)
+        if len(d_distortions) > 0:
+            # the place is free until the density's gradient goes there
+            d_weight += d_sigmas[i - base]
         d_tau = trans[i] * d_weight - later
         later += weight * d_weight
         d_sigmas[i - base] = d_tau * (t1 - t0)
@@ -325,7 +425,7 @@ def _backward_chunk(
     trunk_partial[:] = 0
     color_partial[:] = 0
     for ray in range(start, stop):
-        _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_rgb, kept)
+        _composite_backward(d_sigmas, d_rgbs, d_bkgd_rgb, ray, base, d_pixels, bkgd_rgb, shading[5], kept)
     ray, nth = start, 0
     for first in range(0, n, BLOCK):
         count = min(BLOCK, n - first)

@@ -54,7 +54,7 @@ def _march_round(alive, n_alive, first, state, taken, lines, samples):
 @_loops
 def _weigh(alive, n_alive, first, state, taken, samples, trunks, shading, weights, picked, depths, n_kept):
     """Weights of the samples; what matters is listed in ``picked``, sample and ray. Returns the length of that list."""
-    _, log_offset, min_weight, _, _ = shading
+    _, log_offset, min_weight, _, _, _ = shading
     n, k = 0, 0
     for a in range(n_alive):
         ray = alive[a]

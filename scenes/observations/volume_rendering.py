@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels.composite import composite
+from nerfkit.kernels.distortion import distortion
 from nerfkit.kernels.march import Samples
 from nerfkit.kernels.radiance import Radiance
+from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.fields.radiance import RadianceField
 from nerfkit.scenes.observations.fused_rendering import MIN_TRANSMITTANCE, can_render_fused, draw_seed, render_fused
 from nerfkit.scenes.rays import Rays
@@ -49,6 +51,9 @@ def _that_matter(samples: Samples, field: RadianceField, min_weight: float) -> S
 class RaySampler(Protocol):
     """Where along rays the field is asked; see :mod:`nerfkit.scenes.samplers`."""
 
+    # says whether space is contracted
+    bounds: SceneBounds
+
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ...,
         near: Tensor | None = None,
@@ -69,6 +74,8 @@ class Rendered(NamedTuple):
     # number of samples that the field was asked for; in a training step, what its cost is worth in samples;
     # on the device where it was counted there, so that nothing waits
     n_samples: int | Tensor
+    # distortion loss of each ray [n_rays, 1]; None unless it was asked for
+    distortions: Tensor | None = None
 
 
 class VolumeRendering:
@@ -85,7 +92,9 @@ class VolumeRendering:
     def __init__(self, sampler: RaySampler, *, min_weight: float = 0.0) -> None:
         self.sampler, self.min_weight = sampler, min_weight
 
-    def predict(self, field: RadianceField, where: Rays, *, min_weight: float | None = None) -> Rendered:
+    def predict(
+        self, field: RadianceField, where: Rays, *, min_weight: float | None = None, has_distortion: bool = False
+    ) -> Rendered:
         """Differentiable prediction of pixels, for fitting.
 
         Parameters
@@ -96,6 +105,8 @@ class VolumeRendering:
             Origins in normalised units.
         min_weight : float, optional
             Instead of the observation's own.
+        has_distortion : bool
+            Also give the distortion loss of each ray, measured in the contracted distance where space is contracted.
         """
         rays_o, rays_d, bkgd_rgb, jitter = where
         min_weight = self.min_weight if min_weight is None else min_weight
@@ -104,7 +115,7 @@ class VolumeRendering:
             # behind a transmittance of min_weight no sample can have more
             out = render_fused(
                 field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, seed=seed, min_weight=min_weight,
-                min_transmittance=min_weight,
+                min_transmittance=min_weight, has_distortion=has_distortion,
             )  # fmt: skip
             return _seen(out)
         samples = self.sampler.sample(field, rays_o, rays_d, jitter=jitter)
@@ -114,7 +125,16 @@ class VolumeRendering:
         sigmas, rgbs = field(samples.xyzs, rays_d, samples.ray_indices)
         out = composite(sigmas, rgbs, samples.t_starts, samples.t_ends, samples.packed_info, bkgd_rgb)
         n_worth = max(len(sigmas), round(n_asked * COST_OF_ASKING))
-        return Rendered(out.rgb, out.depths, out.opacities, n_worth)
+        distortions = None
+        if has_distortion:
+            distortions = distortion(
+                out.weights,
+                samples.t_starts,
+                samples.t_ends,
+                samples.packed_info,
+                contract=self.sampler.bounds.contract,
+            )
+        return Rendered(out.rgb, out.depths, out.opacities, n_worth, distortions)
 
     @torch.no_grad()
     def render(self, field: RadianceField, where: Rays) -> Rendered:
@@ -150,4 +170,4 @@ class VolumeRendering:
 
 
 def _seen(out: Radiance) -> Rendered:
-    return Rendered(out.rgb, out.depths, out.opacities, out.counts.sum())
+    return Rendered(out.rgb, out.depths, out.opacities, out.counts.sum(), out.distortions)

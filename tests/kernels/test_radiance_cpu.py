@@ -63,7 +63,7 @@ class Case:
             x.to(dtype, copy=True).requires_grad_(i > 0 or self.spec.grid is not None) for i, x in enumerate(tensors)
         ]
 
-    def run(self, leaves, impl, *, min_weight=0.0, min_transmittance=0.0, jitter=True):
+    def run(self, leaves, impl, *, min_weight=0.0, min_transmittance=0.0, jitter=True, distortion=False):
         dtype = leaves[0].dtype
         encoding, bkgd_rgb, *rest = leaves
         n, m = len(self.trunk), len(self.color)
@@ -74,20 +74,22 @@ class Case:
         return radiance(
             rays_o, rays_d, near, far, params, self.spec, self.sampling(min_transmittance), bkgd_rgb,
             occupancy=self.occupancy, jitter=self.jitter.to(dtype) if jitter else None,
-            min_weight=min_weight, impl=impl,
+            min_weight=min_weight, has_distortion=distortion, impl=impl,
         )  # fmt: skip
 
 
 def loss_of(out):
     tint = torch.linspace(0.2, 1, 3, dtype=out.rgb.dtype)
-    return (out.rgb * tint).square().sum() + 0.3 * out.depths.square().sum() + 0.2 * out.opacities.sin().sum()
+    loss = (out.rgb * tint).square().sum() + 0.3 * out.depths.square().sum() + 0.2 * out.opacities.sin().sum()
+    return loss if out.distortions is None else loss + 3 * out.distortions.square().sum()
 
 
 def compare(case, dtype, **options):
     wanted_leaves, leaves = case.leaves(torch.float64), case.leaves(dtype)
     wanted, out = case.run(wanted_leaves, "reference", **options), case.run(leaves, "cpu", **options)
     assert torch.equal(wanted.counts, out.counts)
-    pairs = list(zip(wanted[:3], out[:3], strict=True))
+    n_values = 3 if wanted.distortions is None else 4
+    pairs = list(zip(wanted[:n_values], out[:n_values], strict=True))
     with_gradient = [x for x in wanted_leaves if x.requires_grad]
     wanted_grads = torch.autograd.grad(loss_of(wanted), with_gradient)
     grads = torch.autograd.grad(loss_of(out), [x for x in leaves if x.requires_grad])
@@ -113,6 +115,10 @@ def test_samples_without_weight_and_behind_the_end_are_left_out(options):
     )
 
 
+def test_more_rays_than_take_their_rounds_together():
+    compare(Case(n_rays=2500, seed=12), torch.float64, min_weight=1e-3, min_transmittance=0.05, distortion=True)
+
+
 @pytest.mark.parametrize("has_bias, sees_density, n_trunk", [(True, False, 2), (False, False, 1), (True, True, 3)])
 def test_networks_of_any_form(has_bias, sees_density, n_trunk):
     compare(Case(has_bias=has_bias, sees_density=sees_density, n_trunk=n_trunk, seed=2), torch.float32)
@@ -120,6 +126,26 @@ def test_networks_of_any_form(has_bias, sees_density, n_trunk):
 
 def test_contracted_space():
     compare(Case(n_rays=40, seed=3, contract=True), torch.float32)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("n_rays", [1, 31, 333])
+@pytest.mark.parametrize("contract", [False, True])
+def test_distortions(dtype, n_rays, contract, poisoned_empty):
+    out = compare(Case(n_rays=n_rays, seed=11, contract=contract), dtype, distortion=True)
+    assert out.distortions is not None and out.distortions.shape == (n_rays, 1) and out.distortions.max() > 0
+
+
+def test_distortions_of_what_is_kept():
+    case = Case(n_rays=200, seed=1)
+    compare(case, torch.float64, min_weight=1e-3, distortion=True)
+    with torch.no_grad():
+        kept = case.run(case.leaves(torch.float64), "cpu", min_weight=1e-3, distortion=True)
+        wanted = case.run(case.leaves(torch.float64), "reference", min_weight=1e-3, distortion=True)
+    torch.testing.assert_close(kept.distortions, wanted.distortions, rtol=1e-12, atol=1e-12)
+    case.far = case.near - 1
+    missed = compare(case, torch.float64, distortion=True).distortions
+    assert missed is not None and not missed.any()
 
 
 def test_fourier_features():
@@ -131,7 +157,9 @@ def test_gradients_agree_with_finite_differences():
     leaves = list(case.leaves(torch.float64))
 
     def outputs(bkgd_rgb, *weights):
-        return case.run([leaves[0], bkgd_rgb, *weights], "cpu")[:3]
+        out = case.run([leaves[0], bkgd_rgb, *weights], "cpu", distortion=True)
+        assert out.distortions is not None
+        return out.rgb, out.depths, out.opacities, out.distortions
 
     assert torch.autograd.gradcheck(outputs, leaves[1:])
     inputs = (leaves[0].detach().requires_grad_(),)
@@ -143,7 +171,9 @@ def test_second_derivatives_are_the_references():
     found = []
     for impl in ("reference", "cpu"):
         leaves = case.leaves(torch.float64)
-        (slope,) = torch.autograd.grad(case.run(leaves, impl).rgb.sum(), leaves[2], create_graph=True)
+        out = case.run(leaves, impl, distortion=True)
+        assert out.distortions is not None
+        (slope,) = torch.autograd.grad(out.rgb.sum() + out.distortions.sum(), leaves[2], create_graph=True)
         found.append(torch.autograd.grad(slope.square().sum(), leaves[3])[0])
     torch.testing.assert_close(found[1], found[0], rtol=1e-9, atol=1e-12)
 
@@ -191,10 +221,9 @@ def test_what_the_loops_leave_to_the_separate_operations():
     params = RadianceParams(leaves[0], leaves[2:4], leaves[4:7], torch.tensor(1.5))
     rays = case.rays_o.float(), case.rays_d.float()
     march = case.sampling(0.0)
-    assert can_loop(*rays, params, case.spec, march, has_distortion=False)
-    assert not can_loop(*rays, params, case.spec, march, has_distortion=True)
-    assert not can_loop(*rays, params, case.spec, RegularSampling(8), has_distortion=False)
-    assert not can_loop(rays[0].requires_grad_(), rays[1], params, case.spec, march, has_distortion=False)
+    assert can_loop(*rays, params, case.spec, march)
+    assert not can_loop(*rays, params, case.spec, RegularSampling(8))
+    assert not can_loop(rays[0].requires_grad_(), rays[1], params, case.spec, march)
     # they still give gradients to the rays, by the other way
     out = radiance(
         *rays, case.near.float(), case.far.float(), params, case.spec, march, occupancy=case.occupancy, impl="cpu"

@@ -105,6 +105,7 @@ def test_later_assignments_win():
         ("learning_rate=0", "learning_rate must be above 0; got 0"),
         ("learning_rate=.nan", "learning_rate must be finite; got nan"),
         ("min_weight=-1", "min_weight must be 0 or more; got -1"),
+        ("distortion_weight=-1", "distortion_weight must be 0 or more; got -1"),
         ("max_side=0", "max_side must be above 0; got 0"),
         ("max_side=big", "max_side must be an integer or null; got 'big'"),
         ("samples_per_step=-1", "samples_per_step must be above 0"),

@@ -19,13 +19,39 @@ def test_every_fourth_step_and_every_picture_see_faint_samples(scene_folder, mon
     task, seen = RadianceFit(scene, prepared.data), []
     predict = scene.observation.predict
     monkeypatch.setattr(
-        scene.observation, "predict", lambda *where, min_weight: seen.append(min_weight) or predict(*where)
+        scene.observation,
+        "predict",
+        lambda *where, min_weight, **options: seen.append(min_weight) or predict(*where, **options),
     )
     for step in range(2 * FAINT_STEPS):
         task.loss(step)
     faint = 0.02 * FAINT_FRACTION
     assert seen == 2 * [pytest.approx(faint), *[0.02] * (FAINT_STEPS - 1)]
     assert scene.observation.min_weight == pytest.approx(faint)
+
+
+@pytest.mark.parametrize("is_unbounded", [True, False])
+def test_the_distortion_of_rays_counts_where_the_scene_is_unbounded(scene_folder, monkeypatch, is_unbounded):
+    prepared = prepare(read_posed_photos(scene_folder), PRESETS["hash"], "cpu")
+    bounds = replace(prepared.bounds, contract=is_unbounded, near=0.02, far=256.0)
+    losses, distortions = {}, []
+    for weight in (0.0, 0.5):
+        scene = RadianceScene(replace(prepared.config, distortion_weight=weight), bounds, prepared.background)
+        task, predict = RadianceFit(scene, prepared.data), scene.observation.predict
+
+        def watched(*where, predict=predict, **options):
+            out = predict(*where, **options)
+            distortions.append(out.distortions)
+            return out
+
+        monkeypatch.setattr(scene.observation, "predict", watched)
+        losses[weight] = float(task.loss(0)[0].detach())
+    assert distortions[0] is None
+    if not is_unbounded:
+        assert distortions[1] is None and losses[0.5] == losses[0.0]
+        return
+    assert losses[0.5] == pytest.approx(losses[0.0] + 0.5 * float(distortions[1].detach().mean()), rel=1e-5)
+    assert float(distortions[1].detach().mean()) > 1e-3
 
 
 def test_a_gpu_is_looked_at_when_the_log_waits_for_it_too(scene_folder, monkeypatch):

@@ -97,6 +97,17 @@ def test_a_fog_absorbs_as_the_closed_form_says(density):
 
 
 @pytest.mark.parametrize("density", [0.01, 0.5, 3.0])
+def test_the_distortion_of_a_fog_is_the_closed_form(density):
+    rays = Rays(*axis_rays(), BKGD, None)
+    out = observe("stratified").predict(Fog(density), rays, has_distortion=True)
+    # 2 int W (W(end) - W) along 2 units of fog, with W the opacity so far
+    left = math.exp(-2 * density)
+    expected = ((1 - left) ** 2 + 2 * left * (1 - left) - 4 * density * left) / density
+    torch.testing.assert_close(out.distortions, torch.full_like(out.distortions, expected), rtol=2e-3, atol=1e-7)
+    assert observe("stratified").predict(Fog(density), rays).distortions is None
+
+
+@pytest.mark.parametrize("density", [0.01, 0.5, 3.0])
 def test_regular_steps_absorb_the_same_to_a_step(density):
     sampler = SAMPLERS["occupancy"](CUBE)
     out = VolumeRendering(sampler).predict(Fog(density), Rays(*axis_rays(), None, None))
