@@ -118,7 +118,9 @@ class Sequence:
                 exposure = Exposure.fit(stack.values, samples.values, is_known.float())
                 off = (exposure.expose(samples.values) - stack.values)[is_known]
                 gains = exposure.gains[:, None, None, None] * grid.cells
-                columns = (gains * (along_x * samples.d_cols[..., None] + along_y * samples.d_rows[..., None]))[is_known]
+                columns = (gains * (along_x * samples.d_cols[..., None] + along_y * samples.d_rows[..., None]))[
+                    is_known
+                ]
                 normal += (columns.T @ columns).double()
                 wanted -= (columns.T @ off).double()
                 errors.append(off.square())

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nerfkit.kernels.lowres import Descent, NormalEquations, descend
+from nerfkit.kernels.footprints import Footprints, residual
+from nerfkit.kernels.lowres import Descent, NormalEquations, descend, filter_valid
 from nerfkit.limits import Limit
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.filters import gaussian_filter
@@ -75,7 +76,7 @@ class Prior:
 
 
 def solve(
-    equations: NormalEquations, start: Tensor, psf: Psf, grid: Grid, prior: Prior, n_steps: int,
+    equations: NormalEquations | Footprints, start: Tensor, psf: Psf, grid: Grid, prior: Prior, n_steps: int,
     *, learning_rate: float = WARM_RATE, tv_map: Tensor | None = None, anchor: Tensor | None = None,
     limit: Limit | None = None, seconds: float = math.inf,
 ) -> Tensor:  # fmt: skip
@@ -86,8 +87,10 @@ def solve(
 
     Parameters
     ----------
-    equations : NormalEquations
+    equations : NormalEquations or Footprints
         Of what was measured.
+    psf : Psf
+        What the image is filtered by before it is sampled.
     start : Tensor, shape grid.shape
         An image to start from, or None for the anchor.
     tv_map : Tensor, shape grid.shape, optional
@@ -100,14 +103,14 @@ def solve(
         Where the steps would take longer, the schedule is hastened so that it ends then.
     """
     descent, taps = Descent(start), psf.taps(grid.cells).to(start.device)
-    data_weight = 1 / prior.sigma**2
+    data_weight, at = 1 / prior.sigma**2, _Equations(equations, taps, start.shape)
     if prior.is_local:
         tv_map = busy_map(start, grid.cells) * (1 if tv_map is None else tv_map)
     began, done, over = time.monotonic(), 0.0, 0
     while done < 1:
         factor = FINAL_FRACTION + (1 - FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * done))
         descend(
-            descent, equations, taps, learning_rate=learning_rate * factor, data_weight=data_weight,
+            descent, at.at(descent.image), taps, learning_rate=learning_rate * factor, data_weight=data_weight,
             tv_weight=prior.tv_weight, bounds=prior.bounds, tv_map=tv_map,
             contrast=prior.contrast * prior.tv_weight * min(1.0, done / CONTRAST_FROM),
         )  # fmt: skip
@@ -123,6 +126,22 @@ def solve(
     if limit is not None:
         limit.record(descent.n_steps * start.numel(), time.monotonic() - began)
     return descent.image
+
+
+class _Equations:
+    """The normal equations at any image; of footprints those of the same gradient, with N = 0."""
+
+    def __init__(self, equations: NormalEquations | Footprints, taps: Tensor, shape: torch.Size) -> None:
+        self.equations, self.taps = equations, taps
+        if isinstance(equations, Footprints):
+            cut = taps.shape[-1] - 1
+            self.nothing = torch.zeros(5, shape[0] - cut, shape[1] - cut, device=taps.device)
+
+    def at(self, image: Tensor) -> NormalEquations:
+        """At an image [h, w]."""
+        if isinstance(self.equations, NormalEquations):
+            return self.equations
+        return NormalEquations(self.nothing, -residual(filter_valid(image, self.taps), self.equations))
 
 
 def busy_map(image: Tensor, cells: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -39,7 +40,7 @@ from .sensor_pattern import find_pattern, from_neighbours, without_pattern
 from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .trials import Trials
 
-__all__ = ["COARSE_CELLS", "LAST_ROUNDS", "NAMES", "SHARP_ROUNDS", "Alignment"]
+__all__ = ["COARSE_CELLS", "LAST_ROUNDS", "NAMES", "POINTS", "SHARP_ROUNDS", "Alignment"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,8 @@ COARSE_CELLS, WHOLE_CELLS = 4, 4
 # one that drives values to two ends, and over the whole of large frames
 FROM_SCRATCH, FROM_GIVEN = ((10, 30), (5, 40)), ((8, 30), (4, 40))
 LAST_ROUNDS, SHARP_ROUNDS, WHOLE_ROUNDS = (6, 40), (5, 40), (4, 30)
+# points along the side of a pixel that turns with its frame, for all but the registration
+POINTS = 3
 # given shifts that a step of refinement would move by less, in low-res pixels, are right
 RIGHT = 0.008
 # refined motions must predict the held-out pixels this much better than given ones to take their place
@@ -387,6 +390,7 @@ class Alignment:
         if isinstance(self.settings.psf_width, float) or self.view.psf.kind == "file":
             return
         stack, view = self.windowed()
+        view = replace(view, most_points=POINTS)
         first = USUAL_WIDTHS[self.settings.psf]
         if self.settings.psf_width != "auto":
             first = doubt(stack, view, self.settings.seed, self.transfer, self.limit)

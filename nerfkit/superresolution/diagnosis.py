@@ -72,7 +72,7 @@ def uncertainty(stack: FrameStack, view: LowresView, prior: Prior, generator: to
         chosen[part] = 1.0
         half = FrameStack.of(stack.values, chosen)
         equations = view.equations(grid, half.values, half.weights)
-        halves.append(solve(equations, start, view.psf, grid, prior, HALF_STEPS, learning_rate=COLD_RATE))
+        halves.append(solve(equations, start, view.point_psf, grid, prior, HALF_STEPS, learning_rate=COLD_RATE))
     squares = ((halves[0] - halves[1]) / 2).square()
     # a sample of one at each place: its neighbours make it an estimate
     squares = torch.nn.functional.avg_pool2d(grid.crop(squares)[None, None], HALF_CELLS)[0, 0]

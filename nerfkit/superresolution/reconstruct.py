@@ -19,7 +19,7 @@ from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import Prior
 
-from .alignment import COARSE_CELLS, LAST_ROUNDS, SHARP_ROUNDS, Alignment
+from .alignment import COARSE_CELLS, LAST_ROUNDS, POINTS, SHARP_ROUNDS, Alignment
 from .network_fit import work_of_fit
 from .priors import (
     RangePercentiles,
@@ -76,7 +76,7 @@ class Reconstruction:
     @property
     def view(self) -> LowresView:
         """Where the frames look, and with which PSF."""
-        return self.aligned.view
+        return replace(self.aligned.view, most_points=POINTS)
 
     @property
     def weights(self) -> Tensor:
@@ -193,7 +193,7 @@ class _Work:
     def _drive_to_two_values(self, trials: Trials, smooth: Trial[Prior]) -> None:
         """Take two values where these surely predict better; edges that are so sharp also tell motions better."""
         cells = self.plan.contrast
-        finer = trials.seen_by(self.view, cells, SHARP_TRIAL_STEPS)
+        finer = trials.seen_by(trials.view, cells, SHARP_TRIAL_STEPS)
         sharp = choose_contrast(finer, smooth, cells / self.plan.trial)
         if sharp is smooth or self.best is None or not sharp.is_better(self.best):
             return
@@ -254,15 +254,16 @@ class _Work:
         assert self.best is not None
         prior = self.best.setting
         free = replace(prior.on_finer(self.plan.trial / self.cells).plain(), bounds=None)
+        view = replace(self.view, most_points=POINTS)
         coarse = Trials(
-            stack, self.view, self.view.grid(COARSE_CELLS), self.settings.seed, transfer, limit=self.aligned.limit
+            stack, view, view.grid(COARSE_CELLS), self.settings.seed, transfer, limit=self.aligned.limit
         )  # fmt: skip
         start = free.on_finer(COARSE_CELLS / self.plan.trial)
         factor = choose_weight(coarse, coarse.first(start, n_steps=CHANNEL_STEPS)).setting.tv_weight / start.tv_weight
         unbounded = replace(prior.scaled(factor), bounds=None, contrast=0.0)
         if self.percentiles is None:
             return unbounded
-        free, trials = free.scaled(factor), coarse.seen_by(self.view, self.plan.trial)
+        free, trials = free.scaled(factor), coarse.seen_by(coarse.view, self.plan.trial)
         first = trials.first(free)
         bounds = range_at(trials, first.image, self.percentiles)
         bounded, again = (trials.attempt(one, first) for one in (free.within(*bounds), free))
@@ -271,6 +272,7 @@ class _Work:
         return prior.scaled(factor).within(*bounds)
 
     def _trials(self, cells: int) -> Trials:
+        view = replace(self.view, most_points=POINTS)
         return Trials(
-            self.stack, self.view, self.view.grid(cells), self.settings.seed, self.transfer, limit=self.aligned.limit
+            self.stack, view, view.grid(cells), self.settings.seed, self.transfer, limit=self.aligned.limit
         )  # fmt: skip

@@ -134,7 +134,7 @@ def find_outliers(
         seen = FrameStack.of(stack.values, weights)
         rate = WARM_RATE if index or start is not None else COLD_RATE
         equations = view.equations(grid, seen.values, seen.weights)
-        image = solve(equations, image, view.psf, grid, FIRST, 100, learning_rate=rate, limit=limit)
+        image = solve(equations, image, view.point_psf, grid, FIRST, 100, learning_rate=rate, limit=limit)
         residuals = frame_residuals(stack, view, grid, image)
         weights = inlier_weights(residuals)
     return Registered(view.motion, weights, residuals, image, grid)
@@ -179,7 +179,7 @@ def refine(
         prior = replace(prior, tv_weight=tv_weight, sigma=sigma)
         seen = FrameStack.of(stack.values, weights)
         image = solve(
-            view.equations(grid, seen.values, seen.weights), image, view.psf, grid, prior, steps,
+            view.equations(grid, seen.values, seen.weights), image, view.point_psf, grid, prior, steps,
             learning_rate=COLD_RATE if index < COLD_ROUNDS else WARM_RATE, limit=limit,
         )  # fmt: skip
         before = view
@@ -208,7 +208,7 @@ def correction(stack: FrameStack, view: LowresView, start: Registered, limit: Li
     """
     seen = FrameStack.of(stack.values, start.weights)
     equations = view.equations(start.grid, seen.values, seen.weights)
-    image = solve(equations, start.image, view.psf, start.grid, Prior(1.0, start.sigma), 60, limit=limit)
+    image = solve(equations, start.image, view.point_psf, start.grid, Prior(1.0, start.sigma), 60, limit=limit)
     return _moved_by(view.moved(_stepped(stack, view, start.grid, image, "shift")), view, start.weights)
 
 
@@ -270,7 +270,7 @@ def still_pixels(
     image = grid.enlarge(stack.values[view.nearest(stack.is_used)])
     for _ in range(STILL_ROUNDS):
         equations = view.equations(grid, stack.values, stack.weights)
-        image = solve(equations, image, view.psf, grid, FIRST, STILL_STEPS, learning_rate=COLD_RATE, limit=limit)
+        image = solve(equations, image, view.point_psf, grid, FIRST, STILL_STEPS, learning_rate=COLD_RATE, limit=limit)
         stack = there.with_weights(there.weights * ~_is_strange(there, view, grid, image))
     return stack
 

@@ -119,10 +119,12 @@ def _reference(source: Source, truth: NDArray[np.float32] | None) -> int | None:
 def compile_loops(settings: SuperresSettings, device: str) -> None:
     """Load or compile every loop on a handful of pixels, so that the budget is spent on the frames alone."""
     values = torch.rand(2, 12, 12, device=device)
-    view = LowresView(Motion.of_shifts(torch.zeros(2, 2)), (12, 12))
-    grid = view.grid(2)
-    equations = view.equations(grid, values, torch.ones_like(values))
-    view.sample(grid, solve(equations, grid.enlarge(values[0]), view.psf, grid, Prior(1.0, 0.1), 2))
+    still, turned = torch.eye(3).repeat(2, 1, 1), torch.tensor([[0.0, -1, 12], [1, 0, 0], [0, 0, 1]]).repeat(2, 1, 1)
+    for matrices in (still, turned):
+        view = LowresView(Motion.of_matrices(matrices), (12, 12), most_points=2)
+        grid = view.grid(2)
+        equations = view.equations(grid, values, torch.ones_like(values))
+        view.sample(grid, solve(equations, grid.enlarge(values[0]), view.point_psf, grid, Prior(1.0, 0.1), 2))
     bounds = torch.tensor([[0.0, 1.0]]).expand(settings.n_channels, 2)
     network = make_field(dataclasses.replace(settings, frame_size=(8, 8)), bounds).to(device)
     lattice = network.lattice(torch.arange(8) + 0.5, torch.arange(8) + 0.5)

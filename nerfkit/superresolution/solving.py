@@ -19,7 +19,7 @@ from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import COLD_RATE, WARM_RATE, Prior, solve
 
-from .alignment import COARSE_CELLS, Alignment
+from .alignment import COARSE_CELLS, POINTS, Alignment
 from .registration import still_pixels
 from .tiles import Tile, look_into, make_tiles
 from .trials import SHARP_TRIAL_STEPS, Trials, trusted
@@ -146,12 +146,12 @@ class _PartSolver:
         values = torch.from_numpy(np.ascontiguousarray(images)).to(aligned.grey.device)
         channels = [aligned.exposure.undo(channel) for channel in self.transfer.channels(values)]
         height, width = tile.shape
-        view = LowresView(motion, (width, height), aligned.view.psf)
+        view = LowresView(motion, (width, height), aligned.view.psf, POINTS)
         stack = FrameStack.of(self.transfer.grey(channels).contiguous(), aligned.weights)
         if tile.is_whole:
             return _Part(stack.with_weights(chosen.pixels), view, channels, is_inside)
         stack = stack.with_weights(stack.weights * is_inside.to(stack.weights))
-        return _Part(still_pixels(stack, view, COARSE_CELLS), view, channels, is_inside)
+        return _Part(still_pixels(stack, replace(view, most_points=1), COARSE_CELLS), view, channels, is_inside)
 
     def solve(self) -> tuple[Tensor, _Part]:
         """The image [n_channels, rows, cols] on ``plan.output`` cells a low-res pixel, and the frames."""
@@ -252,7 +252,7 @@ class _PartSolver:
         equations = self.part.view.equations(grid, stack.values, trusted(stack, transfer))
         start = grid.resize(start)
         return solve(
-            equations, start, self.part.view.psf, grid, prior, n_steps, learning_rate=rate,
+            equations, start, self.part.view.point_psf, grid, prior, n_steps, learning_rate=rate,
             tv_map=transfer.slope(start), anchor=start if is_anchored else None, limit=self.limit,
             seconds=max(self.began.left, 0.0) * fraction,
         )  # fmt: skip

@@ -104,7 +104,7 @@ class Trials:
         """A solution from an image on any grid of the same extent, judged."""
         start = self.grid.resize(start)
         image = solve(
-            self.equations, start, self.view.psf, self.grid, prior, n_steps, learning_rate=rate,
+            self.equations, start, self.view.point_psf, self.grid, prior, n_steps, learning_rate=rate,
             tv_map=self.transfer.slope(start), limit=self.limit,
         )  # fmt: skip
         squares = self.errors(image).square()

@@ -9,11 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from nerfkit.kernels.footprints import Footprints, residual
+from nerfkit.kernels.footprints import sample as sample_footprints
 from nerfkit.kernels.lowres import NormalEquations, Samples, filter_valid, normal_equations, sample
 from nerfkit.scenes.fields.grid import Grid, GridField
 from nerfkit.scenes.motion import Motion
@@ -24,6 +27,9 @@ __all__ = ["LowresView"]
 
 # margin of the grid beyond what the motions need, and the most that it follows them, in low-res pixels
 SPARE_MARGIN, MAX_MARGIN = 1, 5
+# change of a pixel's sides, as a fraction of them, from which on a box PSF turns and stretches with the frame: 7
+# degrees; and the fraction of the frames of which it is asked
+TURNED, FEW = 0.12, 0.05
 
 
 @dataclass(frozen=True)
@@ -37,12 +43,16 @@ class LowresView:
     size : (int, int)
         Width and height of a frame in low-res pixels.
     psf : Psf
-        Of a pixel; the same direction and size everywhere on the grid.
+        Of a pixel; the same direction and size everywhere on the grid unless ``most_points`` allows otherwise.
+    most_points : int
+        Points along a pixel's side that may stand for its square, so that a box turns and stretches with its frame:
+        several times the work of a step. 1: it lies as on the reference, which is enough to register by.
     """
 
     motion: Motion
     size: tuple[int, int]
     psf: Psf = Psf()  # noqa: RUF009  frozen
+    most_points: int = 1
 
     def __len__(self) -> int:
         return len(self.motion)
@@ -62,7 +72,7 @@ class LowresView:
     def window(self, top: int, left: int, height: int, width: int) -> LowresView:
         """The frames' pixels in a rectangle, as frames of their own."""
         corner = torch.tensor([left, top], dtype=torch.float64)
-        return LowresView(self.motion.between_parts(corner, corner), (width, height), self.psf)
+        return replace(self, motion=self.motion.between_parts(corner, corner), size=(width, height))
 
     def chunks(self, n_values: int) -> Iterator[tuple[slice, LowresView]]:
         """A few frames at a time, of at most ``n_values`` pixels unless one frame has more, and which they are."""
@@ -77,6 +87,30 @@ class LowresView:
         corners = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
         apart = (self.motion.seen(corners) - corners).norm(dim=2).amax(1)
         return int(torch.where(is_used.cpu(), apart, torch.inf).argmin())
+
+    @cached_property
+    def n_points(self) -> int:
+        """Points along a pixel's side that stand for its square: 1 where it lies like a cell of the grid."""
+        if self.most_points == 1 or self.psf.kind != "box" or self.motion.model == "shift" or not len(self):
+            return 1
+        width, height = self.size
+        corners = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
+        apart = torch.zeros(len(self), dtype=torch.float64)
+        for side in torch.eye(2, dtype=torch.float64):
+            change = self.motion.seen(corners + side) - self.motion.seen(corners) - side
+            apart = torch.maximum(apart, change.norm(dim=2).amax(1))
+        return self.most_points if float((apart > TURNED).double().mean()) > FEW else 1
+
+    @property
+    def point_psf(self) -> Psf:
+        """What a grid is filtered by before it is sampled: the PSF, or the part of it that a point stands for."""
+        return self.psf if self.n_points == 1 else replace(self.psf, width=self.psf.width / self.n_points)
+
+    def _into(self, grid: Grid) -> Tensor:
+        """Homographies [n_frames, 3, 3] from points of the frames to (col, row) of the filtered grid."""
+        offset = grid.margin - self.point_psf.n_taps(grid.cells) / (2 * grid.cells)
+        to_cells = torch.tensor([[1, 0, offset], [0, 1, offset], [0, 0, 1 / grid.cells]], dtype=torch.float64)
+        return to_cells @ self.motion.matrices
 
     def grid(self, cells: int) -> Grid:
         """A grid that holds what the frames see of the reference frame and of a few pixels round it."""
@@ -102,7 +136,10 @@ class LowresView:
         is_known : Tensor, shape (n_frames, h, w), bool
             Whether a pixel's PSF lies within the grid.
         """
-        filtered = filter_valid(image, self.psf.taps(grid.cells).to(image.device))
+        filtered = filter_valid(image, self.point_psf.taps(grid.cells).to(image.device))
+        if self.n_points > 1:
+            width, height = self.size
+            return sample_footprints(filtered, self._into(grid), self.n_points, self.psf.width, (height, width))
         rows, cols = self.positions(grid, image.device)
         is_known = (rows >= 0) & (cols >= 0) & (rows <= filtered.shape[0] - 1) & (cols <= filtered.shape[1] - 1)
         return sample(filtered, rows, cols), is_known
@@ -113,12 +150,25 @@ class LowresView:
 
     def adjoint(self, values: Tensor, grid: Grid) -> Tensor:
         """The transpose of :meth:`predict`: values [n_frames, h, w] laid back on the cells [grid.shape]."""
-        rhs = self.equations(grid, values, torch.ones_like(values)).rhs
-        taps = self.psf.taps(grid.cells).to(values.device)
+        equations = self.equations(grid, values, torch.ones_like(values))
+        taps = self.point_psf.taps(grid.cells).to(values.device)
+        if isinstance(equations, Footprints):
+            nothing = torch.zeros(*(n - len(taps) + 1 for n in grid.shape), device=values.device)
+            rhs = -residual(nothing, equations)
+        else:
+            rhs = equations.rhs
         return filter_valid(pad(rhs, (taps.shape[-1] - 1,) * 4), taps.flip(-1))
 
-    def equations(self, grid: Grid, values: Tensor, weights: Tensor) -> NormalEquations:
-        """Normal equations, in the filtered grid, of pixels with ``values`` and ``weights`` [n_frames, h, w]."""
+    def equations(self, grid: Grid, values: Tensor, weights: Tensor) -> NormalEquations | Footprints:
+        """The squared error, in the filtered grid, of pixels with ``values`` and ``weights`` [n_frames, h, w].
+
+        Normal equations, whose cost does not depend on the number of frames, or the pixels themselves where each has a
+        square of its own.
+        """
+        if self.n_points > 1:
+            return Footprints(
+                self._into(grid), self.n_points, self.psf.width, values.contiguous(), weights.contiguous()
+            )
         cut = self.psf.n_taps(grid.cells) - 1
         rows, cols = self.positions(grid, values.device)
         shape = (grid.shape[0] - cut, grid.shape[1] - cut)
