@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_size
+from nerfkit.cli.options import CommonOptions, argument, option, parse_crop, parse_size
 from nerfkit.cli.running import Console, Interrupted, progress_bar, use_cores
 from nerfkit.scenes.errors import NerfkitError
 
@@ -36,6 +36,9 @@ class Options(CommonOptions):
     )
     scale: float | None = option(None, "output pixels along a low-res pixel (default: 4)", kind=float, metavar="S")
     output_size: str | None = option(None, "width and height of the output instead of a scale", metavar="WxH")
+    crop: str | None = option(
+        None, "part of the frames that is used, in low-res pixels (default: all of it)", metavar="X,Y,W,H"
+    )
     shifts: str | None = option(
         None, "where each frame looks: file,dx,dy in low-res pixels (default: register)", metavar="FILE.csv"
     )
@@ -87,6 +90,8 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     given = {option: values for option, values in given.items() if None not in values.values()}
     size = output_size(options.scale, parse_size(options.output_size, "--output-size", most=99999))
     given["--output-size" if options.scale is None else "--scale"] = size
+    if options.crop is not None:
+        given["--crop"] = {"crop": parse_crop(options.crop)}
     if options.exact_shifts:
         given["--exact-shifts"] = {"exact_shifts": True}
     config = TASK.configure(file=options.config, assignments=options.set, given=given)

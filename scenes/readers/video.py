@@ -19,6 +19,7 @@ from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from ._aspect import say_aspect
+from ._crop import Crop, crop_pixels
 from ._curves import CURVES_BY_CODE
 from .frames import check_memory
 
@@ -51,25 +52,31 @@ class Video:
         Transfer curve that the file names; None where it names none.
     primaries : int
         Colour primaries by their code in H.273.
+    whole_size : (int, int)
+        Width and height of the frames before a part was cut from them.
     """
 
     pixels: np.ndarray
     curve: str | None = None
     primaries: int = UNSPECIFIED
+    whole_size: tuple[int, int] = (0, 0)
 
 
 @dataclass
 class _Shown:
-    """How the first frame is to be shown: its curve and primaries, and width over height of a stored pixel."""
+    """How the first frame is to be shown: curve, primaries, width over height of a stored pixel, width and height."""
 
     curve: str | None = None
     primaries: int = UNSPECIFIED
     aspect: Fraction = Fraction(1)
     is_turned: bool = False
     is_known: bool = False
+    size: tuple[int, int] = (0, 0)
 
 
-def read_video(path: str | Path, n_frames: int | None = None, findings: Findings | None = None) -> Video:
+def read_video(
+    path: str | Path, n_frames: int | None = None, findings: Findings | None = None, *, crop: Crop | None = None
+) -> Video:
     """All frames of a video's first picture stream, none repeated or dropped to keep its clock.
 
     Parameters
@@ -80,6 +87,8 @@ def read_video(path: str | Path, n_frames: int | None = None, findings: Findings
         Stop after so many; it is an error if there are fewer.
     findings : Findings, optional
         Filled with what is odd; logged unless given.
+    crop : (int, int, int, int), optional
+        x, y, width and height of the part of each frame that is kept.
 
     Returns
     -------
@@ -98,7 +107,7 @@ def read_video(path: str | Path, n_frames: int | None = None, findings: Findings
     if not path.stat().st_size:
         raise NerfkitError("the video is empty (0 bytes)", where=path, fix="copy or record it again")
     shown = _Shown()
-    frames, said = _decode(path, n_frames, shown)
+    frames, said = _decode(path, n_frames, crop, shown)
     if not frames:
         raise NerfkitError(
             f"no frame can be read from this video; ffmpeg says: {said or 'nothing'}",
@@ -108,18 +117,17 @@ def read_video(path: str | Path, n_frames: int | None = None, findings: Findings
     with listed_or_logged(findings, logger) as found:
         if said:
             found.add("warning", f"ffmpeg read {len(frames)} frames and complains: {said}", where=path)
-        height, width = frames[0].shape[:2]
-        say_aspect((width, height), 1 / shown.aspect if shown.is_turned else shown.aspect, path, found)
+        say_aspect(shown.size, 1 / shown.aspect if shown.is_turned else shown.aspect, path, found)
     if n_frames is not None and len(frames) < n_frames:
         raise NerfkitError(
             f"{n_frames} frames are wanted, the video has {len(frames)}",
             where=path,
             fix=f"give --frames {len(frames)} or less, or leave it out",
         )
-    return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries)
+    return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries, shown.size)
 
 
-def _decode(path: Path, n_frames: int | None, shown: _Shown) -> tuple[list[np.ndarray], str]:
+def _decode(path: Path, n_frames: int | None, crop: Crop | None, shown: _Shown) -> tuple[list[np.ndarray], str]:
     """Frames as far as they can be read, and what ffmpeg said about it; fills ``shown``."""
     av = _load_av()
     frames: list[np.ndarray] = []
@@ -128,20 +136,26 @@ def _decode(path: Path, n_frames: int | None, shown: _Shown) -> tuple[list[np.nd
             # a colon in the name would be read as a protocol; a title that is no text is no reason to refuse the frames
             container = stack.enter_context(av.open(f"file:{path}", metadata_errors="replace"))
             for frame in _pictures(container, path, shown):
-                frames.append(frame)
-                check_memory(len(frames) * frame.size, path)
-                if frame.shape != frames[0].shape:
-                    raise NerfkitError(
-                        f"frame {len(frames) - 1} has another size than those before: {_size(frame)}, not "
-                        f"{_size(frames[0])}",
-                        where=path,
-                        fix=f"give --frames {len(frames) - 1} or less, or a video of one size",
-                    )
+                _check_size(frame, len(frames), shown, path)
+                frames.append(crop_pixels(frame, crop))
+                check_memory(len(frames) * frames[0].size, path)
                 if len(frames) == n_frames:
                     break
         except av.error.FFmpegError as error:
             said.append((av.logging.ERROR, "", error.strerror or str(error)))
     return frames, _shorten([message for _, _, message in said])
+
+
+def _check_size(frame: np.ndarray, index: int, shown: _Shown, path: Path) -> None:
+    """Refuse a frame of another size than the first, which is noted."""
+    size = (frame.shape[1], frame.shape[0])
+    shown.size = size if index == 0 else shown.size
+    if size != shown.size:
+        raise NerfkitError(
+            "frame {} has another size than those before: {}x{}, not {}x{}".format(index, *size, *shown.size),
+            where=path,
+            fix=f"give --frames {index} or less, or a video of one size",
+        )
 
 
 def _load_av() -> Any:
@@ -270,10 +284,6 @@ def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
     if _is_turned(frame):
         pixels, xx, yy = pixels.swapaxes(0, 1), yx, xy
     return pixels[:: -1 if yy < 0 else 1, :: -1 if xx < 0 else 1]
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
 def _grey_if_all(frames: np.ndarray) -> np.ndarray:
