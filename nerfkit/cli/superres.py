@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "main"]
 
 # options that are settings by the same name
-SETTINGS = ("psf", "psf_width", "register", "transfer", "network", "seconds", "seed")
+SETTINGS = ("most_frames", "psf", "psf_width", "register", "transfer", "network", "seconds", "seed")
 
 
 def _width(text: str) -> float | str:
@@ -65,6 +65,10 @@ class Options(CommonOptions):
         choices=("auto", "srgb", "linear", "bt709", "gamma22", "gamma28"),
     )  # fmt: skip
     frames: int | None = option(None, "use the first N frames only", kind=int, metavar="N")
+    most_frames: int | None = option(
+        None, "use the sharpest of each of N stretches where there are more frames (default: 128)", kind=int,
+        metavar="N",
+    )  # fmt: skip
     truth: str | None = option(None, "picture of the output's size to compare with", metavar="FILE")
     seconds: float | None = option(
         None, "wall seconds from the end of reading, registration included (default: 60)", kind=float, metavar="S"

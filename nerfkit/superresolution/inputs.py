@@ -21,6 +21,7 @@ from nerfkit.scenes.readers.shifts import read_shifts
 
 from .blank_frames import is_blank
 from .expectation import SAID_OF_ONE_FRAME
+from .frame_choice import SharpestOfEachStretch
 from .given_motion import check_given_motion
 from .picture_files import PICTURE_SUFFIXES
 from .repeated_frames import find_repeats
@@ -114,6 +115,11 @@ class Source:
             f"{frames.name}: {len(frames)} {kind} frames of {size}, {depth}",
             f"output: {output} ({settings.scale:.3g}x), PSF: {self._psf_text()}",
         ]
+        if frames.chosen_from is not None:
+            lines.append(
+                f"{frames.chosen_from} frames: the sharpest of each of {settings.most_frames} stretches are used; "
+                "--most-frames N takes more"
+            )
         if self.blank:
             whose = f"the reference is {self.files[self.reference]}"
             lines.append(f"left out {len(self.blank)} frames that show nothing: {some(self.blank)}; {whose}")
@@ -182,7 +188,7 @@ def read_source(
     reference : str, optional
         Name of the frame that the output covers; None: the first.
     n_frames : int, optional
-        Take the first so many.
+        Take the first so many; of these the settings' ``most_frames`` at most are chosen.
 
     Raises
     ------
@@ -193,7 +199,9 @@ def read_source(
         raise NerfkitError(
             "there are no shifts to take as they are", where="--exact-shifts", fix="give them: --shifts FILE.csv"
         )
-    frames, blank = _without_blank(read_frames(path, n_frames, crop=config.crop), Path(path), reference)
+    choose = SharpestOfEachStretch(config.most_frames, reference)
+    frames = read_frames(path, n_frames, crop=config.crop, choose=choose)
+    frames, blank = _without_blank(frames, Path(path), reference)
     frames, repeated = _without_repeats(frames, reference)
     config = _with_curve(config, frames)
     n_channels = (1 if frames.images.ndim == 3 else 3) + (frames.alpha is not None)

@@ -97,6 +97,7 @@ class Outputs:
         ]
         return {
             "register": self.state.aligned.model,
+            "chosen_from": self.source.frames.chosen_from,
             "crop": None if self.settings.crop is None else list(self.settings.crop),
             "reference": self.source.files[self.state.aligned.reference],
             "psf": self._psf(),

@@ -11,14 +11,16 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.settings import Settings, check_positive, check_range
 
 __all__ = [
-    "DEFAULT_WIDTH", "MAX_FILE_WIDTH", "MAX_SCALE", "PSF_NAMES", "Plan", "SuperresConfig", "SuperresSettings",
-    "plan_grids",
+    "DEFAULT_WIDTH", "MAX_FILE_WIDTH", "MAX_SCALE", "MOST_FRAMES", "PSF_NAMES", "Plan", "SuperresConfig",
+    "SuperresSettings", "plan_grids",
 ]  # fmt: skip
 
 # beyond it a low-res pixel has no more to say, whatever the number of frames
 MAX_SCALE = 16.0
 # least side of a part of the frames, low-res pixels: on fewer there is nothing to register
 MIN_CROP = 8
+# frames that are used of a long sequence: all are held in memory, and noise falls with the root of their number
+MOST_FRAMES = 128
 # shortest budget that goes through all stages
 MIN_SECONDS = 1.0
 # point spread functions with a name; the usual width, and the widest, also of a file, in low-res pixels
@@ -47,6 +49,8 @@ class SuperresConfig(Settings):
     output_size: tuple[int, int] | None = None
     # x, y, width and height of the part of the frames that is used, in low-res pixels; None: all of it
     crop: tuple[int, int, int, int] | None = None
+    # number of frames, 1 or more, up to which all are used; of more, the sharpest of each of so many equal stretches
+    most_frames: int = MOST_FRAMES
     # point spread function: box, gaussian, or the file of a picture of a point of light
     psf: str = "box"
     # side of the box, sigma of the Gaussian, or side of the whole file, in low-res pixels; auto: by the frames.
@@ -76,6 +80,7 @@ class SuperresConfig(Settings):
             raise ValueError(f"scale must be above 1 and at most {MAX_SCALE:g}; got {self.scale:g}")
         if self.output_size is not None:
             check_positive("output_size", min(self.output_size))
+        check_positive("most_frames", self.most_frames)
         if self.crop is not None:
             self._check_crop(*self.crop)
         most = MAX_PSF_WIDTH if self.psf in PSF_NAMES else MAX_FILE_WIDTH

@@ -58,7 +58,7 @@ def superres(
     reference : str, optional
         Name of the frame that the output covers; None: the first.
     n_frames : int, optional
-        Use the first so many only.
+        Use the first so many only. Of more than the setting ``most_frames``, the sharpest are chosen.
     truth : str or Path, optional
         A picture of the output's size to compare with.
     config : SuperresConfig, str or Path, optional
@@ -74,7 +74,7 @@ def superres(
     **settings
         Settings of :class:`nerfkit.superresolution.settings.SuperresConfig` by name: ``scale=8``, ``seconds=120``,
         ``output_size=(334, 334)``, ``psf="gaussian"``, ``psf_width="auto"``, ``register="affine"``, ``seed=1``,
-        ``crop=(x, y, width, height)`` of the part of the frames that matters, in low-res pixels.
+        ``most_frames=256``, ``crop=(x, y, width, height)`` of the part of the frames that matters, in low-res pixels.
 
     Returns
     -------

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from ._aspect import say_aspect
+from ._choice import FrameChooser, Wanted
 from ._crop import Crop, crop_pixels
 from ._curves import CURVES_BY_CODE
 from .frames import check_memory
@@ -54,12 +55,18 @@ class Video:
         Colour primaries by their code in H.273.
     whole_size : (int, int)
         Width and height of the frames before a part was cut from them.
+    indices : list of int
+        Which of the video's frames they are.
+    n_found : int
+        Number of frames that they were chosen from.
     """
 
     pixels: np.ndarray
     curve: str | None = None
     primaries: int = UNSPECIFIED
     whole_size: tuple[int, int] = (0, 0)
+    indices: list[int] = field(default_factory=list)
+    n_found: int = 0
 
 
 @dataclass
@@ -75,8 +82,9 @@ class _Shown:
 
 
 def read_video(
-    path: str | Path, n_frames: int | None = None, findings: Findings | None = None, *, crop: Crop | None = None
-) -> Video:
+    path: str | Path, n_frames: int | None = None, findings: Findings | None = None, *, crop: Crop | None = None,
+    choose: FrameChooser | None = None,
+) -> Video:  # fmt: skip
     """All frames of a video's first picture stream, none repeated or dropped to keep its clock.
 
     Parameters
@@ -89,6 +97,8 @@ def read_video(
         Filled with what is odd; logged unless given.
     crop : (int, int, int, int), optional
         x, y, width and height of the part of each frame that is kept.
+    choose : FrameChooser, optional
+        Chooses from long videos, which are decoded twice, one frame after the other.
 
     Returns
     -------
@@ -106,44 +116,81 @@ def read_video(
         raise NerfkitError("no such video", where=path, fix="check the name")
     if not path.stat().st_size:
         raise NerfkitError("the video is empty (0 bytes)", where=path, fix="copy or record it again")
-    shown = _Shown()
-    frames, said = _decode(path, n_frames, crop, shown)
+    decoder = _Decoder(path, Wanted(n_frames, crop, choose))
+    frames, indices = decoder.read()
     if not frames:
         raise NerfkitError(
-            f"no frame can be read from this video; ffmpeg says: {said or 'nothing'}",
+            f"no frame can be read from this video; ffmpeg says: {decoder.complaint or 'nothing'}",
             where=path,
             fix="check that it plays, or save its frames as PNGs and give their folder",
         )
+    shown, n_found = decoder.shown, decoder.n_found
     with listed_or_logged(findings, logger) as found:
-        if said:
-            found.add("warning", f"ffmpeg read {len(frames)} frames and complains: {said}", where=path)
+        if decoder.complaint:
+            found.add("warning", f"ffmpeg read {n_found} frames and complains: {decoder.complaint}", where=path)
         say_aspect(shown.size, 1 / shown.aspect if shown.is_turned else shown.aspect, path, found)
-    if n_frames is not None and len(frames) < n_frames:
+    if n_frames is not None and n_found < n_frames:
         raise NerfkitError(
-            f"{n_frames} frames are wanted, the video has {len(frames)}",
+            f"{n_frames} frames are wanted, the video has {n_found}",
             where=path,
-            fix=f"give --frames {len(frames)} or less, or leave it out",
+            fix=f"give --frames {n_found} or less, or leave it out",
         )
-    return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries, shown.size)
+    return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries, shown.size, indices, n_found)
 
 
-def _decode(path: Path, n_frames: int | None, crop: Crop | None, shown: _Shown) -> tuple[list[np.ndarray], str]:
-    """Frames as far as they can be read, and what ffmpeg said about it; fills ``shown``."""
-    av = _load_av()
-    frames: list[np.ndarray] = []
-    with _captured_log() as said, contextlib.ExitStack() as stack:
-        try:
-            # a colon in the name would be read as a protocol; a title that is no text is no reason to refuse the frames
-            container = stack.enter_context(av.open(f"file:{path}", metadata_errors="replace"))
-            for frame in _pictures(container, path, shown):
-                _check_size(frame, len(frames), shown, path)
-                frames.append(crop_pixels(frame, crop))
-                check_memory(len(frames) * frames[0].size, path)
-                if len(frames) == n_frames:
+class _Decoder:
+    """Decodes what is wanted of a video, as far as it can be read."""
+
+    def __init__(self, path: Path, wanted: Wanted) -> None:
+        self.path, self.wanted, self.av = path, wanted, _load_av()
+        self.shown, self.n_found, self.complaint = _Shown(), 0, ""
+
+    def read(self) -> tuple[list[np.ndarray], list[int]]:
+        """The frames and their indices."""
+        frames: list[np.ndarray] = []
+        with contextlib.closing(self._stream()) as stream:
+            for frame in stream:
+                if self.wanted.is_chosen_from(len(frames) + 1):
                     break
-        except av.error.FFmpegError as error:
-            said.append((av.logging.ERROR, "", error.strerror or str(error)))
-    return frames, _shorten([message for _, _, message in said])
+                self._keep(frame, frames)
+            else:
+                return frames, list(range(len(frames)))
+        frames.clear()
+        return self._read_chosen()
+
+    def _read_chosen(self) -> tuple[list[np.ndarray], list[int]]:
+        """Of more frames than are kept: each is looked at, then those that were chosen are decoded once more."""
+        with contextlib.closing(self._stream()) as stream:
+            indices = self.wanted.chosen((str(index), frame) for index, frame in enumerate(stream))
+        frames: list[np.ndarray] = []
+        n_found, complaint = self.n_found, self.complaint
+        with contextlib.closing(self._stream(indices[-1] + 1)) as stream:
+            for index, frame in enumerate(stream):
+                if index in indices:
+                    self._keep(frame, frames)
+        self.n_found, self.complaint = n_found, complaint
+        return frames, indices
+
+    def _keep(self, frame: np.ndarray, frames: list[np.ndarray]) -> None:
+        frames.append(frame)
+        check_memory(len(frames) * frame.size, self.path)
+
+    def _stream(self, n_frames: int | None = None) -> Generator[np.ndarray]:
+        """The wanted part of each frame; notes how many there were and, at the end, what ffmpeg said about them."""
+        n_frames, self.n_found = n_frames or self.wanted.n_frames, 0
+        with _captured_log() as said, contextlib.ExitStack() as stack:
+            try:
+                # a colon in the name would be read as a protocol; a title that is no text is no reason to refuse frames
+                container = stack.enter_context(self.av.open(f"file:{self.path}", metadata_errors="replace"))
+                for frame in _pictures(container, self.path, self.shown):
+                    _check_size(frame, self.n_found, self.shown, self.path)
+                    self.n_found += 1
+                    yield crop_pixels(frame, self.wanted.crop)
+                    if self.n_found == n_frames:
+                        break
+            except self.av.error.FFmpegError as error:
+                said.append((self.av.logging.ERROR, "", error.strerror or str(error)))
+            self.complaint = _shorten([message for _, _, message in said])
 
 
 def _check_size(frame: np.ndarray, index: int, shown: _Shown, path: Path) -> None:

@@ -57,7 +57,7 @@ def test_what_is_no_part_of_the_frames_is_refused(tmp_path, capsys):
     ):
         code = main(["superres", str(folder), "-o", str(tmp_path / "a.png"), f"--crop={crop}"])
         assert code == 2 and seen in (said := capsys.readouterr().err) and "--crop" in said
-    with pytest.raises(NerfkitError, match="crop must be X,Y,W,H from X and Y of 0 on, at least 8 .* got -1,0,16,12"):
+    with pytest.raises(NerfkitError, match=r"crop must be X,Y,W,H from X and Y of 0 on, at least 8 .* got -1,0,16,12"):
         nerfkit.superres(folder, tmp_path / "a.png", crop=(-1, 0, 16, 12))
 
 
