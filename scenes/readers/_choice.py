@@ -8,10 +8,13 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
+from nerfkit.scenes.luminance import LUMINANCE
+
 from ._crop import Crop
+from ._fields import N_LOOKED_AT, middle
 from .photos import map_in_threads
 
-__all__ = ["FrameChooser", "Wanted", "decode_in_batches"]
+__all__ = ["FrameChooser", "NotingFirst", "Wanted", "decode_in_batches"]
 
 # frames that are decoded at once while a folder is looked through
 N_AT_ONCE = 8
@@ -50,6 +53,30 @@ class Wanted:
         """Indices of the frames that are taken."""
         assert self.choose is not None
         return self.choose(frames)
+
+
+class NotingFirst:
+    """A chooser that keeps grey middle parts of the first frames, which follow one another as chosen ones do not."""
+
+    def __init__(self, choose: FrameChooser) -> None:
+        self.choose, self.first = choose, list[np.ndarray]()
+
+    @property
+    def most(self) -> int:
+        """Number of frames up to which all are taken."""
+        return self.choose.most
+
+    def __call__(self, frames: Iterable[tuple[str, np.ndarray]]) -> list[int]:
+        """What the chooser chooses."""
+        self.first.clear()
+        return self.choose(self._noted(frames))
+
+    def _noted(self, frames: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        for name, pixels in frames:
+            if len(self.first) < N_LOOKED_AT:
+                part = middle(pixels)
+                self.first.append(part.copy() if part.ndim == 2 else part[..., :3] @ np.array(LUMINANCE))
+            yield name, pixels
 
 
 def decode_in_batches(decode: Callable[[str], T], files: Sequence[str]) -> Iterator[T]:

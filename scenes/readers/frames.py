@@ -22,9 +22,10 @@ from nerfkit.scenes.luminance import LUMINANCE
 
 from ._arrays import read_array
 from ._aspect import say_aspect
-from ._choice import FrameChooser, Wanted, decode_in_batches
+from ._choice import FrameChooser, NotingFirst, Wanted, decode_in_batches
 from ._crop import Crop, crop_decoded, crop_pixels
 from ._curves import HDR_NAMES, hdr_to_srgb
+from ._fields import N_LOOKED_AT, middle, say_fields
 from ._images import Decoded, decode_image
 from ._mosaic import has_mosaic
 from ._pages import decode_pages
@@ -207,8 +208,11 @@ def read_frames(
     if n_frames is not None and n_frames < 1:
         raise NerfkitError(f"the number of frames must be 1 or more; got {n_frames}", where="--frames")
     with listed_or_logged(findings, logger) as found:
-        frames = _read(Path(path).expanduser(), Wanted(n_frames, crop, choose), found)
+        noting = None if choose is None else NotingFirst(choose)
+        frames = _read(Path(path).expanduser(), Wanted(n_frames, crop, noting), found)
         _doubt_mosaic(frames, found)
+        parts = (noting and noting.first) or [middle(frame) for frame in frames.grey[:N_LOOKED_AT]]
+        say_fields(np.stack(parts), Path(path).expanduser(), 0 if crop is None else crop[1], found)
     return frames
 
 
