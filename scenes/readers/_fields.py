@@ -23,6 +23,8 @@ EDGE = 3
 # slope and correlation from which on rows are taken for fields. Woven fields have a slope of 0.5 at slow and 0.15 at
 # jerky motion, and correlations of 0.07 to 0.9; frames of one time at most 0.07 and 0.03
 MIN_SLOPE, MIN_CORRELATION = 0.12, 0.05
+# the same times the root of the number of smoothed pixels: noise alone has a standard deviation of 1.3
+MIN_SIGNIFICANCE = 5.0
 
 
 def field_order(grey: np.ndarray) -> str | None:
@@ -45,8 +47,9 @@ def field_order(grey: np.ndarray) -> str | None:
         return None
     fields = grey[:, :rows:2].astype(np.float64), grey[:, 1:rows:2].astype(np.float64)
     found = [_follow_motion(*(_smooth(rows, sigma) for rows in fields)) for sigma in SIGMAS]
-    slope, correlation = max(found, key=lambda both: abs(both[1]))
-    if abs(slope) < MIN_SLOPE or abs(correlation) < MIN_CORRELATION:
+    (slope, correlation), sigma = max(zip(found, SIGMAS, strict=True), key=lambda one: abs(one[0][1]))
+    n_pixels = (len(grey) - 2) * (rows // 2 - 2 * EDGE - 1) * grey.shape[2] / sigma**2
+    if abs(slope) < MIN_SLOPE or abs(correlation) < max(MIN_CORRELATION, MIN_SIGNIFICANCE / n_pixels**0.5):
         return None
     return "top" if slope > 0 else "bottom"
 

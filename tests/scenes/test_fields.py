@@ -93,6 +93,11 @@ def test_a_small_thing_that_moves_is_enough_and_stillness_tells_nothing():
     assert field_order(still) is None and field_order(woven(still)) == "top"
 
 
+@pytest.mark.parametrize("shape", [(6, 24, 30), (8, 40, 40), (32, 57, 49)])
+def test_noise_is_not_taken_for_fields(shape):
+    assert all(field_order(np.random.default_rng(seed).random(shape)) is None for seed in range(20))
+
+
 def test_too_few_frames_or_rows_tell_nothing():
     frames = woven(times())
     assert field_order(frames[:5]) is field_order(frames[:, :20]) is field_order(frames[:, :2, :2]) is None
