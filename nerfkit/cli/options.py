@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.settings import check_number
 
-__all__ = ["CommonOptions", "argument", "option", "parse", "parse_size"]
+__all__ = ["CommonOptions", "argument", "option", "parse", "parse_crop", "parse_size"]
 
 T = TypeVar("T")
 
@@ -117,3 +117,26 @@ def parse_size(text: str | None, name: str, *, most: int = 16384) -> tuple[int, 
             f"must be WIDTHxHEIGHT in pixels, 1 to {most}; got {text!r}", where=name, fix="for example 640x360"
         )
     return int(match[1]), int(match[2])
+
+
+def parse_crop(text: str | None, name: str = "--crop") -> tuple[int, int, int, int] | None:
+    """x, y, width and height of ``X,Y,W,H`` or, as ImageMagick has it, ``WxH+X+Y``; None when not given.
+
+    Examples
+    --------
+    >>> parse_crop("8,10,40,20"), parse_crop("40x20+8+10")
+    ((8, 10, 40, 20), (8, 10, 40, 20))
+    """
+    if text is None:
+        return None
+    plain = text.replace(" ", "")
+    if match := re.fullmatch(r"(\d{1,5})[xX](\d{1,5})\+(\d{1,5})\+(\d{1,5})", plain):
+        width, height, x, y = (int(part) for part in match.groups())
+    elif match := re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", plain):
+        x, y, width, height = (int(part) for part in match.groups())
+    else:
+        raise NerfkitError(
+            f"must be X,Y,WIDTH,HEIGHT in pixels, or WIDTHxHEIGHT+X+Y; got {text!r}", where=name,
+            fix="for example 0,0,200,100",
+        )  # fmt: skip
+    return x, y, width, height

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import Any
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_size
+from nerfkit.cli.options import CommonOptions, argument, option, parse_crop, parse_size
 from nerfkit.cli.running import Console, progress_bar, use_cores
-from nerfkit.scenes.errors import NerfkitError
 from nerfkit.tasks import load_run
 
 __all__ = ["Options", "main"]
@@ -41,7 +39,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
     given = {
         "path": options.path, "frames": options.frames, "fps": options.fps, "size": parse_size(options.size, "--size"),
-        "crop": _crop(options.crop), "channels": _channels(options.channels), "data": options.data,
+        "crop": parse_crop(options.crop), "channels": _channels(options.channels), "data": options.data,
     }  # fmt: skip
     use_cores(options.device)
     result = load_run(options.run, device=options.device).write(
@@ -53,18 +51,6 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     path = f"; path: {result['camera_path']}" if "camera_path" in result else ""
     console.say(f"{files}: {made} in {result['seconds']:.1f} s{path}")
     return result
-
-
-def _crop(text: str | None) -> tuple[int, int, int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+),(\d+),(\d+),(\d+)", text.replace(" ", ""))
-    if match is None:
-        raise NerfkitError(
-            f"must be X,Y,WIDTH,HEIGHT in pixels; got {text!r}", where="--crop", fix="for example 0,0,200,100"
-        )
-    x, y, width, height = (int(part) for part in match.groups())
-    return x, y, width, height
 
 
 def _channels(text: str | None) -> tuple[str, ...] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_size
+from nerfkit.cli.options import CommonOptions, argument, option, parse_crop, parse_size
 from nerfkit.cli.running import Console, Interrupted, progress_bar, use_cores
 from nerfkit.scenes.errors import NerfkitError
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Options", "main"]
 
 # options that are settings by the same name
-SETTINGS = ("psf", "psf_width", "register", "transfer", "network", "seconds", "seed")
+SETTINGS = ("most_frames", "psf", "psf_width", "register", "transfer", "network", "seconds", "seed")
 
 
 def _width(text: str) -> float | str:
@@ -36,6 +36,9 @@ class Options(CommonOptions):
     )
     scale: float | None = option(None, "output pixels along a low-res pixel (default: 4)", kind=float, metavar="S")
     output_size: str | None = option(None, "width and height of the output instead of a scale", metavar="WxH")
+    crop: str | None = option(
+        None, "part of the frames that is used, in low-res pixels (default: all of it)", metavar="X,Y,W,H"
+    )
     shifts: str | None = option(
         None, "where each frame looks: file,dx,dy in low-res pixels (default: register)", metavar="FILE.csv"
     )
@@ -62,6 +65,10 @@ class Options(CommonOptions):
         choices=("auto", "srgb", "linear", "bt709", "gamma22", "gamma28"),
     )  # fmt: skip
     frames: int | None = option(None, "use the first N frames only", kind=int, metavar="N")
+    most_frames: int | None = option(
+        None, "use the sharpest of each of N stretches where there are more frames (default: 128)", kind=int,
+        metavar="N",
+    )  # fmt: skip
     truth: str | None = option(None, "picture of the output's size to compare with", metavar="FILE")
     seconds: float | None = option(
         None, "wall seconds from the end of reading, registration included (default: 60)", kind=float, metavar="S"
@@ -87,6 +94,8 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     given = {option: values for option, values in given.items() if None not in values.values()}
     size = output_size(options.scale, parse_size(options.output_size, "--output-size", most=99999))
     given["--output-size" if options.scale is None else "--scale"] = size
+    if options.crop is not None:
+        given["--crop"] = {"crop": parse_crop(options.crop)}
     if options.exact_shifts:
         given["--exact-shifts"] = {"exact_shifts": True}
     config = TASK.configure(file=options.config, assignments=options.set, given=given)

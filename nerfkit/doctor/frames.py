@@ -19,7 +19,9 @@ from nerfkit.scenes.readers.frames import Frames, natural_key, read_frames
 from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.shifts import Shifts, read_shifts
 from nerfkit.superresolution.blank_frames import is_blank
+from nerfkit.superresolution.frame_choice import SharpestOfEachStretch
 from nerfkit.superresolution.repeated_frames import find_repeats
+from nerfkit.superresolution.settings import MOST_FRAMES
 
 if TYPE_CHECKING:
     from nerfkit.scenes.observations.lowres_view import LowresView
@@ -43,14 +45,16 @@ TINY = 1e-9
 def check_frames(path: Path, report: Report) -> None:
     """Check what :func:`nerfkit.scenes.readers.frames.read_frames` reads from ``path``."""
     try:
-        frames = read_frames(path, findings=report.problems)
+        frames = read_frames(path, findings=report.problems, choose=SharpestOfEachStretch(MOST_FRAMES))
     except NerfkitError as error:
         _explain(path, error, report)
         return
     bits = "float" if frames.bit_depth == 32 else f"{frames.bit_depth} bit"
     colour = "grey" if frames.images.ndim == 3 else "RGB"
     report.fact("kind", "frames", "a frame sequence")
-    report.fact("frames", len(frames))
+    n_found = frames.chosen_from or len(frames)
+    taken = f", of which the {len(frames)} sharpest of as many stretches are looked at"
+    report.fact("frames", n_found, f"{n_found}{taken if frames.chosen_from else ''}")
     report.fact("size", list(frames.size), f"{frames.size[0]}x{frames.size[1]}, {colour}, {bits}")
     report.fact("bit_depth", frames.bit_depth, "")
     low, high = frames.value_range

@@ -45,7 +45,8 @@ def superres_report(run_folder: Path) -> Path:
         - ``metrics.json``: {"superres": {...}}, or the object itself, with any of ``scale``, ``seconds``,
           ``expected`` {``measured_share``, ``gain_db``, ``limit``}, ``holdout_psnr``, ``psnr``, ``psnr_interior``,
           ``ssim``, ``output`` (path of the result, relative to the run folder), ``bicubic`` {the same figures of the
-          bicubic enlargement}, ``holds`` and ``holds_because``, ``defects``, and ``blank`` [names].
+          bicubic enlargement}, ``holds`` and ``holds_because``, ``crop`` [x, y, width, height], ``chosen_from``,
+          ``defects``, and ``blank`` [names].
         - ``metrics.jsonl``: lines with ``seconds`` and ``loss``.
         - the result: metrics' ``output``, else ``../<name of the folder>.png``, else ``result.png``.
         - ``bicubic.png``: the reference frame enlarged to the result's size, edge on edge.
@@ -145,6 +146,11 @@ def _said(metrics: dict[str, Any]) -> list[str]:
     if isinstance(holds, str) and holds:
         what = HOLDERS.get(holds, f"networks of the kind {holds} hold the picture")
         said.append(f"{what}{f': {because}' if isinstance(because, str) and because else ''}.")
+    if n_found := number(metrics, "chosen_from"):
+        said.append(f"of {n_found:.0f} frames the sharpest of each of equal stretches are used.")
+    crop = metrics.get("crop")
+    if isinstance(crop, list) and len(crop) == 4:
+        said.append("of the frames the part of {2} x {3} pixels at ({0}, {1}) is used.".format(*crop))
     if n_defects:
         are = "pixel of the sensor is" if n_defects == 1 else "pixels of the sensor are"
         said.append(

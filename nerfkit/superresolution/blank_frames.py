@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.noise import contrast
 
-__all__ = ["is_blank"]
+__all__ = ["is_blank", "is_low"]
 
 # fraction of the usual frame's contrast, noise taken off, and of its standard deviation, below which a frame does not
 # show the scene; both, since texture as fine as a pixel counts as noise
@@ -28,5 +28,10 @@ def is_blank(grey: NDArray[np.floating]) -> NDArray[np.bool_]:
     """
     deviations = np.array([np.std(frame, dtype=np.float64) if np.ptp(frame) else 0.0 for frame in grey])
     contrasts = np.array([contrast(frame) for frame in grey])
-    is_low = contrasts <= LEAST_CONTRAST * np.quantile(contrasts, USUAL_QUANTILE)
-    return is_low & (deviations <= LEAST_DEVIATION * np.quantile(deviations, USUAL_QUANTILE))
+    return is_low(contrasts, deviations)
+
+
+def is_low(contrasts: NDArray[np.floating], deviations: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """The same from the frames' contrasts and standard deviations [n_frames]."""
+    is_faint = contrasts <= LEAST_CONTRAST * np.quantile(contrasts, USUAL_QUANTILE)
+    return is_faint & (deviations <= LEAST_DEVIATION * np.quantile(deviations, USUAL_QUANTILE))

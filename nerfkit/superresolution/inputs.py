@@ -21,6 +21,7 @@ from nerfkit.scenes.readers.shifts import read_shifts
 
 from .blank_frames import is_blank
 from .expectation import SAID_OF_ONE_FRAME
+from .frame_choice import SharpestOfEachStretch
 from .given_motion import check_given_motion
 from .picture_files import PICTURE_SUFFIXES
 from .repeated_frames import find_repeats
@@ -108,10 +109,17 @@ class Source:
         depth += " with alpha" if frames.alpha is not None else ""
         depth += CURVE_TEXTS.get(settings.transfer, "")
         size, output = "{} x {}".format(*frames.size), "{} x {}".format(*settings.output_size)
+        if settings.crop is not None:
+            size += " at ({}, {}) of {} x {}".format(*settings.crop[:2], *frames.whole_size)
         lines = [
             f"{frames.name}: {len(frames)} {kind} frames of {size}, {depth}",
             f"output: {output} ({settings.scale:.3g}x), PSF: {self._psf_text()}",
         ]
+        if frames.chosen_from is not None:
+            lines.append(
+                f"{frames.chosen_from} frames: the sharpest of each of {settings.most_frames} stretches are used; "
+                "--most-frames N takes more"
+            )
         if self.blank:
             whose = f"the reference is {self.files[self.reference]}"
             lines.append(f"left out {len(self.blank)} frames that show nothing: {some(self.blank)}; {whose}")
@@ -124,6 +132,14 @@ class Source:
                 f"{frames.shifts_file} is not used; give it with --shifts, or let the frames be registered as now"
             )
         return lines
+
+    def in_whole_frames(self, motion: Motion) -> Motion:
+        """A motion of the part that was cut from the frames, as that of the whole frames."""
+        if motion.model == "shift" or self.settings.crop is None:
+            return motion
+        corner = -torch.tensor(_corner(self.settings), dtype=torch.float64)
+        moved = motion.between_parts(corner, corner)
+        return replace(moved, matrices=moved.matrices / moved.matrices[:, 2:, 2:])
 
     def _psf_text(self) -> str:
         name, width = self.settings.psf, self.settings.psf_width
@@ -172,7 +188,7 @@ def read_source(
     reference : str, optional
         Name of the frame that the output covers; None: the first.
     n_frames : int, optional
-        Take the first so many.
+        Take the first so many; of these the settings' ``most_frames`` at most are chosen.
 
     Raises
     ------
@@ -183,7 +199,9 @@ def read_source(
         raise NerfkitError(
             "there are no shifts to take as they are", where="--exact-shifts", fix="give them: --shifts FILE.csv"
         )
-    frames, blank = _without_blank(read_frames(path, n_frames), Path(path), reference)
+    choose = SharpestOfEachStretch(config.most_frames, reference)
+    frames = read_frames(path, n_frames, crop=config.crop, choose=choose)
+    frames, blank = _without_blank(frames, Path(path), reference)
     frames, repeated = _without_repeats(frames, reference)
     config = _with_curve(config, frames)
     n_channels = (1 if frames.images.ndim == 3 else 3) + (frames.alpha is not None)
@@ -192,7 +210,7 @@ def read_source(
         white=frames.white,
     )  # fmt: skip
     index = 0 if reference is None else _find(reference, frames)
-    given = None if shifts is None else read_shifts(shifts, frames)
+    given = None if shifts is None else read_shifts(shifts, frames).of_part(_corner(config))
     if given is not None:
         check_given_motion(
             given, frames.grey, settings.scale, str(shifts), reference=index, is_exact=config.exact_shifts
@@ -249,6 +267,11 @@ def read_truth(path: str | Path, settings: SuperresSettings) -> NDArray[np.float
             fix="give a picture of that size, or another --scale",
         )  # fmt: skip
     return _with_alpha(truth)[0]
+
+
+def _corner(config: SuperresConfig) -> tuple[int, int]:
+    """Upper left corner (x, y) of the part that is cut from the frames."""
+    return (0, 0) if config.crop is None else config.crop[:2]
 
 
 def _with_curve(config: SuperresConfig, frames: Frames) -> SuperresConfig:

@@ -97,6 +97,8 @@ class Outputs:
         ]
         return {
             "register": self.state.aligned.model,
+            "chosen_from": self.source.frames.chosen_from,
+            "crop": None if self.settings.crop is None else list(self.settings.crop),
             "reference": self.source.files[self.state.aligned.reference],
             "psf": self._psf(),
             "defects": self.state.aligned.n_defects,
@@ -181,7 +183,8 @@ class Outputs:
 
     def _write_registered(self) -> None:
         """registered.csv, which --shifts takes back."""
-        state, path, motion = self.state, self.run.folder / "registered.csv", self.state.view.motion
+        state, path = self.state, self.run.folder / "registered.csv"
+        motion = self.source.in_whole_frames(state.view.motion)
         extra = {
             "used": [weight > 0 for weight in state.weights.tolist()],
             "residual": [round(r, 6) for r in state.residuals.tolist()],

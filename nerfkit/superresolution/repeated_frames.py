@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["find_repeats"]
+__all__ = ["RepeatFinder", "find_repeats"]
 
 # fraction of the pixels that have the very value of the frame before, from which on it is that one, compressed anew:
 # two exposures with half a step of noise have it in 0.55 of theirs
@@ -30,18 +32,32 @@ def find_repeats(images: NDArray[np.floating]) -> NDArray[np.int64]:
     >>> find_repeats(frames).tolist()
     [-1, -1, -1, 1]
     """
-    seen: dict[bytes, int] = {}
-    found = np.full(len(images), -1)
-    for index, image in enumerate(images):
-        first = seen.setdefault(image.tobytes(), index)
-        if first != index:
-            found[index] = first
-        elif index and _fraction_equal(image, images[index - 1]) > SAME:
-            found[index] = found[index - 1] if found[index - 1] >= 0 else index - 1
-    return found
+    finder = RepeatFinder()
+    return np.array([finder.earlier(image) for image in images], dtype=np.int64)
 
 
-def _fraction_equal(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
+class RepeatFinder:
+    """Finds repeats in frames that come one after the other; of those before, only the last is kept."""
+
+    def __init__(self) -> None:
+        self.seen: dict[bytes, int] = {}
+        self.index, self.found, self.last = -1, -1, np.empty(0)
+
+    def earlier(self, image: NDArray) -> int:
+        """Index of the frame that the next one repeats; -1 for none."""
+        self.index += 1
+        first = self.seen.setdefault(hashlib.blake2b(image.tobytes()).digest(), self.index)
+        if first != self.index:
+            self.found = first
+        elif image.shape == self.last.shape and _fraction_equal(image, self.last) > SAME:
+            self.found = self.found if self.found >= 0 else self.index - 1
+        else:
+            self.found = -1
+        self.last = image
+        return self.found
+
+
+def _fraction_equal(one: NDArray, other: NDArray) -> float:
     """Fraction of the values that are equal; those at the ends of the range, which may be clipped, say nothing."""
     is_inside = (one > one.min()) & (one < one.max())
     return float((one == other)[is_inside].mean()) if is_inside.any() else 0.0

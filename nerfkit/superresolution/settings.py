@@ -11,12 +11,16 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.settings import Settings, check_positive, check_range
 
 __all__ = [
-    "DEFAULT_WIDTH", "MAX_FILE_WIDTH", "MAX_SCALE", "PSF_NAMES", "Plan", "SuperresConfig", "SuperresSettings",
-    "plan_grids",
+    "DEFAULT_WIDTH", "MAX_FILE_WIDTH", "MAX_SCALE", "MOST_FRAMES", "PSF_NAMES", "Plan", "SuperresConfig",
+    "SuperresSettings", "plan_grids",
 ]  # fmt: skip
 
 # beyond it a low-res pixel has no more to say, whatever the number of frames
 MAX_SCALE = 16.0
+# least side of a part of the frames, low-res pixels: on fewer there is nothing to register
+MIN_CROP = 8
+# frames that are used of a long sequence: all are held in memory, and noise falls with the root of their number
+MOST_FRAMES = 128
 # shortest budget that goes through all stages
 MIN_SECONDS = 1.0
 # point spread functions with a name; the usual width, and the widest, also of a file, in low-res pixels
@@ -43,6 +47,10 @@ class SuperresConfig(Settings):
     scale: float | None = None
     # width and height of the output in pixels, instead of a scale
     output_size: tuple[int, int] | None = None
+    # x, y, width and height of the part of the frames that is used, in low-res pixels; None: all of it
+    crop: tuple[int, int, int, int] | None = None
+    # number of frames, 1 or more, up to which all are used; of more, the sharpest of each of so many equal stretches
+    most_frames: int = MOST_FRAMES
     # point spread function: box, gaussian, or the file of a picture of a point of light
     psf: str = "box"
     # side of the box, sigma of the Gaussian, or side of the whole file, in low-res pixels; auto: by the frames.
@@ -72,6 +80,9 @@ class SuperresConfig(Settings):
             raise ValueError(f"scale must be above 1 and at most {MAX_SCALE:g}; got {self.scale:g}")
         if self.output_size is not None:
             check_positive("output_size", min(self.output_size))
+        check_positive("most_frames", self.most_frames)
+        if self.crop is not None:
+            self._check_crop(*self.crop)
         most = MAX_PSF_WIDTH if self.psf in PSF_NAMES else MAX_FILE_WIDTH
         if isinstance(self.psf_width, float) and not 0 < self.psf_width <= most:
             raise ValueError(
@@ -84,6 +95,13 @@ class SuperresConfig(Settings):
         check_positive("omega", self.omega)
         if self.seconds < MIN_SECONDS:
             raise ValueError(f"seconds must be {MIN_SECONDS:g} or more; got {self.seconds:g}")
+
+    def _check_crop(self, x: int, y: int, width: int, height: int) -> None:
+        if min(x, y) < 0 or min(width, height) < MIN_CROP:
+            raise ValueError(
+                f"crop must be X,Y,W,H from X and Y of 0 on, at least {MIN_CROP} low-res pixels wide and high; got "
+                f"{x},{y},{width},{height}"
+            )
 
     def below(self, folder: Path) -> Self:
         """The settings with the path of a PSF's file that started at ``folder``."""
@@ -202,7 +220,7 @@ def plan_grids(scale: float, frame_size: tuple[int, int]) -> Plan:
         raise NerfkitError(
             f"an output of {frame_size[0] * whole} x {frame_size[1] * whole} pixels is more than the "
             f"{MAX_OUTPUT / 1e6:.0f} megapixels that memory is planned for",
-            where="--scale", fix=f"give --scale {largest} or less, or crop the frames",
+            where="--scale", fix=f"give --scale {largest} or less, or a part of the frames: --crop X,Y,W,H",
         )  # fmt: skip
     unit = max(whole, 4)
     trial = final if final <= TRIAL_CELLS + 1 else TRIAL_CELLS

@@ -35,7 +35,9 @@ TASK = Task(
 )  # fmt: skip
 
 
-@telling_memory("nerfkit superres", "lower --scale, take the first N frames (--frames N), or crop them")
+@telling_memory(
+    "nerfkit superres", "lower --scale, take the first N frames (--frames N), or a part of each (--crop X,Y,W,H)"
+)
 def superres(
     frames: str | Path, out: str | Path, *, shifts: str | Path | None = None, reference: str | None = None,
     n_frames: int | None = None, truth: str | Path | None = None, config: SuperresConfig | str | Path | None = None,
@@ -52,11 +54,11 @@ def superres(
         The picture, a PNG or a TIFF; its run folder is the same name without suffix.
     shifts : str or Path, optional
         Where each frame looks: ``file,dx,dy`` in low-res pixels, or affine maps or homographies; None: the frames are
-        registered.
+        registered. They are of the whole frames, also where a part of them is used.
     reference : str, optional
         Name of the frame that the output covers; None: the first.
     n_frames : int, optional
-        Use the first so many only.
+        Use the first so many only. Of more than the setting ``most_frames``, the sharpest are chosen.
     truth : str or Path, optional
         A picture of the output's size to compare with.
     config : SuperresConfig, str or Path, optional
@@ -71,7 +73,8 @@ def superres(
         Of large frames, called with the number of parts that are done and that there are.
     **settings
         Settings of :class:`nerfkit.superresolution.settings.SuperresConfig` by name: ``scale=8``, ``seconds=120``,
-        ``output_size=(334, 334)``, ``psf="gaussian"``, ``psf_width="auto"``, ``register="affine"``, ``seed=1``.
+        ``output_size=(334, 334)``, ``psf="gaussian"``, ``psf_width="auto"``, ``register="affine"``, ``seed=1``,
+        ``most_frames=256``, ``crop=(x, y, width, height)`` of the part of the frames that matters, in low-res pixels.
 
     Returns
     -------

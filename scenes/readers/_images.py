@@ -58,6 +58,8 @@ class Decoded:
         Colour primaries by their code in ITU-T H.273; 2 where the file names none.
     aspect : Fraction
         Width over height of a pixel.
+    whole_size : (int, int), optional
+        Width and height of the picture that the pixels are a part of; None where they are all of it.
     """
 
     pixels: np.ndarray
@@ -67,6 +69,12 @@ class Decoded:
     curve: str | None = None
     primaries: int = 2
     aspect: Fraction = Fraction(1)
+    whole_size: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the whole picture."""
+        return self.whole_size or (self.pixels.shape[1], self.pixels.shape[0])
 
 
 def decode_image(path: Path) -> Decoded:

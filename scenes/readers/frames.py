@@ -22,7 +22,10 @@ from nerfkit.scenes.luminance import LUMINANCE
 
 from ._arrays import read_array
 from ._aspect import say_aspect
+from ._choice import FrameChooser, NotingFirst, Wanted, decode_in_batches
+from ._crop import Crop, crop_decoded, crop_pixels
 from ._curves import HDR_NAMES, hdr_to_srgb
+from ._fields import N_LOOKED_AT, middle, say_fields
 from ._images import Decoded, decode_image
 from ._mosaic import has_mosaic
 from ._pages import decode_pages
@@ -79,6 +82,12 @@ class Frames:
         Whether only the first of more frames were asked for.
     curve : str, optional
         Transfer curve of the values that the files name; None where they name none.
+    crop : (int, int, int, int), optional
+        x, y, width and height of the part that ``images`` show, in pixels of the whole frames; None: all of them.
+    whole_size : (int, int)
+        Width and height of the whole frames.
+    chosen_from : int, optional
+        Number of frames of which these were chosen; None where all were taken.
     """
 
     images: np.ndarray
@@ -92,6 +101,13 @@ class Frames:
     is_indexed: bool = False
     is_cut: bool = False
     curve: CurveName | None = None
+    crop: Crop | None = None
+    whole_size: tuple[int, int] = (0, 0)
+    chosen_from: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.crop is None:
+            self.whole_size = self.size
 
     def __len__(self) -> int:
         return len(self.files)
@@ -148,7 +164,10 @@ class Frames:
         return self.images if self.images.ndim == 3 else self.images @ np.array(LUMINANCE, np.float32)
 
 
-def read_frames(path: str | Path, n_frames: int | None = None, findings: Findings | None = None) -> Frames:
+def read_frames(
+    path: str | Path, n_frames: int | None = None, findings: Findings | None = None, *, crop: Crop | None = None,
+    choose: FrameChooser | None = None,
+) -> Frames:  # fmt: skip
     """Read a sequence of low-resolution frames.
 
     Parameters
@@ -160,6 +179,11 @@ def read_frames(path: str | Path, n_frames: int | None = None, findings: Finding
         Take the first so many; all of them unless given.
     findings : Findings, optional
         Filled with what was found and gone on with, also where the reading fails in the end; logged unless given.
+    crop : (int, int, int, int), optional
+        x, y, width and height of the part of each frame that is read, in its pixels.
+    choose : FrameChooser, optional
+        Chooses from long sequences, which are then read twice, a few frames of files and of videos at once; pages and
+        arrays are in memory as they are in the file.
 
     Returns
     -------
@@ -184,8 +208,11 @@ def read_frames(path: str | Path, n_frames: int | None = None, findings: Finding
     if n_frames is not None and n_frames < 1:
         raise NerfkitError(f"the number of frames must be 1 or more; got {n_frames}", where="--frames")
     with listed_or_logged(findings, logger) as found:
-        frames = _read(Path(path).expanduser(), n_frames, found)
+        noting = None if choose is None else NotingFirst(choose)
+        frames = _read(Path(path).expanduser(), Wanted(n_frames, crop, noting), found)
         _doubt_mosaic(frames, found)
+        parts = (noting and noting.first) or [middle(frame) for frame in frames.grey[:N_LOOKED_AT]]
+        say_fields(np.stack(parts), Path(path).expanduser(), 0 if crop is None else crop[1], found)
     return frames
 
 
@@ -202,7 +229,7 @@ def natural_key(file: str) -> tuple[list[str | int], str]:
     return [int(part) if i % 2 else part for i, part in enumerate(parts)], file
 
 
-def _read(path: Path, n_frames: int | None, findings: Findings) -> Frames:
+def _read(path: Path, wanted: Wanted, findings: Findings) -> Frames:
     if not path.exists():
         root, files = _match(path, findings)
         path = root / files[0] if len(files) == 1 else path
@@ -211,8 +238,8 @@ def _read(path: Path, n_frames: int | None, findings: Findings) -> Frames:
     else:
         root, files = path.parent, [path.name]
     if len(files) == 1 and not path.is_dir() and not is_image(path):
-        return _read_container(path, n_frames, findings)
-    frames = _read_images(root, files, n_frames, path, findings)
+        return _read_container(path, wanted, findings)
+    frames = _read_images(root, files, wanted, path, findings)
     frames.name = path.stem if len(files) == 1 and not path.is_dir() else root.resolve().name
     shifts_file = root / SHIFTS_FILE
     is_sequence = path.is_dir() or len(files) > 1
@@ -243,7 +270,7 @@ def check_memory(n_values: int, where: Path) -> None:
             f"the frames need {4 * n_values / 1e9:.2g} GB or more; half of this machine's memory is "
             f"{memory / 2e9:.2g} GB",
             where=where,
-            fix="take fewer of them (--frames N), or crop them",
+            fix="take fewer of them (--frames N), or a part of each (--crop X,Y,W,H)",
         )
 
 
@@ -302,42 +329,54 @@ def _first(files: Sequence[str], n_frames: int | None, where: Path) -> list[str]
     return list(files[:n_frames])
 
 
-def _read_images(root: Path, files: list[str], n_frames: int | None, where: Path, findings: Findings) -> Frames:
-    taken = files[:n_frames]
-    first = decode_image(root / taken[0])
+def _read_images(root: Path, files: list[str], wanted: Wanted, where: Path, findings: Findings) -> Frames:
+    def decode(file: str) -> Decoded:
+        return crop_decoded(decode_image(root / file), wanted.crop)
+
+    n_frames, taken, chosen_from = wanted.n_frames, files[: wanted.n_frames], None
+    first = decode(taken[0])
+    if wanted.is_chosen_from(len(taken)) and first.n_pages == 1:
+        _first(files, n_frames, where)
+        chosen = wanted.chosen(zip(taken, (frame.pixels for frame in decode_in_batches(decode, taken)), strict=True))
+        taken, chosen_from, n_frames = [taken[index] for index in chosen], len(taken), None
+        first = decode(taken[0])
     check_memory(len(taken) * first.pixels.size, root)
-    decoded = [first, *map_in_threads(lambda file: decode_image(root / file), taken[1:])]
+    decoded = [first, *map_in_threads(decode, taken[1:])]
     has_pages = [frame.n_pages > 1 for frame in decoded]
     names = list(taken)
     if any(has_pages):
-        names, decoded = _with_pages(root, taken, decoded, n_frames, findings)
+        names, decoded = _with_pages(root, taken, decoded, replace(wanted, n_frames=n_frames), findings)
     n_found = len(names) + len(files) - len(taken)
     names = _first(names, n_frames, where)
     is_indexed = has_pages == [True] and len(files) == 1 and n_found > 1
-    frames = _gather(root, names, decoded[: len(names)], findings)
-    frames.is_cut, frames.is_indexed = len(names) < n_found, is_indexed
+    if wanted.is_chosen_from(len(names)):
+        chosen = wanted.chosen((name, frame.pixels) for name, frame in zip(names, decoded, strict=False))
+        chosen_from, names, decoded = len(names), [names[index] for index in chosen], [decoded[at] for at in chosen]
+    frames = _gather(root, names, decoded[: len(names)], wanted.crop, findings)
+    frames.is_cut, frames.is_indexed, frames.chosen_from = len(names) < n_found, is_indexed, chosen_from
     return frames
 
 
 def _with_pages(
-    root: Path, files: list[str], decoded: list[Decoded], n_frames: int | None, findings: Findings
+    root: Path, files: list[str], decoded: list[Decoded], wanted: Wanted, findings: Findings
 ) -> tuple[list[str], list[Decoded]]:
     """Names and frames with each file of several pages in the place of its first page."""
-    names, frames, counts = [], [], {}
+    names, frames, counts, n_frames = [], [], {}, wanted.n_frames
     for file, frame in zip(files, decoded, strict=True):
         if frame.n_pages == 1:
             names.append(file)
             frames.append(frame)
             continue
         # one more than asked for tells whether there are more
-        wanted = frame.n_pages if n_frames is None else min(frame.n_pages, max(0, n_frames - len(frames)) + 1)
-        check_memory((len(frames) + wanted) * frame.pixels.size, root / file)
-        pages, said = decode_pages(root / file, wanted)
+        n_pages = frame.n_pages if n_frames is None else min(frame.n_pages, max(0, n_frames - len(frames)) + 1)
+        check_memory((len(frames) + n_pages) * frame.pixels.size, root / file)
+        pages, said = decode_pages(root / file, n_pages)
         if said:
             findings.add("info", said, where=root / file)
         counts[file] = frame.n_pages
         prefix = "" if len(files) == 1 else f"{file}:"
         names += [file] if len(pages) == 1 else [f"{prefix}{i}" for i in range(len(pages))]
+        pages = [crop_decoded(page, wanted.crop) for page in pages]
         frames += [replace(page, curve=frame.curve, primaries=frame.primaries, aspect=frame.aspect) for page in pages]
     if len(files) > 1:
         findings.add(
@@ -350,7 +389,7 @@ def _with_pages(
     return names, frames
 
 
-def _gather(root: Path, names: list[str], decoded: list[Decoded], findings: Findings) -> Frames:
+def _gather(root: Path, names: list[str], decoded: list[Decoded], crop: Crop | None, findings: Findings) -> Frames:
     """Frames of one size and kind; NerfkitError names the first that is of another."""
     first = decoded[0]
     for name, frame in zip(names, decoded, strict=True):
@@ -374,9 +413,12 @@ def _gather(root: Path, names: list[str], decoded: list[Decoded], findings: Find
     alphas = [frame.alpha for frame in decoded if frame.alpha is not None]
     alpha = _stack(root, names, alphas) if alphas else None
     bit_depth = _bit_depth(first.pixels.dtype)
-    frames = Frames(images, names, bit_depth, root.resolve().name, root, _unless_opaque(alpha), profiles)
+    frames = Frames(
+        images, names, bit_depth, root.resolve().name, root, _unless_opaque(alpha), profiles, crop=crop,
+        whole_size=first.size,
+    )  # fmt: skip
     _take_curve(frames, curves[0], first.primaries, root, findings)
-    say_aspect(frames.size, first.aspect, root, findings)
+    say_aspect(first.size, first.aspect, root, findings)
     return frames
 
 
@@ -410,7 +452,7 @@ def _take_curve(frames: Frames, curve: str | None, primaries: int, where: Path, 
 
 
 def _size(frame: Decoded) -> str:
-    return f"{frame.pixels.shape[1]}x{frame.pixels.shape[0]} pixels"
+    return "{}x{} pixels".format(*frame.size)
 
 
 def _kind(frame: Decoded) -> str:
@@ -462,35 +504,56 @@ def _check_floats(pixels: np.ndarray, where: Path, name: str) -> None:
         )
 
 
-def _read_container(path: Path, n_frames: int | None, findings: Findings) -> Frames:
+def _read_container(path: Path, wanted: Wanted, findings: Findings) -> Frames:
     """A video or an array, whose frames have indices for names."""
-    suffix, curve, primaries = path.suffix.lower(), None, 2
+    suffix = path.suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         from .video import read_video
 
-        video = read_video(path, n_frames, findings)
-        pixels, curve, primaries = video.pixels, video.curve, video.primaries
-        is_cut = n_frames is not None
+        video = read_video(path, wanted.n_frames, findings, crop=wanted.crop, choose=wanted.choose)
+        frames = _indexed(path, video.pixels, video.indices, wanted, video.whole_size)
+        frames.is_cut = wanted.n_frames is not None
+        _note_choice(frames, video.n_found, wanted)
+        _take_curve(frames, video.curve, video.primaries, path, findings)
     elif suffix in ARRAY_SUFFIXES:
-        pixels = read_array(path, findings)
-        n_found = len(pixels)
-        pixels = pixels[: len(_first([str(i) for i in range(n_found)], n_frames, path))]
-        is_cut = len(pixels) < n_found
-        check_memory(pixels.size, path)
+        frames = _read_array_frames(path, wanted, findings)
     else:
         raise NerfkitError(
             f"frames cannot be read from a {whole_suffix(path) or 'file without suffix'}",
             where=path,
             fix=say_how_to_convert(path) or f"give a folder of frames, or {KINDS}",
         )
-    files = [str(i) for i in range(len(pixels))]
-    alpha = None
+    return frames
+
+
+def _read_array_frames(path: Path, wanted: Wanted, findings: Findings) -> Frames:
+    pixels = read_array(path, findings)
+    n_found, whole_size = len(pixels), (pixels.shape[2], pixels.shape[1])
+    files = _first([str(i) for i in range(n_found)], wanted.n_frames, path)
+    cropped = [crop_pixels(frame, wanted.crop) for frame in pixels[: len(files)]]
+    chosen = list(range(len(files)))
+    if wanted.is_chosen_from(len(files)):
+        chosen = wanted.chosen(zip(files, cropped, strict=True))
+    check_memory(len(chosen) * cropped[0].size, path)
+    frames = _indexed(path, np.stack([cropped[index] for index in chosen]), chosen, wanted, whole_size)
+    frames.is_cut = len(files) < n_found
+    _note_choice(frames, len(files), wanted)
+    return frames
+
+
+def _indexed(
+    path: Path, pixels: np.ndarray, indices: Sequence[int], wanted: Wanted, whole_size: tuple[int, int]
+) -> Frames:
+    """Frames of one file that have indices for names."""
+    files, alpha = [str(index) for index in indices], None
     if pixels.ndim == 4 and pixels.shape[-1] == 4:
         pixels, alpha = pixels[..., :3], _stack(path, files, list(pixels[..., 3]))
-    images = _stack(path, files, list(pixels))
-    bit_depth = _bit_depth(pixels.dtype)
-    frames = Frames(
-        images, files, bit_depth, path.stem, path.parent, _unless_opaque(alpha), is_indexed=True, is_cut=is_cut
+    return Frames(
+        _stack(path, files, list(pixels)), files, _bit_depth(pixels.dtype), path.stem, path.parent,
+        _unless_opaque(alpha), is_indexed=True, crop=wanted.crop, whole_size=whole_size,
     )  # fmt: skip
-    _take_curve(frames, curve, primaries, path, findings)
-    return frames
+
+
+def _note_choice(frames: Frames, n_found: int, wanted: Wanted) -> None:
+    if wanted.is_chosen_from(n_found):
+        frames.chosen_from, frames.is_cut = n_found, True

@@ -12,7 +12,7 @@ import io
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -73,6 +73,23 @@ class Shifts:
             found[:, : self.values.shape[1]] = self.values
         return found
 
+    def of_part(self, corner: tuple[int, int]) -> Shifts:
+        """The same of the part of every frame that begins at a corner (x, y), whose pixels count from there.
+
+        Examples
+        --------
+        >>> twice = Shifts("affine", np.array([[[2.0, 0, 0], [0, 2, 0]]]), ["a.png"])
+        >>> twice.of_part((5, 1)).values[0].tolist()
+        [[2.0, 0.0, 5.0], [0.0, 2.0, 1.0]]
+        """
+        if self.kind == "shift" or corner == (0, 0):
+            return self
+        into = np.eye(3)
+        into[:2, 2] = corner
+        matrices = np.linalg.inv(into) @ self.matrices() @ into
+        matrices /= matrices[:, 2:, 2:]
+        return replace(self, values=matrices[:, : self.values.shape[1]])
+
 
 def read_shifts(path: str | Path, frames: Frames, findings: Findings | None = None) -> Shifts:
     """Read the rows of a csv that belong to frames.
@@ -84,7 +101,8 @@ def read_shifts(path: str | Path, frames: Frames, findings: Findings | None = No
         spaces, empty lines and lines that begin with # are no matter.
     frames : Frames
         ``file`` is a name relative to their folder, a name without folders where only one frame has it, or the
-        index of a frame of a video or an array. Rows of frames that were left out are passed over.
+        index of a frame of a video or an array. Rows of frames that were left out are passed over. The whole frames'
+        pixels are meant also where a part of them was read.
     findings : Findings, optional
         Filled with what is odd; logged unless given.
 
@@ -123,7 +141,7 @@ def read_shifts(path: str | Path, frames: Frames, findings: Findings | None = No
                 fix="delete one of them",
             )
         numbers = [_parse_number(row[name], name, line, path) for name in COLUMNS[kind]]
-        values[file] = _check_value(np.array(numbers).reshape(SHAPES[kind]), frames.size, line, path)
+        values[file] = _check_value(np.array(numbers).reshape(SHAPES[kind]), frames.whole_size, line, path)
         lines[file] = line
     _check_complete(values, frames, path)
     stacked = np.stack([values[file] for file in frames.files])

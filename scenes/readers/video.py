@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from ._aspect import say_aspect
+from ._choice import FrameChooser, Wanted
+from ._crop import Crop, crop_pixels
 from ._curves import CURVES_BY_CODE
 from .frames import check_memory
 
@@ -51,25 +53,38 @@ class Video:
         Transfer curve that the file names; None where it names none.
     primaries : int
         Colour primaries by their code in H.273.
+    whole_size : (int, int)
+        Width and height of the frames before a part was cut from them.
+    indices : list of int
+        Which of the video's frames they are.
+    n_found : int
+        Number of frames that they were chosen from.
     """
 
     pixels: np.ndarray
     curve: str | None = None
     primaries: int = UNSPECIFIED
+    whole_size: tuple[int, int] = (0, 0)
+    indices: list[int] = field(default_factory=list)
+    n_found: int = 0
 
 
 @dataclass
 class _Shown:
-    """How the first frame is to be shown: its curve and primaries, and width over height of a stored pixel."""
+    """How the first frame is to be shown: curve, primaries, width over height of a stored pixel, width and height."""
 
     curve: str | None = None
     primaries: int = UNSPECIFIED
     aspect: Fraction = Fraction(1)
     is_turned: bool = False
     is_known: bool = False
+    size: tuple[int, int] = (0, 0)
 
 
-def read_video(path: str | Path, n_frames: int | None = None, findings: Findings | None = None) -> Video:
+def read_video(
+    path: str | Path, n_frames: int | None = None, findings: Findings | None = None, *, crop: Crop | None = None,
+    choose: FrameChooser | None = None,
+) -> Video:  # fmt: skip
     """All frames of a video's first picture stream, none repeated or dropped to keep its clock.
 
     Parameters
@@ -80,6 +95,10 @@ def read_video(path: str | Path, n_frames: int | None = None, findings: Findings
         Stop after so many; it is an error if there are fewer.
     findings : Findings, optional
         Filled with what is odd; logged unless given.
+    crop : (int, int, int, int), optional
+        x, y, width and height of the part of each frame that is kept.
+    choose : FrameChooser, optional
+        Chooses from long videos, which are decoded twice, one frame after the other.
 
     Returns
     -------
@@ -97,51 +116,93 @@ def read_video(path: str | Path, n_frames: int | None = None, findings: Findings
         raise NerfkitError("no such video", where=path, fix="check the name")
     if not path.stat().st_size:
         raise NerfkitError("the video is empty (0 bytes)", where=path, fix="copy or record it again")
-    shown = _Shown()
-    frames, said = _decode(path, n_frames, shown)
+    decoder = _Decoder(path, Wanted(n_frames, crop, choose))
+    frames, indices = decoder.read()
     if not frames:
         raise NerfkitError(
-            f"no frame can be read from this video; ffmpeg says: {said or 'nothing'}",
+            f"no frame can be read from this video; ffmpeg says: {decoder.complaint or 'nothing'}",
             where=path,
             fix="check that it plays, or save its frames as PNGs and give their folder",
         )
+    shown, n_found = decoder.shown, decoder.n_found
     with listed_or_logged(findings, logger) as found:
-        if said:
-            found.add("warning", f"ffmpeg read {len(frames)} frames and complains: {said}", where=path)
-        height, width = frames[0].shape[:2]
-        say_aspect((width, height), 1 / shown.aspect if shown.is_turned else shown.aspect, path, found)
-    if n_frames is not None and len(frames) < n_frames:
+        if decoder.complaint:
+            found.add("warning", f"ffmpeg read {n_found} frames and complains: {decoder.complaint}", where=path)
+        say_aspect(shown.size, 1 / shown.aspect if shown.is_turned else shown.aspect, path, found)
+    if n_frames is not None and n_found < n_frames:
         raise NerfkitError(
-            f"{n_frames} frames are wanted, the video has {len(frames)}",
+            f"{n_frames} frames are wanted, the video has {n_found}",
             where=path,
-            fix=f"give --frames {len(frames)} or less, or leave it out",
+            fix=f"give --frames {n_found} or less, or leave it out",
         )
-    return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries)
+    return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries, shown.size, indices, n_found)
 
 
-def _decode(path: Path, n_frames: int | None, shown: _Shown) -> tuple[list[np.ndarray], str]:
-    """Frames as far as they can be read, and what ffmpeg said about it; fills ``shown``."""
-    av = _load_av()
-    frames: list[np.ndarray] = []
-    with _captured_log() as said, contextlib.ExitStack() as stack:
-        try:
-            # a colon in the name would be read as a protocol; a title that is no text is no reason to refuse the frames
-            container = stack.enter_context(av.open(f"file:{path}", metadata_errors="replace"))
-            for frame in _pictures(container, path, shown):
-                frames.append(frame)
-                check_memory(len(frames) * frame.size, path)
-                if frame.shape != frames[0].shape:
-                    raise NerfkitError(
-                        f"frame {len(frames) - 1} has another size than those before: {_size(frame)}, not "
-                        f"{_size(frames[0])}",
-                        where=path,
-                        fix=f"give --frames {len(frames) - 1} or less, or a video of one size",
-                    )
-                if len(frames) == n_frames:
+class _Decoder:
+    """Decodes what is wanted of a video, as far as it can be read."""
+
+    def __init__(self, path: Path, wanted: Wanted) -> None:
+        self.path, self.wanted, self.av = path, wanted, _load_av()
+        self.shown, self.n_found, self.complaint = _Shown(), 0, ""
+
+    def read(self) -> tuple[list[np.ndarray], list[int]]:
+        """The frames and their indices."""
+        frames: list[np.ndarray] = []
+        with contextlib.closing(self._stream()) as stream:
+            for frame in stream:
+                if self.wanted.is_chosen_from(len(frames) + 1):
                     break
-        except av.error.FFmpegError as error:
-            said.append((av.logging.ERROR, "", error.strerror or str(error)))
-    return frames, _shorten([message for _, _, message in said])
+                self._keep(frame, frames)
+            else:
+                return frames, list(range(len(frames)))
+        frames.clear()
+        return self._read_chosen()
+
+    def _read_chosen(self) -> tuple[list[np.ndarray], list[int]]:
+        """Of more frames than are kept: each is looked at, then those that were chosen are decoded once more."""
+        with contextlib.closing(self._stream()) as stream:
+            indices = self.wanted.chosen((str(index), frame) for index, frame in enumerate(stream))
+        frames: list[np.ndarray] = []
+        n_found, complaint = self.n_found, self.complaint
+        with contextlib.closing(self._stream(indices[-1] + 1)) as stream:
+            for index, frame in enumerate(stream):
+                if index in indices:
+                    self._keep(frame, frames)
+        self.n_found, self.complaint = n_found, complaint
+        return frames, indices
+
+    def _keep(self, frame: np.ndarray, frames: list[np.ndarray]) -> None:
+        frames.append(frame)
+        check_memory(len(frames) * frame.size, self.path)
+
+    def _stream(self, n_frames: int | None = None) -> Generator[np.ndarray]:
+        """The wanted part of each frame; notes how many there were and, at the end, what ffmpeg said about them."""
+        n_frames, self.n_found = n_frames or self.wanted.n_frames, 0
+        with _captured_log() as said, contextlib.ExitStack() as stack:
+            try:
+                # a colon in the name would be read as a protocol; a title that is no text is no reason to refuse frames
+                container = stack.enter_context(self.av.open(f"file:{self.path}", metadata_errors="replace"))
+                for frame in _pictures(container, self.path, self.shown):
+                    _check_size(frame, self.n_found, self.shown, self.path)
+                    self.n_found += 1
+                    yield crop_pixels(frame, self.wanted.crop)
+                    if self.n_found == n_frames:
+                        break
+            except self.av.error.FFmpegError as error:
+                said.append((self.av.logging.ERROR, "", error.strerror or str(error)))
+            self.complaint = _shorten([message for _, _, message in said])
+
+
+def _check_size(frame: np.ndarray, index: int, shown: _Shown, path: Path) -> None:
+    """Refuse a frame of another size than the first, which is noted."""
+    size = (frame.shape[1], frame.shape[0])
+    shown.size = size if index == 0 else shown.size
+    if size != shown.size:
+        raise NerfkitError(
+            "frame {} has another size than those before: {}x{}, not {}x{}".format(index, *size, *shown.size),
+            where=path,
+            fix=f"give --frames {index} or less, or a video of one size",
+        )
 
 
 def _load_av() -> Any:
@@ -270,10 +331,6 @@ def _upright(pixels: np.ndarray, frame: VideoFrame) -> np.ndarray:
     if _is_turned(frame):
         pixels, xx, yy = pixels.swapaxes(0, 1), yx, xy
     return pixels[:: -1 if yy < 0 else 1, :: -1 if xx < 0 else 1]
-
-
-def _size(pixels: np.ndarray) -> str:
-    return f"{pixels.shape[1]}x{pixels.shape[0]}"
 
 
 def _grey_if_all(frames: np.ndarray) -> np.ndarray:

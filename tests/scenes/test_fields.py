@@ -1,209 +1,142 @@
-"""Radiance fields: what every one of them keeps, and the range of their settings."""
+"""Interlaced video is told by its rows' times, which fine stripes, noise and stillness are not taken for."""
 
-import math
+import os
+import shlex
+import subprocess
+from pathlib import Path
 
+import imageio_ffmpeg
+import numpy as np
 import pytest
-import torch
-from support import DEVICE
+from PIL import Image
+from scipy.ndimage import gaussian_filter
 
-from nerfkit.scenes.fields import FIELDS, field_class
-from nerfkit.scenes.fields.configs import FourierFieldConfig, HashFieldConfig
-from nerfkit.scenes.fields.radiance import MAX_LOG_DENSITY, RadianceField, truncated_exp
+from nerfkit.doctor import examine_data
+from nerfkit.scenes.findings import Findings
+from nerfkit.scenes.readers._fields import field_order
+from nerfkit.scenes.readers.frames import read_frames
+from nerfkit.superresolution.frame_choice import SharpestOfEachStretch
 
-SMALL_HASH = HashFieldConfig(n_levels=3, log2_table_size=10, base_resolution=4, max_resolution=32, width=16)
-CONFIGS = {
-    "hash": SMALL_HASH,
-    "hash-1-layer": HashFieldConfig(
-        n_levels=2, n_features=2, log2_table_size=8, max_resolution=32, n_color_layers=1, harmonics_degree=0
-    ),
-    "dyadic": FourierFieldConfig(n_frequencies=4, width=32),
-    "gaussian": FourierFieldConfig(encoding="gaussian", n_frequencies=16, width=32, n_layers=1),
-    # the baseline of all encodings, and one that has no place in the fused kernels
-    "identity": FourierFieldConfig(encoding="identity", width=32),
-}
-SETTINGS = {"hash": HashFieldConfig, "fourier": FourierFieldConfig}
-EVERY_FIELD = pytest.mark.parametrize("name", CONFIGS)
+DATA = Path(os.environ.get("NERFKIT_TEST_DATA", "absent"))
+# samples of the scene along a pixel
+FINE = 4
 
 
-def make(name, seed=0, config=None):
-    cls = field_class("hash" if name.startswith("hash") else "fourier")
-    return cls(config or CONFIGS[name], torch.Generator().manual_seed(seed)).to(DEVICE)
+def scene(kind, rng):
+    """A picture of 448 x 512 samples with a deviation of 1."""
+    picture = gaussian_filter(rng.normal(size=(448, 512)), 0.8 * FINE, mode="wrap")
+    picture /= picture.std()
+    rows = np.arange(448)[:, None] / FINE
+    if kind == "stripes":  # two rows a period
+        picture += 3 * np.sign(np.sin(np.pi * (rows + 0.1)))
+    if kind == "grating":
+        picture = np.sin(2 * np.pi * (rows / 2.2 + np.arange(512) / FINE / 20)) + 0.1 * picture
+    return picture
 
 
-def trained(name):
-    """A field whose parts all matter: at the start the hash table is 1e-4 small."""
-    field = make(name)
-    if name.startswith("hash"):
-        with torch.no_grad():
-            field.encoding.table.mul_(1e4)
-    return field
+def times(kind="texture", n=40, speed=0.8, noise=0.02, seed=0):
+    """Frames [n, 96, 112] of a scene that moves smoothly on a path of its own."""
+    rng = np.random.default_rng(seed)
+    picture = scene(kind, rng)
+    moves = gaussian_filter(rng.normal(size=(n, 2)), (4, 0), mode="wrap")
+    path = np.cumsum(speed * moves / moves.std(), axis=0)
+    frames = [np.roll(picture, tuple(np.rint(FINE * at).astype(int)), (0, 1)) for at in path]
+    means = np.stack(frames).reshape(n, 112, FINE, 128, FINE).mean((2, 4))[:, 8:-8, 8:-8]
+    return 0.5 + 0.1 * (means + rng.normal(0, 10 * noise, means.shape))
 
 
-def inputs(n_samples=60, n_rays=7, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    xyzs = torch.rand(n_samples, 3, generator=generator)
-    viewdirs = torch.nn.functional.normalize(torch.randn(n_rays, 3, generator=generator), dim=-1)
-    ray_indices = torch.randint(n_rays, (n_samples,), generator=generator)
-    return xyzs.to(DEVICE), viewdirs.to(DEVICE), ray_indices.to(DEVICE)
+def woven(frames, first=0):
+    """Every other frame, with the rows of the one that follows it in those that do not begin at ``first``."""
+    found = frames[0::2].copy()
+    found[:, 1 - first :: 2] = frames[1::2, 1 - first :: 2]
+    return found
 
 
-@EVERY_FIELD
-def test_density_is_positive_and_colour_in_0_to_1(name):
-    field, (xyzs, viewdirs, ray_indices) = trained(name), inputs()
-    sigmas, rgbs = field(xyzs, viewdirs, ray_indices)
-    assert sigmas.shape == (60,) and rgbs.shape == (60, 3) and isinstance(field, RadianceField)
-    assert (sigmas > 0).all() and torch.isfinite(sigmas).all() and (rgbs > 0).all() and (rgbs < 1).all()
-    assert sigmas.std() > 0 and rgbs.std() > 0
-    torch.testing.assert_close(field.density(xyzs), sigmas)
+def pixels(frames):
+    return np.rint(np.clip(frames, 0, 1) * 255).astype(np.uint8)
 
 
-@EVERY_FIELD
-@pytest.mark.parametrize("n_rays", [0, 5])
-def test_no_samples_give_no_values(name, n_rays):
-    field, (xyzs, viewdirs, ray_indices) = make(name), inputs(0, max(n_rays, 1))
-    sigmas, rgbs = field(xyzs, viewdirs[:n_rays], ray_indices)
-    assert sigmas.shape == (0,) and rgbs.shape == (0, 3) and field.density(xyzs).shape == (0,)
+def save(folder, frames):
+    folder.mkdir()
+    for index, frame in enumerate(pixels(frames)):
+        Image.fromarray(frame).save(folder / f"f{index:03}.png")
+    return folder
 
 
-@EVERY_FIELD
-def test_a_gradient_reaches_every_parameter(name):
-    field = trained(name)
-    sigmas, rgbs = field(*inputs(2000))
-    (sigmas.sum() + (rgbs * torch.tensor([1.0, -2.0, 3.0], device=DEVICE)).sum()).backward()
-    for parameter_name, parameter in field.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, parameter_name
+def said_of(path, **options):
+    findings = Findings()
+    read_frames(path, findings=findings, **options)
+    return [finding for finding in findings if "interlaced" in finding.what]
 
 
-@EVERY_FIELD
-def test_every_parameter_is_in_one_group_of_the_optimiser(name):
-    field = make(name)
-    groups = field.parameter_groups(3e-3)
-    listed = [id(p) for group in groups for p in group["params"]]
-    assert sorted(listed) == sorted(id(p) for p in field.parameters())
-    # the first group has the rate that was asked for, the networks of the hash field a smaller one
-    assert groups[0]["lr"] == 3e-3
-    assert all(0 < group["lr"] <= 3e-3 for group in groups)
+@pytest.mark.parametrize("speed", [0.3, 0.8, 2.0])
+def test_woven_fields_are_found_and_their_order(speed):
+    for seed in range(3):
+        frames = times(speed=speed, seed=seed)
+        assert field_order(woven(frames)) == "top"
+        assert field_order(woven(frames, first=1)) == "bottom"
 
 
-@EVERY_FIELD
-def test_equal_seeds_give_equal_weights_and_others_do_not(name):
-    torch.manual_seed(1)
-    first = make(name).state_dict()
-    torch.manual_seed(2)
-    same, other = make(name).state_dict(), make(name, seed=1).state_dict()
-    assert all(torch.equal(first[k], same[k]) for k in first)
-    assert not all(torch.equal(first[k], other[k]) for k in first)
+@pytest.mark.parametrize("kind", ["texture", "stripes", "grating"])
+@pytest.mark.parametrize("speed", [0.1, 0.8, 3.0])
+def test_whole_frames_are_not_taken_for_fields_even_of_fine_stripes(kind, speed):
+    for seed in range(3):
+        frames = times(kind, speed=speed, seed=seed)
+        assert field_order(frames) is field_order(frames[:8]) is None
 
 
-@EVERY_FIELD
-def test_a_restored_field_has_the_same_values(name):
-    field, restored = trained(name), make(name, seed=9)
-    restored.load_state_dict(field.state_dict())
-    for ours, theirs in zip(field(*inputs()), restored(*inputs()), strict=True):
-        assert torch.equal(ours, theirs)
+def test_a_small_thing_that_moves_is_enough_and_stillness_tells_nothing():
+    moving, still = times(speed=0.8), np.broadcast_to(times(n=1, seed=3), (40, 96, 112)).copy()
+    still += np.random.default_rng(0).normal(0, 0.003, still.shape)
+    assert field_order(woven(still)) is None
+    still[:, 30:60, 40:70] = moving[:, 30:60, 40:70]
+    assert field_order(still) is None and field_order(woven(still)) == "top"
 
 
-@EVERY_FIELD
-@pytest.mark.parametrize("density", [0.02, 1.0, 30.0])
-def test_the_scene_starts_as_a_fog_of_the_configured_density(name, density):
-    config = CONFIGS[name]
-    config = type(config)(**{**vars(config), "initial_density": density})
-    sigmas = make(name, config=config).density(inputs(2000)[0])
-    assert sigmas.log().mean().item() == pytest.approx(math.log(density), abs=0.4)
-    assert sigmas.min() > density / 4 and sigmas.max() < density * 4
+@pytest.mark.parametrize("shape", [(6, 24, 30), (8, 40, 40), (32, 57, 49)])
+def test_noise_is_not_taken_for_fields(shape):
+    assert all(field_order(np.random.default_rng(seed).random(shape)) is None for seed in range(20))
 
 
-@EVERY_FIELD
-def test_samples_do_not_influence_one_another(name):
-    field, (xyzs, viewdirs, ray_indices) = trained(name), inputs()
-    order = torch.randperm(60, generator=torch.Generator().manual_seed(4)).to(DEVICE)[:40]
-    expected = [values[order] for values in field(xyzs, viewdirs, ray_indices)]
-    for ours, theirs in zip(field(xyzs[order], viewdirs, ray_indices[order]), expected, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+def test_too_few_frames_or_rows_tell_nothing():
+    frames = woven(times())
+    assert field_order(frames[:5]) is field_order(frames[:, :20]) is field_order(frames[:, :2, :2]) is None
 
 
-@EVERY_FIELD
-def test_ray_indices_name_the_direction_of_each_sample(name):
-    field, (xyzs, viewdirs, ray_indices) = trained(name), inputs()
-    sigmas, rgbs = field(xyzs, viewdirs, ray_indices)
-    one_ray_each = field(xyzs, viewdirs[ray_indices], torch.arange(60, device=DEVICE))
-    torch.testing.assert_close(one_ray_each[0], sigmas)
-    torch.testing.assert_close(one_ray_each[1], rgbs)
+@pytest.mark.parametrize("name", ["text/text.avi", "bookcase_color/frames", "alpaca/frames", "eia/frames"])
+def test_real_sequences_are_whole_frames_and_found_when_woven(name):
+    path = DATA / "sr" / name
+    if not path.exists():
+        pytest.skip("no sequences here")
+    grey = read_frames(path).grey
+    assert field_order(grey[:32]) is field_order(grey[::2]) is None
+    # of the last one the fields hardly move
+    assert name == "eia/frames" or field_order(woven(grey[: len(grey) // 2 * 2])) == "top"
 
 
-@pytest.mark.parametrize("name", ["hash", "dyadic", "gaussian"])
-def test_the_direction_changes_the_colour_and_not_the_density(name):
-    field, (xyzs, viewdirs, ray_indices) = trained(name), inputs()
-    sigmas, rgbs = field(xyzs, viewdirs, ray_indices)
-    turned = field(xyzs, -viewdirs, ray_indices)
-    assert torch.equal(turned[0], sigmas) and (turned[1] - rgbs).abs().max() > 1e-3
+def test_it_is_said_with_the_command_that_helps_which_does(tmp_path):
+    folder = save(tmp_path / "frames", woven(times()))
+    (found,) = said_of(folder)
+    assert found.level == "warning" and "the top field was taken first" in found.what
+    command = shlex.split(found.fix.split("`")[1])
+    assert command[0] == "ffmpeg" and command[-1] == "fields.mkv"
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *command[1:]], cwd=tmp_path, check=True)
+    assert not said_of(tmp_path / "fields.mkv") and len(read_frames(tmp_path / "fields.mkv")) == 40
+    report = examine_data(folder)
+    assert any("interlaced" in problem.what for problem in report.problems)
+    assert not said_of(save(tmp_path / "whole", times()))
 
 
-def test_without_harmonics_the_colour_is_the_same_from_all_sides():
-    field, (xyzs, viewdirs, ray_indices) = trained("hash-1-layer"), inputs()
-    expected = field(xyzs, viewdirs, ray_indices)[1]
-    torch.testing.assert_close(field(xyzs, -viewdirs, ray_indices)[1], expected)
-
-
-# ---- shared parts
-
-
-def test_truncated_exp_is_exp_up_to_its_bound():
-    x = torch.linspace(-20, MAX_LOG_DENSITY, 50, dtype=torch.float64)
-    torch.testing.assert_close(truncated_exp(x), x.exp())
-    assert torch.autograd.gradcheck(truncated_exp, (x[:-1].clone().requires_grad_(),), rtol=1e-5)
-
-
-def test_truncated_exp_beyond_its_bound_is_finite_and_can_come_back():
-    x = torch.tensor([MAX_LOG_DENSITY + 1, 1e4], requires_grad=True)
-    y = truncated_exp(x)
-    torch.testing.assert_close(y, torch.full((2,), math.exp(MAX_LOG_DENSITY)))
-    (d_x,) = torch.autograd.grad(y.sum(), x)
-    torch.testing.assert_close(d_x, y.detach())
-    assert x.detach()[1] == 1e4  # the input is left alone
-
-
-# ---- names and settings
-
-
-def test_every_registered_field_has_settings_and_is_made_from_them():
-    for name in FIELDS:
-        field = field_class(name)(SETTINGS[name](), torch.Generator().manual_seed(0))
-        assert isinstance(field, RadianceField)
-
-
-def test_an_unknown_field_is_named_with_those_there_are():
-    with pytest.raises(ValueError, match="unknown field 'voxels'; there are hash, fourier"):
-        field_class("voxels")
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("n_levels", 0), ("n_levels", 33), ("n_features", 3), ("log2_table_size", 7), ("log2_table_size", 25),
-        ("base_resolution", 1), ("max_resolution", 8), ("width", 3), ("harmonics_degree", 5),
-        ("harmonics_degree", -1), ("n_color_layers", 0), ("n_geometry", 0), ("initial_density", 0.0),
-        ("initial_density", math.nan),
-    ],
-)  # fmt: skip
-def test_settings_of_the_hash_field_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=rf"{name} must be .*; got {value}"):
-        HashFieldConfig(**{name: value})
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        ("encoding", "sines"), ("n_frequencies", 0), ("width", 2000), ("n_layers", 0),
-        ("harmonics_degree", 5), ("sigma", 0.0), ("sigma", math.nan), ("initial_density", -1.0),
-    ],
-)  # fmt: skip
-def test_settings_of_the_fourier_field_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=rf"{name} must be .*; got {value!r}"):
-        FourierFieldConfig(**{name: value})
-
-
-def test_more_octaves_than_float32_can_tell_apart_are_refused():
-    with pytest.raises(ValueError, match="n_frequencies must be between 1 and 24; got 25"):
-        FourierFieldConfig(encoding="dyadic", n_frequencies=25)
-    assert FourierFieldConfig(encoding="gaussian", n_frequencies=512).n_frequencies == 512
+def test_a_video_and_an_array_are_told_too_and_a_part_that_begins_at_an_odd_row(tmp_path):
+    frames = pixels(woven(times()))
+    np.save(tmp_path / "f.npy", frames)
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-f", "rawvideo", "-pix_fmt", "gray", "-s", "112x96"]
+    command += ["-r", "25", "-i", "pipe:0", "-c:v", "ffv1", str(tmp_path / "v.mkv")]
+    subprocess.run(command, input=frames.tobytes(), check=True)
+    (of_video,), (of_array,) = said_of(tmp_path / "v.mkv"), said_of(tmp_path / "f.npy")
+    assert f"-i {tmp_path / 'v.mkv'} -vf bwdif=parity=tff" in of_video.fix and "FRAMES/*.png" in of_array.fix
+    (of_part,) = said_of(tmp_path / "v.mkv", crop=(8, 9, 80, 60))
+    assert "the top field" in of_part.what
+    # chosen frames do not follow one another: those before the choice are looked at
+    (of_long,) = said_of(tmp_path / "v.mkv", choose=SharpestOfEachStretch(4))
+    assert "the top field" in of_long.what
