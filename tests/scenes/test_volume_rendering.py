@@ -100,6 +100,7 @@ def test_a_fog_absorbs_as_the_closed_form_says(density):
 def test_the_distortion_of_a_fog_is_the_closed_form(density):
     rays = Rays(*axis_rays(), BKGD, None)
     out = observe("stratified").predict(Fog(density), rays, has_distortion=True)
+    assert out.distortions is not None
     # 2 int W (W(end) - W) along 2 units of fog, with W the opacity so far
     left = math.exp(-2 * density)
     expected = ((1 - left) ** 2 + 2 * left * (1 - left) - 4 * density * left) / density
