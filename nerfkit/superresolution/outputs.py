@@ -20,6 +20,7 @@ from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.fields.image_field import ImageField, render_lattice
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.measurements.lattice_values import cell_centres
+from nerfkit.scenes.noise import noise_level
 from nerfkit.scenes.readers.shifts import write_shifts
 from nerfkit.scenes.transfer import Transfer
 
@@ -154,10 +155,29 @@ class Outputs:
 
     def error(self, field: ImageField) -> float:
         """Mean squared error of the used pixels that a field predicts, averaged over the output's whole pixels."""
+        return frames_error(self.state.stack, self.state.view, self._lattice(field), self.transfer)
+
+    def unexplained(self, field: ImageField) -> float | None:
+        """Error by a field at the usual place of the frames, beyond their noise, as a fraction of their contrast.
+
+        The median over the places: a thing that crosses the scene is not what the question is about.
+        """
+        is_used = self.stack.is_used
+        if not is_used.any():
+            return None
+        (width, height), cells = self.state.view.size, self.state.cells
+        errors = residual_map(self.stack, self.state.view, Grid(height, width, cells), self._lattice(field))
+        frames = self.stack.values[is_used]
+        contrast = float(frames.std(dim=(1, 2)).median())
+        noise = float(np.median([noise_level(frame) for frame in frames.numpy()]))
+        beyond = max(float(errors.median()) ** 2 - noise**2, 0.0) ** 0.5
+        return round(beyond / contrast, 4) if contrast > 0 else None
+
+    def _lattice(self, field: ImageField) -> Tensor:
+        """Grey of a field on the output's whole pixels."""
         (width, height), cells = self.state.view.size, self.state.cells
         ys, xs = cell_centres(height * cells, height), cell_centres(width * cells, width)
-        grey = self._grey(render_lattice(field, ys, xs))
-        return frames_error(self.state.stack, self.state.view, grey, self.transfer)
+        return self._grey(render_lattice(field, ys, xs))
 
     def _grey(self, image: Tensor) -> Tensor:
         """Grey [h, w] of an image [n_channels, h, w]."""

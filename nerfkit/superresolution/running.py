@@ -25,6 +25,7 @@ from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.solvers.grid import Prior, solve
 
+from .alignment import NAMES
 from .inputs import Source
 from .network_fit import fit_networks, work_of_fit
 from .outputs import Outputs
@@ -45,6 +46,9 @@ RENDER_SECONDS = 0.5
 # they are fitted to, they are not right. Fitted to the end they have 1.01 to 1.10 and its PSNR to 0.1 dB, after 40 % of
 # their steps 1.17 to 1.37 and 0.7 to 1.9 dB less
 MOST_WORSE = 1.12
+# fraction of the frames' contrast that a picture may leave unexplained without a word: up to 0.15 where a global motion
+# holds, 0.4 and more with parallax
+UNEXPLAINED = 0.25
 
 
 def run_superres(
@@ -76,7 +80,8 @@ def run_superres(
         ``output``, ``run``, ``size``, ``scale``, ``register``, ``psf``, ``registered``, ``defects`` (pixels of the
         sensor that were mended), ``blank`` (frames that show nothing), ``holdout_psnr`` (of the chosen prior, with nine
         tenths of the pixels), ``holds`` (the networks' kind, or grid) and ``holds_because``, ``frames_psnr`` (of the
-        frames' pixels as what is written predicts them, on the range of values), ``cut`` (what ``seconds`` cut short),
+        frames' pixels as what is written predicts them, on the range of values), ``unexplained`` (the error at
+        the usual place beyond noise, as a fraction of the frames' contrast), ``cut`` (what ``seconds`` cut short),
         ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     settings = source.settings
@@ -100,9 +105,17 @@ def run_superres(
             say(expected.sentence())
             if warning := expected.warning():
                 logger.warning("%s", warning)
+        unexplained = outputs.unexplained(field)
+        if unexplained is not None and unexplained > UNEXPLAINED:
+            logger.warning(
+                "the picture leaves %.0f%% of the frames' contrast unexplained: more moved between them than %s tell; "
+                "give a part that moves as one (--crop X,Y,W,H), or fewer frames", 100 * unexplained,
+                NAMES[outputs.state.aligned.model],
+            )  # fmt: skip
         result = {
             "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
-            **outputs.figures(), "expected": None if expected is None else expected.as_dict(), **fitted,
+            **outputs.figures(), "unexplained": unexplained,
+            "expected": None if expected is None else expected.as_dict(), **fitted,
             "seconds": round(limit.spent, 2), **({} if truth is None else score(image, truth, settings.scale)),
         }  # fmt: skip
         outputs.write(output, image, truth, result)

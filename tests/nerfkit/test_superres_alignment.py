@@ -1,10 +1,13 @@
 """Frames are brought to one place and one brightness; what does not belong to the scene is left out and named."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 from lowres_scenes import make_frames, measured, motion_of, rms, run, turned_frames, write
 
+from nerfkit.cli import main
 from nerfkit.limits import Limit
 from nerfkit.superresolution import alignment
 from nerfkit.superresolution.alignment import Alignment
@@ -229,3 +232,19 @@ def test_what_moves_is_left_out_and_does_not_smear(plain):
     assert 0.95 < float(spared.fractions.mean()) < 0.999 and float(spared.weights.min()) == 1
     part = (slice(16, 26), slice(8, 40))
     assert rms(pixels_of(spared)[part], truth[part]) < 1.5 * rms(pixels_of(still)[part], truth[part])
+
+
+def test_frames_that_no_global_motion_explains_are_said_to_be_so_and_noisy_ones_are_not(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    frames, other = make_frames(16)[0], make_frames(16, seed=5)[0]
+    noisy = frames + rng.normal(0, 0.08, frames.shape)
+    # the lower half moves by itself
+    apart = np.concatenate([frames[:, :12], np.roll(other[:, 12:], 3, axis=0)], 1)
+    for index, frame in enumerate(apart):
+        frame[12:] = np.roll(frame[12:], 2 * (index % 4), axis=1)
+    for name, some, is_said in (("noisy", noisy, False), ("apart", apart, True)):
+        folder, out = write(tmp_path / name / "frames", some), tmp_path / name / "out.png"
+        assert main(["superres", str(folder), "-o", str(out), "--scale", "2", "--seconds", "20", "--json"]) == 0
+        printed = capsys.readouterr()
+        assert (json.loads(printed.out.splitlines()[-1])["unexplained"] > 0.25) == is_said
+        assert ("of the frames' contrast unexplained" in printed.err) == is_said
