@@ -40,12 +40,16 @@ class MovingProblem:
     scene: Callable[[int, NDArray[np.float64]], NDArray[np.float32]]
     # [n, 3, 3] from frame points to points of the scene; None where no global motion holds
     matrices: NDArray[np.float64] | None
+    # what is in front of the scene
+    covered: Covered | None
 
-    def truth(self, frame: int) -> NDArray[np.float32]:
-        """What a camera of ``SCALE`` times as many pixels sees in place of a frame."""
-        points = _points(SIDE * SCALE, TRUTH_POINTS) / SCALE
-        values = self.scene(frame, self.looks[frame](points.reshape(-1, 2)))
-        return values.reshape(SIDE * SCALE, SIDE * SCALE, -1).mean(-1).astype(np.float32)
+    def truth(self, frame: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """What a camera of ``SCALE`` times as many pixels sees in place of a frame, and where that is the scene."""
+        points = self.looks[frame](_points(SIDE * SCALE, TRUTH_POINTS).reshape(-1, 2) / SCALE)
+        shape = (SIDE * SCALE, SIDE * SCALE, TRUTH_POINTS**2)
+        values = self.scene(frame, points).reshape(shape).mean(-1).astype(np.float32)
+        is_scene = np.ones(len(points), bool) if self.covered is None else ~self.covered(frame, points)[0]
+        return values, np.asarray(is_scene.reshape(shape).all(-1))
 
     def motion(self, reference: int) -> NDArray[np.float64]:
         """From frame points to points of a frame [n, 3, 3]."""
@@ -75,7 +79,7 @@ def make_moving(name: str, seed: int = 0) -> MovingProblem:
         scene(index, look(points)).reshape(SIDE, SIDE, -1).mean(-1) for index, look in enumerate(looks)
     ]  # fmt: skip
     noise = NOISE * rng.normal(0, 1, (len(frames), SIDE, SIDE))
-    return MovingProblem((np.stack(frames) + noise).astype(np.float32), looks, scene, matrices)
+    return MovingProblem((np.stack(frames) + noise).astype(np.float32), looks, scene, matrices, covered)
 
 
 def _points(side: int, n: int) -> NDArray[np.float64]:
