@@ -77,7 +77,7 @@ def test_a_file_of_another_task(tmp_path):
         ("psf_width=wide", "psf_width must be a number or 'auto' or null; got 'wide'"),
         ("psf_width=.nan", "psf_width must be finite; got nan"),
         ("seconds=0.5", "seconds must be 1 or more; got 0.5"),
-        ("register=turn", "register must be one of auto, shift, affine, homography; got 'turn'"),
+        ("register=turn", "register must be one of auto, shift, similarity, affine, homography; got 'turn'"),
         ("width=0", "width must be between 1 and 1024; got 0"),
         ("n_layers=0", "n_layers must be between 1 and 16; got 0"),
         ("omega=-1", "omega must be above 0; got -1"),

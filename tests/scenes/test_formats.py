@@ -118,7 +118,9 @@ def install_pillow_heif(tmp_path, monkeypatch):
     )
     monkeypatch.undo()
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    monkeypatch.delitem(sys.modules, "pillow_heif", raising=False)
+    # set before it is taken out: what the import leaves there is then undone, also where nothing was before
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    monkeypatch.delitem(sys.modules, "pillow_heif")
 
 
 def test_heic_is_read_where_the_package_is(tmp_path, monkeypatch):
@@ -131,14 +133,12 @@ def test_heic_is_read_where_the_package_is(tmp_path, monkeypatch):
     import pillow_heif  # pyright: ignore[reportMissingImports]
 
     assert pillow_heif.n_calls
-    monkeypatch.delitem(sys.modules, "pillow_heif")
 
 
 def test_a_damaged_heic_says_so(tmp_path, monkeypatch):
     install_pillow_heif(tmp_path, monkeypatch)
     folder = write(tmp_path / "frames", 2, ".heic", content=b"\0\0\0\x18ftypheic" + bytes(99))
     assert "00.heic: this frame cannot be read" in str(error_of(folder))
-    monkeypatch.delitem(sys.modules, "pillow_heif", raising=False)
 
 
 def test_a_container_alone_in_a_folder_is_named(tmp_path):

@@ -134,7 +134,7 @@ def test_scores_are_merged_and_goals_follow_the_peers(scripts, tmp_path):
     assert len(scores) == 5 and bench.median(scores, "camera", "nerfkit") == 31.5
     assert bench.goal(scores, "camera") == pytest.approx(31.7) and bench.goal(scores, "4x64") == 31.0
     assert bench.goal(scores, "outliers") is None
-    assert "| camera | 31.50 | 31.70 |  | 20.00 |  |  | 31.00 |" in bench.table(scores)
+    assert "| camera | 31.50 | 31.70 |  |  | 20.00 |  |  | 31.00 |" in bench.table(scores)
     bench.plot(scores, tmp_path / "plots" / "a.png")
     assert (tmp_path / "plots" / "a.png").stat().st_size > 1000
     with pytest.raises(SystemExit, match="--columns: nothing is unknown"):
