@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.files import write_atomically
 from nerfkit.runs import Run
@@ -40,6 +40,8 @@ __all__ = ["Outputs"]
 
 # sides of frames, low-res pixels, up to which the uncertainty is computed: two solutions more, after the budget
 MAX_UNCERTAIN = 160
+# quantile of the errors over the places of a frame that is noise alone
+PLAIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -167,9 +169,12 @@ class Outputs:
             return None
         (width, height), cells = self.state.view.size, self.state.cells
         errors = residual_map(self.stack, self.state.view, Grid(height, width, cells), self._lattice(field))
+        # of few frames the error of one pixel is known badly
+        errors = avg_pool2d(errors.square()[None], 3, 1)[0].sqrt() if min(height, width) > 2 else errors
         frames = self.stack.values[is_used]
         contrast = float(frames.std(dim=(1, 2)).median())
-        noise = float(np.median([noise_level(frame) for frame in frames.numpy()]))
+        # fine texture counts as noise in a frame, and what is unexplained everywhere in the errors
+        noise = min(float(np.median([noise_level(frame) for frame in frames.numpy()])), float(errors.quantile(PLAIN)))
         beyond = max(float(errors.median()) ** 2 - noise**2, 0.0) ** 0.5
         return round(beyond / contrast, 4) if contrast > 0 else None
 

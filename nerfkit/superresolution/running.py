@@ -46,8 +46,8 @@ RENDER_SECONDS = 0.5
 # they are fitted to, they are not right. Fitted to the end they have 1.01 to 1.10 and its PSNR to 0.1 dB, after 40 % of
 # their steps 1.17 to 1.37 and 0.7 to 1.9 dB less
 MOST_WORSE = 1.12
-# fraction of the frames' contrast that a picture may leave unexplained without a word: up to 0.15 where a global motion
-# holds, 0.4 and more with parallax
+# fraction of the frames' contrast that a picture may leave unexplained without a word: under 0.1 where a global motion
+# holds, 0.3 and more with parallax
 UNEXPLAINED = 0.25
 
 
