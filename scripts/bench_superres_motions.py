@@ -120,8 +120,10 @@ def main() -> None:
         for name in _names(options.motions):
             motions.append(bench_motion(name, work, options.seconds))
             print(motions[-1], flush=True)
-        for name in _names(options.sequences) if options.data is not None else []:
-            sequences.append(bench_sequence(name, Path(options.data), work, options.seconds))
+        data = None if options.data is None else Path(options.data)
+        for name in _names(options.sequences) if data is not None else []:
+            assert data is not None
+            sequences.append(bench_sequence(name, data, work, options.seconds))
             print(sequences[-1], flush=True)
     for rows in (motions, sequences):
         if rows:
