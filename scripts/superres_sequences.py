@@ -61,6 +61,7 @@ class Sequence:
         capture = SEQUENCES[name]
         self.scale, self.frames = capture.scale, read_frames(data / "sr" / capture.frames)
         chain = register_chain(self.frames.grey, 0)
+        assert chain is not None
         self.motion = Motion(torch.from_numpy(chain.matrices), chain.model)
         is_out = np.arange(len(self.frames)) % HELD_OUT_EVERY == HELD_OUT_EVERY - 1
         self.fitted, self.held_out = np.flatnonzero(~is_out), np.flatnonzero(is_out)

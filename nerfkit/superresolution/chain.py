@@ -32,12 +32,15 @@ PLACED, GOOD = 0.6, 0.9
 ROUNDS, STRANGE, AGREES = 3, 0.2, 0.5
 # homographies are taken where what they leave unexplained is less than this fraction of what affine maps do
 FLATTER = 0.8
-# weight of a border pixel that counts as seen; least variance of equal contrasts; determinant of a map to a line
-WITHIN, FLAT, SINGULAR = 0.999, 1e-4, 1e-3
+# weight of a border pixel that counts as seen; least variance of equal contrasts; determinant of a map to a line; least
+# contrast of a pixel's surroundings that it is divided by
+WITHIN, FLAT, SINGULAR, LEAST = 0.999, 1e-4, 1e-3, 1e-12
 # fraction of a frame that must be in view of a key frame, and of the reference to be registered against it directly
 IN_VIEW, IN_REFERENCE = 0.6, 0.35
 # a correlation over less than this fraction of a frame tells nothing
 LEAST_VIEW = 0.15
+# frames from which a chain is begun anew where less than half of them hang on the first
+MORE_STARTS = 2
 # frames before it that a frame is compared with where the key frame does not show it
 RECENT = 3
 # turns, in degrees, and zooms between which a start is looked for where nothing else fits
@@ -74,7 +77,10 @@ class Chain:
     model: str
 
 
-def register_chain(frames: NDArray[np.floating], reference: int | None = None, limit: Limit | None = None) -> Chain:
+def register_chain(
+    frames: NDArray[np.floating], reference: int | None = None, limit: Limit | None = None, *,
+    may_be_tilted: bool = True,
+) -> Chain | None:  # fmt: skip
     """Register frames that may turn, grow and drift by most of a frame from the first to the last.
 
     Parameters
@@ -85,48 +91,65 @@ def register_chain(frames: NDArray[np.floating], reference: int | None = None, l
         The frame that stands still; None: the first, or where few see it the one that most frames overlap.
     limit : Limit, optional
         Frames that it leaves no time for are not placed.
+    may_be_tilted : bool
+        Whether homographies are tried after affine maps.
+
+    Returns
+    -------
+    chain : Chain, optional
+        None where hardly any frames hang together, or the reference with none of them.
     """
-    factor = max(1.0, max(frames.shape[1:]) / LONGEST)
-    links = _Links([_prepared(frame, factor) for frame in frames], Limit() if limit is None else limit)
-    poses, keys = _followed(links)
+    small, to_frames = _prepared(frames)
+    links = _Links(small, Limit() if limit is None else limit)
+    poses, keys = _longest(links)
     is_placed = np.array([pose is not None for pose in poses])
+    if is_placed.sum() < 2 or (reference is not None and not is_placed[reference]):
+        return None
     found = np.stack([np.eye(3) if pose is None else pose for pose in poses])
-    if reference is None or not is_placed[reference]:
-        reference = _most_shared(found, is_placed, links.size) if reference is None else reference
+    reference = _most_shared(found, is_placed, links.size) if reference is None else reference
     found = np.linalg.inv(found[reference]) @ found
     found, agreed = _closed(links, found, is_placed, reference, keys, is_affine=True)
-    tried, better = _closed(links, found, is_placed, reference, keys, is_affine=False)
-    is_affine = not np.nanmedian(1 - better) < FLATTER * np.nanmedian(1 - agreed) if np.isfinite(agreed).any() else True
-    scale = np.diag([factor, factor, 1])
-    found = scale @ (found if is_affine else tried) @ np.linalg.inv(scale)
-    return Chain(found / found[:, 2:, 2:], is_placed, reference, "affine" if is_affine else "homography")
+    model = "affine"
+    if may_be_tilted:
+        tilted, agreed_tilted = _closed(links, found, is_placed, reference, keys, is_affine=False)
+        if _unexplained(agreed_tilted) < FLATTER * _unexplained(agreed):
+            found, model = tilted, "homography"
+    found = to_frames @ found @ np.linalg.inv(to_frames)
+    return Chain(found / found[:, 2:, 2:], is_placed, reference, model)
 
 
 def agreement(frames: NDArray[np.floating], matrices: Matrix, reference: int) -> NDArray[np.float64]:
     """Correlation of each frame with what the reference shows of it, smoothed as ECC does; NaN where that is little."""
-    factor = max(1.0, max(frames.shape[1:]) / LONGEST)
-    scale = np.diag([factor, factor, 1])
-    links = _Links([_prepared(frame, factor) for frame in frames], Limit())
-    matrices = np.linalg.inv(scale) @ matrices @ scale
+    small, to_frames = _prepared(frames)
+    links = _Links(small, Limit())
+    matrices = np.linalg.inv(to_frames) @ matrices @ to_frames
     return np.array([links.correlation(index, reference, matrix) for index, matrix in enumerate(matrices)])
 
 
-def _prepared(frame: NDArray[np.floating], factor: float) -> NDArray[np.float32]:
-    """As ECC takes it: of at most ``LONGEST`` pixels a side, of equal contrast everywhere.
+def _prepared(frames: NDArray[np.floating]) -> tuple[list[NDArray[np.float32]], Matrix]:
+    """Frames as ECC takes them, and the scale from their points to those of ``frames``.
 
-    A dark thing that crosses a page of text would lead the whole frame with it.
+    They have at most ``LONGEST`` pixels a side, and equal contrast everywhere: a dark thing that crosses a page of text
+    would lead the whole frame with it.
     """
     cv2 = load_cv2()
-    height, width = frame.shape
+    height, width = frames.shape[1:]
+    factor = max(1.0, max(height, width) / LONGEST)
     size = max(1, round(width / factor)), max(1, round(height / factor))
-    small = (
-        frame.astype(np.float32)
-        if factor == 1
-        else cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-    )
-    small = small - cv2.GaussianBlur(small, (0, 0), NEAR)
-    local = np.sqrt(cv2.GaussianBlur(small * small, (0, 0), NEAR))
-    return small / np.maximum(local + float(np.median(local)), 1e-12)
+
+    def prepared(frame: NDArray[np.floating]) -> NDArray[np.float32]:
+        small = cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA)
+        small -= cv2.GaussianBlur(small, (0, 0), NEAR)
+        local = np.sqrt(cv2.GaussianBlur(small * small, (0, 0), NEAR))
+        return small / np.maximum(local + float(np.median(local)), LEAST)
+
+    return [prepared(frame) for frame in frames], np.diag([width / size[0], height / size[1], 1])
+
+
+def _unexplained(agreed: NDArray[np.float64]) -> float:
+    """Median of what correlations leave to 1; 1 where there is none."""
+    known = agreed[np.isfinite(agreed)]
+    return float(np.median(1 - known)) if len(known) else 1.0
 
 
 def _median(local: NDArray[np.float32]) -> float:
@@ -234,12 +257,24 @@ class _Links:
         return found
 
 
-def _followed(links: _Links) -> tuple[list[Matrix | None], list[int]]:
-    """Where each frame looks on the axes of the first, None of those that show something else; and the key frames."""
+def _longest(links: _Links) -> tuple[list[Matrix | None], list[int]]:
+    """The chain from the first frame, or from a later one where that shows something else than most do."""
+    best = _followed(links, 0)
+    for _ in range(MORE_STARTS):
+        unplaced = [index for index, pose in enumerate(best[0]) if pose is None]
+        if 2 * len(unplaced) <= len(links.frames) or links.limit.is_over:
+            break
+        tried = _followed(links, unplaced[0])
+        best = min(best, tried, key=lambda chain: sum(pose is None for pose in chain[0]))
+    return best
+
+
+def _followed(links: _Links, first: int) -> tuple[list[Matrix | None], list[int]]:
+    """Where each frame looks on the axes of a first, None of those that show something else; and the key frames."""
     n = len(links.frames)
     poses: list[Matrix | None] = [None] * n
-    poses[0], keys, placed = np.eye(3), [0], [0]
-    for index in range(1, n):
+    poses[first], keys, placed = np.eye(3), [first], [first]
+    for index in [*range(first + 1, n), *range(first - 1, -1, -1)]:
         if not links.limit.allows(0, "the registration of some frames"):
             break
         found, pose = _placed(links, index, poses, keys[-1], placed)
@@ -314,8 +349,8 @@ def _overlap(matrix: Matrix, size: tuple[int, int]) -> float:
 
 
 def _most_shared(poses: Matrix, is_placed: NDArray[np.bool_], size: tuple[int, int]) -> int:
-    """The first frame, or the one that most frames overlap where that is much more."""
+    """The first placed frame, or the one that most frames overlap where that is much more."""
     placed = np.flatnonzero(is_placed)
     shared = [np.mean([_overlap(np.linalg.inv(poses[j]) @ poses[i], size) for j in placed]) for i in placed]
     best = int(np.argmax(shared))
-    return 0 if shared[0] >= SHARED * shared[best] else int(placed[best])
+    return int(placed[0 if shared[0] >= SHARED * shared[best] else best])

@@ -57,8 +57,8 @@ def follow_neighbours(
     if np.median(agreed) > AGREE and np.quantile(agreed, 0.1) > LEAST_AGREE:
         return None
     say("registering: from neighbour to neighbour")
-    chain = register_chain(frames, reference, limit)
-    if not _explains_more(chain, frames, shifts):
+    chain = register_chain(frames, reference, limit, may_be_tilted=register in ("auto", "homography"))
+    if chain is None or not _explains_more(chain, frames, shifts):
         return None
     motion = _suited(chain, frames, register)
     if chain.reference != (reference or 0):
@@ -70,8 +70,6 @@ def follow_neighbours(
 
 def _explains_more(chain: Chain, frames: NDArray[np.float32], shifts: Motion) -> bool:
     """Whether a chain has frames elsewhere than shifts against the reference have them, and agrees better."""
-    if chain.is_placed.sum() < 2:
-        return False
     size = frames.shape[2], frames.shape[1]
     shifts = shifts.relative_to(chain.reference)
     looks = torch.stack(Motion(torch.from_numpy(chain.matrices), chain.model).looks_at(size))

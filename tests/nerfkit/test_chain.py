@@ -7,7 +7,8 @@ from scipy.ndimage import map_coordinates
 
 from nerfkit.limits import Limit
 from nerfkit.scenes.motion import Motion
-from nerfkit.superresolution.chain import agreement, register_chain
+from nerfkit.superresolution import chain as chains
+from nerfkit.superresolution.chain import agreement
 from nerfkit.superresolution.neighbours import follow_neighbours
 
 SIDE, MARGIN, FINE = 48, 40, 4
@@ -60,6 +61,12 @@ def errors(chain, matrices):
         float(a[(u > 0) & (u < SIDE) & (v > 0) & (v < SIDE)].square().mean().sqrt())
         for a, u, v in zip(apart, x, y, strict=True)
     ]
+
+
+def register_chain(*known, **options):
+    found = chains.register_chain(*known, **options)
+    assert found is not None
+    return found
 
 
 CASES = {
@@ -133,8 +140,36 @@ def test_agreement_is_nan_where_hardly_anything_is_shared(scene):
 
 
 def test_frames_that_there_is_no_time_for_are_not_placed(scene):
-    frames = sequence(scene, CASES["still"])
-    assert register_chain(frames, 0, Limit(0.0)).is_placed.tolist() == [True, False, False]
+    assert chains.register_chain(sequence(scene, CASES["still"]), 0, Limit(0.0)) is None
+
+
+def test_a_first_frame_of_something_else_does_not_end_the_chain(scene):
+    matrices = [about_middle(turn(4 * i)) for i in range(8)]
+    frames = sequence(scene, matrices)
+    frames[0] = np.random.default_rng(1).normal(0.5, 0.2, frames[0].shape)
+    chain = register_chain(frames)
+    assert chain.is_placed.tolist() == [False] + [True] * 7 and chain.reference > 0
+    assert max(errors(chain, matrices)[1:]) < 0.15
+    # a reference that hangs together with none cannot stand still
+    assert chains.register_chain(frames, 0) is None
+
+
+def test_a_turn_that_is_asked_to_be_affine_has_no_perspective(scene):
+    tilted = [about_middle(np.eye(2), (0.5 * i, 0)) for i in range(8)]
+    for index, matrix in enumerate(tilted):
+        matrix[2, 0] = 6e-4 * index
+    frames = sequence(scene, tilted)
+    wrong = Motion.of_shifts(torch.zeros(8, 2))
+    for register, model in (("affine", "affine"), ("homography", "homography")):
+        found = follow_neighbours(frames, wrong, np.ones(8, bool), 0, register)
+        assert found is not None and found.motion.model == model
+        assert bool((found.motion.matrices[:, 2, :2] == 0).all()) == (model == "affine")
+
+
+def test_frames_above_the_longest_side_are_registered_on_smaller_ones(scene, monkeypatch):
+    monkeypatch.setattr(chains, "LONGEST", 35)
+    matrices = [about_middle(turn(3 * i), (1.0 * i, 0)) for i in range(6)]
+    assert max(errors(register_chain(sequence(scene, matrices), 0), matrices)) < 0.2
 
 
 @pytest.mark.parametrize(("matrices", "model"), [
