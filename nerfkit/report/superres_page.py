@@ -123,9 +123,9 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
     tiles = []
     if rows:
         used = [row[columns.index("used")] for row in rows] if "used" in columns else []
-        n_blank = len(_blank(metrics))
-        left_out = sum(value is False for value in used) + n_blank
-        tiles.append(Tile("Frames", str(len(rows) + n_blank), f"{left_out} left out" if left_out else ""))
+        n_unread = len(_names(metrics, "blank")) + len(_names(metrics, "repeated"))
+        left_out = sum(value is False for value in used) + n_unread
+        tiles.append(Tile("Frames", str(len(rows) + n_unread), f"{left_out} left out" if left_out else ""))
     if result is not None:
         scale = number(metrics, "scale")
         enlarged = f"pixels, {scale:g}× a side" if scale is not None else "pixels"  # noqa: RUF001
@@ -157,16 +157,19 @@ def _said(metrics: dict[str, Any]) -> list[str]:
             f"{n_defects:.0f} {are} the same in all frames (hot, dead, burnt in); in the picture is what other frames "
             "see there."
         )
-    if blank := _blank(metrics):
-        frames = "1 frame that shows nothing is" if len(blank) == 1 else f"{len(blank)} frames that show nothing are"
-        said.append(f"{frames} left out: {some(blank)}.")
+    for key, what in (("blank", "show nothing"), ("repeated", "repeat another")):
+        if names := _names(metrics, key):
+            said.append(f"left out, as they {what}: {some(names)}.")
+    doubt = metrics.get("doubt")
+    if isinstance(doubt, str) and doubt:
+        said.append(f"{doubt}.")
     return [sentence[0].upper() + sentence[1:] for sentence in said]
 
 
-def _blank(metrics: dict[str, Any]) -> list[str]:
-    """Names of the frames that show nothing."""
-    blank = metrics.get("blank")
-    return [str(name) for name in blank] if isinstance(blank, list) else []
+def _names(metrics: dict[str, Any], key: str) -> list[str]:
+    """Names of frames."""
+    names = metrics.get(key)
+    return [str(name) for name in names] if isinstance(names, list) else []
 
 
 def _expected(expected: object) -> list[Tile]:

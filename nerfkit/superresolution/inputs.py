@@ -186,7 +186,8 @@ def read_source(
     shifts : str or Path, optional
         File of shifts, affine maps or homographies; None: the frames are registered.
     reference : str, optional
-        Name of the frame that the output covers; None: the first.
+        Name of the frame that the output covers; None: the first, or where few of the others see it the one that most
+        of them overlap.
     n_frames : int, optional
         Take the first so many; of these the settings' ``most_frames`` at most are chosen.
 

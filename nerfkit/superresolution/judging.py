@@ -12,10 +12,29 @@ from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.transfer import Transfer
 
-__all__ = ["frames_error"]
+__all__ = ["doubt", "frames_error"]
 
 # pixels of frames that are predicted at a time
 CHUNK = 2**22
+# fraction of the frames' contrast that a picture may leave unexplained without a word: under 0.1 where a global motion
+# holds, 0.3 and more with parallax
+UNEXPLAINED = 0.25
+
+
+def doubt(unexplained: float | None, motions: str) -> str:
+    """What to say of a picture that leaves so much of the frames' contrast unexplained; "" of one that does not.
+
+    Examples
+    --------
+    >>> doubt(0.1, "shifts"), doubt(0.4, "shifts")[:60]
+    ('', "the picture leaves 40% of the frames' contrast unexplained: ")
+    """
+    if unexplained is None or unexplained <= UNEXPLAINED:
+        return ""
+    return (
+        f"the picture leaves {unexplained:.0%} of the frames' contrast unexplained: more moved between them than "
+        f"{motions} tell; give a part that moves as one (--crop X,Y,W,H), or fewer frames"
+    )
 
 
 @torch.no_grad()

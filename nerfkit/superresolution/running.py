@@ -27,6 +27,7 @@ from nerfkit.solvers.grid import Prior, solve
 
 from .alignment import NAMES
 from .inputs import Source
+from .judging import doubt
 from .network_fit import fit_networks, work_of_fit
 from .outputs import Outputs
 from .picture_files import picture_bytes
@@ -46,9 +47,6 @@ RENDER_SECONDS = 0.5
 # they are fitted to, they are not right. Fitted to the end they have 1.01 to 1.10 and its PSNR to 0.1 dB, after 40 % of
 # their steps 1.17 to 1.37 and 0.7 to 1.9 dB less
 MOST_WORSE = 1.12
-# fraction of the frames' contrast that a picture may leave unexplained without a word: under 0.1 where a global motion
-# holds, 0.3 and more with parallax
-UNEXPLAINED = 0.25
 
 
 def run_superres(
@@ -81,7 +79,8 @@ def run_superres(
         sensor that were mended), ``blank`` (frames that show nothing), ``holdout_psnr`` (of the chosen prior, with nine
         tenths of the pixels), ``holds`` (the networks' kind, or grid) and ``holds_because``, ``frames_psnr`` (of the
         frames' pixels as what is written predicts them, on the range of values), ``unexplained`` (the error at
-        the usual place beyond noise, as a fraction of the frames' contrast), ``cut`` (what ``seconds`` cut short),
+        the usual place beyond noise, as a fraction of the frames' contrast) and ``doubt``
+        (what is said of it), ``cut`` (what ``seconds`` cut short),
         ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     settings = source.settings
@@ -106,15 +105,12 @@ def run_superres(
             if warning := expected.warning():
                 logger.warning("%s", warning)
         unexplained = outputs.unexplained(field)
-        if unexplained is not None and unexplained > UNEXPLAINED:
-            logger.warning(
-                "the picture leaves %.0f%% of the frames' contrast unexplained: more moved between them than %s tell; "
-                "give a part that moves as one (--crop X,Y,W,H), or fewer frames", 100 * unexplained,
-                NAMES[outputs.state.aligned.model],
-            )  # fmt: skip
+        said = doubt(unexplained, NAMES[state.aligned.model])
+        if said:
+            logger.warning("%s", said)
         result = {
             "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
-            **outputs.figures(), "unexplained": unexplained,
+            **outputs.figures(), "unexplained": unexplained, "doubt": said,
             "expected": None if expected is None else expected.as_dict(), **fitted,
             "seconds": round(limit.spent, 2), **({} if truth is None else score(image, truth, settings.scale)),
         }  # fmt: skip

@@ -56,7 +56,8 @@ def superres(
         Where each frame looks: ``file,dx,dy`` in low-res pixels, or affine maps or homographies; None: the frames are
         registered. They are of the whole frames, also where a part of them is used.
     reference : str, optional
-        Name of the frame that the output covers; None: the first.
+        Name of the frame that the output covers; None: the first, or where few of the others see it the one that most
+        of them overlap.
     n_frames : int, optional
         Use the first so many only. Of more than the setting ``most_frames``, the sharpest are chosen.
     truth : str or Path, optional

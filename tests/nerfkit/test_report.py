@@ -335,7 +335,7 @@ HELD = {"holds": "tiled", "holds_because": "the networks predict the frames with
             [
                 "The solved image itself, pixel by pixel, is the picture and is kept in the run: no time was left for",
                 "24 pixels of the sensor are the same in all frames",
-                "1 frame that shows nothing is left out: f0.png.",
+                "Left out, as they show nothing: f0.png.",
             ],
             "2 left out",
         ),
@@ -344,11 +344,20 @@ HELD = {"holds": "tiled", "holds_because": "the networks predict the frames with
             [
                 "One network holds the picture.",
                 "1 pixel of the sensor is",
-                "2 frames that show nothing are left out: <b>.png, 2.png",
+                "Left out, as they show nothing: <b>.png, 2.png.",
             ],
             "3 left out",
         ),
-        ({"holds": 3, "holds_because": [], "defects": "many", "blank": "f0.png"}, [], "1 left out"),
+        (
+            {"repeated": ["4.png", "5.png"], "doubt": "the picture leaves 40% of it"},
+            ["Left out, as they repeat another: 4.png, 5.png.", "The picture leaves 40% of it."],
+            "3 left out",
+        ),
+        (
+            {"holds": 3, "doubt": 1, "repeated": 2, "holds_because": [], "defects": "many", "blank": "f0.png"},
+            [],
+            "1 left out",
+        ),
     ],
 )
 def test_superres_report_says_what_holds_the_picture_and_what_is_not_in_it(tmp_path, figures, said, left_out):
@@ -360,7 +369,7 @@ def test_superres_report_says_what_holds_the_picture_and_what_is_not_in_it(tmp_p
     for words in said:
         assert words in page.text, words
     # and nothing of what there is not
-    for words in ("hold the picture", "of the sensor", "left out:"):
+    for words in ("hold the picture", "of the sensor", "Left out,", "The picture leaves"):
         assert (words in page.text) == any(words in line for line in said), words
 
 
