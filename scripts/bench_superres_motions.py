@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from benchmarking import machine, nerfkit
 from numpy.typing import NDArray
-from superres_baselines import PEERS, View, aligned_mean
+from superres_baselines import View, aligned_mean
 from superres_motions import MOTIONS, SCALE, SIDE, MovingProblem, make_moving
 from superres_sequences import SEQUENCES, Sequence
 
@@ -87,7 +87,7 @@ def bench_sequence(name: str, data: Path, work: Path, seconds: float) -> dict[st
     sequence = Sequence(name, data)
     image, took = sequence.with_nerfkit(work, seconds)
     row: dict[str, Any] = {"sequence": name, "seconds": took, "nerfkit": sequence.judge(image)}
-    return row | {rival: max(map(sequence.judge, sequence.with_peer(rival))) for rival in RIVALS if rival in PEERS}
+    return row | {rival: max(map(sequence.judge, sequence.with_peer(rival))) for rival in RIVALS}
 
 
 def table(rows: list[dict[str, Any]]) -> str:
