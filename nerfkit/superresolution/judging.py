@@ -16,8 +16,8 @@ __all__ = ["doubt", "frames_error"]
 
 # pixels of frames that are predicted at a time
 CHUNK = 2**22
-# fraction of the frames' contrast that a picture may leave unexplained without a word: under 0.1 where a global motion
-# holds, 0.3 and more with parallax
+# fraction of the frames' contrast that a picture may leave unexplained without a word: up to 0.10 where a global motion
+# holds, 0.29 and more with parallax
 UNEXPLAINED = 0.25
 
 
