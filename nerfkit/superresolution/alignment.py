@@ -36,7 +36,7 @@ from .registration import (
     refine,
     resized,
 )
-from .sensor_pattern import find_pattern, from_neighbours, without_pattern
+from .sensor_pattern import MIN_FRAMES, find_pattern, from_neighbours, without_pattern
 from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .trials import Trials
 
@@ -60,6 +60,9 @@ BETTER = 0.98
 PREDICTED, PREDICTION_STEPS = Prior(0.5, 0.015), 120
 # rounds and steps of a richer motion model that is tried, and the squared error that it may have beside the simpler's
 RICHER_ROUNDS, RICHER = (6, 30), 0.95
+# standard deviation of the frames' moves, low-res pixels, from which on what stands still on the sensor is no part of
+# the scene
+MOVED = 0.6
 # images that what stands still on the sensor is told from, each without what the one before showed
 MENDING_ROUNDS = 3
 # low-res pixels over the frame from which a richer motion is no mere fit of noise
@@ -123,6 +126,8 @@ class Alignment:
         self.is_placed = torch.ones(n, device=device)
         # whether a pattern on the sensor had locked the registration, and pixels that were defect
         self.is_locked, self.n_defects = False, 0
+        # what was last found of the window, or of the whole of large frames
+        self.registered: Registered | None = None
         # whether neighbours told the motions
         self.is_chained = False
         self.exposure = Exposure.neutral(n)
@@ -193,7 +198,7 @@ class Alignment:
         self._keep(first)
         if not (self.is_given and (self.settings.exact_shifts or self._are_right(stack, view, first))):
             self._improve(stack, view, first)
-        if self.is_locked and not self.limit.is_over:
+        if (self.is_locked or self._has_defects()) and not self.limit.is_over:
             self._mend_sensor()
         self._leave_reference()
 
@@ -228,6 +233,21 @@ class Alignment:
         self.say("something stands still on the sensor while the scene moves: frames are registered without it")
         self.is_locked, self.grey = True, self.grey - torch.from_numpy(found[1]).to(self.grey)
         return torch.from_numpy(found[0])
+
+    def _has_defects(self) -> bool:
+        """Whether pixels of the sensor are far from the scene in all frames, though they did not lock the registration.
+
+        Only where frames move so far that several pixels see a place: else a star is as still as a hot pixel.
+        """
+        moves = self.view.motion.displacements(self.view.size)[self.weights.cpu() > 0]
+        if self.transfer.has_alpha or len(moves) < MIN_FRAMES or float(moves.std(0).norm()) < MOVED:
+            return False
+        found = self.registered
+        assert found is not None
+        stack, view = (self.stack, self.view) if found.grid.height == self.view.size[1] else self.windowed()
+        samples, is_known = view.sample(found.grid, found.image)
+        seen = torch.where(is_known, samples.values, math.nan)
+        return bool(without_pattern(stack.values, seen, self.weights > 0)[1].any())
 
     def _mend_sensor(self) -> None:
         """Take from the images what they have beside the scene; defect pixels show what other frames say of them."""
@@ -407,6 +427,7 @@ class Alignment:
         self.view = self.view.with_psf(psf)
 
     def _keep(self, registered: Registered) -> None:
+        self.registered = registered
         self.weights, self.residuals = registered.weights * self.is_placed, registered.residuals
 
 

@@ -20,7 +20,7 @@ from nerfkit.limits import Limit
 
 from .registration import NORMAL_MAD, phase_correlation
 
-__all__ = ["find_pattern", "from_neighbours", "is_defect", "without_pattern"]
+__all__ = ["MIN_FRAMES", "find_pattern", "from_neighbours", "is_defect", "without_pattern"]
 
 # frames and pixels along a side that the question is decided by, and the fewest frames that can tell
 N_JUDGED, JUDGED_SIDE, MIN_FRAMES = 24, 160, 6

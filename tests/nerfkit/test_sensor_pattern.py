@@ -103,19 +103,51 @@ def test_a_defect_pixel_at_the_edge_is_judged_by_the_frames_that_others_see_ther
     torch.testing.assert_close(around, want)
 
 
+def superresolved(tmp_path, capsys, frames):
+    """What the command says, and its picture."""
+    code, result = run(
+        capsys, "superres", write(tmp_path / "f", frames), "-o", tmp_path / "a.png", "--scale", 2, "--psf-width", 1,
+        "--set", "width=8", "--seconds", 300,
+    )  # fmt: skip
+    assert code == 0
+    return result, np.asarray(Image.open(tmp_path / "a.png"), float) / 65535
+
+
+def test_hot_pixels_that_do_not_lock_the_registration_are_mended(tmp_path, capsys):
+    frames, shifts = moved_frames()
+    is_hot = np.zeros((SIDE, SIDE), bool)
+    is_hot[[9, 20, 31], [25, 8, 30]] = True
+    seen = np.where(is_hot, 1.0, frames)
+    assert find_pattern(seen, phase_correlation(seen), 0) is None
+    result, picture = superresolved(tmp_path, capsys, seen)
+    found = np.array([(row["dx"], row["dy"]) for row in result["registered"]])
+    assert result["defects"] == 3 and rms(found, shifts) < 0.1
+    errors = picture - means(0.25 + 0.4 * fine_scene(2, SIDE), 0, 0, SIDE, 4)
+    is_near = np.asarray(binary_dilation(np.kron(is_hot, np.ones((2, 2))), iterations=4), bool)
+    assert np.std(errors[is_near]) < 1.5 * np.std(errors[~is_near])
+
+
+def test_a_star_is_no_hot_pixel_where_frames_hardly_move(tmp_path, capsys):
+    rng = np.random.default_rng(5)
+    fine = 0.05 + 0.05 * fine_scene(2, SIDE)
+    fine[fine.shape[0] // 2 + 3, fine.shape[1] // 2 + 3] += 50
+    shifts = np.round(rng.uniform(-0.3, 0.3, (N, 2)) * 8) / 8
+    shifts[0] = 0
+    frames = np.stack([means(fine, dx, dy, SIDE, 8) for dx, dy in shifts])
+    result, _ = superresolved(tmp_path, capsys, (frames + rng.normal(0, 0.005, frames.shape)).astype(np.float32))
+    assert result["defects"] == 0
+
+
 def test_hot_pixels_by_the_command(tmp_path, capsys):
     frames, shifts = moved_frames()
     seen = hot(frames, np.random.default_rng(1))
-    code, result = run(
-        capsys, "superres", write(tmp_path / "f", seen), "-o", tmp_path / "a.png", "--scale", 2, "--psf-width", 1,
-        "--set", "width=8", "--seconds", 300,
-    )  # fmt: skip
+    result, picture = superresolved(tmp_path, capsys, seen)
     found = np.array([(row["dx"], row["dy"]) for row in result["registered"]])
-    assert code == 0 and result["register"] == "shift" and rms(found, shifts) < 0.1
+    assert result["register"] == "shift" and rms(found, shifts) < 0.1
     n_hot = int((seen == 1).all(0).sum())
     assert 0.8 * n_hot <= result["defects"] <= 1.2 * n_hot
     # their trails are not in the picture: it is as good there as elsewhere
     truth = means(0.25 + 0.4 * fine_scene(2, SIDE), 0, 0, SIDE, 4)
-    errors = np.asarray(Image.open(tmp_path / "a.png"), float) / 65535 - truth
+    errors = picture - truth
     is_near = np.asarray(binary_dilation(np.kron((seen == 1).all(0), np.ones((2, 2))), iterations=4), bool)
     assert 0.1 < is_near.mean() < 0.5 and np.std(errors[is_near]) < 1.5 * np.std(errors[~is_near])
