@@ -202,6 +202,30 @@ class Alignment:
             self._mend_sensor()
         self._leave_reference()
 
+    def choose_curve(self) -> None:
+        """Average the values of files instead of light where nothing names their curve and that surely predicts better.
+
+        Cameras that sharpen, or make colours of a mosaic, do so behind their curve.
+        """
+        is_asked = self.settings.is_curve_assumed and self.exposure.is_neutral and not self.transfer.has_alpha
+        if not is_asked or len(self.view) == 1 or self.limit.is_over:
+            return
+        lit, plain = (self._seen_as(curve) for curve in (self.transfer.curve, "linear"))
+        if not plain.is_surely_better(lit):
+            return
+        self.say("averages of file values explain the frames better than averages of light: --transfer linear")
+        self.transfer = replace(self.transfer, curve="linear")
+        self.settings = replace(self.settings, transfer="linear", is_curve_assumed=False)
+        self.grey = self._grey(str(self.grey.device))
+
+    def _seen_as(self, curve: str) -> Trial[Prior]:
+        """A solution for the green of the window, which both curves are judged by, if files have that curve."""
+        transfer = Transfer(curve, 1, self.settings.value_range)
+        green = transfer.channels(torch.from_numpy(self.images_of_window()[..., 1]).to(self.grey.device))[0]
+        stack, view = self.windowed()
+        stack = stack.with_values(green)
+        return Trials(stack, view, view.grid(COARSE_CELLS), self.settings.seed, transfer).first(PREDICTED)
+
     def _follow_neighbours(self) -> None:
         """Take what neighbours tell of the motions where shifts against the reference do not explain the frames."""
         try:

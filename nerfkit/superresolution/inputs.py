@@ -101,6 +101,14 @@ class Source:
         samples = len(self.psf_picture)
         return Psf.of_picture(self.psf_picture, width if isinstance(width, float) else samples / self.settings.scale)
 
+    def with_curve(self, curve: str) -> Source:
+        """The same with the curve that the frames were found to have, in the user's settings too."""
+        config, settings = (
+            replace(one, transfer=curve)  # pyright: ignore[reportArgumentType]
+            for one in (self.config, self.settings)
+        )
+        return replace(self, config=config, settings=replace(settings, is_curve_assumed=False))
+
     def describe(self) -> list[str]:
         """What was found, and what the frames cannot give, in lines for a person."""
         frames, settings = self.frames, self.settings

@@ -102,6 +102,7 @@ class Outputs:
             "register": self.state.aligned.model,
             "chosen_from": self.source.frames.chosen_from,
             "crop": None if self.settings.crop is None else list(self.settings.crop),
+            "transfer": self.transfer.curve,
             "reference": self.source.files[self.state.aligned.reference],
             "psf": self._psf(),
             "defects": self.state.aligned.n_defects,

@@ -128,6 +128,7 @@ def reconstruct(
     )  # fmt: skip
     work = _Work(aligned)
     aligned.register()
+    aligned.choose_curve()
     aligned.estimate_width()
     work.spare_moving_things()
     work.choose()
@@ -140,7 +141,7 @@ class _Work:
 
     def __init__(self, aligned: Alignment) -> None:
         self.aligned, self.say = aligned, aligned.say
-        self.settings, self.plan, self.transfer = aligned.settings, aligned.plan, aligned.transfer
+        self.settings, self.plan = aligned.settings, aligned.plan
         # what must still be done after the registration, which gives way to no more than it must, and after each choice
         aligned.limit.reserve = LEAST_SOLVED * work_of_solving(aligned, is_sharp=False)
         self.work_left = LEAST_SOLVED * work_of_solving(aligned)
@@ -149,6 +150,11 @@ class _Work:
         self.best: Trial[Prior] | None = None
         self.cells = self.plan.trial
         self.percentiles: RangePercentiles | None = None
+
+    @property
+    def transfer(self) -> Transfer:
+        """How the frames' files hold linear radiance."""
+        return self.aligned.transfer
 
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""

@@ -75,7 +75,7 @@ def run_superres(
     Returns
     -------
     result : dict
-        ``output``, ``run``, ``size``, ``scale``, ``register``, ``psf``, ``registered``, ``defects`` (pixels of the
+        ``output``, ``run``, ``size``, ``scale``, ``register``, ``transfer``, ``psf``, ``registered``, ``defects`` (pixels of the
         sensor that were mended), ``blank`` (frames that show nothing), ``holdout_psnr`` (of the chosen prior, with nine
         tenths of the pixels), ``holds`` (the networks' kind, or grid) and ``holds_because``, ``frames_psnr`` (of the
         frames' pixels as what is written predicts them, on the range of values), ``unexplained`` (the error at
@@ -92,6 +92,10 @@ def run_superres(
             source.images, settings, motion=source.motion, reference=_reference(source, truth), psf=source.psf,
             device=device, limit=limit, say=say, on_part=lambda done, total: on_part(done, 2 * total),
         )  # fmt: skip
+        if state.aligned.settings is not settings:
+            source = source.with_curve(state.aligned.settings.transfer)
+            settings = source.settings
+            write_inputs(run, source, device)
         outputs = Outputs(source, state, run)
         field, fitted = _fit(outputs, limit, device, say, lambda done, total: on_part(total + done, 2 * total))
         image = render_image(field, outputs.transfer, settings.output_size, state.cells)

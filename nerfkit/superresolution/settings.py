@@ -115,6 +115,8 @@ class SuperresSettings(SuperresConfig):
     scale: float = 4.0
     output_size: tuple[int, int] = (1, 1)
     transfer: Literal["srgb", "linear", "bt709", "gamma22", "gamma28"] = "linear"
+    # whether neither the user nor the files name the curve of colours
+    is_curve_assumed: bool = False
     # width and height of a frame in low-res pixels
     frame_size: tuple[int, int] = (1, 1)
     # 1 for grey, 3 for RGB; 2 and 4 with alpha
@@ -169,6 +171,7 @@ class SuperresSettings(SuperresConfig):
         derived = {
             "scale": scale, "output_size": output,
             "transfer": usual if config.transfer == "auto" else config.transfer,
+            "is_curve_assumed": config.transfer == "auto" and usual != "linear",
         }  # fmt: skip
         return cls(
             **own | derived, frame_size=size, n_channels=n_channels, bit_depth=bit_depth, value_range=value_range,

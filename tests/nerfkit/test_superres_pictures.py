@@ -143,6 +143,7 @@ def test_colour_is_averaged_in_linear_radiance_and_the_profile_stays(tmp_path, c
     auto = superres(capsys, folder, tmp_path / "auto.png", listed, *given)
     plain = superres(capsys, folder, tmp_path / "plain.png", listed, *given, "--transfer", "linear")
     assert auto["psnr_interior"] > plain["psnr_interior"] + 1
+    assert (auto["transfer"], plain["transfer"]) == ("srgb", "linear")
     back = read_frames(tmp_path / "auto.png")
     assert (back.bit_depth, back.icc_profiles, back.images.shape) == (16, [PROFILE], (1, 2 * SIDE, 2 * SIDE, 3))
     # the run renders the same picture, as TIFF if that is wanted
@@ -152,6 +153,29 @@ def test_colour_is_averaged_in_linear_radiance_and_the_profile_stays(tmp_path, c
     np.testing.assert_allclose(again.images, back.images, atol=2e-5)
     # held-out pixels are judged as files have them, where noise of darkness counts
     assert auto["holdout_psnr"] > 25
+
+
+def test_frames_that_average_file_values_are_taken_so(tmp_path, capsys):
+    """As cameras that sharpen, or make colours of a mosaic, behind their curve."""
+    frames, shifts, truth = make_frames(64, noise=0.005)
+    shares, whole = ((one - 0.15)[..., None] / 0.75 for one in (frames, truth))
+    seen = shares * srgb(PAPER) + (1 - shares) * srgb(INK)
+    folder, listed = write(tmp_path / "f", seen, 16), write_csv(tmp_path / "s.csv", shifts)
+    known = whole * srgb(PAPER) + (1 - whole) * srgb(INK)
+    (tmp_path / "truth.png").write_bytes(picture_bytes(known.astype(np.float32), ".png", 16))
+    given = ("--truth", tmp_path / "truth.png")
+    auto, lit = (
+        superres(capsys, folder, tmp_path / f"{curve}.png", listed, *given, "--transfer", curve)
+        for curve in ("auto", "srgb")
+    )
+    assert (auto["transfer"], lit["transfer"]) == ("linear", "srgb")
+    assert auto["psnr_interior"] > lit["psnr_interior"] + 1
+    # the run knows, and renders the same picture
+    assert "transfer: linear" in (tmp_path / "auto" / "config.yml").read_text()
+    code, _ = run(capsys, "render", tmp_path / "auto", "--out", tmp_path / "again.png")
+    pictures = [read_frames(tmp_path / name).images for name in ("auto.png", "again.png")]
+    assert code == 0
+    np.testing.assert_allclose(*pictures, atol=2e-5)
 
 
 def test_edges_of_what_is_transparent_keep_their_colour(tmp_path, capsys):
