@@ -75,12 +75,12 @@ def run_superres(
     Returns
     -------
     result : dict
-        ``output``, ``run``, ``size``, ``scale``, ``register``, ``transfer``, ``psf``, ``registered``, ``defects`` (pixels of the
-        sensor that were mended), ``blank`` (frames that show nothing), ``holdout_psnr`` (of the chosen prior, with nine
-        tenths of the pixels), ``holds`` (the networks' kind, or grid) and ``holds_because``, ``frames_psnr`` (of the
-        frames' pixels as what is written predicts them, on the range of values), ``unexplained`` (the error at
-        the usual place beyond noise, as a fraction of the frames' contrast) and ``doubt``
-        (what is said of it), ``cut`` (what ``seconds`` cut short),
+        ``output``, ``run``, ``size``, ``scale``, ``register``, ``transfer`` (the curve that was undone), ``psf``,
+        ``registered``, ``defects`` (pixels of the sensor that were mended), ``blank`` (frames that show nothing),
+        ``holdout_psnr`` (of the chosen prior, with nine tenths of the pixels), ``holds`` (the networks' kind, or grid)
+        and ``holds_because``, ``frames_psnr`` (of the frames' pixels as what is written predicts them, on the range of
+        values), ``unexplained`` (the error at the usual place beyond noise, as a fraction of the frames' contrast) and
+        ``doubt`` (what is said of it), ``cut`` (what ``seconds`` cut short),
         ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     settings = source.settings
