@@ -31,7 +31,7 @@ def sharpen(frames: Frames) -> Frames:
     from scipy.ndimage import gaussian_filter
 
     blurred = np.stack([gaussian_filter(frame, RADIUS) for frame in frames])
-    return _in_8_bits(frames + AMOUNT * (frames - blurred))
+    return _in_8_bits((frames + AMOUNT * (frames - blurred)).astype(np.float32))
 
 
 def jpeg(frames: Frames) -> Frames:
@@ -59,9 +59,9 @@ def h264(frames: Frames) -> Frames:
             out.mux(stream.encode(av.VideoFrame.from_ndarray(frame, "gray")))
         out.mux(stream.encode())
     file.seek(0)
-    with av.open(file) as video:
+    with av.open(file, "r") as video:
         decoded = [frame.to_ndarray(format="gray") for frame in video.decode(video=0)]
-    return np.stack(decoded).astype(np.float32) / 255
+    return np.stack(decoded).astype(np.float32) / np.float32(255)
 
 
 def weave(fields: Frames) -> Frames:
@@ -85,7 +85,7 @@ def _bytes(frames: Frames) -> NDArray[np.uint8]:
 
 
 def _in_8_bits(frames: Frames) -> Frames:
-    return _bytes(frames).astype(np.float32) / 255
+    return _bytes(frames).astype(np.float32) / np.float32(255)
 
 
 CAMERAS: dict[str, Callable[[Frames], Frames]] = {
