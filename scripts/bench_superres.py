@@ -5,7 +5,8 @@
 
 scripts/superres_problems.py makes the columns, scripts/superres_baselines.py holds the peers. nerfkit runs as a user
 runs it; nothing of it is chosen on the truth, while the weights of Tikhonov and BTV-L1 are. Where shifts are not given,
-the peers have those of phase correlation. Two columns are "no shifts" once more for nerfkit alone: beside a busy
+the peers have those of phase correlation, or the true ones where a camera made files of the frames
+(scripts/superres_cameras.py). Two columns are "no shifts" once more for nerfkit alone: beside a busy
 process for each core, and in 20 seconds. Figures are interior PSNR (2 low-res pixels at each side left out), the
 median of the seeds; scores that --json holds already are kept, so that columns can be measured one at a time.
 
@@ -39,6 +40,7 @@ import torch
 from benchmarking import machine, nerfkit
 from numpy.typing import NDArray
 from superres_baselines import PEERS, View
+from superres_cameras import why_not
 from superres_problems import COLUMNS, Problem, make_problem
 
 from nerfkit.scenes.fields.grid import Grid
@@ -101,7 +103,7 @@ class Score:
 
 def solve_with_nerfkit(problem: Problem, work: Path, seconds: float) -> tuple[NDArray[np.float32], float]:
     """The picture that `nerfkit superres` makes, and the seconds it took."""
-    np.savez(work / "frames.npz", frames=problem.frames)
+    np.savez(work / "frames.npz", frames=problem.as_filed)
     options = ["--scale", str(problem.scale), "--seconds", str(seconds), "--overwrite"]
     if problem.shifts is not None:
         names = [str(index) for index in range(len(problem.frames))]
@@ -126,6 +128,10 @@ def busy_processes() -> Iterator[None]:
 def bench_column(name: str, seed: int, methods: list[str], work: Path, seconds: float) -> list[Score]:
     """All methods on one sequence."""
     column = COLUMNS[name]
+    reason = why_not(column.camera)
+    if reason:
+        print(f"left out: {name} ({reason})", file=sys.stderr, flush=True)
+        return []
     problem = make_problem(column, seed)
     if problem.outliers and OURS in methods and OURS_CLEAN not in methods:
         # what the goal of this column is relative to
@@ -150,7 +156,8 @@ def bench_column(name: str, seed: int, methods: list[str], work: Path, seconds: 
 
 
 def _bench_peer(name: str, method: str, seed: int, problem: Problem) -> Score:
-    shifts = phase_correlation(problem.frames) if problem.shifts is None else problem.shifts
+    shifts = problem.true_shifts if COLUMNS[name].camera is not None else problem.shifts
+    shifts = phase_correlation(problem.frames) if shifts is None else shifts
     stack = FrameStack.of(torch.from_numpy(problem.frames))
     lowres = LowresView(Motion.of_shifts(torch.from_numpy(shifts)), (problem.frames.shape[2], problem.frames.shape[1]))
     started = time.perf_counter()

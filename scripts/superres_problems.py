@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from superres_cameras import CAMERAS, N_TIMES
 
 __all__ = ["COLUMNS", "Column", "Problem", "draw_text", "make_problem", "means"]
 
@@ -28,6 +29,8 @@ TEXT_SIZES, TEXT_BORDER = {4: (11, 15, 21), 8: (16, 22, 30)}, 10
 N_DRAWN = 64
 # every so many-th frame is of something else where a column has outliers
 OUTLIER_EVERY = 5
+# a hand that drifts: low-res pixels that it moves at most, and swings over the sequence
+DRIFT, SWINGS = 1.75, (1.7, 4.3)
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Column:
     # standard deviation of the error of the shifts that are given, low-res pixels; None: none are given
     shift_error: float | None = 0.0
     has_outliers: bool = False
+    # what made files of 8 bits of the frames, of superres_cameras.CAMERAS; None: floats that nothing was done to
+    camera: str | None = None
     # budget of nerfkit; None: the benchmark's
     seconds: float | None = None
     # whether a busy process for each core runs beside it
@@ -68,6 +73,15 @@ COLUMNS = {
     "no shifts (loaded)": Column(shift_error=None, is_loaded=True, goal=29.0),
     "no shifts (20 s)": Column(shift_error=None, seconds=20, goal=29.0),
     "outliers": Column(has_outliers=True),
+    "plain": Column(n_frames=32, shift_error=None, camera="plain"),
+    "sharpened": Column(n_frames=32, shift_error=None, camera="sharpened"),
+    "jpeg": Column(n_frames=32, shift_error=None, camera="jpeg"),
+    "h264": Column(n_frames=32, shift_error=None, camera="h264"),
+    "interlaced": Column(n_frames=32, shift_error=None, camera="interlaced"),
+    # photographs that nothing is tuned on
+    "brick": Column(scene="brick"),
+    "moon": Column(scene="moon"),
+    "rocket": Column(scene="rocket"),
 }
 
 
@@ -84,6 +98,15 @@ class Problem:
     noise: float
     # frames that show something else
     outliers: tuple[int, ...] = ()
+    # of a value of the frames; 32 is float
+    bit_depth: int = 32
+
+    @property
+    def as_filed(self) -> NDArray:
+        """The frames as a file holds them."""
+        if self.bit_depth == 32:
+            return self.frames
+        return np.rint(self.frames * (2**self.bit_depth - 1)).astype(f"uint{self.bit_depth}")
 
     def without_outliers(self) -> Problem:
         """The same without the frames that show something else."""
@@ -97,10 +120,14 @@ class Problem:
 def make_problem(column: Column, seed: int = 0) -> Problem:
     """The sequence of a column; the seed changes the letters, the shifts and the noise."""
     fine, margin, (height, width) = _scene(column, seed)
-    scale, n = column.scale, column.n_frames
+    n_times = N_TIMES.get(column.camera or "", 1)
+    scale, n = column.scale, column.n_frames * n_times
     rng = np.random.default_rng(seed)
     reach = min(scale, margin - 1)
     moves = np.round(rng.uniform(-reach, reach, (N_DRAWN, 2)) * FINE).astype(int)  # (dy, dx), fine pixels
+    if n_times > 1:
+        # fields follow one another as a hand moves
+        moves = _drift(n, min(DRIFT * scale, margin - 1) * FINE, rng)
     moves[0] = 0
     noise = column.noise * rng.normal(0, 1, (N_DRAWN, height, width))
     step = scale * FINE
@@ -109,7 +136,10 @@ def make_problem(column: Column, seed: int = 0) -> Problem:
     outliers = tuple(range(OUTLIER_EVERY - 1, n, OUTLIER_EVERY)) if column.has_outliers else ()
     for index in outliers:
         seen[index] = _something_else(seen[index], index)
-    frames = np.stack(seen) + noise[:n]
+    frames = (np.stack(seen) + noise[:n]).astype(np.float32)
+    if column.camera is not None:
+        frames = CAMERAS[column.camera](frames)
+    moves, n = moves[::n_times], column.n_frames
     true_shifts = moves[:, ::-1] / step
     shifts = None
     if column.shift_error is not None:
@@ -118,8 +148,18 @@ def make_problem(column: Column, seed: int = 0) -> Problem:
         shifts = true_shifts + errors
     truth = means(fine, np.full(2, margin * FINE), (height * scale, width * scale), FINE)
     return Problem(
-        frames.astype(np.float32), true_shifts, shifts, truth.astype(np.float32), scale, column.noise, outliers
+        frames, true_shifts, shifts, truth.astype(np.float32), scale, column.noise, outliers,
+        bit_depth=32 if column.camera is None else 8,
     )  # fmt: skip
+
+
+def _drift(n: int, most: float, rng: np.random.Generator) -> NDArray[np.int_]:
+    """(dy, dx) [n, 2] of a hand in fine pixels, at most ``most`` from the first: slow swings of two frequencies."""
+    phases = rng.uniform(0, 2 * np.pi, (len(SWINGS), 2))
+    times = np.linspace(0, 2 * np.pi, n)[:, None]
+    path = sum(np.sin(swings * times + phase) / swings**0.5 for swings, phase in zip(SWINGS, phases, strict=True))
+    path = np.asarray(path) - np.asarray(path)[0]
+    return np.round(path * most / np.abs(path).max()).astype(int)
 
 
 def _scene(column: Column, seed: int) -> tuple[NDArray[np.float32], int, tuple[int, int]]:

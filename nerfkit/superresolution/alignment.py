@@ -78,7 +78,7 @@ class Alignment:
 
     Parameters
     ----------
-    images, settings, motion, reference, psf, device, limit, say
+    images, settings, motion, reference, psf, device, limit, say, measured
         Those of :func:`nerfkit.superresolution.reconstruct.reconstruct`.
 
     Attributes
@@ -102,7 +102,7 @@ class Alignment:
     def __init__(
         self, images: NDArray[np.float32], settings: SuperresSettings, *, motion: Motion | None = None,
         reference: int | None = 0, psf: Psf | None = None, device: str = "cpu", limit: Limit | None = None,
-        say: Callable[[str], None] = lambda text: None,
+        say: Callable[[str], None] = lambda text: None, measured: Tensor | None = None,
     ) -> None:  # fmt: skip
         self.settings, self.reference, self.say = settings, reference or 0, say
         # whether frames may be laid over another than the first
@@ -112,6 +112,7 @@ class Alignment:
         self.transfer = Transfer(settings.transfer, settings.n_channels, settings.value_range)
         n, *size = images.shape[:3]
         self.grey = self._grey(device)
+        self.measured = None if measured is None else measured.to(self.grey)
         self.is_given = motion is not None
         if motion is None:
             motion = Motion.of_shifts(torch.zeros(n, 2))
@@ -147,7 +148,11 @@ class Alignment:
     @property
     def stack(self) -> FrameStack:
         """Grey frames of equal brightness, and the weight of each."""
-        return FrameStack.of(self.exposure.undo(self.grey), self.weights)
+        return self._with_weights(self.exposure.undo(self.grey), self.weights)
+
+    def _with_weights(self, values: Tensor, frame_weights: Tensor) -> FrameStack:
+        """Values [n_frames, h, w] with a weight for each frame, whose filled in pixels have none."""
+        return FrameStack(values, values, self.measured).with_frame_weights(frame_weights)
 
     @property
     def has_one_window(self) -> bool:
@@ -168,7 +173,8 @@ class Alignment:
         at = (seen[:, :2] / seen[:, 2:] - middle + corner).round()
         self.corners = torch.minimum(at.clamp(min=0), most.double())
         view = LowresView(self.view.motion.between_parts(self.corners, corner), (width, height), self.view.psf)
-        return FrameStack(self._cut(self.stack.values), self._cut(self.stack.weights)), view
+        measured = None if self.measured is None else self._cut(self.measured)
+        return FrameStack(self._cut(self.stack.values), self._cut(self.stack.weights), measured), view
 
     def images_of_window(self) -> NDArray[np.float32]:
         """What the window shows of the images, as files have them."""
@@ -249,7 +255,8 @@ class Alignment:
 
     def _freed(self, shifts: Tensor) -> Tensor:
         """The shifts, or those without what all frames have in common where that had locked the registration."""
-        if self.transfer.has_alpha:
+        if self.transfer.has_alpha or self.measured is not None:
+            # pixels that were filled in show no sensor
             return shifts
         found = find_pattern(self.grey.cpu().numpy(), shifts.numpy(), self.reference, self.limit)
         if found is None:
@@ -418,7 +425,8 @@ class Alignment:
         for _ in range(2):
             stack, view = self.windowed()
             found = find_outliers(stack, view, view.grid(COARSE_CELLS), limit=self.limit)
-            seen = FrameStack.of(self.grey if self.has_one_window else self._cut(self.grey), found.weights)
+            seen = stack.with_values(self.grey if self.has_one_window else self._cut(self.grey))
+            seen = seen.with_frame_weights(found.weights)
             self.exposure = fit_exposures(seen, view, found, self.reference)
 
     def _leave_reference(self) -> None:

@@ -70,7 +70,7 @@ def uncertainty(stack: FrameStack, view: LowresView, prior: Prior, generator: to
     for part in (order[::2], order[1::2]):
         chosen = torch.zeros(len(stack))
         chosen[part] = 1.0
-        half = FrameStack.of(stack.values, chosen)
+        half = stack.with_weights(stack.weights * chosen[:, None, None])
         equations = view.equations(grid, half.values, half.weights)
         halves.append(solve(equations, start, view.point_psf, grid, prior, HALF_STEPS, learning_rate=COLD_RATE))
     squares = ((halves[0] - halves[1]) / 2).square()

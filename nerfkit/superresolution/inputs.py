@@ -23,6 +23,7 @@ from .blank_frames import is_blank
 from .expectation import SAID_OF_ONE_FRAME
 from .frame_choice import SharpestOfEachStretch
 from .given_motion import check_given_motion
+from .interlaced import split_fields
 from .picture_files import PICTURE_SUFFIXES
 from .repeated_frames import find_repeats
 from .settings import DEFAULT_WIDTH, MAX_FILE_WIDTH, PSF_NAMES, SuperresConfig, SuperresSettings
@@ -75,6 +76,8 @@ class Source:
     psf_picture: NDArray[np.float64] | None = None
     blank: list[str] = field(default_factory=list)
     repeated: list[str] = field(default_factory=list)
+    # [n, h, w] 0 for rows of the other field of interlaced video, which were filled in; None: all were measured
+    measured: NDArray[np.float32] | None = None
     inputs: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -133,6 +136,8 @@ class Source:
             lines.append(f"left out {len(self.blank)} frames that show nothing: {some(self.blank)}; {whose}")
         if self.repeated:
             lines.append(f"left out {len(self.repeated)} frames that repeat another: {some(self.repeated)}")
+        if self.measured is not None:
+            lines.append(f"interlaced: each field is a frame of its own, {len(frames)} of half the rows")
         if len(frames) == 1:
             lines.append(SAID_OF_ONE_FRAME)
         elif self.motion is None and frames.shifts_file is not None:
@@ -227,9 +232,13 @@ def read_source(
     motion = None if given is None else Motion.of_matrices(torch.from_numpy(given.matrices()))
     if motion is not None and reference is not None:
         motion = motion.relative_to(index)
+    measured = None
+    if frames.field_order is not None and frames.alpha is None and given is None:
+        # the field of the even rows stands for its frame
+        (frames, measured), index = split_fields(frames), 2 * index
     inputs = {"frames": n_frames, "shifts": None if shifts is None else Path(shifts), "reference": reference}
     picture = None if config.psf in PSF_NAMES else _read_psf(settings)
-    return Source(frames, config, settings, Path(path), motion, index, picture, blank, repeated, inputs)
+    return Source(frames, config, settings, Path(path), motion, index, picture, blank, repeated, measured, inputs)
 
 
 def _without_blank(frames: Frames, path: Path, reference: str | None) -> tuple[Frames, list[str]]:

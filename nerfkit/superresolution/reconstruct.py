@@ -98,7 +98,7 @@ def reconstruct(
     images: NDArray[np.float32], settings: SuperresSettings, *, motion: Motion | None = None, reference: int | None = 0,
     psf: Psf | None = None, device: str = "cpu", limit: Limit | None = None,
     say: Callable[[str], None] = lambda text: None,
-    on_part: Callable[[int, int], None] = lambda done, total: None,
+    on_part: Callable[[int, int], None] = lambda done, total: None, measured: Tensor | None = None,
 ) -> Reconstruction:  # fmt: skip
     """Solve for the image on a grid.
 
@@ -122,9 +122,12 @@ def reconstruct(
         Called with a line for a person at each stage.
     on_part : callable
         Called with the number of parts of large frames that are solved and that there are.
+    measured : Tensor, shape (n_frames, h, w), optional
+        0 for pixels that were filled in, such as the rows of the other field; None: all were measured.
     """
     aligned = Alignment(
-        images, settings, motion=motion, reference=reference, psf=psf, device=device, limit=limit, say=say
+        images, settings, motion=motion, reference=reference, psf=psf, device=device, limit=limit, say=say,
+        measured=measured,
     )  # fmt: skip
     work = _Work(aligned)
     aligned.register()
@@ -159,8 +162,9 @@ class _Work:
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""
         self.stack, self.view = self.aligned.windowed()
+        before = self.stack.weights.sum()
         self.stack = still_pixels(self.stack, self.view, COARSE_CELLS, self.aligned.limit)
-        lost = 1 - float(self.stack.weights.mean((1, 2)).sum() / self.aligned.weights.sum())
+        lost = 1 - float(self.stack.weights.sum() / before)
         if lost > MIN_LOST:
             self.say(f"left out {lost:.1%} of the pixels, which show what moves through the scene")
 

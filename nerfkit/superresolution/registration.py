@@ -110,6 +110,7 @@ def frame_residuals(stack: FrameStack, view: LowresView, grid: Grid, image: Tens
     found = []
     for part, some in view.chunks(CHUNK):
         samples, is_known = some.sample(grid, image)
+        is_known = stack.frames(part).where_measured(is_known)
         squares = (samples.values - stack.values[part]).square() * is_known
         found.append((squares.sum((1, 2)) / is_known.sum((1, 2)).clamp(min=1)).sqrt())
     return torch.cat(found)
@@ -131,7 +132,7 @@ def find_outliers(
     weights = torch.ones(len(view), device=stack.values.device)
     image = grid.enlarge(stack.values[view.nearest(weights > 0)]) if start is None else grid.resize(start)
     for index in range(3 if len(view) > 2 else 1):
-        seen = FrameStack.of(stack.values, weights)
+        seen = stack.with_frame_weights(weights)
         rate = WARM_RATE if index or start is not None else COLD_RATE
         equations = view.equations(grid, seen.values, seen.weights)
         image = solve(equations, image, view.point_psf, grid, FIRST, 100, learning_rate=rate, limit=limit)
@@ -177,7 +178,7 @@ def refine(
         fraction = min(index / max(rounds - 1, 1), 1.0)
         tv_weight = tv_weights[0] * (tv_weights[1] / tv_weights[0]) ** fraction
         prior = replace(prior, tv_weight=tv_weight, sigma=sigma)
-        seen = FrameStack.of(stack.values, weights)
+        seen = stack.with_frame_weights(weights)
         image = solve(
             view.equations(grid, seen.values, seen.weights), image, view.point_psf, grid, prior, steps,
             learning_rate=COLD_RATE if index < COLD_ROUNDS else WARM_RATE, limit=limit,
@@ -206,7 +207,7 @@ def correction(stack: FrameStack, view: LowresView, start: Registered, limit: Li
     One step from an image that a weak prior has sharpened shows an error of the shifts nearly whole: 0.10 where they
     are off by 0.10, 0.002 to 0.005 where they are right.
     """
-    seen = FrameStack.of(stack.values, start.weights)
+    seen = stack.with_frame_weights(start.weights)
     equations = view.equations(start.grid, seen.values, seen.weights)
     image = solve(equations, start.image, view.point_psf, start.grid, Prior(1.0, start.sigma), 60, limit=limit)
     return _moved_by(view.moved(_stepped(stack, view, start.grid, image, "shift")), view, start.weights)
@@ -214,18 +215,18 @@ def correction(stack: FrameStack, view: LowresView, start: Registered, limit: Li
 
 def _stepped(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor, model: str) -> Motion:
     """The motions after a damped Gauss-Newton step, which reduces the squared errors of each frame."""
-    steps = [_step(stack.values[part], some, grid, image, model) for part, some in view.chunks(CHUNK)]
+    steps = [_step(stack.frames(part), some, grid, image, model) for part, some in view.chunks(CHUNK)]
     return view.motion.stepped(torch.cat(steps), view.size)
 
 
-def _step(values: Tensor, view: LowresView, grid: Grid, image: Tensor, model: str) -> Tensor:
+def _step(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor, model: str) -> Tensor:
     """Steps [n_frames, n_numbers] along the basis of a motion model."""
     samples, is_known = view.sample(grid, image)
-    is_used = is_known.clone()
+    is_used = stack.where_measured(is_known).clone()
     if min(is_used.shape[1:]) > 4 * BORDER:
         is_used[:, :BORDER] = is_used[:, -BORDER:] = False
         is_used[:, :, :BORDER] = is_used[:, :, -BORDER:] = False
-    errors = (values - samples.values) * is_used
+    errors = (stack.values - samples.values) * is_used
     slope_x, slope_y = (slope * is_used * grid.cells for slope in (samples.d_cols, samples.d_rows))
     if model == "shift":
         columns = torch.stack([slope_x, slope_y], -1)
@@ -246,7 +247,7 @@ def fit_exposures(stack: FrameStack, view: LowresView, registered: Registered, r
     """Gain and offset of each frame's values against what its image predicts, relative to the reference's."""
     samples, is_known = view.sample(registered.grid, registered.image)
     # of outliers too: one that only its brightness made one comes back
-    exposure = Exposure.fit(stack.values, samples.values, is_known.float())
+    exposure = Exposure.fit(stack.values, samples.values, stack.where_measured(is_known).float())
     return exposure.relative_to(reference, stack.is_used.cpu())
 
 
@@ -278,15 +279,27 @@ def still_pixels(
 def _is_strange(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor) -> Tensor:
     """Whether a pixel and its neighbours [n_frames, h, w] are far from the image of all frames."""
     samples, is_known = view.sample(grid, image)
+    is_known = stack.where_measured(is_known)
 
     def patches(squares: Tensor) -> Tensor:
-        return avg_pool2d((squares * is_known)[:, None], PATCH, 1, PATCH // 2)[:, 0]
+        return avg_pool2d((squares * is_known)[:, None], PATCH, 1, PATCH // 2)[:, 0] / share
+
+    # rows that were filled in tell nothing of a patch
+    share = 1.0 if stack.measured is None else _share(stack.measured)
 
     squares = patches((stack.values - samples.values).square())
     usual = squares[stack.is_used].median(dim=0).values
     everywhere = usual.median().clamp(min=1e-8)
     slopes = patches((samples.d_rows.square() + samples.d_cols.square()) * grid.cells**2)
     return squares > STRANGE**2 * torch.maximum(usual, everywhere) + MISPLACED**2 * slopes
+
+
+def _share(measured: Tensor) -> Tensor:
+    """Fraction of the pixels of each patch within the frame that was measured [n_frames, h, w]."""
+    of_patch, of_all = (
+        avg_pool2d(part[:, None], PATCH, 1, PATCH // 2) for part in (measured, torch.ones_like(measured))
+    )
+    return (of_patch / of_all)[:, 0].clamp(min=1e-3)
 
 
 def resized(registered: Registered, grid: Grid) -> Registered:

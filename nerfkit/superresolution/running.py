@@ -91,6 +91,7 @@ def run_superres(
         state = reconstruct(
             source.images, settings, motion=source.motion, reference=_reference(source, truth), psf=source.psf,
             device=device, limit=limit, say=say, on_part=lambda done, total: on_part(done, 2 * total),
+            measured=None if source.measured is None else torch.from_numpy(source.measured),
         )  # fmt: skip
         if state.aligned.settings is not settings:
             source = source.with_curve(state.aligned.settings.transfer)

@@ -147,9 +147,12 @@ class _PartSolver:
         channels = [aligned.exposure.undo(channel) for channel in self.transfer.channels(values)]
         height, width = tile.shape
         view = LowresView(motion, (width, height), aligned.view.psf, POINTS)
-        stack = FrameStack.of(self.transfer.grey(channels).contiguous(), aligned.weights)
+        grey, measured = self.transfer.grey(channels).contiguous(), aligned.measured
         if tile.is_whole:
-            return _Part(stack.with_weights(chosen.pixels), view, channels, is_inside)
+            return _Part(FrameStack(grey, chosen.pixels, measured), view, channels, is_inside)
+        if measured is not None:
+            measured = torch.from_numpy(look_into(measured.cpu().numpy(), aligned.view.motion, tile)[0]).to(grey)
+        stack = FrameStack(grey, grey, measured).with_frame_weights(aligned.weights)
         stack = stack.with_weights(stack.weights * is_inside.to(stack.weights))
         return _Part(still_pixels(stack, replace(view, most_points=1), COARSE_CELLS), view, channels, is_inside)
 

@@ -110,7 +110,8 @@ class Trials:
         squares = self.errors(image).square()
         if self.whole_frames:
             frames = self.is_out.any(2).any(1)
-            return Trial(prior, image, squares[frames].nanmean((1, 2)))
+            told = torch.where(self.is_out, squares, math.nan)[frames]
+            return Trial(prior, image, told.nanmean((1, 2)))
         return Trial(prior, image, squares[self.is_out])
 
     def first(self, prior: Prior, start: Tensor | None = None, n_steps: int = FIRST_STEPS) -> Trial[Prior]:

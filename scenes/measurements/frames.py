@@ -20,10 +20,13 @@ class FrameStack:
         What was measured.
     weights : Tensor, shape (n_frames, h, w), float32
         0 for pixels that do not count.
+    measured : Tensor, shape (n_frames, h, w), optional
+        1 for pixels that a file holds, 0 for those that were filled in, whatever becomes of their frame; None: all.
     """
 
     values: Tensor
     weights: Tensor
+    measured: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 3 or self.weights.shape != self.values.shape:
@@ -55,12 +58,28 @@ class FrameStack:
         """The same values with other weights."""
         return replace(self, weights=weights)
 
+    def with_frame_weights(self, frame_weights: Tensor) -> FrameStack:
+        """The same values with a weight [n_frames] for all of a frame that was measured."""
+        weights = frame_weights.to(self.values)[:, None, None].expand_as(self.values)
+        return self.with_weights(weights.contiguous() if self.measured is None else weights * self.measured)
+
+    def where_measured(self, is_known: Tensor) -> Tensor:
+        """``is_known`` [n_frames, h, w], bool, without what was filled in."""
+        return is_known if self.measured is None else is_known & (self.measured > 0)
+
+    def frames(self, chosen: slice) -> FrameStack:
+        """Some of the frames."""
+        measured = None if self.measured is None else self.measured[chosen]
+        return FrameStack(self.values[chosen], self.weights[chosen], measured)
+
     def window(self, top: int, left: int, height: int, width: int) -> FrameStack:
         """The pixels in a rectangle."""
-        values, weights = (
-            part[:, top : top + height, left : left + width].contiguous() for part in (self.values, self.weights)
-        )
-        return FrameStack(values, weights)
+
+        def cut(part: Tensor) -> Tensor:
+            return part[:, top : top + height, left : left + width].contiguous()
+
+        measured = None if self.measured is None else cut(self.measured)
+        return FrameStack(cut(self.values), cut(self.weights), measured)
 
     def hold_out(self, fraction: float, generator: torch.Generator) -> tuple[FrameStack, Tensor]:
         """The stack without a fraction of its pixels, drawn on the CPU, and which those are [n_frames, h, w], bool."""

@@ -54,8 +54,8 @@ def field_order(grey: np.ndarray) -> str | None:
     return "top" if slope > 0 else "bottom"
 
 
-def say_fields(grey: np.ndarray, path: Path, first_row: int, findings: Findings) -> None:
-    """Note interlaced video, and the command that makes frames of its fields.
+def say_fields(grey: np.ndarray, path: Path, first_row: int, findings: Findings) -> str | None:
+    """Note interlaced video, and the command that makes frames of its fields; the order as of :func:`field_order`.
 
     Parameters
     ----------
@@ -70,7 +70,8 @@ def say_fields(grey: np.ndarray, path: Path, first_row: int, findings: Findings)
     """
     order = field_order(grey)
     if order is None:
-        return
+        return None
+    in_part = order
     if first_row % 2:
         order = "bottom" if order == "top" else "top"
     source = shlex.quote(str(path))
@@ -83,11 +84,13 @@ def say_fields(grey: np.ndarray, path: Path, first_row: int, findings: Findings)
     findings.add(
         "warning",
         "even and odd rows show different times (interlaced video): what moves is there twice, with combs at "
-        f"its edges; the {order} field was taken first",
+        f"its edges; the {order} field was taken first. superres takes each field for a frame of its own, unless "
+        "--shifts are given",
         where=path,
-        fix="make a frame of each field first and give that video: "
+        fix="for anything else make a frame of each field first and give that video: "
         f"`ffmpeg {source} -vf bwdif=parity={order[0]}ff -c:v ffv1 fields.mkv`",
     )
+    return in_part
 
 
 def middle(frame: np.ndarray) -> np.ndarray:

@@ -88,6 +88,8 @@ class Frames:
         Width and height of the whole frames.
     chosen_from : int, optional
         Number of frames of which these were chosen; None where all were taken.
+    field_order : {"top", "bottom"}, optional
+        Rows of ``images`` that were taken first where these are of two times: the even ones, or the odd ones.
     """
 
     images: np.ndarray
@@ -104,6 +106,7 @@ class Frames:
     crop: Crop | None = None
     whole_size: tuple[int, int] = (0, 0)
     chosen_from: int | None = None
+    field_order: str | None = None
 
     def __post_init__(self) -> None:
         if self.crop is None:
@@ -212,7 +215,9 @@ def read_frames(
         frames = _read(Path(path).expanduser(), Wanted(n_frames, crop, noting), found)
         _doubt_mosaic(frames, found)
         parts = (noting and noting.first) or [middle(frame) for frame in frames.grey[:N_LOOKED_AT]]
-        say_fields(np.stack(parts), Path(path).expanduser(), 0 if crop is None else crop[1], found)
+        frames.field_order = say_fields(
+            np.stack(parts), Path(path).expanduser(), 0 if crop is None else crop[1], found
+        )  # fmt: skip
     return frames
 
 
