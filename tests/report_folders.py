@@ -54,7 +54,7 @@ def write_superres_run(run: Path) -> Path:
     Image.fromarray(ramp).save(run.with_name(f"{run.name}.png"))
     Image.new("L", (12, 8), 0).save(run / "bicubic.png")
     Image.new("L", (12, 8), 255).save(run / "truth.png")
-    Image.new("L", (12, 8), 99).save(run / "shift_and_add.png")
+    Image.new("L", (12, 8), 99).save(run / "aligned_mean.png")
     for name in ("residuals", "uncertainty"):
         Image.new("L", (3, 2), 99).save(run / f"{name}.png")
     spectra = {"nerfkit": {"frequencies": [0.1, 0.5, 1.0], "power": [3.0, 2.0, 1.0]}}

@@ -26,6 +26,8 @@ FIGURES = (
     ("seconds", "Time", "{:.0f} s", "with registration"),
 )
 
+# what the picture is compared with, as the field calls it
+MEAN = "aligned mean (shift-and-add)"
 # what holds the picture, by metrics.json's ``holds``
 HOLDERS = {
     "grid": "the solved image itself, pixel by pixel, is the picture and is kept in the run",
@@ -53,9 +55,9 @@ def superres_report(run_folder: Path) -> Path:
         - ``truth.png``: the truth at the result's size.
         - ``strip/*.png``: results from fewer frames, in natural order; the number in the name is the number of
           frames (``frames_08.png``); ``strip/captions.json`` {"frames_08.png": "8 frames, 21.9 dB"} goes before that.
-        - ``shift_and_add.png``: the frames laid over one another; ``residuals.png`` and ``uncertainty.png``: maps, and
-          ``diagnosis.json`` {"residuals": {"white": ...}, "uncertainty": {...}, "spectra": {name: {"frequencies":
-          [...], "power": [...]}}}.
+        - ``aligned_mean.png``: the mean of the aligned frames, enlarged; ``residuals.png`` and ``uncertainty.png``:
+          maps, and ``diagnosis.json`` {"residuals": {"white": ...}, "uncertainty": {...}, "spectra": {name:
+          {"frequencies": [...], "power": [...]}}}.
         - ``registered.csv``: a header, then a line for each frame: ``file,dx,dy`` and any of ``used`` (true or false,
           1 or 0), ``residual``; affine and homography columns are shown likewise.
         - ``config.yml`` (``data``, ``device``, ``seed`` are named below the title) and ``versions.json``.
@@ -92,9 +94,9 @@ def superres_blocks(folder: Path) -> list[Block]:
         blocks.append(Slider("One frame, and all of them", bicubic, result, ("bicubic", "nerfkit"), how))
     elif result is not None:
         blocks.append(Strip("Result", [result]))
-    added = load_picture(folder / "shift_and_add.png", "The frames laid over one another", "shift-and-add")
-    if result is not None and added is not None and result.size == added.size:
-        blocks.append(Slider("Laid over one another, and solved", added, result, ("shift-and-add", "nerfkit"), how))
+    mean = load_picture(folder / "aligned_mean.png", f"The {MEAN} of all frames, enlarged", MEAN)
+    if result is not None and mean is not None and result.size == mean.size:
+        blocks.append(Slider("The mean of the frames, and the picture", mean, result, (MEAN, "nerfkit"), how))
     if result is not None and truth is not None and result.size == truth.size:
         blocks.append(Slider("Against the truth", result, truth, ("nerfkit", "truth"), how))
     blocks.append(Strip("What more frames bring", _strip(folder / "strip")))
@@ -160,9 +162,7 @@ def _said(metrics: dict[str, Any]) -> list[str]:
     for key, what in (("blank", "show nothing"), ("repeated", "repeat another")):
         if names := _names(metrics, key):
             said.append(f"left out, as they {what}: {some(names)}.")
-    doubt = metrics.get("doubt")
-    if isinstance(doubt, str) and doubt:
-        said.append(f"{doubt}.")
+    said += [f"{warning}." for warning in _names(metrics, "warnings")]
     return [sentence[0].upper() + sentence[1:] for sentence in said]
 
 
