@@ -23,6 +23,7 @@ FIGURES = (
     ("psnr", "PSNR", "{:.2f} dB", "against the truth"),
     ("ssim", "SSIM", "{:.3f}", "against the truth"),
     ("holdout_psnr", "PSNR, held out", "{:.2f} dB", "pixels of the frames"),
+    ("mesh", "Mesh", "{:.2f}", "the frames' pixels in the picture; below 1 none shows"),
     ("seconds", "Time", "{:.0f} s", "with registration"),
 )
 
@@ -48,7 +49,8 @@ def superres_report(run_folder: Path) -> Path:
           ``expected`` {``measured_share``, ``gain_db``, ``limit``}, ``holdout_psnr``, ``psnr``, ``psnr_interior``,
           ``ssim``, ``output`` (path of the result, relative to the run folder), ``bicubic`` {the same figures of the
           bicubic enlargement}, ``holds`` and ``holds_because``, ``crop`` [x, y, width, height], ``chosen_from``,
-          ``defects``, and ``blank`` [names].
+          ``defects``, ``blank`` [names], ``mesh``, ``held_out_frames`` {``n``, ``psnr``, ``psnr_aligned_mean``}, and
+          ``warnings`` [sentences].
         - ``metrics.jsonl``: lines with ``seconds`` and ``loss``.
         - the result: metrics' ``output``, else ``../<name of the folder>.png``, else ``result.png``.
         - ``bicubic.png``: the reference frame enlarged to the result's size, edge on edge.
@@ -138,7 +140,17 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
         if value is not None and not (key == "psnr" and "psnr_interior" in metrics):
             against = f"; bicubic {form.format(before)}" if before is not None else ""
             tiles.append(Tile(name, form.format(value), note + against))
-    return tiles + _expected(metrics.get("expected"))
+    return tiles + _whole_frames(metrics.get("held_out_frames")) + _expected(metrics.get("expected"))
+
+
+def _whole_frames(found: object) -> list[Tile]:
+    """How well the picture and the mean of the frames predict frames that were held out."""
+    n, psnr, mean = (
+        number(found, key) if isinstance(found, dict) else None for key in ("n", "psnr", "psnr_aligned_mean")
+    )
+    if n is None or psnr is None or mean is None:
+        return []
+    return [Tile("Frames held out", f"{psnr:.2f} dB", f"{n:.0f} whole ones; {MEAN} {mean:.2f} dB")]
 
 
 def _said(metrics: dict[str, Any]) -> list[str]:

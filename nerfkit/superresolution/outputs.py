@@ -81,9 +81,9 @@ class Outputs:
         return FrameStack(stack.values.cpu(), stack.weights.cpu())
 
     def expectation(self) -> Expectation | None:
-        """What the used frames can give; None where none is used."""
+        """What the used frames can give; None where none is used, or no solved image tells the scene's power."""
         state, used = self.state, self.state.weights.cpu().numpy() > 0
-        if not used.any():
+        if not used.any() or state.is_mean:
             return None
         power = scene_power(self._grey(state.image).numpy(), state.cells)
         view = state.view

@@ -3,16 +3,21 @@
 from types import SimpleNamespace
 from typing import cast
 
+import numpy as np
 import pytest
 import torch
-from lowres_scenes import make_frames, measured
+from lowres_scenes import make_frames, measured, motion_of, rms, run, turned_frames
 
 from nerfkit.limits import Limit
+from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.transfer import LINEAR
 from nerfkit.solvers.grid import Prior
+from nerfkit.superresolution import reconstruct
+from nerfkit.superresolution.aligned_mean import aligned_mean
 from nerfkit.superresolution.alignment import Alignment
 from nerfkit.superresolution.fallback import FACTORS, LEAST_FRAMES, judge, not_for_mesh
 from nerfkit.superresolution.judging import left_out
+from nerfkit.superresolution.mesh import MOST_MESH
 from nerfkit.superresolution.settings import SuperresSettings, plan_grids
 
 SIDE = 32
@@ -70,3 +75,31 @@ def test_a_mesh_and_many_frames_that_are_left_out_are_named():
     assert found.to == "aligned mean" and "(mesh 8.2, where 4 is the most that is kept)" in found.because
     assert found.sentence().endswith("add frames with other shifts, or give a smaller --scale")
     assert left_out(0, 5) == left_out(1, 11) == "" and left_out(1, 10).startswith("1 of 10 frames (10%) are left out")
+
+
+def test_frames_that_turn_but_are_to_shift_end_as_their_mean(tmp_path, capsys):
+    frames, _ = turned_frames(LEAST_FRAMES, degrees=30)
+    np.savez(tmp_path / "frames.npz", frames=frames)
+    options = ("--scale", 2, "--register", "shift", "--seconds", 300, "--psf-width", 1)
+    code, result = run(capsys, "superres", tmp_path / "frames.npz", "-o", tmp_path / "a.png", *options)
+    assert code == 0 and result["fallback"] == "aligned mean" and result["mesh"] < MOST_MESH
+    assert result["held_out_frames"]["psnr"] < result["held_out_frames"]["psnr_aligned_mean"]
+    assert result["register"] != "shift" and result["expected"] is None
+    assert [warning for warning in result["warnings"] if "aligned mean (shift-and-add) is written" in warning]
+    picture, mean = (read_frames(path).images[0] for path in (tmp_path / "a.png", tmp_path / "a" / "aligned_mean.png"))
+    assert rms(picture, mean) < 0.01
+    assert "is written instead" in (tmp_path / "a" / "report.html").read_text()
+
+
+def test_a_mesh_in_the_solved_picture_ends_as_the_mean(problem, monkeypatch):
+    frames, shifts = problem
+    monkeypatch.setattr(reconstruct, "MOST_MESH", 0.0)
+    settings = SuperresSettings(
+        scale=2.0, output_size=(2 * SIDE, 2 * SIDE), frame_size=(SIDE, SIDE), bit_depth=32, exact_shifts=True,
+        psf_width=1.0,
+    )  # fmt: skip
+    state = reconstruct.reconstruct(frames, settings, motion=motion_of(shifts))
+    assert state.is_mean and state.fallback is not None and "repeats the frames' pixels" in state.fallback.because
+    mean = aligned_mean(state.stack, state.view, (2 * SIDE, 2 * SIDE))
+    torch.testing.assert_close(state.image[0], mean)
+    assert (state.bounds[:, 0] < state.image.min()).all() and (state.bounds[:, 1] > state.image.max()).all()

@@ -308,6 +308,8 @@ def test_superres_report_shows_the_run(tmp_path):
     expected = ["30.10 dB", "bicubic 13.20 dB", "1 left out", "8 frames", "best of all", "frames ../frames"]
     for words in [*expected, "12\N{MULTIPLICATION SIGN}8", "4\N{MULTIPLICATION SIGN} a side"]:
         assert words in page.text, words
+    for words in ("29.30 dB", "8 whole ones; aligned mean (shift-and-add) 25.12 dB", "0.31"):
+        assert words in page.text
     assert "--size 24x16 --out text_larger.png" in page.text  # twice the result
     assert len(page.all("input")) == 3  # bicubic | nerfkit, aligned mean | nerfkit, nerfkit | truth
     for words in ("Detail measured", "43%", "expected +2.6 dB over bicubic; too few frames"):
