@@ -145,7 +145,8 @@ def judge(aligned: Alignment, stack: FrameStack, view: LowresView, prior: Prior)
         None where frames are few, do not hang together by their neighbours, or there is no time.
     """
     limit, grid = aligned.limit, view.grid(aligned.plan.trial)
-    work = FIRST_STEPS * grid.shape[0] * grid.shape[1]
+    # neighbours, means and judging take about as long as the solution
+    work = 2 * FIRST_STEPS * grid.shape[0] * grid.shape[1]
     is_few = len(stack) < LEAST_FRAMES or 2 * int(stack.is_used.sum()) < LEAST_FRAMES
     if is_few or not limit.allows(work, CUT):
         return None
