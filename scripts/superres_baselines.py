@@ -16,12 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from superres_drizzle import shift_and_add
 from torch import Tensor
 
 from nerfkit.kernels.lowres import filter_valid
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.observations.lowres_view import LowresView
-from nerfkit.superresolution.shift_and_add import shift_and_add
 
 __all__ = ["PEERS", "Peer", "View", "aligned_mean", "back_projection", "bicubic", "btv_l1", "tikhonov"]
 

@@ -23,9 +23,12 @@ FIGURES = (
     ("psnr", "PSNR", "{:.2f} dB", "against the truth"),
     ("ssim", "SSIM", "{:.3f}", "against the truth"),
     ("holdout_psnr", "PSNR, held out", "{:.2f} dB", "pixels of the frames"),
+    ("mesh", "Mesh", "{:.2f}", "the frames' pixels in the picture; below 1 none shows"),
     ("seconds", "Time", "{:.0f} s", "with registration"),
 )
 
+# what the picture is compared with, as the field calls it
+MEAN = "aligned mean (shift-and-add)"
 # what holds the picture, by metrics.json's ``holds``
 HOLDERS = {
     "grid": "the solved image itself, pixel by pixel, is the picture and is kept in the run",
@@ -46,16 +49,17 @@ def superres_report(run_folder: Path) -> Path:
           ``expected`` {``measured_share``, ``gain_db``, ``limit``}, ``holdout_psnr``, ``psnr``, ``psnr_interior``,
           ``ssim``, ``output`` (path of the result, relative to the run folder), ``bicubic`` {the same figures of the
           bicubic enlargement}, ``holds`` and ``holds_because``, ``crop`` [x, y, width, height], ``chosen_from``,
-          ``defects``, and ``blank`` [names].
+          ``defects``, ``blank`` [names], ``mesh``, ``held_out_frames`` {``n``, ``psnr``, ``psnr_aligned_mean``}, and
+          ``warnings`` [sentences].
         - ``metrics.jsonl``: lines with ``seconds`` and ``loss``.
         - the result: metrics' ``output``, else ``../<name of the folder>.png``, else ``result.png``.
         - ``bicubic.png``: the reference frame enlarged to the result's size, edge on edge.
         - ``truth.png``: the truth at the result's size.
         - ``strip/*.png``: results from fewer frames, in natural order; the number in the name is the number of
           frames (``frames_08.png``); ``strip/captions.json`` {"frames_08.png": "8 frames, 21.9 dB"} goes before that.
-        - ``shift_and_add.png``: the frames laid over one another; ``residuals.png`` and ``uncertainty.png``: maps, and
-          ``diagnosis.json`` {"residuals": {"white": ...}, "uncertainty": {...}, "spectra": {name: {"frequencies":
-          [...], "power": [...]}}}.
+        - ``aligned_mean.png``: the mean of the aligned frames, enlarged; ``residuals.png`` and ``uncertainty.png``:
+          maps, and ``diagnosis.json`` {"residuals": {"white": ...}, "uncertainty": {...}, "spectra": {name:
+          {"frequencies": [...], "power": [...]}}}.
         - ``registered.csv``: a header, then a line for each frame: ``file,dx,dy`` and any of ``used`` (true or false,
           1 or 0), ``residual``; affine and homography columns are shown likewise.
         - ``config.yml`` (``data``, ``device``, ``seed`` are named below the title) and ``versions.json``.
@@ -92,9 +96,9 @@ def superres_blocks(folder: Path) -> list[Block]:
         blocks.append(Slider("One frame, and all of them", bicubic, result, ("bicubic", "nerfkit"), how))
     elif result is not None:
         blocks.append(Strip("Result", [result]))
-    added = load_picture(folder / "shift_and_add.png", "The frames laid over one another", "shift-and-add")
-    if result is not None and added is not None and result.size == added.size:
-        blocks.append(Slider("Laid over one another, and solved", added, result, ("shift-and-add", "nerfkit"), how))
+    mean = load_picture(folder / "aligned_mean.png", f"The {MEAN} of all frames, enlarged", MEAN)
+    if result is not None and mean is not None and result.size == mean.size:
+        blocks.append(Slider("The mean of the frames, and the picture", mean, result, (MEAN, "nerfkit"), how))
     if result is not None and truth is not None and result.size == truth.size:
         blocks.append(Slider("Against the truth", result, truth, ("nerfkit", "truth"), how))
     blocks.append(Strip("What more frames bring", _strip(folder / "strip")))
@@ -136,7 +140,17 @@ def _headline(metrics: dict[str, Any], columns: list[str], rows: Sequence[Any], 
         if value is not None and not (key == "psnr" and "psnr_interior" in metrics):
             against = f"; bicubic {form.format(before)}" if before is not None else ""
             tiles.append(Tile(name, form.format(value), note + against))
-    return tiles + _expected(metrics.get("expected"))
+    return tiles + _whole_frames(metrics.get("held_out_frames")) + _expected(metrics.get("expected"))
+
+
+def _whole_frames(found: object) -> list[Tile]:
+    """How well the picture and the mean of the frames predict frames that were held out."""
+    n, psnr, mean = (
+        number(found, key) if isinstance(found, dict) else None for key in ("n", "psnr", "psnr_aligned_mean")
+    )
+    if n is None or psnr is None or mean is None:
+        return []
+    return [Tile("Frames held out", f"{psnr:.2f} dB", f"{n:.0f} whole ones; {MEAN} {mean:.2f} dB")]
 
 
 def _said(metrics: dict[str, Any]) -> list[str]:
@@ -160,9 +174,7 @@ def _said(metrics: dict[str, Any]) -> list[str]:
     for key, what in (("blank", "show nothing"), ("repeated", "repeat another")):
         if names := _names(metrics, key):
             said.append(f"left out, as they {what}: {some(names)}.")
-    doubt = metrics.get("doubt")
-    if isinstance(doubt, str) and doubt:
-        said.append(f"{doubt}.")
+    said += [f"{warning}." for warning in _names(metrics, "warnings")]
     return [sentence[0].upper() + sentence[1:] for sentence in said]
 
 

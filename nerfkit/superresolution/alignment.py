@@ -406,6 +406,11 @@ class Alignment:
         corner = torch.tensor(self.window[1::-1], dtype=torch.float64)
         self.view = self.view.moved(motion.between_parts(-self.corners, -corner))
 
+    def take_motions(self, motion: Motion, is_used: Tensor) -> None:
+        """Let the frames look where something else has those of the window look; ``is_used`` [n_frames] is 1 or 0."""
+        self._move_window(motion)
+        self.model, self.weights = motion.model, is_used.to(self.weights)
+
     def _match_brightness(self) -> None:
         """Fit gain and offset of each frame where they differ by more than chance."""
         if self.transfer.has_alpha:

@@ -24,16 +24,18 @@ from nerfkit.scenes.noise import noise_level
 from nerfkit.scenes.readers.shifts import write_shifts
 from nerfkit.scenes.transfer import Transfer
 
+from .alignment import NAMES
 from .diagnosis import power_spectrum, residual_map, uncertainty
 from .expectation import Expectation, expect, places, scene_power
+from .fallback import mean_of_channels
 from .inputs import Source
-from .judging import frames_error
+from .judging import doubt, frames_error, left_out
+from .mesh import mesh
 from .picture_files import picture_bytes
 from .reconstruct import Reconstruction
 from .runs import PROFILE_FILE
 from .scoring import decibels, score
 from .settings import DEFAULT_WIDTH, SuperresSettings
-from .shift_and_add import shift_and_add
 from .trials import MIN_SIGMA
 
 __all__ = ["Outputs"]
@@ -79,9 +81,9 @@ class Outputs:
         return FrameStack(stack.values.cpu(), stack.weights.cpu())
 
     def expectation(self) -> Expectation | None:
-        """What the used frames can give; None where none is used."""
+        """What the used frames can give; None where none is used, or no solved image tells the scene's power."""
         state, used = self.state, self.state.weights.cpu().numpy() > 0
-        if not used.any():
+        if not used.any() or state.is_mean:
             return None
         if self.source.measured is not None and used[::2].any():
             # two fields measure as much as a frame
@@ -114,7 +116,27 @@ class Outputs:
             "registered": registered,
             "holdout_psnr": decibels(self.state.holdout_mse),
             "cut": list(self.state.cut),
+            "held_out_frames": None if self.state.judged is None else self.state.judged.as_dict(),
+            "fallback": None if self.state.fallback is None else self.state.fallback.to,
         }
+
+    def warnings(self, unexplained: float | None) -> list[str]:
+        """What a person should know of the result, a sentence without a stop each.
+
+        Parameters
+        ----------
+        unexplained : float, optional
+            By what is written, of the frames' contrast.
+        """
+        state, expected = self.state, self.expectation()
+        found = [
+            "" if expected is None else expected.warning(),
+            left_out(int((state.weights == 0).sum()), len(state.weights)),
+            # the mean of the frames explains them badly whatever moved
+            "" if state.is_mean else doubt(unexplained, NAMES[state.aligned.model]),
+            "" if state.fallback is None else state.fallback.sentence(),
+        ]
+        return [sentence for sentence in found if sentence]
 
     def _psf(self) -> dict[str, Any]:
         """Kind and width of the PSF that frames were solved with, and whether they told the width themselves."""
@@ -138,9 +160,10 @@ class Outputs:
         figures : dict
             As ``--json`` prints them.
         """
-        pictures = {"bicubic": self._enlarged(), "drizzle": self._laid_down()}
+        mean = self.transfer.image(mean_of_channels(self.state.aligned, self.settings.output_size))
+        pictures = {"bicubic": self._enlarged(), "aligned mean": mean}
         self._write_picture("bicubic.png", pictures["bicubic"])
-        self._write_picture("shift_and_add.png", pictures["drizzle"])
+        self._write_picture("aligned_mean.png", pictures["aligned mean"])
         if self.source.icc_profile is not None:
             write_atomically(self.run.folder / PROFILE_FILE, self.source.icc_profile)
         if output.suffix.lower() != ".png":
@@ -150,6 +173,7 @@ class Outputs:
         kept["output"] = os.path.relpath(output.resolve(), self.run.folder.resolve())
         if truth is not None:
             kept["bicubic"] = score(pictures["bicubic"], truth, self.settings.scale)
+            kept["aligned_mean"] = score(mean, truth, self.settings.scale)
             self._write_picture("truth.png", truth)
         self._write_registered()
         self._write_diagnosis({"nerfkit": image, **pictures})
@@ -182,6 +206,10 @@ class Outputs:
         beyond = max(float(errors.median()) ** 2 - noise**2, 0.0) ** 0.5
         return round(beyond / contrast, 4) if contrast > 0 else None
 
+    def mesh(self, field: ImageField) -> float:
+        """Power of a field at the frequencies of the sampling lattice, relative to those round them."""
+        return round(mesh(self._lattice(field), self.state.cells), 3)
+
     def _lattice(self, field: ImageField) -> Tensor:
         """Grey of a field on the output's whole pixels."""
         (width, height), cells = self.state.view.size, self.state.cells
@@ -199,16 +227,6 @@ class Outputs:
         reference = self.source.images[self.state.aligned.reference]
         channels = torch.cat(values.channels(torch.from_numpy(reference[None])))[:, None]
         return values.image(interpolate(channels, (height, width), mode="bicubic", align_corners=False)[:, 0])
-
-    def _laid_down(self) -> NDArray[np.float32]:
-        """The frames laid over one another in linear radiance, channel by channel."""
-        transfer, state, images = self.transfer, self.state, self.source.images
-        size, reference, laid = self.settings.output_size, state.aligned.reference, []
-        for index in range(transfer.n_channels):
-            values = torch.stack([transfer.channels(torch.from_numpy(image[None]))[index][0] for image in images])
-            channel = self.stack.with_values(state.aligned.exposure.undo(values))
-            laid.append(shift_and_add(channel, state.view, size, reference))
-        return transfer.image(torch.stack(laid))
 
     def _write_registered(self) -> None:
         """registered.csv, which --shifts takes back."""
@@ -247,7 +265,8 @@ class Outputs:
         state, stack = self.state, self.stack
         (width, height), view = state.view.size, state.view
         maps = {"residuals": residual_map(stack, view, Grid(height, width, state.cells), self._grey(state.image))}
-        if max(height, width) <= MAX_UNCERTAIN and not state.aligned.limit.is_over:
+        # of two halves that are solved, which the mean of the frames is not
+        if max(height, width) <= MAX_UNCERTAIN and not state.is_mean and not state.aligned.limit.is_over:
             unsure = uncertainty(stack, view, state.prior, torch.Generator().manual_seed(self.settings.seed))
             maps |= {} if unsure is None else {"uncertainty": unsure}
         return maps

@@ -20,8 +20,11 @@ from nerfkit.scenes.transfer import LINEAR, Transfer
 from nerfkit.solvers.grid import Prior
 
 from .alignment import COARSE_CELLS, LAST_ROUNDS, POINTS, SHARP_ROUNDS, Alignment
+from .fallback import Fallback, Judged, judge, mean_of_channels, not_for_mesh
+from .mesh import MOST_MESH, mesh
 from .network_fit import work_of_fit
 from .priors import (
+    START,
     RangePercentiles,
     choose_contrast,
     choose_local,
@@ -32,7 +35,7 @@ from .priors import (
 )
 from .registration import still_pixels
 from .settings import SuperresSettings
-from .solving import Chosen, solve_everywhere, work_of_solving
+from .solving import Chosen, range_with_room, solve_everywhere, work_of_solving
 from .trials import SHARP_TRIAL_STEPS, Trials
 
 __all__ = ["Reconstruction", "reconstruct"]
@@ -67,6 +70,15 @@ class Reconstruction:
     holdout_mse: float
     # whether the scene was found to have two values
     is_two_valued: bool = False
+    # what frames that were held out whole say of it and of the mean of the frames; None where they were not asked
+    judged: Judged | None = None
+    # what is written in the place of the picture, and why
+    fallback: Fallback | None = None
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether the image is the mean of the aligned frames."""
+        return self.fallback is not None and self.fallback.to == "aligned mean"
 
     @property
     def stack(self) -> FrameStack:
@@ -136,6 +148,7 @@ def reconstruct(
     work.spare_moving_things()
     work.choose()
     work.sharpen()
+    work.judge()
     return work.finish(on_part)
 
 
@@ -153,6 +166,8 @@ class _Work:
         self.best: Trial[Prior] | None = None
         self.cells = self.plan.trial
         self.percentiles: RangePercentiles | None = None
+        self.judged: Judged | None = None
+        self.fallback: Fallback | None = None
 
     @property
     def transfer(self) -> Transfer:
@@ -211,8 +226,52 @@ class _Work:
         if self.aligned.is_estimated:
             self._refine(SHARP_ROUNDS)
 
+    def judge(self) -> None:
+        """Compare with the mean of the frames by frames that are held out; take a stronger prior where that helps."""
+        assert self.best is not None
+        self.say("comparing with the mean of the frames by frames that are held out")
+        self.aligned.limit.reserve = self.work_left
+        prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()
+        self.judged = judge(self.aligned, self.stack, self.view, prior)
+        self.fallback = None if self.judged is None else self.judged.fallback
+        if self.judged is not None and self.fallback is not None and self.fallback.to == "stronger prior":
+            # what is held out whole is no measure of what single pixels are
+            trial = replace(self.judged.twins[-1].trial, squares=self.best.squares)
+            self.best, self.cells = trial, self.plan.trial
+
     def finish(self, on_part: Callable[[int, int], None]) -> Reconstruction:
-        """Solve with all pixels, part by part and channel by channel, on the grid of the output."""
+        """The image on the grid of the output: solved, or the mean of the frames where that is to be written."""
+        assert self.best is not None
+        prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()
+        prior = replace(prior, sigma=prior.sigma * self._radiance_of_error())
+        if self.fallback is None or self.fallback.to != "aligned mean":
+            image, bounds, fractions = self._solved(on_part)
+            found = mesh(self.transfer.grey(image), self.plan.output)
+            if found <= MOST_MESH:
+                return self._found(image, bounds, fractions, prior)
+            self.fallback = not_for_mesh(found)
+        return self._found(*self._mean(), prior)
+
+    def _found(self, image: Tensor, bounds: Tensor, fractions: Tensor, prior: Prior) -> Reconstruction:
+        assert self.best is not None
+        is_two_valued = self.best.setting.contrast > 0 and self.fallback is None
+        # nothing is left for which the fit that follows must keep time
+        self.aligned.limit.reserve = 0.0
+        return Reconstruction(
+            self.aligned, image, self.plan.output, bounds, fractions, prior, self.best.mse, is_two_valued, self.judged,
+            self.fallback,
+        )  # fmt: skip
+
+    def _mean(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean of the frames [n_channels, rows, cols], a range that holds it, and which frames were used."""
+        if self.judged is not None and self.judged.neighbours is not None:
+            self.aligned.take_motions(*self.judged.neighbours)
+        width, height = self.aligned.view.size
+        image = mean_of_channels(self.aligned, (width * self.plan.output, height * self.plan.output))
+        return image, range_with_room([START] * len(image), image), self.aligned.weights.cpu()
+
+    def _solved(self, on_part: Callable[[int, int], None]) -> tuple[Tensor, Tensor, Tensor]:
+        """All pixels, part by part and channel by channel."""
         assert self.best is not None
         cells = max(self.plan.final, self.cells)
         self.say(f"solving {cells} x {cells} cells a low-res pixel")
@@ -224,15 +283,7 @@ class _Work:
         kept = fit if limit.left > fit + LEAST_SOLVED * solving else 0.0
         if kept + solving > limit.left:
             limit.cut.append("steps of the solution")
-        image, bounds, fractions = solve_everywhere(self.aligned, chosen, kept, on_part)
-        # nothing is left for which the fit that follows must keep time
-        limit.reserve = 0.0
-        prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()
-        prior = replace(prior, sigma=prior.sigma * self._radiance_of_error())
-        return Reconstruction(
-            self.aligned, image, self.plan.output, bounds, fractions, prior, self.best.mse,
-            is_two_valued=self.best.setting.contrast > 0,
-        )  # fmt: skip
+        return solve_everywhere(self.aligned, chosen, kept, on_part)
 
     def _radiance_of_error(self) -> float:
         """Linear radiance that an error of file values is worth, on average."""

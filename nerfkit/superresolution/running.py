@@ -25,9 +25,7 @@ from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.solvers.grid import Prior, solve
 
-from .alignment import NAMES
 from .inputs import Source
-from .judging import doubt
 from .network_fit import fit_networks, work_of_fit
 from .outputs import Outputs
 from .picture_files import picture_bytes
@@ -79,9 +77,11 @@ def run_superres(
         ``registered``, ``defects`` (pixels of the sensor that were mended), ``blank`` (frames that show nothing),
         ``holdout_psnr`` (of the chosen prior, with nine tenths of the pixels), ``holds`` (the networks' kind, or grid)
         and ``holds_because``, ``frames_psnr`` (of the frames' pixels as what is written predicts them, on the range of
-        values), ``unexplained`` (the error at the usual place beyond noise, as a fraction of the frames' contrast) and
-        ``doubt`` (what is said of it), ``cut`` (what ``seconds`` cut short),
-        ``expected``, ``seconds`` and ``interrupted``; with a truth ``psnr``, ``ssim``, ``psnr_interior``.
+        values), ``unexplained`` (the error at the usual place beyond noise, as a fraction of the frames' contrast),
+        ``mesh`` (of what is written), ``held_out_frames`` (how well the picture and the mean of the frames predict
+        whole ones that were held out), ``fallback`` (what is written in the place of the picture, or None),
+        ``warnings`` (sentences), ``cut`` (what ``seconds`` cut short), ``expected``, ``seconds`` and ``interrupted``;
+        with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     settings = source.settings
     write_inputs(run, source, device)
@@ -107,15 +107,13 @@ def run_superres(
         expected = outputs.expectation()
         if expected is not None:
             say(expected.sentence())
-            if warning := expected.warning():
-                logger.warning("%s", warning)
         unexplained = outputs.unexplained(field)
-        said = doubt(unexplained, NAMES[state.aligned.model])
-        if said:
-            logger.warning("%s", said)
+        warnings = outputs.warnings(unexplained)
+        for warning in warnings:
+            logger.warning("%s", warning)
         result = {
             "output": str(output), "run": str(run.folder), "size": list(settings.output_size), "scale": settings.scale,
-            **outputs.figures(), "unexplained": unexplained, "doubt": said,
+            **outputs.figures(), "unexplained": unexplained, "mesh": outputs.mesh(field), "warnings": warnings,
             "expected": None if expected is None else expected.as_dict(), **fitted,
             "seconds": round(limit.spent, 2), **({} if truth is None else score(image, truth, settings.scale)),
         }  # fmt: skip

@@ -24,7 +24,7 @@ from .registration import still_pixels
 from .tiles import Tile, look_into, make_tiles
 from .trials import SHARP_TRIAL_STEPS, Trials, trusted
 
-__all__ = ["Chosen", "solve_everywhere", "work_of_solving"]
+__all__ = ["Chosen", "range_with_room", "solve_everywhere", "work_of_solving"]
 
 # steps: of a first image, of the whole from it, of channels from that of luminance, of finer cells
 FIRST_STEPS, FINAL_STEPS, CHANNEL_STEPS, REFINED_STEPS = 150, 400, 250, 120
@@ -102,7 +102,7 @@ def solve_everywhere(
 
     if len(tiles) == 1:
         image, part = solved(tiles[0], 1)
-        return image, _bounds(chosen, image), part.stack.weights.mean((1, 2))
+        return image, range_with_room(chosen.priors, image), part.stack.weights.mean((1, 2))
     whole = torch.zeros(len(chosen.priors), height * plan.output, width * plan.output)
     used, seen = torch.zeros(len(aligned.view)), torch.zeros(len(aligned.view))
     for index, tile in enumerate(tiles):
@@ -111,10 +111,10 @@ def solve_everywhere(
         used += part.stack.weights.sum((1, 2)).cpu()
         seen += part.is_inside.sum((1, 2))
         on_part(index + 1, len(tiles))
-    return whole, _bounds(chosen, whole), used / seen.clamp(min=1)
+    return whole, range_with_room(chosen.priors, whole), used / seen.clamp(min=1)
 
 
-def _bounds(chosen: Chosen, image: Tensor) -> Tensor:
+def range_with_room(priors: list[Prior], image: Tensor) -> Tensor:
     """The range [n_channels, 2] of the priors; where there is none, or a part had none, that of the image."""
 
     def of_channel(prior: Prior, values: Tensor) -> tuple[float, float]:
@@ -124,7 +124,7 @@ def _bounds(chosen: Chosen, image: Tensor) -> Tensor:
         room = ROOM * (most - least) + AT_END
         return least - room, most + room
 
-    return torch.tensor([of_channel(*pair) for pair in zip(chosen.priors, image, strict=True)])
+    return torch.tensor([of_channel(*pair) for pair in zip(priors, image, strict=True)])
 
 
 class _PartSolver:

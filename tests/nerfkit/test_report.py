@@ -308,8 +308,10 @@ def test_superres_report_shows_the_run(tmp_path):
     expected = ["30.10 dB", "bicubic 13.20 dB", "1 left out", "8 frames", "best of all", "frames ../frames"]
     for words in [*expected, "12\N{MULTIPLICATION SIGN}8", "4\N{MULTIPLICATION SIGN} a side"]:
         assert words in page.text, words
+    for words in ("29.30 dB", "8 whole ones; aligned mean (shift-and-add) 25.12 dB", "0.31"):
+        assert words in page.text
     assert "--size 24x16 --out text_larger.png" in page.text  # twice the result
-    assert len(page.all("input")) == 3  # bicubic | nerfkit, shift-and-add | nerfkit, nerfkit | truth
+    assert len(page.all("input")) == 3  # bicubic | nerfkit, aligned mean | nerfkit, nerfkit | truth
     for words in ("Detail measured", "43%", "expected +2.6 dB over bicubic; too few frames"):
         assert words in page.text
     for words in ("error of the frames; white is 0.03", "standard error of the image; white is 0.02"):
@@ -349,12 +351,12 @@ HELD = {"holds": "tiled", "holds_because": "the networks predict the frames with
             "3 left out",
         ),
         (
-            {"repeated": ["4.png", "5.png"], "doubt": "the picture leaves 40% of it"},
+            {"repeated": ["4.png", "5.png"], "warnings": ["the picture leaves 40% of it"]},
             ["Left out, as they repeat another: 4.png, 5.png.", "The picture leaves 40% of it."],
             "3 left out",
         ),
         (
-            {"holds": 3, "doubt": 1, "repeated": 2, "holds_because": [], "defects": "many", "blank": "f0.png"},
+            {"holds": 3, "warnings": 1, "repeated": 2, "holds_because": [], "defects": "many", "blank": "f0.png"},
             [],
             "1 left out",
         ),
@@ -376,7 +378,7 @@ def test_superres_report_says_what_holds_the_picture_and_what_is_not_in_it(tmp_p
 def test_superres_report_without_bicubic_still_shows_the_result(tmp_path):
     folder = write_superres_run(tmp_path / "text")
     (folder / "bicubic.png").unlink()
-    (folder / "shift_and_add.png").unlink()
+    (folder / "aligned_mean.png").unlink()
     Image.new("L", (5, 5)).save(folder / "truth.png")  # of another size: no slider
     page = page_of(report.superres_report(folder))
     assert not page.all("input")

@@ -297,7 +297,7 @@ def test_frames_to_picture_and_back_from_the_run(sequence, tmp_path, capsys):
     assert (tmp_path / "new" / "a" / "report.html").is_file()
     diagnosis = json.loads((tmp_path / "new" / "a" / "diagnosis.json").read_text())
     assert 0.001 < diagnosis["residuals"]["median"] < 0.02 and diagnosis["uncertainty"]["white"] > 0
-    assert set(diagnosis["spectra"]) == {"nerfkit", "bicubic", "drizzle"}
+    assert set(diagnosis["spectra"]) == {"nerfkit", "bicubic", "aligned mean"}
     # the run renders its picture again, a part of it, and a larger one
     run_folder = tmp_path / "new" / "a"
     code, again = run(capsys, "render", run_folder, "--out", tmp_path / "again.png")

@@ -1,0 +1,62 @@
+"""The mean of the aligned frames, enlarged: what a super-resolved picture must be better than."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from nerfkit.scenes.measurements.frames import FrameStack
+from nerfkit.scenes.measurements.lattice_values import cell_centres
+from nerfkit.scenes.observations.lowres_view import LowresView
+
+__all__ = ["aligned_mean"]
+
+# pixels of the output that are laid down at a time
+STRIP = 2**20
+
+
+def aligned_mean(stack: FrameStack, view: LowresView, size: tuple[int, int]) -> Tensor:
+    """The mean of the used frames, each interpolated by cubics where it looks (shift-and-add); no blur is undone.
+
+    Parameters
+    ----------
+    stack, view : FrameStack, LowresView
+        One channel, and where its frames look; a frame counts by the mean weight of its pixels.
+    size : (int, int)
+        Width and height of the output, which covers the reference frame.
+
+    Returns
+    -------
+    image : Tensor, shape (height, width), float32
+        Where no frame looks, the frame that lies best over the picture, its border continued.
+    """
+    (width, height), (n_cols, n_rows) = size, view.size
+    ys, xs = cell_centres(height, n_rows), cell_centres(width, n_cols)
+    rows = max(1, STRIP // width)
+    return torch.cat([_strip(stack, view, ys[first : first + rows], xs) for first in range(0, height, rows)])
+
+
+def _strip(stack: FrameStack, view: LowresView, ys: Tensor, xs: Tensor) -> Tensor:
+    """The mean [len(ys), len(xs)] at some heights and positions along a row, low-res pixels."""
+    into, weights = torch.linalg.inv(view.motion.matrices), stack.weights.mean((1, 2)).tolist()
+    total, counted = torch.zeros(len(ys), len(xs)), torch.zeros(len(ys), len(xs))
+    for index in stack.is_used.nonzero()[:, 0].tolist():
+        laid, is_seen = _laid(stack.values[index].cpu(), into[index], ys, xs)
+        total += weights[index] * laid * is_seen
+        counted += weights[index] * is_seen
+    nearest = view.nearest(stack.is_used)
+    beyond, _ = _laid(stack.values[nearest].cpu(), into[nearest], ys, xs)
+    return torch.where(counted > 0, total / counted.clamp(min=1e-12), beyond)
+
+
+def _laid(frame: Tensor, into: Tensor, ys: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+    """A frame at points of the reference, by the matrix that leads back to it, and whether it is there."""
+    n_rows, n_cols = frame.shape
+    x, y, w = (row[0] * xs + row[1] * ys[:, None] + row[2] for row in into)
+    x, y = x / w, y / w
+    is_seen = (x >= 0) & (x <= n_cols) & (y >= 0) & (y <= n_rows)
+    # grid_sample counts from -1 to 1 over the whole extent
+    where = torch.stack([2 * x / n_cols - 1, 2 * y / n_rows - 1], -1).float()
+    laid = grid_sample(frame[None, None], where[None], mode="bicubic", padding_mode="border", align_corners=False)
+    return laid[0, 0], is_seen
