@@ -175,7 +175,7 @@ def test_frames_that_average_file_values_are_taken_so(tmp_path, capsys):
     code, _ = run(capsys, "render", tmp_path / "auto", "--out", tmp_path / "again.png")
     pictures = [read_frames(tmp_path / name).images for name in ("auto.png", "again.png")]
     assert code == 0
-    np.testing.assert_allclose(*pictures, atol=2e-5)
+    np.testing.assert_allclose(pictures[0], pictures[1], atol=2e-5)
 
 
 def test_edges_of_what_is_transparent_keep_their_colour(tmp_path, capsys):
