@@ -1,4 +1,4 @@
-"""Where the pixels of frames look in a reference frame: shifts, similarities, affine maps, homographies.
+"""Where the pixels of frames look in a reference frame: shifts, similarities, affine maps, homographies, displacements.
 
 Points are (x, y) in low-res pixels, columns right and rows down; pixel (row i, column j) of a frame has its centre at
 (j + 0.5, i + 0.5). A matrix takes a frame's point to the point of the reference frame that it shows.
@@ -10,11 +10,15 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+from torch.nn.functional import grid_sample
 
 __all__ = ["MODELS", "Motion", "basis", "richer_models"]
 
 # numbers of each motion model, the simplest first
 MODELS = {"shift": 2, "similarity": 4, "affine": 6, "homography": 8}
+
+# rounds in which the inverse of a displacement is found: each leaves what its slope, at most 0.5, has of the error
+FIXED_POINT_STEPS = 12
 
 
 def richer_models(model: str) -> list[str]:
@@ -55,6 +59,22 @@ def basis(x: Tensor, y: Tensor, size: tuple[int, int], model: str) -> tuple[Tens
     return torch.stack(along_x[:n], -1), torch.stack(along_y[:n], -1)
 
 
+def _through(matrix: Tensor, points: Tensor) -> Tensor:
+    """Points [.., 2] carried by a matrix [3, 3]."""
+    there = torch.cat([points, torch.ones_like(points[..., :1])], -1) @ matrix.T
+    return there[..., :2] / there[..., 2:]
+
+
+def _between(moves: Tensor, points: Tensor) -> Tensor:
+    """Values [.., 2] of a displacement [height, width, 2] at points [.., 2] between its pixels, float64."""
+    height, width = moves.shape[:2]
+    # grid_sample counts from -1 to 1 over the whole extent
+    at = 2 * points / torch.tensor([width, height], dtype=points.dtype) - 1
+    field = moves.double().cpu().permute(2, 0, 1)[None]
+    found = grid_sample(field, at.view(1, 1, -1, 2), padding_mode="border", align_corners=False)
+    return found[0, :, 0].T.view(points.shape)
+
+
 @dataclass(frozen=True)
 class Motion:
     """The motion of each frame against the reference.
@@ -65,6 +85,9 @@ class Motion:
         Homographies from frame points to reference points.
     model : {"shift", "similarity", "affine", "homography"}
         The simplest motion model that holds them.
+    displacement : Tensor, shape (n_frames, height, width, 2), float32, optional
+        By how much each pixel of the frames looks elsewhere than its matrix says, (dx, dy) in low-res pixels of the
+        reference; None: nowhere. :meth:`looks_at` adds it; points (:meth:`seen`, :meth:`reach`) go by the matrix alone.
 
     Examples
     --------
@@ -75,6 +98,7 @@ class Motion:
 
     matrices: Tensor
     model: str = "shift"
+    displacement: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.matrices.ndim != 3 or self.matrices.shape[1:] != (3, 3) or self.model not in MODELS:
@@ -82,6 +106,9 @@ class Motion:
                 f"a motion has matrices [n_frames, 3, 3] and a model of {', '.join(MODELS)}; got "
                 f"{tuple(self.matrices.shape)} and {self.model!r}"
             )
+        moves = self.displacement
+        if moves is not None and (moves.ndim != 4 or moves.shape[0] != len(self.matrices) or moves.shape[3] != 2):
+            raise ValueError(f"a displacement is [{len(self.matrices)}, height, width, 2]; got {tuple(moves.shape)}")
 
     @classmethod
     def of_shifts(cls, shifts: Tensor) -> Motion:
@@ -108,7 +135,12 @@ class Motion:
 
     def __getitem__(self, chosen: slice | Tensor) -> Motion:
         """Of some of the frames."""
-        return replace(self, matrices=self.matrices[chosen])
+        moves = None if self.displacement is None else self.displacement[chosen]
+        return replace(self, matrices=self.matrices[chosen], displacement=moves)
+
+    def displaced(self, displacement: Tensor | None) -> Motion:
+        """The same matrices with another displacement of the pixels, or with none."""
+        return replace(self, displacement=displacement)
 
     @property
     def shifts(self) -> Tensor:
@@ -125,6 +157,13 @@ class Motion:
         middle = torch.tensor([size], dtype=torch.float64) / 2
         return self.seen(middle)[:, 0] - middle
 
+    @property
+    def typical_displacement(self) -> float:
+        """Low-res pixels (rms over a frame, the median frame) by which pixels look elsewhere than their matrix says."""
+        if self.displacement is None:
+            return 0.0
+        return float(self.displacement.square().sum(-1).mean((1, 2)).sqrt().median())
+
     def reach(self, size: tuple[int, int]) -> float:
         """How far frames look beyond the reference frame, low-res pixels; of shifts, how far they go at most."""
         if self.model == "shift":
@@ -135,6 +174,13 @@ class Motion:
 
     def looks_at(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """Where each pixel looks, x and y [n_frames, height, width] in low-res pixels of the reference, float64."""
+        x, y = self._looks_by_matrix(size)
+        if self.displacement is None:
+            return x, y
+        moves = self.displacement.double().cpu()
+        return x + moves[..., 0], y + moves[..., 1]
+
+    def _looks_by_matrix(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         width, height = size
         x, y = torch.arange(width, dtype=torch.float64) + 0.5, torch.arange(height, dtype=torch.float64) + 0.5
         if self.model == "shift":
@@ -146,9 +192,22 @@ class Motion:
         below = g * x + h * y + i
         return (a * x + b * y + c) / below, (d * x + e * y + f) / below
 
+    def looks_from(self, index: int, points: Tensor) -> Tensor:
+        """Where points [.., 2] of a frame look by its matrix alone."""
+        return _through(self.matrices[index], points)
+
+    def seen_from(self, index: int, points: Tensor) -> Tensor:
+        """The points of a frame that look at ``points`` [.., 2] of the reference; of a displacement by iteration."""
+        inverse = torch.linalg.inv(self.matrices[index])
+        at = _through(inverse, points)
+        if self.displacement is not None:
+            for _ in range(FIXED_POINT_STEPS):
+                at = _through(inverse, points - _between(self.displacement[index], at))
+        return at
+
     def shifted(self, moves: Tensor) -> Motion:
         """The same, then shifts of the reference frame [n_frames, 2] or [2]."""
-        return Motion(Motion.of_shifts(moves.double().expand(len(self), 2)).matrices @ self.matrices, self.model)
+        return replace(self, matrices=Motion.of_shifts(moves.double().expand(len(self), 2)).matrices @ self.matrices)
 
     def stepped(self, steps: Tensor, size: tuple[int, int]) -> Motion:
         """The same, then small steps [n_frames, n_numbers] in low-res pixels along :func:`basis`.
@@ -171,7 +230,7 @@ class Motion:
         matrices = torch.linalg.inv(to_unit) @ small @ to_unit @ self.matrices
         taken = next(name for name, count in MODELS.items() if count == steps.shape[1])
         model = taken if taken in richer_models(self.model) else self.model
-        return Motion(matrices / matrices[:, 2:, 2:], model)
+        return replace(self, matrices=matrices / matrices[:, 2:, 2:], model=model)
 
     def nearest(self, model: str, size: tuple[int, int]) -> Motion:
         """The shifts or similarities that move the corners of the frames most nearly alike (least squares)."""
@@ -190,14 +249,28 @@ class Motion:
 
     def relative_to(self, reference: int) -> Motion:
         """The same on the axes of one of the frames, which then stands still."""
+        if self.displacement is not None:
+            return self._relative_to_displaced(reference)
         if self.model == "shift":
             return Motion.of_shifts(self.shifts - self.shifts[reference])
         matrices = torch.linalg.inv(self.matrices[reference]) @ self.matrices
         matrices[reference] = torch.eye(3, dtype=torch.float64)
         return replace(self, matrices=matrices / matrices[:, 2:, 2:])
 
+    def _relative_to_displaced(self, reference: int) -> Motion:
+        """Each pixel finds the point of the reference frame that looks where it does."""
+        assert self.displacement is not None
+        height, width = self.displacement.shape[1:3]
+        size, straight = (width, height), self.displaced(None).relative_to(reference)
+        at = self.seen_from(reference, torch.stack(self.looks_at(size), -1))
+        moves = at - torch.stack(straight.looks_at(size), -1)
+        moves[reference] = 0
+        return straight.displaced(moves.to(self.displacement))
+
     def between_parts(self, of_frames: Tensor, of_reference: Tensor) -> Motion:
         """The motion of parts of the frames against a part of the reference, given by their corners (x, y).
+
+        By the matrices alone: what a displacement is on other pixels, only their cutter knows.
 
         Parameters
         ----------
@@ -210,4 +283,4 @@ class Motion:
         if self.model == "shift":
             return Motion.of_shifts(self.shifts + of_frames - of_reference)
         into = Motion.of_shifts(of_frames).matrices
-        return replace(self, matrices=self.matrices @ into).shifted(-of_reference.double())
+        return replace(self, matrices=self.matrices @ into, displacement=None).shifted(-of_reference.double())

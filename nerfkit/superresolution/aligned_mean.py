@@ -39,22 +39,22 @@ def aligned_mean(stack: FrameStack, view: LowresView, size: tuple[int, int]) -> 
 
 def _strip(stack: FrameStack, view: LowresView, ys: Tensor, xs: Tensor) -> Tensor:
     """The mean [len(ys), len(xs)] at some heights and positions along a row, low-res pixels."""
-    into, weights = torch.linalg.inv(view.motion.matrices), stack.weights.mean((1, 2)).tolist()
+    weights = stack.weights.mean((1, 2)).tolist()
+    points = torch.stack(torch.meshgrid(xs.double(), ys.double(), indexing="xy"), -1)
     total, counted = torch.zeros(len(ys), len(xs)), torch.zeros(len(ys), len(xs))
     for index in stack.is_used.nonzero()[:, 0].tolist():
-        laid, is_seen = _laid(stack.values[index].cpu(), into[index], ys, xs)
+        laid, is_seen = _laid(stack.values[index].cpu(), view.motion.seen_from(index, points))
         total += weights[index] * laid * is_seen
         counted += weights[index] * is_seen
     nearest = view.nearest(stack.is_used)
-    beyond, _ = _laid(stack.values[nearest].cpu(), into[nearest], ys, xs)
+    beyond, _ = _laid(stack.values[nearest].cpu(), view.motion.seen_from(nearest, points))
     return torch.where(counted > 0, total / counted.clamp(min=1e-12), beyond)
 
 
-def _laid(frame: Tensor, into: Tensor, ys: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
-    """A frame at points of the reference, by the matrix that leads back to it, and whether it is there."""
+def _laid(frame: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
+    """A frame at some of its points [h, w, 2], and whether they lie within it."""
     n_rows, n_cols = frame.shape
-    x, y, w = (row[0] * xs + row[1] * ys[:, None] + row[2] for row in into)
-    x, y = x / w, y / w
+    x, y = at.unbind(-1)
     is_seen = (x >= 0) & (x <= n_cols) & (y >= 0) & (y <= n_rows)
     # grid_sample counts from -1 to 1 over the whole extent
     where = torch.stack([2 * x / n_cols - 1, 2 * y / n_rows - 1], -1).float()

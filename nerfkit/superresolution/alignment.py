@@ -24,6 +24,7 @@ from nerfkit.scenes.observations.psf import Psf
 from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
 
+from .flow import displaced_by_flow
 from .neighbours import follow_neighbours
 from .psf_width import USUAL_WIDTHS, choose_width, doubt
 from .registration import (
@@ -70,6 +71,9 @@ MIN_DEPARTURE = 0.03
 # median change of the frames' means, or of their contrast, as a fraction of it, from which on gains and offsets are
 # fitted
 MIN_DRIFT = 0.03
+# rounds and steps of a displacement; low-res pixels (rms, the median frame) that it must be worth, and the squared
+# error that it may have beside the motion of the whole frame
+DISPLACED_ROUNDS, LEAST_DISPLACED, DISPLACED = (4, 30), 0.25, 0.8
 NAMES = {"shift": "shifts", "similarity": "similarities", "affine": "affine maps", "homography": "homographies"}
 
 
@@ -204,6 +208,8 @@ class Alignment:
         self._keep(first)
         if not (self.is_given and (self.settings.exact_shifts or self._are_right(stack, view, first))):
             self._improve(stack, view, first)
+        if self.is_automatic and self.has_one_window:
+            self._displace()
         if (self.is_locked or self._has_defects()) and not self.limit.is_over:
             self._mend_sensor()
         self._leave_reference()
@@ -328,6 +334,31 @@ class Alignment:
         else:
             self._agree_everywhere()
 
+    def _displace(self) -> None:
+        """Let pixels look elsewhere than one motion of the whole frame says, where that surely predicts better."""
+        try:
+            start = displaced_by_flow(self.grey.cpu().numpy(), self.view.motion, self.reference)
+        except MissingCapabilityError as error:
+            self.say(f"registering: pixels are not moved by themselves: {error.what}; {error.fix}")
+            return
+        stack, view, before = self.stack, self.view.moved(start), self.view.motion
+
+        def is_better(motion: Motion) -> bool:
+            return self._predicts_better(stack, view, motion, before, COARSE_CELLS, DISPLACED, surely=True)
+
+        if start.typical_displacement < LEAST_DISPLACED or self.limit.is_over or not is_better(start):
+            return
+        self.say("registering: pixels by themselves, beyond the motion of the whole frame")
+        first = find_outliers(stack, view, view.grid(COARSE_CELLS), limit=self.limit)
+        found = self._refined(stack, view, first, DISPLACED_ROUNDS, (8, 4))
+        if not is_better(found.motion):
+            return
+        self.say(
+            f"registering: pixels move by {found.motion.typical_displacement:.2g} low-res pixels (rms) by themselves"
+        )
+        self.view = self.view.moved(found.motion)
+        self._keep(found)
+
     def _refined(
         self, stack: FrameStack, view: LowresView, start: Registered, rounds: tuple[int, int],
         tv_weights: tuple[float, float], model: str | None = None, prior: Prior = FIRST,
@@ -403,6 +434,9 @@ class Alignment:
 
     def _move_window(self, motion: Motion) -> None:
         """Let the frames look as those of the window do."""
+        if self.has_one_window:
+            self.view = self.view.moved(motion)
+            return
         corner = torch.tensor(self.window[1::-1], dtype=torch.float64)
         self.view = self.view.moved(motion.between_parts(-self.corners, -corner))
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from nerfkit.limits import Limit
 from nerfkit.scenes.opencv import load_cv2
 
-__all__ = ["Chain", "agreement", "register_chain"]
+__all__ = ["Chain", "agreement", "equalised", "register_chain"]
 
 # longest side that is registered: beyond it frames are averaged down, the rest is left to what refines the motions
 LONGEST = 200
@@ -129,21 +129,26 @@ def agreement(frames: NDArray[np.floating], matrices: Matrix, reference: int) ->
 def _prepared(frames: NDArray[np.floating]) -> tuple[list[NDArray[np.float32]], Matrix]:
     """Frames as ECC takes them, and the scale from their points to those of ``frames``.
 
-    They have at most ``LONGEST`` pixels a side, and equal contrast everywhere: a dark thing that crosses a page of text
-    would lead the whole frame with it.
+    They have at most ``LONGEST`` pixels a side, and equal contrast everywhere.
     """
     cv2 = load_cv2()
     height, width = frames.shape[1:]
     factor = max(1.0, max(height, width) / LONGEST)
     size = max(1, round(width / factor)), max(1, round(height / factor))
 
-    def prepared(frame: NDArray[np.floating]) -> NDArray[np.float32]:
-        small = cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA)
-        small -= cv2.GaussianBlur(small, (0, 0), NEAR)
-        local = np.sqrt(cv2.GaussianBlur(small * small, (0, 0), NEAR))
-        return small / np.maximum(local + float(np.median(local)), LEAST)
+    small = [cv2.resize(frame.astype(np.float32), size, interpolation=cv2.INTER_AREA) for frame in frames]
+    return [equalised(frame) for frame in small], np.diag([width / size[0], height / size[1], 1])
 
-    return [prepared(frame) for frame in frames], np.diag([width / size[0], height / size[1], 1])
+
+def equalised(frame: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A frame [h, w] with equal contrast everywhere, about 1, and mean 0.
+
+    A dark thing that crosses a page of text would lead the whole frame with it.
+    """
+    cv2 = load_cv2()
+    frame = frame - cv2.GaussianBlur(frame, (0, 0), NEAR)
+    local = np.sqrt(cv2.GaussianBlur(frame * frame, (0, 0), NEAR))
+    return frame / np.maximum(local + float(np.median(local)), LEAST)
 
 
 def _unexplained(agreed: NDArray[np.float64]) -> float:

@@ -25,6 +25,7 @@ from nerfkit.solvers.grid import Prior
 from .aligned_mean import aligned_mean
 from .alignment import COARSE_CELLS, POINTS, Alignment
 from .chain import Chain, register_chain
+from .flow import displaced_by_flow
 from .mesh import MOST_MESH
 from .scoring import decibels
 from .trials import FIRST_STEPS, Trials
@@ -189,7 +190,11 @@ class _Bench:
         self.trials, self.grid = trials, trials.grid
         self.is_placed = torch.from_numpy(chain.is_placed)
         onto = trials.view.motion.matrices[reference] @ torch.from_numpy(chain.matrices)
-        self.neighbours = trials.view.moved(Motion.of_matrices(onto))
+        motion = Motion.of_matrices(onto)
+        if trials.view.motion.displacement is not None:
+            # by the frames alone, as the chain: the displacement that the picture was solved with has no part in it
+            motion = displaced_by_flow(trials.stack.values.cpu().numpy(), motion, reference)
+        self.neighbours = trials.view.moved(motion)
         self.is_used = trials.stack.is_used.cpu()
         self.is_out = trials.is_out.amax((1, 2)).cpu()
 

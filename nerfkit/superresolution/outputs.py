@@ -105,6 +105,7 @@ class Outputs:
         ]
         return {
             "register": self.state.aligned.model,
+            "displacement": round(view.motion.typical_displacement, 4),
             "chosen_from": self.source.frames.chosen_from,
             "crop": None if self.settings.crop is None else list(self.settings.crop),
             "transfer": self.transfer.curve,

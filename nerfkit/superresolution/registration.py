@@ -19,6 +19,8 @@ from nerfkit.scenes.observations.exposure import Exposure
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.solvers.grid import COLD_RATE, WARM_RATE, Prior, solve
 
+from .displacement import displacement_step
+
 __all__ = [
     "Registered",
     "correction",
@@ -196,9 +198,13 @@ def refine(
 
 
 def _moved_by(view: LowresView, before: LowresView, weights: Tensor) -> float:
-    """Median distance over the used frames by which the middles moved, beyond a move of all."""
-    moves = (view.motion.displacements(view.size) - before.motion.displacements(view.size))[weights.cpu() > 0]
-    return float((moves - moves.median(0).values).norm(dim=1).median()) if len(moves) else 0.0
+    """Median distance over the used frames by which the middles, or displaced pixels, moved, beyond a move of all."""
+    if view.motion.displacement is None:
+        moves = view.motion.displacements(view.size) - before.motion.displacements(view.size)
+    else:
+        moves = torch.stack(view.motion.looks_at(view.size), -1) - torch.stack(before.motion.looks_at(view.size), -1)
+    moves = moves[weights.cpu() > 0]
+    return float((moves - moves.median(0).values).norm(dim=-1).median()) if len(moves) else 0.0
 
 
 def correction(stack: FrameStack, view: LowresView, start: Registered, limit: Limit | None = None) -> float:
@@ -215,6 +221,9 @@ def correction(stack: FrameStack, view: LowresView, start: Registered, limit: Li
 
 def _stepped(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor, model: str) -> Motion:
     """The motions after a damped Gauss-Newton step, which reduces the squared errors of each frame."""
+    if view.motion.displacement is not None:
+        moves = [_displaced(stack.frames(part), some, grid, image) for part, some in view.chunks(CHUNK)]
+        return view.motion.displaced(torch.cat(moves))
     steps = [_step(stack.frames(part), some, grid, image, model) for part, some in view.chunks(CHUNK)]
     return view.motion.stepped(torch.cat(steps), view.size)
 
@@ -222,10 +231,7 @@ def _stepped(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor, mod
 def _step(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor, model: str) -> Tensor:
     """Steps [n_frames, n_numbers] along the basis of a motion model."""
     samples, is_known = view.sample(grid, image)
-    is_used = stack.where_measured(is_known).clone()
-    if min(is_used.shape[1:]) > 4 * BORDER:
-        is_used[:, :BORDER] = is_used[:, -BORDER:] = False
-        is_used[:, :, :BORDER] = is_used[:, :, -BORDER:] = False
+    is_used = _within(stack.where_measured(is_known))
     errors = (stack.values - samples.values) * is_used
     slope_x, slope_y = (slope * is_used * grid.cells for slope in (samples.d_cols, samples.d_rows))
     if model == "shift":
@@ -241,6 +247,23 @@ def _step(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor, model:
     normal += damping[:, None, None] * torch.eye(normal.shape[1], dtype=torch.float64, device=normal.device)
     wanted = (columns.transpose(1, 2) @ errors.flatten(1)[..., None]).double()
     return torch.linalg.solve(normal, wanted)[..., 0].clamp(-MAX_MOVE, MAX_MOVE).cpu()
+
+
+def _displaced(stack: FrameStack, view: LowresView, grid: Grid, image: Tensor) -> Tensor:
+    """The displacement of some frames after a step of it."""
+    assert view.motion.displacement is not None
+    samples, is_known = view.sample(grid, image)
+    weights = _within(stack.where_measured(is_known)).float()
+    return displacement_step(stack.values, samples, weights, view.motion.displacement, grid.cells)
+
+
+def _within(is_known: Tensor) -> Tensor:
+    """Known pixels [n_frames, h, w] without those at a frame's border, unless there are hardly any others."""
+    is_used = is_known.clone()
+    if min(is_used.shape[1:]) > 4 * BORDER:
+        is_used[:, :BORDER] = is_used[:, -BORDER:] = False
+        is_used[:, :, :BORDER] = is_used[:, :, -BORDER:] = False
+    return is_used
 
 
 def fit_exposures(stack: FrameStack, view: LowresView, registered: Registered, reference: int) -> Exposure:

@@ -71,8 +71,11 @@ class LowresView:
 
     def window(self, top: int, left: int, height: int, width: int) -> LowresView:
         """The frames' pixels in a rectangle, as frames of their own."""
-        corner = torch.tensor([left, top], dtype=torch.float64)
-        return replace(self, motion=self.motion.between_parts(corner, corner), size=(width, height))
+        corner, moves = torch.tensor([left, top], dtype=torch.float64), self.motion.displacement
+        motion = self.motion.between_parts(corner, corner)
+        if moves is not None:
+            motion = motion.displaced(moves[:, top : top + height, left : left + width])
+        return replace(self, motion=motion, size=(width, height))
 
     def chunks(self, n_values: int) -> Iterator[tuple[slice, LowresView]]:
         """A few frames at a time, of at most ``n_values`` pixels unless one frame has more, and which they are."""
@@ -92,6 +95,9 @@ class LowresView:
     def n_points(self) -> int:
         """Points along a pixel's side that stand for its square: 1 where it lies like a cell of the grid."""
         if self.most_points == 1 or self.psf.kind != "box" or self.motion.model == "shift" or not len(self):
+            return 1
+        if self.motion.displacement is not None:
+            # footprints are carried by matrices alone
             return 1
         width, height = self.size
         corners = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
