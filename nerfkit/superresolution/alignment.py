@@ -208,7 +208,7 @@ class Alignment:
         self._keep(first)
         if not (self.is_given and (self.settings.exact_shifts or self._are_right(stack, view, first))):
             self._improve(stack, view, first)
-        if self.is_automatic and self.has_one_window:
+        if self.settings.register == "auto" and not self.settings.exact_shifts and self.has_one_window:
             self._displace()
         if (self.is_locked or self._has_defects()) and not self.limit.is_over:
             self._mend_sensor()

@@ -140,3 +140,48 @@ def test_the_nearest_simpler_motion_is_itself_where_it_holds_and_the_least_squar
         steps = torch.zeros(len(found), MODELS[model], dtype=torch.float64)
         steps[:, number] = 1e-3
         assert off(found) < min(off(found.stepped(steps, SIZE)), off(found.stepped(-steps, SIZE)))
+
+
+def displaced(model, seed=1):
+    """A motion whose pixels are moved smoothly by up to half a pixel more."""
+    motion, (width, height) = drawn(model), SIZE
+    y, x = torch.meshgrid(torch.arange(height) + 0.5, torch.arange(width) + 0.5, indexing="ij")
+    waves = torch.stack([torch.sin(x / 3 + y / 4), torch.cos(y / 3)], -1)
+    sizes = torch.rand(len(motion), 1, 1, 1, generator=torch.Generator().manual_seed(seed)) / 2
+    return motion.displaced(sizes * waves)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_displacement_is_added_and_kept(model):
+    motion, straight = displaced(model), drawn(model)
+    assert motion.displacement is not None
+    looks, by_matrix = (torch.stack(one.looks_at(SIZE), -1) for one in (motion, straight))
+    close(looks, by_matrix + motion.displacement.double())
+    close(torch.stack(motion[1:3].looks_at(SIZE), -1), looks[1:3])
+    close(torch.stack(motion.shifted(torch.tensor([0.5, 0.25])).looks_at(SIZE), -1), looks + torch.tensor([0.5, 0.25]))
+    assert motion.displaced(None).displacement is None and straight.typical_displacement == 0
+    # where a pixel looks by its matrix alone, and where a frame has the point that looks there
+    points = torch.tensor([[4.5, 3.5], [2.5, 5.5]], dtype=torch.float64)
+    close(motion.looks_from(2, points), torch.stack([by_matrix[2, 3, 4], by_matrix[2, 5, 2]]))
+    close(motion.seen_from(2, torch.stack([looks[2, 3, 4], looks[2, 5, 2]])), points, atol=1e-5)
+    close(straight.seen_from(2, straight.looks_from(2, points)), points, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_displaced_frame_can_be_the_reference(model):
+    motion = displaced(model)
+    found = motion.relative_to(2)
+    assert found.displacement is not None
+    close(found.displacement[2], torch.zeros(*SIZE[::-1], 2))
+    close(
+        torch.stack(found.looks_at(SIZE), -1)[2], torch.stack(Motion.of_shifts(torch.zeros(1, 2)).looks_at(SIZE), -1)[0]
+    )
+    # a pixel of another frame looks at the point of frame 2 that looks where it does
+    at, size = torch.stack(found.looks_at(SIZE), -1)[1, 3, 4], torch.tensor(SIZE)
+    assert ((at > 1) & (at < size - 1)).all()
+    close(motion.seen_from(2, torch.stack(motion.looks_at(SIZE), -1)[1, 3, 4]), at, atol=1e-5)
+
+
+def test_a_displacement_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"a displacement is \[4, height, width, 2\]; got \(3, 7, 9, 2\)"):
+        drawn("shift").displaced(torch.zeros(3, 7, 9, 2))
