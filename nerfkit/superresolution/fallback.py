@@ -204,8 +204,12 @@ class _Bench:
         held_out, left_out = self.is_out & self.is_placed, ~self.is_used & self.is_placed
         shares = held_out / held_out.sum().clamp(min=1) * self.is_used.sum() + left_out.float()
         chosen = held_out | left_out
-        values, shares = self.trials.stack.values[chosen.to(self.trials.stack.values.device)], shares[chosen]
-        return WholeFrames(FrameStack.of(values), self.neighbours[chosen], (shares / shares.sum()).to(values))
+        stack = self.trials.stack
+        on_device = chosen.to(stack.values.device)
+        measured = None if stack.measured is None else stack.measured[on_device]
+        values, shares = stack.values[on_device], shares[chosen]
+        frames = FrameStack(values, torch.ones_like(values), measured)
+        return WholeFrames(frames, self.neighbours[chosen], (shares / shares.sum()).to(values))
 
     def errors_of_means(self) -> tuple[float, float]:
         """Of the mean of the frames by the picture's own motions, and by those that neighbours tell."""

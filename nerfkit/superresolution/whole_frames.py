@@ -77,7 +77,7 @@ class WholeFrames:
         least = float("inf")
         for _ in range(n_moves):
             samples, is_known = view.sample(grid, image)
-            counted = (is_known & self._is_inside).float()
+            counted = self.stack.where_measured(is_known & self._is_inside).float()
             exposure = Exposure.fit(self.stack.values, samples.values, counted)
             off = (exposure.expose(samples.values) - self.stack.values) * counted
             totals = counted.sum((1, 2))

@@ -1,5 +1,7 @@
 """Frames that were held out judge pictures: the scene beats its blur, wherever its axes lie."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from lowres_scenes import fine_scene, make_frames, measured
@@ -34,6 +36,16 @@ def test_a_picture_is_moved_onto_the_frames():
     # a quarter of a low-res pixel down and right, and half as bright
     moved = 0.5 * torch.roll(scene(), (CELLS // 4, CELLS // 4), (0, 1))
     assert judged().error(moved, CELLS) ** 0.5 < 0.01
+
+
+def test_rows_that_were_filled_in_judge_nothing():
+    judges = judged()
+    judges.stack.values[:, 1::2] = 0.5
+    poor = judges.error(scene(), CELLS)
+    rows = torch.ones_like(judges.stack.values)
+    rows[:, 1::2] = 0
+    fair = WholeFrames(replace(judges.stack, measured=rows), judges.view, judges.shares).error(scene(), CELLS)
+    assert fair**0.5 == pytest.approx(0.005, rel=0.2) and poor > 20 * fair
 
 
 def test_shares_tell_what_each_frame_counts():
