@@ -247,7 +247,8 @@ class _Work:
         if self.fallback is None or self.fallback.to != "aligned mean":
             image, bounds, fractions = self._solved(on_part)
             found = mesh(self.transfer.grey(image), self.plan.output)
-            if found <= MOST_MESH:
+            # the mean of one frame is no better than what a prior makes of it
+            if found <= MOST_MESH or len(self.aligned.view) == 1:
                 return self._found(image, bounds, fractions, prior)
             self.fallback = not_for_mesh(found)
         return self._found(*self._mean(), prior)
