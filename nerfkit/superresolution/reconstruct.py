@@ -47,6 +47,9 @@ LEAST_SOLVED = 0.6
 N_SHARP = 3
 # steps of a channel's first solution: after fewer, a weak prior is still as smooth as a strong one
 CHANNEL_STEPS = 300
+# frames below which a mesh is no reason not to write a picture: gaps are left whatever the shifts, which are said to be
+# too few, and what a prior makes of them is better than their mean (one frame 0.1 dB, two 0.5)
+LEAST_MESHED = 4
 # fraction of lost pixels that is worth a word
 MIN_LOST = 0.001
 
@@ -247,8 +250,7 @@ class _Work:
         if self.fallback is None or self.fallback.to != "aligned mean":
             image, bounds, fractions = self._solved(on_part)
             found = mesh(self.transfer.grey(image), self.plan.output)
-            # the mean of one frame is no better than what a prior makes of it
-            if found <= MOST_MESH or len(self.aligned.view) == 1:
+            if found <= MOST_MESH or len(self.aligned.view) < LEAST_MESHED:
                 return self._found(image, bounds, fractions, prior)
             self.fallback = not_for_mesh(found)
         return self._found(*self._mean(), prior)
