@@ -111,7 +111,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
 def _finish(image: SuperresolvedImage, console: Console) -> dict[str, Any]:
     result = image.figures
     # those that show nothing were named when they were read
-    rows = [row for row in result["registered"] if row["file"] not in result["blank"]]
+    rows = [row for row in result["registered"] if row["file"] not in (*result["blank"], *result["repeated"])]
     dropped = [row["file"] for row in rows if not row["used"]]
     if dropped:
         shown = ", ".join(dropped[:8]) + (", ..." if len(dropped) > 8 else "")
@@ -121,7 +121,7 @@ def _finish(image: SuperresolvedImage, console: Console) -> dict[str, Any]:
         raise Interrupted(result)
     names = {"holdout_psnr": "held-out pixels", "psnr": "PSNR", "psnr_interior": "interior"}
     found = {name: result.get(key) for key, name in names.items()}
-    text = ", ".join(f"{name} {value:.2f} dB" for name, value in found.items() if value is not None)
-    console.say(f"{result['output']}: {text} ({result['seconds']:.0f} s)")
+    known = ", ".join(f"{name} {value:.2f} dB" for name, value in found.items() if value is not None)
+    console.say(f"{result['output']}{known and ': ' + known} ({result['seconds']:.0f} s)")
     console.say(f"next: nerfkit render {result['run']} --size WxH --out FILE.png")
     return result

@@ -152,11 +152,7 @@ class Alignment:
     @property
     def stack(self) -> FrameStack:
         """Grey frames of equal brightness, and the weight of each."""
-        return self._with_weights(self.exposure.undo(self.grey), self.weights)
-
-    def _with_weights(self, values: Tensor, frame_weights: Tensor) -> FrameStack:
-        """Values [n_frames, h, w] with a weight for each frame, whose filled in pixels have none."""
-        return FrameStack(values, values, self.measured).with_frame_weights(frame_weights)
+        return FrameStack.of(self.exposure.undo(self.grey), self.weights, self.measured)
 
     @property
     def has_one_window(self) -> bool:
@@ -277,7 +273,8 @@ class Alignment:
         Only where frames move so far that several pixels see a place: else a star is as still as a hot pixel.
         """
         moves = self.view.motion.displacements(self.view.size)[self.weights.cpu() > 0]
-        if self.transfer.has_alpha or len(moves) < MIN_FRAMES or float(moves.std(0).norm()) < MOVED:
+        is_unfit = self.transfer.has_alpha or self.measured is not None or len(moves) < MIN_FRAMES
+        if is_unfit or float(moves.std(0).norm()) < MOVED:
             return False
         found = self.registered
         assert found is not None

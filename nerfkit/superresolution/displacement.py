@@ -62,8 +62,8 @@ def displacement_step(values: Tensor, samples: Samples, weights: Tensor, moves: 
     """
     slopes = torch.stack([samples.d_cols, samples.d_rows], -1) * cells
     errors = values - samples.values
-    sigma = (errors.square() * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)
-    variance = sigma.clamp(min=MIN_SIGMA**2)[:, None, None]
+    variance = (errors.square() * weights).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1)
+    variance = variance.clamp(min=MIN_SIGMA**2)[:, None, None]
     weights = weights / (variance * (1 + errors.square() / (ROBUST**2 * variance)))
     wanted = (weights * errors)[..., None] * slopes - _rough(moves) / SLOPE**2
     found = _solved(weights, slopes, wanted)

@@ -208,8 +208,9 @@ class _Bench:
         on_device = chosen.to(stack.values.device)
         measured = None if stack.measured is None else stack.measured[on_device]
         values, shares = stack.values[on_device], shares[chosen]
-        frames = FrameStack(values, torch.ones_like(values), measured)
-        return WholeFrames(frames, self.neighbours[chosen], (shares / shares.sum()).to(values))
+        return WholeFrames(
+            FrameStack.of(values, None, measured), self.neighbours[chosen], (shares / shares.sum()).to(values)
+        )
 
     def errors_of_means(self) -> tuple[float, float]:
         """Of the mean of the frames by the picture's own motions, and by those that neighbours tell."""

@@ -23,7 +23,7 @@ def displaced_by_flow(frames: NDArray[np.floating], motion: Motion, reference: i
     """The motion with what optical flow from each frame to the reference, brought to it, tells beyond.
 
     Each frame's search starts from its neighbour's flow, from the reference on to both ends: what is near a camera that
-    walks moves on and on. Within a tenth of a pixel of the truth on text with parallax.
+    walks moves on and on. Off by 0.11 pixels (rms) on text with parallax.
 
     Parameters
     ----------

@@ -80,6 +80,7 @@ class Outputs:
         stack = self.state.stack
         return FrameStack(stack.values.cpu(), stack.weights.cpu())
 
+    @cached_property
     def expectation(self) -> Expectation | None:
         """What the used frames can give; None where none is used, or no solved image tells the scene's power."""
         state, used = self.state, self.state.weights.cpu().numpy() > 0
@@ -129,7 +130,7 @@ class Outputs:
         unexplained : float, optional
             By what is written, of the frames' contrast.
         """
-        state, expected = self.state, self.expectation()
+        state, expected = self.state, self.expectation
         found = [
             "" if expected is None else expected.warning(),
             left_out(int((state.weights == 0).sum()), len(state.weights)),

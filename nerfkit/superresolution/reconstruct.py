@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -69,7 +70,7 @@ class Reconstruction:
     fractions: Tensor
     # the chosen prior, without what depends on an image, on the cells that candidates are compared on
     prior: Prior
-    # mean squared error of the low-res pixels that were held out
+    # mean squared error of the low-res pixels that were held out; NaN of a mean of frames
     holdout_mse: float
     # whether the scene was found to have two values
     is_two_valued: bool = False
@@ -238,9 +239,10 @@ class _Work:
         self.judged = judge(self.aligned, self.stack, self.view, prior)
         self.fallback = None if self.judged is None else self.judged.fallback
         if self.judged is not None and self.fallback is not None and self.fallback.to == "stronger prior":
-            # what is held out whole is no measure of what single pixels are
-            trial = replace(self.judged.twins[-1].trial, squares=self.best.squares)
-            self.best, self.cells = trial, self.plan.trial
+            twin, trials = self.judged.twins[-1].trial, self._trials(self.plan.trial)
+            # by single pixels, as every other prior was judged; without the time for it nothing is known
+            unknown = replace(twin, squares=torch.full_like(self.best.squares, math.nan))
+            self.best, self.cells = trials.attempt(twin.setting, twin) or unknown, self.plan.trial
 
     def finish(self, on_part: Callable[[int, int], None]) -> Reconstruction:
         """The image on the grid of the output: solved, or the mean of the frames where that is to be written."""
@@ -258,10 +260,12 @@ class _Work:
     def _found(self, image: Tensor, bounds: Tensor, fractions: Tensor, prior: Prior) -> Reconstruction:
         assert self.best is not None
         is_two_valued = self.best.setting.contrast > 0 and self.fallback is None
+        is_mean = self.fallback is not None and self.fallback.to == "aligned mean"
+        holdout_mse = math.nan if is_mean else self.best.mse
         # nothing is left for which the fit that follows must keep time
         self.aligned.limit.reserve = 0.0
         return Reconstruction(
-            self.aligned, image, self.plan.output, bounds, fractions, prior, self.best.mse, is_two_valued, self.judged,
+            self.aligned, image, self.plan.output, bounds, fractions, prior, holdout_mse, is_two_valued, self.judged,
             self.fallback,
         )  # fmt: skip
 

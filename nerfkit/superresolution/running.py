@@ -76,7 +76,8 @@ def run_superres(
         ``output``, ``run``, ``size``, ``scale``, ``register``, ``displacement`` (low-res pixels, rms of the
         median frame, that pixels move by beyond it), ``transfer`` (the curve that was undone), ``psf``,
         ``registered``, ``defects`` (pixels of the sensor that were mended), ``blank`` (frames that show nothing),
-        ``holdout_psnr`` (of the chosen prior, with nine tenths of the pixels), ``holds`` (the networks' kind, or grid)
+        ``holdout_psnr`` (of the chosen prior, with nine tenths of the pixels; None of a mean of frames), ``holds`` (the
+        networks' kind, or grid)
         and ``holds_because``, ``frames_psnr`` (of the frames' pixels as what is written predicts them, on the range of
         values), ``unexplained`` (the error at the usual place beyond noise, as a fraction of the frames' contrast),
         ``mesh`` (of what is written), ``held_out_frames`` (how well the picture and the mean of the frames predict
@@ -94,8 +95,8 @@ def run_superres(
             device=device, limit=limit, say=say, on_part=lambda done, total: on_part(done, 2 * total),
             measured=None if source.measured is None else torch.from_numpy(source.measured),
         )  # fmt: skip
-        if state.aligned.settings is not settings:
-            source = source.with_curve(state.aligned.settings.transfer)
+        if state.aligned.transfer.curve != settings.transfer:
+            source = source.with_curve(state.aligned.transfer.curve)
             settings = source.settings
             write_inputs(run, source, device)
         outputs = Outputs(source, state, run)
@@ -105,7 +106,7 @@ def run_superres(
             cut = ", ".join(limit.cut)
             say(f"{settings.seconds:g} s cut short: {cut}; more --seconds may give a better image")
         write_atomically(output, picture_bytes(image, output.suffix.lower(), settings.bit_depth, source.icc_profile))
-        expected = outputs.expectation()
+        expected = outputs.expectation
         if expected is not None:
             say(expected.sentence())
         unexplained = outputs.unexplained(field)

@@ -152,7 +152,7 @@ class _PartSolver:
             return _Part(FrameStack(grey, chosen.pixels, measured), view, channels, is_inside)
         if measured is not None:
             measured = torch.from_numpy(look_into(measured.cpu().numpy(), aligned.view.motion, tile)[0]).to(grey)
-        stack = FrameStack(grey, grey, measured).with_frame_weights(aligned.weights)
+        stack = FrameStack.of(grey, aligned.weights, measured)
         stack = stack.with_weights(stack.weights * is_inside.to(stack.weights))
         return _Part(still_pixels(stack, replace(view, most_points=1), COARSE_CELLS), view, channels, is_inside)
 

@@ -36,11 +36,13 @@ class FrameStack:
             )
 
     @classmethod
-    def of(cls, values: Tensor, frame_weights: Tensor | None = None) -> FrameStack:
-        """All pixels alike, or a weight [n_frames] for each frame."""
-        if frame_weights is None:
-            return cls(values, torch.ones_like(values))
-        return cls(values, frame_weights.to(values)[:, None, None].expand_as(values).contiguous())
+    def of(
+        cls, values: Tensor, frame_weights: Tensor | None = None, measured: Tensor | None = None
+    ) -> FrameStack:  # fmt: skip
+        """All pixels alike, or a weight [n_frames] for each frame; what was filled in has none."""
+        whole = cls(values, torch.ones_like(values), measured)
+        frame_weights = torch.ones(len(values)) if frame_weights is None else frame_weights
+        return whole.with_frame_weights(frame_weights)
 
     def __len__(self) -> int:
         return len(self.values)

@@ -83,6 +83,8 @@ def test_frames_that_turn_but_are_to_shift_end_as_their_mean(tmp_path, capsys):
     options = ("--scale", 2, "--register", "shift", "--seconds", 300, "--psf-width", 1)
     code, result = run(capsys, "superres", tmp_path / "frames.npz", "-o", tmp_path / "a.png", *options)
     assert code == 0 and result["fallback"] == "aligned mean" and result["mesh"] < MOST_MESH
+    # nothing is printed of the picture that was not written
+    assert result["holdout_psnr"] is None
     assert result["held_out_frames"]["psnr"] < result["held_out_frames"]["psnr_aligned_mean"]
     assert result["register"] != "shift" and result["expected"] is None
     assert [warning for warning in result["warnings"] if "aligned mean (shift-and-add) is written" in warning]
