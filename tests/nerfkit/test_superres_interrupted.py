@@ -48,7 +48,7 @@ STAGES = {
     "solution": (reconstruct, "solve_everywhere"),
     "networks": (running, "fit_networks"),
     "rendering": (running, "render_image"),
-    "expectation": (Outputs, "expectation"),
+    "expectation": (outputs, "expect"),
     "diagnosis": (outputs, "power_spectrum"),
 }
 
