@@ -4,6 +4,7 @@
 >>> scene = nerfkit.train("photos/fox", out="runs/fox", seconds=300)  # doctest: +SKIP
 >>> scene.render_path("orbit", "orbit.mp4")  # doctest: +SKIP
 >>> image = nerfkit.superres("frames", "sharp.png", scale=4)  # doctest: +SKIP
+>>> field = nerfkit.fit("image", "photo.png", "fitted.png")  # doctest: +SKIP
 >>> nerfkit.load("runs/fox").evaluate()  # doctest: +SKIP
 """
 
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nerfkit.scenes.errors import NerfkitError
     from nerfkit.tasks import load_run as load
+    from nerfkit.tasks.fit import fit, resume_fit
     from nerfkit.tasks.superres import superres
     from nerfkit.tasks.train import resume, train
 
@@ -23,12 +25,14 @@ __version__ = "0.1.0"
 # name -> 'module:object'; a string, so that `import nerfkit` and `nerfkit --help` stay fast
 _PUBLIC = {
     "NerfkitError": "nerfkit.scenes.errors:NerfkitError",
+    "fit": "nerfkit.tasks.fit:fit",
     "load": "nerfkit.tasks:load_run",
     "resume": "nerfkit.tasks.train:resume",
+    "resume_fit": "nerfkit.tasks.fit:resume_fit",
     "superres": "nerfkit.tasks.superres:superres",
     "train": "nerfkit.tasks.train:train",
 }
-__all__ = ["NerfkitError", "__version__", "load", "resume", "superres", "train"]
+__all__ = ["NerfkitError", "__version__", "fit", "load", "resume", "resume_fit", "superres", "train"]
 
 
 def __getattr__(name: str) -> Any:

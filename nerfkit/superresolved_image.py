@@ -114,7 +114,7 @@ class SuperresolvedImage(Result):
             ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
         """
         from nerfkit.files import write_atomically
-        from nerfkit.superresolution.picture_files import PICTURE_SUFFIXES, picture_bytes
+        from nerfkit.picture_files import PICTURE_SUFFIXES, picture_bytes
         from nerfkit.superresolution.runs import PROFILE_FILE
 
         self.check_options(list(options))

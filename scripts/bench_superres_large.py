@@ -40,7 +40,7 @@ from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.transfer import decode_srgb, encode_srgb
 from nerfkit.superresolution.alignment import Alignment
-from nerfkit.superresolution.picture_files import picture_bytes
+from nerfkit.picture_files import picture_bytes
 from nerfkit.superresolution.running import compile_loops
 from nerfkit.superresolution.settings import SuperresSettings
 

@@ -17,7 +17,8 @@ COMMANDS = {
     "train": ("nerfkit.cli.train", "train a scene from a folder of posed photos"),
     "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were held out"),
     "superres": ("nerfkit.cli.superres", "shifted low-resolution frames to one sharp image"),
-    "render": ("nerfkit.cli.render", "a video or pictures along a camera path"),
+    "fit": ("nerfkit.cli.fit", "one picture held in a field: fitted, compared, denoised, restored"),
+    "render": ("nerfkit.cli.render", "a video along a camera path; a fitted picture at any size"),
     "doctor": ("nerfkit.cli.doctor", "what is wrong with this machine, or with a dataset, and what mends it"),
 }
 

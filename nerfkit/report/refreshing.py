@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerfkit.report.demo_page import demo_report
+from nerfkit.report.fit_page import fit_report
 from nerfkit.report.superres_page import superres_report
 from nerfkit.report.train_page import train_report
 
 if TYPE_CHECKING:
     from nerfkit.runs import Run
 
-__all__ = ["refresh", "refresh_demo", "refresh_superres"]
+__all__ = ["refresh", "refresh_demo", "refresh_fit", "refresh_superres"]
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,11 @@ def refresh(run: Run) -> Path | None:
 def refresh_superres(run_folder: Path) -> Path | None:
     """Write a super-resolution's report anew; None, with a warning, when that fails."""
     return _attempt(lambda: superres_report(run_folder), run_folder)
+
+
+def refresh_fit(run_folder: Path) -> Path | None:
+    """Write the report of a task of the workbench anew; None, with a warning, when that fails."""
+    return _attempt(lambda: fit_report(run_folder), run_folder)
 
 
 def refresh_demo(out: Path) -> Path | None:

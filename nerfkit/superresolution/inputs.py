@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nerfkit.picture_files import PICTURE_SUFFIXES
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.psf import Psf
@@ -24,7 +25,6 @@ from .expectation import SAID_OF_ONE_FRAME
 from .frame_choice import SharpestOfEachStretch
 from .given_motion import check_given_motion
 from .interlaced import split_fields
-from .picture_files import PICTURE_SUFFIXES
 from .repeated_frames import find_repeats
 from .settings import DEFAULT_WIDTH, MAX_FILE_WIDTH, PSF_NAMES, SuperresConfig, SuperresSettings
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.files import write_atomically
+from nerfkit.picture_files import picture_bytes
 from nerfkit.runs import Run
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.fields.image_field import ImageField, render_lattice
@@ -31,7 +32,6 @@ from .fallback import mean_of_channels
 from .inputs import Source
 from .judging import doubt, frames_error, left_out
 from .mesh import mesh
-from .picture_files import picture_bytes
 from .reconstruct import Reconstruction
 from .runs import PROFILE_FILE
 from .scoring import decibels, score

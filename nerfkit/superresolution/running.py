@@ -18,6 +18,7 @@ from nerfkit.files import write_atomically
 from nerfkit.interrupts import stop_on_signals
 from nerfkit.limits import Limit
 from nerfkit.metrics import MetricsLog
+from nerfkit.picture_files import picture_bytes
 from nerfkit.report import refresh_superres
 from nerfkit.runs import Run
 from nerfkit.scenes.fields.image_field import ImageField
@@ -28,7 +29,6 @@ from nerfkit.solvers.grid import Prior, solve
 from .inputs import Source
 from .network_fit import fit_networks, work_of_fit
 from .outputs import Outputs
-from .picture_files import picture_bytes
 from .reconstruct import reconstruct
 from .rendering import render_image
 from .runs import field_of_grid, make_field, save_grid, write_inputs

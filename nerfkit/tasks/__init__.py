@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from nerfkit.results import Result
     from nerfkit.runs import Run
 
-__all__ = ["TASKS", "Task", "get_task", "load_run"]
+__all__ = ["FIT_TASKS", "TASKS", "Task", "get_task", "load_run"]
 
 # name, as in config.yml -> 'module:object'; a string, so that listing the names loads nothing
 TASKS = {
     "train": "nerfkit.tasks.train:TASK",
     "superres": "nerfkit.tasks.superres:TASK",
+    "image": "nerfkit.tasks.image:TASK",
+}
+# those of `nerfkit fit`, and what they do
+FIT_TASKS = {
+    "image": "hold a picture in a field, and sample it at any size",
 }
 
 
@@ -130,13 +135,13 @@ def load_run(run: str | Path, *, device: str = "auto") -> Any:
     Parameters
     ----------
     run : str or Path
-        A folder that ``nerfkit train`` or ``nerfkit superres`` made, or their functions in Python.
+        A folder that ``nerfkit train``, ``superres`` or ``fit`` made, or their functions in Python.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
 
     Returns
     -------
-    result : TrainedScene or SuperresolvedImage
+    result : TrainedScene, SuperresolvedImage or FittedField
         By the task that config.yml names. Its weights are read when they are first used.
 
     Raises

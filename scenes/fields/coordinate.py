@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from nerfkit.scenes.fields.encodings import Encoding
+from nerfkit.scenes.fields.gabor import GaborNetwork
 from nerfkit.scenes.fields.networks import FullyConnected, encoded_groups
+from nerfkit.scenes.fields.taylor import Taylor, coordinates
 
 __all__ = ["CoordinateField", "in_range"]
 
@@ -23,6 +25,15 @@ def in_range(values: Tensor, bounds: Tensor) -> Tensor:
     return low + (high - low) * torch.sigmoid(SQUASH * values)
 
 
+def _taylor_in_range(values: Taylor, bounds: Tensor) -> Taylor:
+    """As :func:`in_range`, with derivatives."""
+    span = bounds[:, 1] - bounds[:, 0]
+    part = torch.sigmoid(SQUASH * values.value)
+    slope = SQUASH * part * (1 - part)
+    curvature = None if values.second is None else span * SQUASH * slope * (1 - 2 * part)
+    return values.through((bounds[:, 0] + span * part, span * slope, curvature))
+
+
 class CoordinateField(nn.Module):
     """Encoding, then network; see :class:`nerfkit.scenes.fields.field.Field`.
 
@@ -30,7 +41,7 @@ class CoordinateField(nn.Module):
     ----------
     encoding : Encoding
         Features of points of the unit cube.
-    network : FullyConnected
+    network : FullyConnected or GaborNetwork
         From the features to the values.
     box : sequence of (float, float), length d
         Least and greatest coordinate along each axis, in the data's unit: it becomes the unit cube. A network is good
@@ -50,7 +61,7 @@ class CoordinateField(nn.Module):
     """
 
     def __init__(
-        self, encoding: Encoding, network: FullyConnected, box: Sequence[tuple[float, float]],
+        self, encoding: Encoding, network: FullyConnected | GaborNetwork, box: Sequence[tuple[float, float]],
         bounds: Tensor | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
@@ -83,6 +94,19 @@ class CoordinateField(nn.Module):
         """``coords`` [..., n_dims] in the unit cube, float64: they may be large beside the box."""
         low, high = self.box.unbind(-1)
         return (coords - low) / (high - low)
+
+    def taylor(self, coords: Tensor, order: int | str) -> Taylor | None:
+        """Values and derivatives by the coordinates at ``coords`` [n, n_dims], forward through all layers.
+
+        ``order`` is 1, 2 or "laplacian"; None comes back where the encoding or the network has no such way.
+        """
+        encode, evaluate = (getattr(part, "taylor", None) for part in (self.encoding, self.network))
+        if encode is None or evaluate is None:
+            return None
+        unit = self.to_unit(coords).to(torch.promote_types(coords.dtype, torch.float32))
+        low, high = self.box.unbind(-1)
+        found: Taylor = evaluate(encode(coordinates(unit, 1 / (high - low), order)))
+        return found if self.bounds is None else _taylor_in_range(found, self.bounds)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """What the encoding trains, and the network."""

@@ -12,8 +12,17 @@ from torch import Tensor, nn
 
 from nerfkit.kernels.mlp import mlp
 from nerfkit.scenes.fields.encodings import Encoding
+from nerfkit.scenes.fields.taylor import Taylor, propagate
 
 __all__ = ["FullyConnected", "encoded_groups", "initial_bounds"]
+
+# activations that the kernel has not, written as the papers write them
+ACTIVATIONS = {
+    # FINER, a sine whose frequency grows with its argument (arXiv:2312.02434, eq. 6)
+    "finer": lambda z, scale: torch.sin(scale * (z.abs() + 1) * z),
+}
+# FINER's first biases are wide: they choose among the frequencies (arXiv:2312.02434, section 3.3)
+FINER_BIAS = 5.0
 
 # a network's weights act on every point at once and bear smaller steps than an entry of a table
 NETWORK_FRACTION = 0.25
@@ -24,9 +33,9 @@ def initial_bounds(activation: str, n_in: int, *, is_first: bool, scale: float, 
 
     Parameters
     ----------
-    activation : {"relu", "sine", "gaussian"}
+    activation : {"relu", "sine", "finer", "gaussian"}
         Of the network. ReLU: He et al., arXiv:1502.01852; sine: SIREN, arXiv:2006.09661, section 3.2 and its
-        supplement, after which the arguments of every sine start out alike; Gaussian: the default of
+        supplement, after which the arguments of every sine start out alike, and FINER's; Gaussian: the default of
         ``torch.nn.Linear``, as it works with any (arXiv:2111.15135).
     n_in : int
         Inputs of the layer.
@@ -39,9 +48,10 @@ def initial_bounds(activation: str, n_in: int, *, is_first: bool, scale: float, 
     """
     if activation == "relu":
         return math.sqrt(3.0 * gain / n_in), 0.0
-    if activation == "sine" and not is_first:
-        return math.sqrt(6 / n_in) / scale, 0.0
-    return 1 / n_in if activation == "sine" else 1 / math.sqrt(n_in), 1 / math.sqrt(n_in)
+    if activation in ("sine", "finer"):
+        first_bias = FINER_BIAS if activation == "finer" else 1 / math.sqrt(n_in)
+        return (1 / n_in, first_bias) if is_first else (math.sqrt(6 / n_in) / scale, 0.0)
+    return 1 / math.sqrt(n_in), 1 / math.sqrt(n_in)
 
 
 class FullyConnected(nn.Module):
@@ -54,11 +64,13 @@ class FullyConnected(nn.Module):
     generator : torch.Generator
         Source of the initial weights, on the CPU, so that every device starts from the same ones.
     activation, scale, output
-        As :func:`nerfkit.kernels.mlp.mlp` takes them.
+        As :func:`nerfkit.kernels.mlp.mlp` takes them; the activation may also be "finer".
     last_gain : float
         ReLU alone: variance of the last layer's weights times its inputs; He's 2 is for a layer before a ReLU.
     has_biases : bool
         Whether a layer adds a bias.
+    has_first_bias : bool
+        Whether the first one does, too: cosines and sines of the point have phases of their own.
     n_networks : int, optional
         How many networks; None: one, whose points have no axis of networks.
 
@@ -71,7 +83,8 @@ class FullyConnected(nn.Module):
 
     def __init__(
         self, sizes: Sequence[int], generator: torch.Generator, *, activation: str = "relu", scale: float = 30.0,
-        output: str = "none", last_gain: float = 1.0, has_biases: bool = True, n_networks: int | None = None,
+        output: str = "none", last_gain: float = 1.0, has_biases: bool = True, has_first_bias: bool = True,
+        n_networks: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.n_inputs, self.n_outputs = sizes[0], sizes[-1]
@@ -87,7 +100,7 @@ class FullyConnected(nn.Module):
             gain = last_gain if layer == len(sizes) - 2 else 2.0
             bounds = initial_bounds(activation, n_in, is_first=layer == 0, scale=scale, gain=gain)
             self.weights.append(draw(bounds[0], n_in, n_out))
-            if has_biases:
+            if has_biases and (layer or has_first_bias):
                 self.biases.append(draw(bounds[1], n_out))
 
     def forward(self, x: Tensor, chosen: Tensor | None = None) -> Tensor:
@@ -95,10 +108,26 @@ class FullyConnected(nn.Module):
 
         ``chosen`` [n_chosen] names the networks that there are points for; None: all.
         """
-        weights, biases = list(self.weights), list(self.biases)
+        weights, biases = list(self.weights), self._all_biases()
         if chosen is not None:
-            weights, biases = [weight[chosen] for weight in weights], [bias[chosen] for bias in biases]
-        return mlp(x, weights, biases or None, activation=self.activation, scale=self.scale, output=self.output)
+            weights = [weight[chosen] for weight in weights]
+            biases = [None if bias is None else bias[chosen] for bias in biases]
+        if self.activation not in ACTIVATIONS:
+            return mlp(x, weights, biases, activation=self.activation, scale=self.scale, output=self.output)
+        for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
+            x = ACTIVATIONS[self.activation](x, self.scale) if layer else x
+            x = x @ weight if bias is None else x @ weight + bias.unsqueeze(-2)
+        return torch.sigmoid(x) if self.output == "sigmoid" else x
+
+    def taylor(self, features: Taylor) -> Taylor:
+        """Outputs of one network and their derivatives, of the ``features`` that it takes."""
+        assert self.output == "none" and self.weights[0].ndim == 2
+        return propagate(features, list(self.weights), self._all_biases(), self.activation, self.scale)
+
+    def _all_biases(self) -> list[Tensor | None]:
+        """Of each layer; None where it has none."""
+        absent: list[Tensor | None] = [None] * (len(self.weights) - len(self.biases))
+        return [*absent, *self.biases]
 
 
 def encoded_groups(encoding: Encoding, networks: Sequence[nn.Module], learning_rate: float) -> list[dict[str, Any]]:

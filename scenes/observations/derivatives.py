@@ -1,4 +1,8 @@
-"""Value, gradient and second derivatives of any field at points, exact, by automatic differentiation."""
+"""Value, gradient and second derivatives of any field at points, exact.
+
+They travel forward through the layers of a field that can do so (its ``taylor``), and backwards, by automatic
+differentiation, through any other.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from nerfkit.scenes.fields.taylor import Taylor
 
 __all__ = ["Derivatives", "Jet", "jet"]
 
@@ -21,16 +27,20 @@ class Jet:
     gradient: Tensor | None = None
     # [n, c, d, d]; None below order 2
     hessian: Tensor | None = None
+    # sum of the unmixed second derivatives [n, c], where it was asked for alone
+    trace: Tensor | None = None
 
     @property
     def laplacian(self) -> Tensor:
         """Sum of the unmixed second derivatives [n, c]."""
+        if self.trace is not None:
+            return self.trace
         if self.hessian is None:
             raise ValueError("the Laplacian needs second derivatives; this jet has none: ask for order=2")
         return self.hessian.diagonal(dim1=-2, dim2=-1).sum(-1)
 
 
-def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int = 1) -> Jet:
+def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int | str = 1) -> Jet:
     """Value and derivatives of ``field``.
 
     Parameters
@@ -39,9 +49,10 @@ def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int = 1) -> Je
         Any function of a point that torch can differentiate so often.
     coords : Tensor, shape (n, d)
         Points; each of them must have influence on its own values alone.
-    order : {0, 1, 2}
-        Derivatives up to this order. The first costs a backward pass for each of the c outputs, the second d more for
-        each.
+    order : {0, 1, 2, "laplacian"}
+        Derivatives up to this order; "laplacian" is the second without the mixed ones, summed. Forward, each
+        derivative costs what the value does. Backwards the first costs a pass for each of the c outputs, the second d
+        more for each.
 
     Notes
     -----
@@ -54,9 +65,12 @@ def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int = 1) -> Je
     >>> jet(wave, torch.tensor([[0.0, 2.0]]), 2).gradient.detach()
     tensor([[[2., 0.]]])
     """
-    if order not in (0, 1, 2):
-        raise ValueError(f"order must be 0, 1 or 2; got {order!r}")
+    if order not in (0, 1, 2, "laplacian"):
+        raise ValueError(f"order must be 0, 1, 2 or 'laplacian'; got {order!r}")
     has_history = torch.is_grad_enabled()
+    if order and (forward := getattr(field, "taylor", lambda coords, order: None)(coords, order)) is not None:
+        return _jet_of(forward, order)
+    order = 2 if order == "laplacian" else order
     with torch.enable_grad():
         coords = coords if coords.requires_grad and has_history else coords.detach().requires_grad_()
         value = field(coords)
@@ -67,6 +81,20 @@ def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int = 1) -> Je
     if has_history:
         return Jet(value, gradient, hessian)
     return Jet(value.detach(), *(None if part is None else part.detach() for part in (gradient, hessian)))
+
+
+def _jet_of(found: Taylor, order: int | str) -> Jet:
+    """Derivatives that travelled forward, coordinates last."""
+    gradient = found.first.transpose(1, 2)
+    if found.second is None:
+        return Jet(found.value, gradient)
+    if order == "laplacian":
+        return Jet(found.value, gradient, trace=found.second[:, 0])
+    d = gradient.shape[-1]
+    rows, cols = torch.triu_indices(d, d)
+    place = torch.empty(d, d, dtype=torch.int64)
+    place[rows, cols] = place[cols, rows] = torch.arange(len(rows))
+    return Jet(found.value, gradient, found.second.transpose(1, 2)[..., place])
 
 
 def _gradient(values: Tensor, coords: Tensor, create_graph: bool) -> Tensor:
@@ -87,11 +115,11 @@ class Derivatives:
 
     Parameters
     ----------
-    order : {0, 1, 2}
+    order : {0, 1, 2, "laplacian"}
         As :func:`jet` takes it.
     """
 
-    def __init__(self, order: int = 1) -> None:
+    def __init__(self, order: int | str = 1) -> None:
         self.order = order
 
     def predict(self, field: Callable[[Tensor], Tensor], where: Tensor) -> Jet:

@@ -19,8 +19,8 @@ class Residual:
     equation : callable
         From points [n, d] and the field's :class:`nerfkit.scenes.observations.derivatives.Jet` there to the residual,
         [n] or [n, m] for m equations: left side minus right side.
-    order : {0, 1, 2}
-        Highest derivative that the equation has.
+    order : {0, 1, 2, "laplacian"}
+        Highest derivative that the equation has; "laplacian": of second ones, no other than that.
 
     Examples
     --------
@@ -29,7 +29,7 @@ class Residual:
     >>> poisson = Residual(lambda points, u: u.laplacian - 1, order=2)
     """
 
-    def __init__(self, equation: Callable[[Tensor, Jet], Tensor], order: int = 2) -> None:
+    def __init__(self, equation: Callable[[Tensor, Jet], Tensor], order: int | str = 2) -> None:
         self.equation, self.order = equation, order
 
     def predict(self, field: Callable[[Tensor], Tensor], where: Tensor) -> Tensor:

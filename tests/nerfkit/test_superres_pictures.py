@@ -16,7 +16,7 @@ from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.transfer import LINEAR, Transfer, decode_srgb, encode_srgb, srgb_slope
 from nerfkit.superresolution import reconstruct
-from nerfkit.superresolution.picture_files import picture_bytes
+from nerfkit.picture_files import picture_bytes
 from nerfkit.superresolution.settings import SuperresSettings
 from nerfkit.superresolution.trials import trusted
 

@@ -101,7 +101,7 @@ def test_points_and_lattices_are_observed():
 
 
 def test_what_a_jet_lacks_is_named():
-    with pytest.raises(ValueError, match="order must be 0, 1 or 2; got 3"):
+    with pytest.raises(ValueError, match="order must be 0, 1, 2 or 'laplacian'; got 3"):
         jet(waves, points(), 3)
     with pytest.raises(ValueError, match="this jet has none: ask for order=2"):
         _ = jet(waves, points(), 1).laplacian

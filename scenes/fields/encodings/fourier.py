@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nerfkit.kernels.fourier import fourier
+from nerfkit.scenes.fields.taylor import Taylor, concatenated, fourier_taylor
 
 __all__ = ["FourierEncoding", "dyadic_encoding", "dyadic_frequencies", "gaussian_encoding", "gaussian_frequencies"]
 
@@ -49,6 +50,11 @@ class FourierEncoding(nn.Module):
         """See :class:`nerfkit.scenes.fields.encodings.Encoding`."""
         features = fourier(x, self.freqs)
         return torch.cat([x * 2 - 1, features], dim=-1) if self.has_coords else features
+
+    def taylor(self, points: Taylor) -> Taylor:
+        """Features and their derivatives of points of the unit cube."""
+        features = fourier_taylor(points, self.freqs.to(points.value))
+        return concatenated(points.centred(), features) if self.has_coords else features
 
     def fused(self) -> tuple[Tensor, None] | None:
         """See :class:`nerfkit.scenes.fields.encodings.FusableEncoding`; the kernels put the point first."""

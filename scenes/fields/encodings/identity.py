@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nerfkit.scenes.fields.taylor import Taylor
+
 __all__ = ["IdentityEncoding"]
 
 
@@ -28,6 +30,10 @@ class IdentityEncoding(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """See :class:`nerfkit.scenes.fields.encodings.Encoding`."""
         return x * 2 - 1
+
+    def taylor(self, points: Taylor) -> Taylor:
+        """The point and its derivatives."""
+        return points.centred()
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """None: there are no parameters."""

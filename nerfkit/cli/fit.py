@@ -1,0 +1,128 @@
+"""``nerfkit fit``: the tasks of the workbench, one picture held in a field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.cli.options import CommonOptions, argument, option, parse_size
+from nerfkit.cli.running import Console, Interrupted, progress_bar, use_cores
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.fields.named import FIELD_NAMES
+from nerfkit.tasks import FIT_TASKS
+
+if TYPE_CHECKING:
+    from nerfkit.fitted_field import FittedField
+
+__all__ = ["Options", "main"]
+
+# options that are settings, by the settings' names
+SETTINGS = {
+    "field": "field", "params": "n_params", "sigma": "sigma", "scale": "scale", "steps": "steps",
+    "learning_rate": "learning_rate", "seconds": "seconds", "seed": "seed",
+}  # fmt: skip
+EXAMPLE = "nerfkit fit image PICTURE -o OUT.png"
+
+
+@dataclass(kw_only=True)
+class Options(CommonOptions):
+    """Options of ``nerfkit fit``."""
+
+    task: str | None = argument(
+        "; ".join(f"{name}: {what}" for name, what in FIT_TASKS.items()), default=None, metavar="TASK"
+    )
+    source: str | None = argument("what it works on: a picture, an npy, an npz", default=None, metavar="INPUT")
+    second: str | None = argument("a second file: depth, a mask, another picture", default=None, metavar="INPUT2")
+    out: str | None = option(
+        None, "what to write, a picture (PNG, TIFF, npy) unless the task says otherwise; its run folder is OUT without "
+        "suffix", flag="-o", metavar="OUT",
+    )  # fmt: skip
+    resume: str | None = option(None, "go on with a run that was stopped", metavar="RUN")
+    field: str | None = option(None, "field to fit (default: auto)", choices=("auto", *FIELD_NAMES))
+    params: int | None = option(None, "parameters at most (default: by the task)", kind=int, metavar="N")
+    sigma: float | None = option(
+        None, "deviation of Fourier features, cycles along the longer side (default: chosen)", kind=float, metavar="S"
+    )
+    scale: float | None = option(
+        None, "frequency of sines, steepness of Gaussians (default: chosen)", kind=float, metavar="S"
+    )
+    learning_rate: float | None = option(None, "Adam's peak rate (default: the field's own)", kind=float, metavar="R")
+    steps: int | None = option(None, "steps of the fit (default: by the task)", kind=int, metavar="N")
+    size: str | None = option(None, "width and height of the output (default: the picture's)", metavar="WxH")
+    truth: str | None = option(None, "picture of the output's size to compare with", metavar="FILE")
+    simulate: str | None = option(
+        None, "make the measurements from INPUT, use these alone, compare with INPUT", metavar="KEY=VALUE,..."
+    )
+    seconds: float | None = option(
+        None, "wall seconds from the first step, a limit (default: 60)", kind=float, metavar="S"
+    )
+    # the default is None so that that of --config and --set can hold
+    seed: int | None = option(None, "seed of every random draw (default: 0)", kind=int, metavar="N")  # pyright: ignore[reportIncompatibleVariableOverride]
+    config: str | None = option(None, "settings to start from: a config.yml of another run", metavar="FILE")
+    # option() returns a dataclass field that makes a new list each time
+    set: list[str] = option([], "change a setting, may be given again", many=True, metavar="NAME=VALUE")  # noqa: RUF009
+    overwrite: bool = option(False, "replace an earlier output and run folder")
+
+
+def main(options: Options, console: Console) -> dict[str, Any]:
+    """Run the command; returns what ``--json`` prints."""
+    from nerfkit.tasks.fit import fit, fit_task, resume_fit
+
+    progress = progress_bar(console, "steps")
+    if options.resume is not None:
+        if options.task is not None:
+            raise NerfkitError("takes no TASK and no INPUT: the run remembers", where="--resume", fix="leave them out")
+        use_cores(options.device)
+        given = {name: value for name in ("seconds", "steps") if (value := getattr(options, name)) is not None}
+        result = resume_fit(options.resume, device=options.device, say=console.say, on_part=progress, **given)
+        return _finish(result, console)
+    if options.task is None or options.source is None:
+        missing = "TASK" if options.task is None else "INPUT"
+        raise NerfkitError(f"no {missing} given; tasks: {', '.join(FIT_TASKS)}", where="nerfkit fit", fix=EXAMPLE)
+    task = fit_task(options.task)
+    if options.out is None:
+        raise NerfkitError(
+            "no output given", where="nerfkit fit", fix=f"nerfkit fit {task.name} INPUT -o OUT{task.suffixes[0]}"
+        )
+    given = {
+        f"--{name.replace('_', '-')}": {setting: value}
+        for name, setting in SETTINGS.items()
+        if (value := getattr(options, name)) is not None
+    }
+    if (size := parse_size(options.size, "--size", most=99999)) is not None:
+        given["--size"] = {"output_size": size}
+    config = task.configure(file=options.config, assignments=options.set, given=given)
+    use_cores(options.device)
+    inputs = [path for path in (options.source, options.second) if path is not None]
+    result = fit(
+        task.name, inputs, options.out, truth=options.truth, simulate=_keys(options.simulate), config=config,
+        device=options.device, overwrite=options.overwrite, say=console.say, on_part=progress,
+    )  # fmt: skip
+    return _finish(result, console)
+
+
+def _keys(text: str | None) -> dict[str, str] | None:
+    """``KEY=VALUE,...`` as a dict."""
+    if text is None:
+        return None
+    pairs = [part.partition("=") for part in text.split(",") if part]
+    if not all(equals and name for name, equals, _ in pairs):
+        raise NerfkitError(f"wanted KEY=VALUE,...; got {text!r}", where="--simulate", fix="for example noise=0.1")
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _finish(result: FittedField, console: Console) -> dict[str, Any]:
+    figures = result.figures
+    if result.is_interrupted:
+        console.say(f"stopped; go on with it: nerfkit fit --resume {figures['run']}")
+        raise Interrupted(figures)
+    found = figures["metrics"]
+    names = {"holdout": "held out", "psnr": "PSNR", "fitted_psnr": "fitted"}
+    known = ", ".join(f"{name} {found[key]:.2f} dB" for key, name in names.items() if found.get(key) is not None)
+    console.say(f"{figures['output']}: {figures['field']}, {figures['n_params']:,} parameters{known and ', ' + known}")
+    for name, baseline in figures["baselines"].items():
+        values = ", ".join(f"{names[key]} {baseline[key]:.2f} dB" for key in names if baseline.get(key) is not None)
+        if values:
+            console.say(f"  {name}: {values}")
+    console.say(f"next: {figures['run']}/report.html; nerfkit render {figures['run']} --size WxH --out FILE.png")
+    return figures

@@ -1,0 +1,141 @@
+"""What a task of `nerfkit fit` made: a field of the plane, sampled at any size, or a part of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.memory import telling_memory
+from nerfkit.results import Result
+from nerfkit.scenes.errors import NerfkitError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from nerfkit.workbench.held_fields import HeldField
+
+__all__ = ["FittedField"]
+
+
+class FittedField(Result):
+    """A picture in the weights of a field, with its run folder; :func:`nerfkit.fit` and :func:`nerfkit.load` make it.
+
+    Examples
+    --------
+    >>> field = nerfkit.fit("image", "photo.png", "fitted.png")  # doctest: +SKIP
+    >>> field.render(size=(2000, 2000), crop=(500, 500, 200, 100)).shape  # doctest: +SKIP
+    (100, 200, 3)
+    """
+
+    options = ("size", "crop")
+    example = "nerfkit render RUN --size WxH [--crop X,Y,W,H] --out FILE.png"
+
+    @cached_property
+    def held(self) -> HeldField:
+        """The field; read when first asked for."""
+        from nerfkit.workbench.held_fields import load_held_field
+
+        return load_held_field(self.run, self.device)
+
+    @telling_memory("nerfkit render", "lower --size, or render a part of it: --crop X,Y,W,H")
+    def render(
+        self, *, size: tuple[int, int] | None = None, crop: tuple[int, int, int, int] | None = None
+    ) -> NDArray[np.float32]:  # fmt: skip
+        """Values [h, w] or [h, w, c] at any size, in the unit of the input.
+
+        Parameters
+        ----------
+        size : (int, int), optional
+            Width and height of the whole in pixels; None: as the input.
+        crop : (x, y, width, height), optional
+            A part of it, in its pixels.
+        """
+        from nerfkit.workbench.regression import sample_picture
+
+        extent = tuple(self.held.recipe["size"])
+        width, height = size or extent
+        if crop is not None:
+            x, y, w, h = crop
+            if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
+                raise NerfkitError(
+                    f"the part {x},{y},{w},{h} is not within the picture of {width}x{height} pixels", where="--crop",
+                    fix="x,y,w,h in pixels of the whole picture at its --size",
+                )  # fmt: skip
+        values = sample_picture(self.held.field, (width, height), extent, crop).numpy()
+        return values[..., 0] if values.shape[2] == 1 else values
+
+    def derivatives(self, points: NDArray[np.floating], order: int | str = 1) -> Any:
+        """The field's :class:`nerfkit.scenes.observations.derivatives.Jet` at ``points`` [n, 2] (x, y) in pixels."""
+        import torch
+
+        from nerfkit.scenes.observations.derivatives import jet
+
+        with torch.no_grad():
+            at = torch.as_tensor(points, dtype=torch.float32, device=self.device)
+            return jet(self.held.field, at, order)
+
+    def write(
+        self, out: str | Path | None = None, *, on_part: Callable[[int, int], None] = lambda done, total: None,
+        **options: Any,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Write the picture at any size.
+
+        Parameters
+        ----------
+        out : str or Path, optional
+            A PNG, a TIFF or an npy; None: render.png in the run folder.
+        on_part : callable
+            Not called: a picture is one part.
+        **options
+            ``size`` and ``crop`` of :meth:`render`.
+
+        Returns
+        -------
+        result : dict
+            ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
+        """
+        from nerfkit.workbench.task import PICTURES
+
+        self.check_options(list(options))
+        started = time.perf_counter()
+        output = self.run.folder / "render.png" if out is None else Path(out)
+        if output.suffix.lower() not in PICTURES:
+            raise NerfkitError(
+                f"a fitted picture is written as PNG, TIFF or npy, not as {output.suffix or 'a file without suffix'}",
+                where=output, fix="end its name in .png, .tif or .npy",
+            )  # fmt: skip
+        from nerfkit.workbench.running import write_picture
+
+        image = self.render(**options)
+        facts = self.held.recipe.get("file", {})
+        write_picture(output, image, facts.get("bit_depth", 8), span=tuple(facts.get("span", (0.0, 1.0))))
+        crop = options.get("crop")
+        return {
+            "output": str(output), "frames": 1, "size": [image.shape[1], image.shape[0]], "crop": crop and list(crop),
+            "seconds": round(time.perf_counter() - started, 3),
+        }  # fmt: skip
+
+    def report(self) -> Path:
+        """Write report.html in the run folder anew, and give its path."""
+        from nerfkit.report import fit_report
+
+        return fit_report(self.run.folder)
+
+    def picture(self) -> NDArray[np.uint8] | None:
+        """The picture that was made."""
+        from nerfkit.report.media import load_picture
+
+        found = load_picture(self.run.folder / "pictures" / "result.png", "")
+        return None if found is None else found.pixels
+
+    def main_figures(self) -> dict[str, str]:
+        """The field, its parameters, and what is known of its quality."""
+        metrics = self.figures.get("metrics", {})
+        names = {"holdout": "held-out pixels", "psnr": "PSNR"}
+        found = {name: metrics.get(key) for key, name in names.items()}
+        field = {"field": f"{self.figures.get('field')}, {self.figures.get('n_params', 0):,} parameters"}
+        return field | {name: f"{value:.2f} dB" for name, value in found.items() if value is not None}

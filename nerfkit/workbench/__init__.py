@@ -1,0 +1,1 @@
+"""The workbench: what the tasks of `nerfkit fit` share, from pictures to fields and back."""

@@ -1,0 +1,115 @@
+"""How fine the detail is that a field starts with, chosen by pixels that are held out of short fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nerfkit.fitting import Budget, FitSchedule, fit
+from nerfkit.heldout import Trial, search_line
+from nerfkit.report.blocks import Chart, Series
+from nerfkit.scenes.fields.named import RECIPES
+from nerfkit.workbench.held_fields import make_held_field
+from nerfkit.workbench.regression import decibels, pixel_centres, pixel_problem
+
+__all__ = ["choice_chart", "choose_knob", "detailed_part", "hold_out"]
+
+# a trial's field, steps and pixels a step: what orders the candidates as the whole fit does, at a fraction of its price
+TRIAL_PARAMS, TRIAL_STEPS, TRIAL_BATCH = 40_000, 120, 2048
+# side of the part of the picture that tiled fields are tried on; their networks see no more of it anyway
+TRIAL_SIDE = 96
+# fraction of the pixels that trials hold out
+HELD_OUT = 0.1
+# times that the default is halved or doubled at most
+REACH = 4
+
+
+def hold_out(shape: tuple[int, int], fraction: float, seed: int) -> Tensor:
+    """Which pixels [h, w] are held out: each by chance, one at least."""
+    generator = torch.Generator().manual_seed(seed)
+    held_out = torch.rand(shape, generator=generator) < fraction
+    if fraction > 0 and not held_out.any():
+        held_out.view(-1)[int(torch.randint(held_out.numel(), (1,), generator=generator))] = True
+    return held_out
+
+
+def detailed_part(values: Tensor, side: int) -> Tensor:
+    """The square part [side, side, c] of a picture [h, w, c] with the strongest differences of neighbours."""
+    height, width, _ = values.shape
+    rows, cols = min(side, height), min(side, width)
+    energy = torch.zeros(height, width)
+    energy[:-1] += values.diff(dim=0).square().mean(-1).cpu()
+    energy[:, :-1] += values.diff(dim=1).square().mean(-1).cpu()
+    sums = torch.nn.functional.pad(energy.cumsum(0).cumsum(1), (1, 0, 1, 0))
+    inside = sums[rows:, cols:] - sums[:-rows, cols:] - sums[rows:, :-cols] + sums[:-rows, :-cols]
+    top, left = divmod(int(inside.argmax()), inside.shape[1])
+    return values[top : top + rows, left : left + cols]
+
+
+def choose_knob(
+    name: str, values: Tensor, known: Tensor, bounds: list[list[float]], n_params: int, *, seed: int,
+    check: Callable[[], None] = lambda: None, options: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """The value of a field's sigma or scale that predicts held-out pixels best.
+
+    Parameters
+    ----------
+    name : str
+        The field.
+    values : Tensor, shape (h, w, c)
+        The picture.
+    known : Tensor of bool, shape (h, w)
+        Pixels that may be used.
+    bounds, n_params, options
+        As :func:`nerfkit.workbench.held_fields.make_held_field` takes them.
+    check : callable
+        Called before each trial; may raise.
+
+    Returns
+    -------
+    chosen : dict
+        ``knob``, its name; ``value``; and what was tried: ``tried`` [[value, held-out PSNR], ...].
+    """
+    recipe = RECIPES[name]
+    if name == "tiled":
+        n_pixels = values.shape[0] * values.shape[1]
+        marked = torch.cat([values, known[..., None].to(values)], -1)
+        part = detailed_part(marked, TRIAL_SIDE)
+        values, known = part[..., :-1].contiguous(), part[..., -1] > 0
+        n_params = max(16, n_params * values.shape[0] * values.shape[1] // n_pixels)
+    else:
+        n_params = min(n_params, TRIAL_PARAMS)
+    height, width, _ = values.shape
+    held_out = hold_out((height, width), HELD_OUT, seed + 1).to(known.device) & known
+    span = bounds[0][1] - bounds[0][0]
+
+    def attempt(value: float, best: Trial[float] | None = None) -> Trial[float]:
+        check()
+        held = make_held_field(
+            name, (width, height), bounds, n_params, seed=seed, knob=value, device=str(values.device), options=options
+        )  # fmt: skip
+        batch = recipe.batch if name == "tiled" else TRIAL_BATCH
+        problem = pixel_problem(
+            held.field, values, known & ~held_out, learning_rate=recipe.learning_rate, n=batch, seed=seed
+        )
+        fit(problem, Budget(steps=TRIAL_STEPS), schedule=FitSchedule(final_fraction=0.02))
+        with torch.no_grad():
+            rows = held_out.view(-1).nonzero()[:, 0]
+            predicted = held.field(pixel_centres(height, width).to(values.device)[rows])
+        return Trial(value, torch.empty(0), (predicted - values.view(height * width, -1)[rows]).square().mean(-1))
+
+    first = attempt(recipe.default)
+    found = search_line(first, lambda place: recipe.default * 2.0**place if abs(place) <= REACH else None, attempt)
+    best = min(found.values(), key=lambda trial: trial.mse)
+    tried = sorted([trial.setting, round(decibels(trial.mse, span), 3)] for trial in found.values())
+    return {"knob": recipe.knob, "value": best.setting, "tried": tried}
+
+
+def choice_chart(chosen: dict[str, Any]) -> Chart:
+    """The held-out PSNR of what was tried."""
+    tried = chosen["tried"]
+    series = Series("held out", [value for value, _ in tried], [psnr for _, psnr in tried])
+    return Chart(f"How fine: {chosen['knob']} {chosen['value']:g} is taken", [series], chosen["knob"], "dB")

@@ -1,0 +1,108 @@
+"""Fields of run folders: how one was made, saved beside its weights, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.runs import Run
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.fields.named import make_named_field
+from nerfkit.scenes.fields.plain_grid import PlainGrid
+from nerfkit.scenes.fields.scaled import Scaled
+
+__all__ = ["HeldField", "load_held_field", "make_held_field", "picture_field"]
+
+
+@dataclass
+class HeldField:
+    """A field and what makes another like it.
+
+    Parameters
+    ----------
+    field : Scaled
+        Of the plane, in pixels of the picture: [0, width] x [0, height].
+    recipe : dict
+        Plain values: ``name``, ``size`` (width, height), ``bounds`` [c, 2], ``n_params``, ``knob``, ``options``.
+    """
+
+    field: Scaled
+    recipe: dict[str, Any]
+
+    def save(self, run: Run) -> None:
+        """Keep it in the run folder."""
+        CheckpointFolder(run.folder / "field").save(1, {"recipe": self.recipe, "field": self.field.state_dict()})
+
+
+def make_held_field(
+    name: str, size: tuple[int, int], bounds: list[list[float]], n_params: int, *, seed: int,
+    knob: float | None = None, device: str = "cpu", options: dict[str, Any] | None = None,
+) -> HeldField:  # fmt: skip
+    """A field of that name with about ``n_params`` parameters at its start.
+
+    Parameters
+    ----------
+    name : str
+        One of ``FIELD_NAMES``.
+    size : (int, int)
+        Width and height of the picture in pixels.
+    bounds : list of (least, greatest)
+        Of the values of each channel.
+    n_params, knob, options
+        As :func:`nerfkit.scenes.fields.named.make_named_field` takes them.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    limits = torch.tensor(bounds, dtype=torch.float64)
+    box = [(0.0, float(side)) for side in size]
+    inner = make_named_field(name, box, len(limits), n_params, generator, knob=knob, **(options or {}))
+    recipe = {
+        "name": name, "size": list(size), "bounds": bounds, "n_params": n_params, "knob": knob, "options": options or {}
+    }  # fmt: skip
+    return HeldField(Scaled(inner, limits).to(device), recipe)
+
+
+def picture_field(image: torch.Tensor, size: tuple[int, int] | None = None) -> HeldField:
+    """The picture [h, w, c] itself as a field, cubic between its pixels, over ``size`` (width, height)."""
+    height, width, n_channels = image.shape
+    size = size or (width, height)
+    grid = PlainGrid((height, width), n_channels, [(0.0, float(side)) for side in size])
+    with torch.no_grad():
+        grid.values.copy_(image.permute(2, 0, 1))
+    bounds = torch.tensor([[-1.0, 1.0]]).expand(n_channels, 2)
+    recipe = {"name": "picture", "size": list(size), "shape": [height, width], "bounds": bounds.tolist()}
+    return HeldField(Scaled(grid, bounds), recipe)
+
+
+def load_held_field(run: Run, device: str) -> HeldField:
+    """What :meth:`HeldField.save` kept.
+
+    Raises
+    ------
+    NerfkitError
+        The run has no result yet, or is damaged.
+    """
+    folder = CheckpointFolder(run.folder / "field")
+    if not folder.steps():
+        raise NerfkitError(
+            "this run was stopped before it had a result", where=run.folder,
+            fix=f"go on with it: nerfkit fit --resume {run.folder}",
+        )  # fmt: skip
+    state = folder.load_newest()
+    try:
+        recipe = state["recipe"]
+        if recipe["name"] == "picture":
+            height, width = recipe["shape"]
+            held = picture_field(torch.zeros(height, width, len(recipe["bounds"])), tuple(recipe["size"]))
+        else:
+            held = make_held_field(
+                recipe["name"], tuple(recipe["size"]), recipe["bounds"], recipe["n_params"], seed=0,
+                knob=recipe["knob"], options=recipe["options"],
+            )  # fmt: skip
+        held.field.load_state_dict(state["field"])
+    except (RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise NerfkitError(f"is damaged ({error})", where=folder.folder, fix="make the run again") from error
+    held.field.to(device)
+    return held

@@ -1,0 +1,75 @@
+"""What a task of `nerfkit fit` has to show at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from numpy.typing import NDArray
+
+from nerfkit.report.blocks import Chart, Table
+
+if TYPE_CHECKING:
+    from nerfkit.workbench.held_fields import HeldField
+
+__all__ = ["Outcome", "Shown"]
+
+
+class Shown(NamedTuple):
+    """A picture for the report."""
+
+    # of its file in RUN/pictures
+    name: str
+    # [h, w] or [h, w, c], in [0, 1]; what lies outside is cut
+    pixels: NDArray
+    caption: str
+
+
+@dataclass
+class Outcome:
+    """What a task made.
+
+    Parameters
+    ----------
+    image : ndarray, shape (h, w, c)
+        The picture that is written.
+    measure : callable
+        From the picture as its file has it [h, w, c] to figures: what is printed is measured on what was written.
+    field : str
+        Name of what holds the result.
+    n_params : int
+        Its parameters.
+    held : HeldField, optional
+        What ``nerfkit render`` samples; None: the picture itself, by cubics.
+    bit_depth, icc_profile
+        Of the picture's file.
+    span : (float, float)
+        Values that become black and white where floats are shown.
+    payload : bytes, optional
+        What is written instead of a picture.
+    metrics, baselines, chosen : dict
+        As ``--json`` prints them.
+    shown, charts, tables, said, video
+        For the report: pictures, curves, tables, sentences, and a video's name in the run folder.
+    """
+
+    image: NDArray
+    measure: Callable[[NDArray], dict[str, Any]]
+    field: str
+    n_params: int
+    held: HeldField | None = None
+    bit_depth: int = 8
+    icc_profile: bytes | None = None
+    span: tuple[float, float] = (0.0, 1.0)
+    payload: bytes | None = None
+    metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
+    baselines: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
+    shown: list[Shown] = dataclasses.field(default_factory=list)
+    charts: list[Chart] = dataclasses.field(default_factory=list)
+    tables: list[Table] = dataclasses.field(default_factory=list)
+    said: list[str] = dataclasses.field(default_factory=list)
+    video: Path | None = None

@@ -1,0 +1,118 @@
+"""What a task of `nerfkit fit` is: its settings, how its input is read, and how it is solved. Loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.tasks import Task
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from nerfkit.fitted_field import FittedField
+    from nerfkit.runs import Run
+    from nerfkit.scenes.readers.picture import PictureFile
+    from nerfkit.workbench.job import Job
+    from nerfkit.workbench.outcome import Outcome
+
+__all__ = ["PICTURES", "FitTask", "Simulated"]
+
+# suffixes of pictures that are written: whole numbers, or floats
+PICTURES = (".png", ".tif", ".tiff", ".npy")
+
+
+def _load(run: Run, device: str) -> FittedField:
+    from nerfkit.fitted_field import FittedField
+
+    return FittedField(run, device)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    """Measurements that were made from an input.
+
+    Parameters
+    ----------
+    data : object
+        What the task's ``read`` gives of their file.
+    truth : PictureFile
+        What they were made from.
+    arrays : mapping
+        What is written to measurements.npz.
+    """
+
+    data: Any
+    truth: PictureFile
+    arrays: Mapping[str, NDArray]
+
+    def write(self, path: Path) -> Path:
+        """Write the measurements, and give their path."""
+        import io
+
+        import numpy as np
+
+        from nerfkit.files import write_atomically
+
+        payload = io.BytesIO()
+        np.savez_compressed(payload, allow_pickle=False, **self.arrays)
+        write_atomically(path, payload.getvalue())
+        return path
+
+
+@dataclass(frozen=True)
+class FitTask(Task):
+    """A task of `nerfkit fit`.
+
+    Parameters
+    ----------
+    read : callable
+        From the inputs' paths and the settings to what :attr:`solve` works on; says what is wrong with them.
+    solve : callable
+        From a :class:`nerfkit.workbench.job.Job` to what is written.
+    suffixes : tuple of str
+        How the name of the output may end; "" stands for a folder.
+    takes_truth : bool
+        Whether a picture of the output's size can be compared with.
+    simulate : callable, optional
+        From the inputs' paths, the settings and the values of ``simulate_keys`` to measurements; None: it measures
+        nothing that could be simulated.
+    simulate_keys : mapping
+        Names that ``--simulate`` takes, and their defaults, whose types they must have.
+    """
+
+    load: Callable[[Run, str], Any] = _load
+    inputs: tuple[str, ...] = ("more", "truth", "output")
+    read: Callable[[Sequence[Path], Any], Any] = field(default=lambda paths, config: None)
+    solve: Callable[[Job], Outcome] = field(default=lambda job: NotImplemented)
+    suffixes: tuple[str, ...] = PICTURES
+    takes_truth: bool = True
+    simulate: Callable[[Sequence[Path], Any, dict[str, Any]], Simulated] | None = None
+    simulate_keys: Mapping[str, Any] = field(default_factory=dict)
+
+    def simulated(self, paths: Sequence[Path], config: Any, given: Mapping[str, Any]) -> Simulated:
+        """What :attr:`simulate` makes with the values ``given``.
+
+        Raises
+        ------
+        NerfkitError
+            The task cannot simulate, or a name or a value is wrong.
+        """
+        where = "--simulate"
+        if self.simulate is None:
+            raise NerfkitError(f"{self.name} measures nothing that could be simulated", where=where, fix="leave it out")
+        keys = dict(self.simulate_keys)
+        for name, value in given.items():
+            if name not in keys:
+                raise NerfkitError(f"{name} is no key of {self.name}", where=where, fix=f"there are {', '.join(keys)}")
+            try:
+                keys[name] = type(keys[name])(value)
+            except (TypeError, ValueError) as error:
+                kind = "a number" if isinstance(keys[name], int | float) else "a text"
+                raise NerfkitError(
+                    f"{name} must be {kind}; got {value!r}", where=where, fix=f"for example {name}={keys[name]}"
+                ) from error
+        return self.simulate(paths, config, keys)
