@@ -7,12 +7,12 @@ import numpy as np
 import torch
 
 from nerfkit.cli import main
+from nerfkit.picture_files import png_bytes_of_depth
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.observations.psf import Psf
-from nerfkit.picture_files import png_bytes_of_depth
 
 # fine pixels along a low-res one, low-res pixels round the frame, side of a frame
 FINE, MARGIN, SIDE = 8, 3, 24

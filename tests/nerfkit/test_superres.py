@@ -15,11 +15,11 @@ from PIL import Image
 from nerfkit.cli import main
 from nerfkit.heldout import Trial
 from nerfkit.limits import Limit
+from nerfkit.picture_files import png_bytes_of_depth
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior, busy_map, solve
-from nerfkit.picture_files import png_bytes_of_depth
 from nerfkit.superresolution.priors import choose_contrast, choose_local, choose_prior
 from nerfkit.superresolution.rendering import render_image
 from nerfkit.superresolution.scoring import score

@@ -8,11 +8,11 @@ from lowres_scenes import make_frames, rms, run, turned_frames, write, write_csv
 
 import nerfkit
 from nerfkit.cli import main
+from nerfkit.picture_files import png_bytes_of_depth
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.readers.shifts import read_shifts, write_shifts
 from nerfkit.superresolution.inputs import read_source
-from nerfkit.picture_files import png_bytes_of_depth
 from nerfkit.superresolution.settings import SuperresConfig
 
 CROP = (4, 2, 16, 12)

@@ -12,11 +12,11 @@ import torch
 from lowres_scenes import FINE, MARGIN, SIDE, fine_scene, make_frames, means, motion_of, rms, run, write, write_csv
 from PIL import Image, ImageCms
 
+from nerfkit.picture_files import picture_bytes
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.transfer import LINEAR, Transfer, decode_srgb, encode_srgb, srgb_slope
 from nerfkit.superresolution import reconstruct
-from nerfkit.picture_files import picture_bytes
 from nerfkit.superresolution.settings import SuperresSettings
 from nerfkit.superresolution.trials import trusted
 
