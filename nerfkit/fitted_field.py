@@ -135,7 +135,7 @@ class FittedField(Result):
     def main_figures(self) -> dict[str, str]:
         """The field, its parameters, and what is known of its quality."""
         metrics = self.figures.get("metrics", {})
-        names = {"holdout": "held-out pixels", "psnr": "PSNR"}
+        names = {"holdout_psnr": "held-out pixels", "psnr": "PSNR"}
         found = {name: metrics.get(key) for key, name in names.items()}
         field = {"field": f"{self.figures.get('field')}, {self.figures.get('n_params', 0):,} parameters"}
         return field | {name: f"{value:.2f} dB" for name, value in found.items() if value is not None}

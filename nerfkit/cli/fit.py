@@ -117,7 +117,7 @@ def _finish(result: FittedField, console: Console) -> dict[str, Any]:
         console.say(f"stopped; go on with it: nerfkit fit --resume {figures['run']}")
         raise Interrupted(figures)
     found = figures["metrics"]
-    names = {"holdout": "held out", "psnr": "PSNR", "fitted_psnr": "fitted"}
+    names = {"holdout_psnr": "held out", "psnr": "PSNR", "fitted_psnr": "fitted"}
     known = ", ".join(f"{name} {found[key]:.2f} dB" for key, name in names.items() if found.get(key) is not None)
     console.say(f"{figures['output']}: {figures['field']}, {figures['n_params']:,} parameters{known and ', ' + known}")
     for name, baseline in figures["baselines"].items():

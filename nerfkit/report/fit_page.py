@@ -16,7 +16,7 @@ __all__ = ["fit_blocks", "fit_report"]
 
 # figures of metrics that become tiles: key, name, format, what it says
 FIGURES = (
-    ("holdout", "Held out", "{:.2f} dB", "values that the fit did not see"),
+    ("holdout_psnr", "Held out", "{:.2f} dB", "values that the fit did not see"),
     ("psnr", "PSNR", "{:.2f} dB", "against the truth"),
     ("ssim", "SSIM", "{:.3f}", "against the truth"),
     ("fitted_psnr", "Fitted", "{:.2f} dB", "values that the fit saw: how well it remembers them"),

@@ -26,10 +26,14 @@ TASKS = {
     "train": "nerfkit.tasks.train:TASK",
     "superres": "nerfkit.tasks.superres:TASK",
     "image": "nerfkit.tasks.image:TASK",
+    "compare": "nerfkit.tasks.compare:TASK",
+    "solve": "nerfkit.tasks.solve:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
     "image": "hold a picture in a field, and sample it at any size",
+    "compare": "fields side by side at equal parameters, over the iterations",
+    "solve": "a field that satisfies an equation",
 }
 
 

@@ -80,7 +80,7 @@ def fit(
     Examples
     --------
     >>> result = nerfkit.fit("image", "photo.png", "fitted.png", seconds=20)  # doctest: +SKIP
-    >>> result.figures["metrics"]["holdout"]  # doctest: +SKIP
+    >>> result.figures["metrics"]["holdout_psnr"]  # doctest: +SKIP
     29.8
     """
     from nerfkit.devices import choose_device

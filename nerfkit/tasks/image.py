@@ -96,7 +96,7 @@ def solve(job: Job) -> Outcome:
     from nerfkit.workbench.held_fields import make_held_field
     from nerfkit.workbench.outcome import Outcome
     from nerfkit.workbench.pictures import spectrum_chart
-    from nerfkit.workbench.regression import decibels, pixel_problem, sample_picture
+    from nerfkit.workbench.regression import held_out_figures, pixel_problem, sample_picture
     from nerfkit.workbench.running import compare
 
     config, data = job.config, job.data
@@ -130,14 +130,14 @@ def solve(job: Job) -> Outcome:
         job.fit(stage, problem, config.steps or STEPS, fraction=fraction)
         return held
 
-    span, metrics, baselines = data.picture.range, {}, {}
+    span, metrics, baselines = data.picture.range, dict[str, Any](), dict[str, dict[str, Any]]()
     if config.holdout:
         held_out = hold_out((height, width), config.holdout, config.seed)
         job.say(f"fitting {1 - config.holdout:.0%} of the pixels, to say how well the others are predicted")
         held = fitted("held_out", ~held_out.to(values.device), 0.5)
         predicted = sample_picture(held.field, (width, height), (width, height))
-        errors = (predicted - values.cpu())[held_out].square()
-        metrics["holdout"] = round(decibels(float(errors[:, : data.picture.values.shape[2]].mean()), _width(span)), 3)
+        errors = (predicted - values.cpu())[held_out][:, : data.picture.values.shape[2]]
+        metrics |= held_out_figures(errors, _width(span))
         baselines["cubic"] = _cubic(data, held_out.numpy())
     held = fitted("fit", everything, 1.0)
     n_picture = data.picture.values.shape[2]
@@ -170,13 +170,14 @@ def _width(span: tuple[float, float]) -> float:
 
 def _cubic(data: ImageData, held_out: NDArray[np.bool_]) -> dict[str, Any]:
     """Held-out pixels by piecewise cubics through the others."""
+    import torch
+
     from nerfkit.workbench.interpolation import scattered_cubic
-    from nerfkit.workbench.regression import decibels
+    from nerfkit.workbench.regression import held_out_figures
 
     values = data.picture.values
-    found = scattered_cubic(values, ~held_out)
-    mse = float(np.square(found - values)[held_out].mean())
-    return {"holdout": round(decibels(mse, _width(data.picture.range)), 3), "how": "Clough-Tocher cubics; no parameter"}
+    errors = torch.from_numpy((scattered_cubic(values, ~held_out) - values)[held_out])
+    return held_out_figures(errors, _width(data.picture.range)) | {"how": "Clough-Tocher cubics; no parameter"}
 
 
 def _enlarged(data: ImageData, truth: NDArray, span: tuple[float, float]) -> dict[str, dict[str, Any]]:

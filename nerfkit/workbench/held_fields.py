@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +11,18 @@ import torch
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.runs import Run
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.fields.named import make_named_field
+from nerfkit.scenes.fields.coordinate import CoordinateField
+from nerfkit.scenes.fields.encodings.identity import IdentityEncoding
+from nerfkit.scenes.fields.named import RECIPES, make_named_field, widest
+from nerfkit.scenes.fields.networks import FullyConnected
 from nerfkit.scenes.fields.plain_grid import PlainGrid
 from nerfkit.scenes.fields.scaled import Scaled
+from nerfkit.workbench.pretraining import teach_embedding
 
-__all__ = ["HeldField", "load_held_field", "make_held_field", "picture_field"]
+__all__ = ["HeldField", "load_held_field", "make_held_equation_field", "make_held_field", "picture_field"]
+
+# name in a recipe of the solution of an equation
+EQUATION = "equation"
 
 
 @dataclass
@@ -26,7 +34,7 @@ class HeldField:
     field : Scaled
         Of the plane, in pixels of the picture: [0, width] x [0, height].
     recipe : dict
-        Plain values: ``name``, ``size`` (width, height), ``bounds`` [c, 2], ``n_params``, ``knob``, ``options``.
+        Plain values: ``name``, ``size`` (width, height of its extent), and what its kind is made of.
     """
 
     field: Scaled
@@ -39,7 +47,7 @@ class HeldField:
 
 def make_held_field(
     name: str, size: tuple[int, int], bounds: list[list[float]], n_params: int, *, seed: int,
-    knob: float | None = None, device: str = "cpu", options: dict[str, Any] | None = None,
+    knob: float | None = None, device: str = "cpu", options: dict[str, Any] | None = None, is_prepared: bool = True,
 ) -> HeldField:  # fmt: skip
     """A field of that name with about ``n_params`` parameters at its start.
 
@@ -53,6 +61,8 @@ def make_held_field(
         Of the values of each channel.
     n_params, knob, options
         As :func:`nerfkit.scenes.fields.named.make_named_field` takes them.
+    is_prepared : bool
+        Whether a field that learns a periodic embedding first has done so.
     """
     generator = torch.Generator().manual_seed(seed)
     limits = torch.tensor(bounds, dtype=torch.float64)
@@ -61,7 +71,27 @@ def make_held_field(
     recipe = {
         "name": name, "size": list(size), "bounds": bounds, "n_params": n_params, "knob": knob, "options": options or {}
     }  # fmt: skip
-    return HeldField(Scaled(inner, limits).to(device), recipe)
+    field = Scaled(inner, limits).to(device)
+    if is_prepared:
+        teach_embedding(field.field, RECIPES[name].default if knob is None else knob, seed)
+    return HeldField(field, recipe)
+
+
+def make_held_equation_field(
+    sides: Sequence[tuple[float, float]], n_outputs: int, n_params: int, n_layers: int, scale: float, *, seed: int,
+    device: str = "cpu",
+) -> HeldField:  # fmt: skip
+    """A sine network over a box of any unit, whose sides all become [-1, 1]: its values are those of a solution."""
+    generator = torch.Generator().manual_seed(seed)
+    sizes = widest(lambda width: [len(sides), *[width] * n_layers, n_outputs], n_params)
+    network = FullyConnected(sizes, generator, activation="sine", scale=scale)
+    field = CoordinateField(IdentityEncoding(len(sides)), network, sides)
+    bounds = [[-1.0, 1.0]] * n_outputs
+    recipe = {
+        "name": EQUATION, "sides": [list(side) for side in sides], "bounds": bounds, "n_params": n_params,
+        "n_layers": n_layers, "scale": scale, "size": [high - low for low, high in sides],
+    }  # fmt: skip
+    return HeldField(Scaled(field, torch.tensor(bounds)).to(device), recipe)
 
 
 def picture_field(image: torch.Tensor, size: tuple[int, int] | None = None) -> HeldField:
@@ -96,10 +126,14 @@ def load_held_field(run: Run, device: str) -> HeldField:
         if recipe["name"] == "picture":
             height, width = recipe["shape"]
             held = picture_field(torch.zeros(height, width, len(recipe["bounds"])), tuple(recipe["size"]))
+        elif recipe["name"] == EQUATION:
+            held = make_held_equation_field(
+                recipe["sides"], len(recipe["bounds"]), recipe["n_params"], recipe["n_layers"], recipe["scale"], seed=0
+            )
         else:
             held = make_held_field(
                 recipe["name"], tuple(recipe["size"]), recipe["bounds"], recipe["n_params"], seed=0,
-                knob=recipe["knob"], options=recipe["options"],
+                knob=recipe["knob"], options=recipe["options"], is_prepared=False,
             )  # fmt: skip
         held.field.load_state_dict(state["field"])
     except (RuntimeError, KeyError, ValueError, TypeError) as error:

@@ -16,7 +16,15 @@ from nerfkit.scenes.measurements.measurements import Measurements
 from nerfkit.scenes.observations.pixel_boxes import LatticePixelBoxes, PixelBoxes, gauss_positions
 from nerfkit.scenes.observations.points import LatticeValues, PointValues
 
-__all__ = ["decibels", "known_error", "pixel_centres", "pixel_problem", "pixel_terms", "sample_picture"]
+__all__ = [
+    "decibels",
+    "held_out_figures",
+    "known_error",
+    "pixel_centres",
+    "pixel_problem",
+    "pixel_terms",
+    "sample_picture",
+]
 
 # points that are evaluated at once where nothing is trained
 CHUNK_POINTS = 2**16
@@ -118,3 +126,9 @@ def sample_picture(
 def decibels(mse: float, span: float = 1.0) -> float:
     """PSNR of a mean squared error for values over ``span``; capped at 200 dB, as infinity is no number for JSON."""
     return min(200.0, -10 * math.log10(max(mse / span**2, 1e-20)))
+
+
+def held_out_figures(errors: Tensor, span: float) -> dict[str, float]:
+    """Figures of ``errors`` of values that were held out: their rms in the data's unit, and a PSNR over ``span``."""
+    mse = float(errors.double().square().mean())
+    return {"holdout": float(f"{math.sqrt(mse):.6g}"), "holdout_psnr": round(decibels(mse, span), 3)}

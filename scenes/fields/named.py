@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-__all__ = ["FIELD_NAMES", "RECIPES", "Recipe", "count_parameters", "make_named_field"]
+__all__ = ["FIELD_NAMES", "RECIPES", "Recipe", "count_parameters", "make_named_field", "widest"]
 
 Box = Sequence[tuple[float, float]]
 
@@ -93,7 +93,9 @@ def _square(box: Box) -> list[tuple[float, float]]:
     return [((low + high) / 2 - half, (low + high) / 2 + half) for low, high in box]
 
 
-def widest(sizes: Callable[[int], Sequence[int]], n_params: int, *, per_weight: int = 1) -> list[int]:
+def widest(
+    sizes: Callable[[int], Sequence[int]], n_params: int, *, per_weight: int = 1, has_first_bias: bool = True
+) -> list[int]:  # fmt: skip
     """Sizes of the widest fully connected network with at most ``n_params`` parameters.
 
     ``sizes`` gives a network's sizes for its width; a weight behind the first layer has ``per_weight`` numbers.
@@ -102,7 +104,7 @@ def widest(sizes: Callable[[int], Sequence[int]], n_params: int, *, per_weight: 
     def count(width: int) -> int:
         found = list(sizes(width))
         layers = [n_in * n_out + n_out for n_in, n_out in itertools.pairwise(found)]
-        return layers[0] + per_weight * sum(layers[1:])
+        return layers[0] - (0 if has_first_bias else found[1]) + per_weight * sum(layers[1:])
 
     low, high = 1, 2
     while count(high) <= n_params:
@@ -129,11 +131,12 @@ def _network_field(
         n_layers = options.get("n_layers", 3)
         settings = {"n_frequencies": options.get("n_frequencies", 128), "sigma": knob, "has_coords": False}
         encoded = make_encoding(encoding, len(box), generator, settings)
-        sizes = widest(lambda width: [encoded.n_outputs, *[width] * n_layers, n_outputs], n_params)
-        scale = 1.0 if has_features or not knob else knob
-        network = FullyConnected(
-            sizes, generator, activation=activation, scale=scale, has_first_bias=options.get("has_first_bias", True)
+        has_bias = options.get("has_first_bias", True)
+        sizes = widest(
+            lambda width: [encoded.n_outputs, *[width] * n_layers, n_outputs], n_params, has_first_bias=has_bias
         )
+        scale = 1.0 if has_features or not knob else knob
+        network = FullyConnected(sizes, generator, activation=activation, scale=scale, has_first_bias=has_bias)
         return CoordinateField(encoded, network, _square(box))
 
     return make
@@ -165,11 +168,14 @@ def _hash(
         from nerfkit.scenes.fields.networks import FullyConnected
 
         longer = max(high - low for low, high in box)
-        sizes = hash_sizes(n_params, n_outputs, options.get("max_resolution") or max(32, round(longer)))
+        sizes: dict[str, Any] = hash_sizes(n_params, n_outputs, options.get("max_resolution") or max(32, round(longer)))
+        # a shape that is given in full goes before what the number of parameters suggests
+        sizes |= options
         encoding = make_encoding("hash", len(box), generator, sizes)
         network = FullyConnected(
-            [encoding.n_outputs, *[sizes["width"]] * 2, n_outputs], generator, activation=activation, scale=1.0
-        )
+            [encoding.n_outputs, *[sizes["width"]] * sizes.get("n_layers", 2), n_outputs], generator,
+            activation=activation, scale=1.0,
+        )  # fmt: skip
         return CoordinateField(encoding, network, _square(box))
 
     return make

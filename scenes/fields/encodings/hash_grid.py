@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -24,6 +25,8 @@ class HashGridEncoding(nn.Module):
         Source of the table's first entries, on the CPU, so that every device starts from the same ones.
     n_levels, n_features, log2_table_size, base_resolution, max_resolution : int
         As :meth:`nerfkit.kernels.hashgrid.HashGridSpec.geometric` takes them.
+    resolutions : sequence of int, optional
+        Cells a side of each level, in the place of a geometric series.
     touched_only : bool
         Whether Adam leaves out entries that no point of a step came near.
     """
@@ -31,13 +34,17 @@ class HashGridEncoding(nn.Module):
     def __init__(
         self, n_dims: int, generator: torch.Generator, *, n_levels: int = 8, n_features: int = 4,
         log2_table_size: int = 17, base_resolution: int = 16, max_resolution: int = 512, touched_only: bool = False,
+        resolutions: Sequence[int] | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.spec = HashGridSpec.geometric(
-            n_levels, base_resolution, max_resolution, log2_table_size, n_features, n_dims
-        )
+        if resolutions is None:
+            self.spec = HashGridSpec.geometric(
+                n_levels, base_resolution, max_resolution, log2_table_size, n_features, n_dims
+            )
+        else:
+            self.spec = HashGridSpec(n_dims, n_features, tuple(resolutions), log2_table_size)
         self.touched_only = touched_only
-        self.n_dims, self.n_outputs = n_dims, n_levels * n_features
+        self.n_dims, self.n_outputs = n_dims, self.spec.n_levels * n_features
         table = large_empty(self.spec.n_entries, n_features, dtype=torch.float32)
         self.table = nn.Parameter(table.uniform_(-1e-4, 1e-4, generator=generator))
 

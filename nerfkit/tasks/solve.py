@@ -1,0 +1,197 @@
+"""The task `solve`: a field that satisfies an equation, the general problem of the mission in ten lines of a user's."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.settings import check_positive, check_range
+from nerfkit.workbench.settings import MAX_PARAMS, MIN_PARAMS, FitConfig
+from nerfkit.workbench.task import FitTask
+
+if TYPE_CHECKING:
+    from nerfkit.workbench.equation import Equation
+    from nerfkit.workbench.job import Job
+    from nerfkit.workbench.outcome import Outcome
+
+__all__ = ["EXAMPLES", "TASK", "SolveConfig"]
+
+# equations by name: files of nerfkit/workbench/examples
+EXAMPLES = ("poisson", "eikonal", "heat", "burgers")
+# points along the longer side of the pictures, and those that judge a solution, of one more seed than the fit's
+SIDE, N_JUDGED = 256, 2**13
+
+
+@dataclass(frozen=True)
+class SolveConfig(FitConfig):
+    """What a user may say of a solution; written to config.yml."""
+
+    task: ClassVar[str] = "solve"
+
+    # parameters of the sine network at most, 16 to 2**28
+    n_params: int = 9_000
+    # hidden layers, 1 to 16
+    n_layers: int = 3
+    # frequency of the sines, above 0; None: the equation's own
+    scale: float | None = None
+    # steps, 1 or more
+    steps: int = 2000
+    # Adam's peak rate, above 0
+    learning_rate: float = 2e-3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_range("n_params", self.n_params, MIN_PARAMS, MAX_PARAMS)
+        check_range("n_layers", self.n_layers, 1, 16)
+        check_range("steps", self.steps, 1, 10**9)
+        check_positive("scale", self.scale)
+        check_positive("learning_rate", self.learning_rate)
+
+
+def read(paths: Sequence[Path], config: SolveConfig) -> Equation:
+    """The equation of an example, or what ``problem()`` of a user's file returns.
+
+    Raises
+    ------
+    NerfkitError
+        There is no such file or example, or ``problem()`` is absent, fails, or gives something else.
+    """
+    from nerfkit.workbench.equation import Equation
+
+    path = paths[0]
+    if str(path) in EXAMPLES:
+        return importlib.import_module(f"nerfkit.workbench.examples.{path}").problem()
+    if path.suffix != ".py" or not path.is_file():
+        raise NerfkitError(
+            "is no example and no Python file", where=path,
+            fix=f"give one of {', '.join(EXAMPLES)}, or a file with a function problem() that returns an Equation",
+        )  # fmt: skip
+    spec = importlib.util.spec_from_file_location("nerfkit_user_equation", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses and pickles of the file look its module up by name
+    sys.modules[spec.name] = module
+    fix = "run nerfkit fit solve with --debug to see where"
+    try:
+        spec.loader.exec_module(module)
+        found = getattr(module, "problem", None)
+        if found is None:
+            raise NerfkitError("has no function problem()", where=path, fix="define one that returns an Equation")
+        equation = found()
+    except NerfkitError:
+        raise
+    except Exception as error:
+        raise NerfkitError(f"failed: {type(error).__name__}: {error}", where=path, fix=fix) from error
+    if not isinstance(equation, Equation):
+        raise NerfkitError(
+            f"problem() returned {type(equation).__name__}; a nerfkit.workbench.equation.Equation is wanted", where=path,
+            fix="return Equation(sides, terms)",
+        )  # fmt: skip
+    return equation
+
+
+def solve(job: Job) -> Outcome:
+    """Minimise the residuals on points that are drawn anew at every step."""
+    import torch
+
+    from nerfkit.problem import Problem
+    from nerfkit.scenes.fields.named import count_parameters
+    from nerfkit.workbench.held_fields import make_held_equation_field
+    from nerfkit.workbench.outcome import Outcome, Shown
+
+    config, equation = job.config, job.data
+    held = make_held_equation_field(
+        equation.sides, equation.n_outputs, config.n_params, config.n_layers, config.scale or equation.scale,
+        seed=config.seed, device=job.device,
+    )  # fmt: skip
+    problem = Problem(held.field, equation.terms, learning_rate=config.learning_rate, seed=config.seed)
+    n_params = count_parameters(held.field)
+    job.say(f"solving with {n_params:,} parameters, residuals on new points at every step")
+    job.fit("solve", problem, config.steps)
+    judge = torch.Generator(job.device).manual_seed(config.seed + 1)
+    with torch.no_grad():
+        losses = [float(term.compare(held.field, judge, N_JUDGED).loss / term.weight) for term in equation.terms]
+    residual = float(f"{losses[0] ** 0.5:.6g}")
+    points, shape = _lattice(equation)
+    solution = _evaluate(held.field, points, shape)
+    low, high = float(solution.min()), float(solution.max())
+    high = high if high > low else low + 1
+    shown = [Shown("residual", *_residual_picture(held.field, equation, points, shape))]
+    metrics: dict[str, Any] = {"holdout": residual, "residual": residual}
+    truth = None
+    if equation.exact is not None:
+        truth = equation.exact(points).detach().reshape(*shape, -1).numpy()
+        shown.append(Shown("exact", (truth[..., :1] - low) / (high - low), "the known solution"))
+
+    def measure(written: NDArray) -> dict[str, Any]:
+        # a PNG holds black to white of the first function: what is measured is the field
+        return {} if truth is None else _errors(solution, truth)
+
+    axes = ", ".join(
+        f"{name} {low:g} to {high:g} {way}"
+        for name, (low, high), way in zip(equation.names, equation.sides, ("to the right", "down"), strict=False)
+    )
+    return Outcome(
+        image=solution[..., :1], measure=measure, field="siren", n_params=n_params, held=held, bit_depth=32,
+        span=(low, high), metrics=metrics, chosen={"scale": config.scale or equation.scale}, shown=shown,
+        said=[f"{axes}; black to white is {low:.4g} to {high:.4g}", "residuals are on points that no step saw"],
+    )  # fmt: skip
+
+
+def _lattice(equation: Equation) -> tuple[Any, tuple[int, int]]:
+    """Centres [h * w, 2] of equal cells over the domain, and (h, w)."""
+    import torch
+
+    from nerfkit.scenes.measurements.lattice_values import cell_centres
+
+    (left, right), (top, bottom) = equation.sides
+    longer = max(right - left, bottom - top)
+    # a domain much longer than wide is shown at least 64 points wide
+    width, height = (max(64, round(SIDE * side / longer)) for side in (right - left, bottom - top))
+    xs, ys = cell_centres(width, right - left) + left, cell_centres(height, bottom - top) + top
+    return torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).view(-1, 2).float(), (height, width)
+
+
+def _evaluate(field: Any, points: Any, shape: tuple[int, int]) -> NDArray[np.float32]:
+    import torch
+
+    device = next(field.parameters()).device
+    with torch.no_grad():
+        return torch.cat([field(part.to(device)).cpu() for part in points.split(2**14)]).view(*shape, -1).numpy()
+
+
+def _residual_picture(field: Any, equation: Equation, points: Any, shape: tuple[int, int]) -> tuple[NDArray, str]:
+    """Size of the first term's residual over the domain, and a caption."""
+    import torch
+
+    device, observation = next(field.parameters()).device, equation.terms[0].observation
+    with torch.no_grad():
+        found = [observation.predict(field, part.to(device)).cpu() for part in points.split(2**12)]
+    sizes = torch.cat(found).view(*shape, -1).norm(dim=-1).numpy()
+    top = float(np.quantile(sizes, 0.99)) or 1.0
+    return sizes / top, f"size of the residual; white is {top:.3g}"
+
+
+def _errors(solution: NDArray, truth: NDArray) -> dict[str, float]:
+    difference = np.asarray(solution, np.float64)[..., : truth.shape[2]] - truth
+    size = float(np.sqrt(np.square(truth).mean())) or 1.0
+    return {
+        "relative_error": float(f"{float(np.sqrt(np.square(difference).mean())) / size:.6g}"),
+        "largest_error": float(f"{float(np.abs(difference).max()):.6g}"),
+    }
+
+
+TASK = FitTask(
+    name="solve", holds="the solution of an equation", data="an equation",
+    usage="nerfkit render {run} --size WxH --out FILE.npy samples it",
+    presets={"solve": SolveConfig()}, read=read, solve=solve, takes_truth=False,
+)  # fmt: skip
