@@ -56,8 +56,9 @@ class FittedField(Result):
         """
         from nerfkit.workbench.regression import sample_picture
 
-        extent = tuple(self.held.recipe["size"])
-        width, height = size or extent
+        recipe = self.held.recipe
+        extent, origin = tuple(recipe["size"]), tuple(recipe.get("origin", (0.0, 0.0)))
+        width, height = size or recipe.get("pixels", extent)
         if crop is not None:
             x, y, w, h = crop
             if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
@@ -65,7 +66,7 @@ class FittedField(Result):
                     f"the part {x},{y},{w},{h} is not within the picture of {width}x{height} pixels", where="--crop",
                     fix="x,y,w,h in pixels of the whole picture at its --size",
                 )  # fmt: skip
-        values = sample_picture(self.held.field, (width, height), extent, crop).numpy()
+        values = sample_picture(self.held.field, (width, height), extent, crop, origin).numpy()
         return values[..., 0] if values.shape[2] == 1 else values
 
     def derivatives(self, points: NDArray[np.floating], order: int | str = 1) -> Any:

@@ -45,6 +45,8 @@ class SolveConfig(FitConfig):
     scale: float | None = None
     # steps, 1 or more
     steps: int = 2000
+    # wall seconds from the first step, a limit
+    seconds: float = 180.0
     # Adam's peak rate, above 0
     learning_rate: float = 2e-3
 
@@ -93,8 +95,8 @@ def read(paths: Sequence[Path], config: SolveConfig) -> Equation:
         raise NerfkitError(f"failed: {type(error).__name__}: {error}", where=path, fix=fix) from error
     if not isinstance(equation, Equation):
         raise NerfkitError(
-            f"problem() returned {type(equation).__name__}; a nerfkit.workbench.equation.Equation is wanted", where=path,
-            fix="return Equation(sides, terms)",
+            f"problem() returned {type(equation).__name__}; a nerfkit.workbench.equation.Equation is wanted",
+            where=path, fix="return Equation(sides, terms)",
         )  # fmt: skip
     return equation
 
@@ -122,6 +124,7 @@ def solve(job: Job) -> Outcome:
         losses = [float(term.compare(held.field, judge, N_JUDGED).loss / term.weight) for term in equation.terms]
     residual = float(f"{losses[0] ** 0.5:.6g}")
     points, shape = _lattice(equation)
+    held.recipe["pixels"] = [shape[1], shape[0]]
     solution = _evaluate(held.field, points, shape)
     low, high = float(solution.min()), float(solution.max())
     high = high if high > low else low + 1

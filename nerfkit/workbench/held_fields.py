@@ -90,6 +90,7 @@ def make_held_equation_field(
     recipe = {
         "name": EQUATION, "sides": [list(side) for side in sides], "bounds": bounds, "n_params": n_params,
         "n_layers": n_layers, "scale": scale, "size": [high - low for low, high in sides],
+        "origin": [low for low, _ in sides],
     }  # fmt: skip
     return HeldField(Scaled(field, torch.tensor(bounds)).to(device), recipe)
 

@@ -93,8 +93,9 @@ def pixel_problem(
 
 @torch.no_grad()
 def sample_picture(
-    field: Any, size: tuple[int, int], extent: tuple[float, float], crop: tuple[int, int, int, int] | None = None
-) -> Tensor:
+    field: Any, size: tuple[int, int], extent: tuple[float, float], crop: tuple[int, int, int, int] | None = None,
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> Tensor:  # fmt: skip
     """Values [h, w, c] of a field at the pixels of a picture of any size, on the CPU.
 
     Parameters
@@ -107,10 +108,12 @@ def sample_picture(
         Width and height of what it shows, in the field's unit.
     crop : (x, y, width, height), optional
         Part of it, in its pixels.
+    origin : (float, float)
+        Where its upper left corner is, in the field's unit.
     """
     x, y, width, height = crop or (0, 0, *size)
-    xs = cell_centres(size[0], extent[0])[x : x + width]
-    ys = cell_centres(size[1], extent[1])[y : y + height]
+    xs = cell_centres(size[0], extent[0])[x : x + width] + origin[0]
+    ys = cell_centres(size[1], extent[1])[y : y + height] + origin[1]
     if getattr(field, "has_lattice", False):
         return render_lattice(field, ys, xs).permute(1, 2, 0)
     device = next(field.parameters()).device

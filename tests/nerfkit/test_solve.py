@@ -1,0 +1,106 @@
+"""`nerfkit fit solve`: known solutions satisfy the examples, fits come near them, and a user's file is ten lines."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import nerfkit
+from nerfkit.cli import main
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.tasks.solve import EXAMPLES, read
+from nerfkit.workbench.equation import Equation
+
+EQUATION = """
+from nerfkit.workbench.equation import Box, BoxBoundary, Equation, Measurements, PointValues, Residual, Term
+import torch
+
+def problem():
+    sides = [(0.0, 4.0), (0.0, 1.0)]
+    inside = Residual(lambda x, u: u.gradient[:, 0, 0] - u.value[:, 0] * 0 - 1, order=1)
+    start = Residual(lambda x, u: u.value[:, 0] - x[:, 0], order=0)
+    terms = [Term(inside, Box(sides), n=64), Term(start, BoxBoundary(sides), n=64)]
+    return Equation(sides, terms, exact=lambda x: x[:, 0], scale=2.0)
+"""
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_known_solution_satisfies_every_term(name):
+    equation = read([name], None)
+    generator = torch.Generator().manual_seed(0)
+
+    def field(points):
+        return equation.exact(points).reshape(len(points), 1).to(points)
+
+    for term in equation.terms:
+        batch = term.measurements.draw(64, generator)
+        where = batch.where.double()
+        if name == "eikonal":
+            # the distance has no gradient in the middle
+            where = where[where.norm(dim=-1) > 1e-3] if batch.values is None else where
+        predicted = term.observation.predict(field, where)
+        wanted = torch.zeros_like(predicted) if batch.values is None else batch.values.double()
+        assert (predicted - wanted).abs().max() < 2e-5
+
+
+def test_an_example_comes_near_its_solution(tmp_path, capsys):
+    out = tmp_path / "u.png"
+    assert (
+        main(["fit", "solve", "heat", "-o", str(out), "--steps", "150", "--params", "1500", "--json", "--quiet"]) == 0
+    )
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["metrics"]["relative_error"] < 0.1
+    assert found["metrics"]["holdout"] == found["metrics"]["residual"] > 0
+    run = nerfkit.load(tmp_path / "u")
+    assert run.render(size=(20, 10)).shape == (10, 20)
+    page = (tmp_path / "u" / "report.html").read_text()
+    assert "size of the residual" in page and "the known solution" in page and "t 0 to 1 down" in page
+
+
+def test_a_file_of_ten_lines_is_solved(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(EQUATION)
+    found = nerfkit.fit("solve", file, tmp_path / "u.npy", steps=200, n_params=600)
+    written = np.load(tmp_path / "u.npy")
+    # the domain is four times as wide as high
+    assert written.shape == found.render().shape == (64, 256)
+    assert found.figures["metrics"]["relative_error"] < 0.05
+    assert abs(written[32, 0]) < 0.3 and abs(written[32, -1] - 4) < 0.3
+
+
+def test_a_domain_that_begins_elsewhere_is_sampled_where_it_is(tmp_path):
+    found = nerfkit.fit("solve", "eikonal", tmp_path / "u.npy", steps=3, n_params=600)
+    np.testing.assert_allclose(nerfkit.load(tmp_path / "u").render(), np.load(tmp_path / "u.npy"), atol=1e-6)
+    assert found.figures["n_params"] <= 600
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("x = 1", r"has no function problem\(\)"),
+        ("def problem():\n    return 3", r"problem\(\) returned int; a nerfkit.workbench.equation.Equation is wanted"),
+        ("def problem():\n    return 1 / 0", "failed: ZeroDivisionError"),
+        ("import nothing_of_that_name", "failed: ModuleNotFoundError"),
+        ("def problem(:", "failed: SyntaxError"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(tmp_path, text, words):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(NerfkitError, match=words) as error:
+        nerfkit.fit("solve", file, tmp_path / "u.png")
+    assert error.value.fix and not (tmp_path / "u").exists()
+
+
+def test_what_is_no_example_is_named(tmp_path):
+    with pytest.raises(NerfkitError, match="no example and no Python file") as error:
+        nerfkit.fit("solve", "navier", tmp_path / "u.png")
+    assert "poisson, eikonal, heat, burgers" in error.value.fix
+
+
+def test_an_equation_is_checked():
+    with pytest.raises(ValueError, match="sides must be two pairs"):
+        Equation([(0, 1)], [])
+    with pytest.raises(ValueError, match="terms must be one Term or more"):
+        Equation([(0, 1), (0, 1)], [])
