@@ -72,7 +72,7 @@ def contact_sheet(
         draw.multiline_text((MARGIN, y), row_labels[row] if row_labels else "", INK, font)
         for column, image in enumerate(images):
             sheet.paste(image, (left + column * (width + MARGIN), y))
-    return np.asarray(sheet, np.float32) / 255
+    return np.asarray(sheet, np.float32) / np.float32(255)
 
 
 def tiled_frame(pictures: Sequence[NDArray], labels: Sequence[str], title: str) -> NDArray[np.uint8]:
@@ -94,4 +94,4 @@ def _title(text: str, width: int) -> NDArray[np.float32]:
 
     head = Image.new("RGB", (width, FONT_SIZE + 12), PAPER)
     ImageDraw.Draw(head).text((MARGIN, 6), text, INK, ImageFont.load_default(FONT_SIZE))
-    return np.asarray(head, np.float32) / 255
+    return np.asarray(head, np.float32) / np.float32(255)

@@ -140,4 +140,4 @@ def load_held_field(run: Run, device: str) -> HeldField:
     except (RuntimeError, KeyError, ValueError, TypeError) as error:
         raise NerfkitError(f"is damaged ({error})", where=folder.folder, fix="make the run again") from error
     held.field.to(device)
-    return held
+    return HeldField(held.field, recipe)

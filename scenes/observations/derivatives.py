@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,10 +24,10 @@ class Jet:
 
     # [n, c]
     value: Tensor
-    # [n, c, d]; None below order 1
-    gradient: Tensor | None = None
-    # [n, c, d, d]; None below order 2
-    hessian: Tensor | None = None
+    # [n, c, d]; None below order 1. Typed as always there: whoever writes a residual knows the order that it asks for
+    gradient: Tensor = None  # pyright: ignore[reportAssignmentType]
+    # [n, c, d, d]; None below order 2, and where the Laplacian alone was asked for
+    hessian: Tensor = None  # pyright: ignore[reportAssignmentType]
     # sum of the unmixed second derivatives [n, c], where it was asked for alone
     trace: Tensor | None = None
 
@@ -78,9 +79,8 @@ def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int | str = 1)
         hessian = _gradient(gradient.flatten(1), coords, has_history) if gradient is not None and order > 1 else None
     if hessian is not None and gradient is not None:
         hessian = hessian.view(*gradient.shape, coords.shape[-1])
-    if has_history:
-        return Jet(value, gradient, hessian)
-    return Jet(value.detach(), *(None if part is None else part.detach() for part in (gradient, hessian)))
+    parts: list[Any] = [value, gradient, hessian]
+    return Jet(*(part if has_history or part is None else part.detach() for part in parts))
 
 
 def _jet_of(found: Taylor, order: int | str) -> Jet:
