@@ -1,4 +1,4 @@
-"""The demonstration: a scene of our own made, trained, measured and filmed; a page of text made sharp."""
+"""The demonstration: a scene made, trained, measured and filmed; a page of text made sharp; fields compared on it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nerfkit.run_lock import locked, refuse_locked
 from nerfkit.scenes.settings import Settings
 from nerfkit.scenes.synthetic import write_posed_scene
 from nerfkit.scenes.synthetic.page import write_lowres_sequence
+from nerfkit.tasks.fit import fit
 from nerfkit.tasks.superres import superres
 from nerfkit.tasks.train import train
 
@@ -43,6 +44,15 @@ SUPERRES_RUNS = (
 )
 
 
+# what is compared on a part of the page, and its side in pixels
+COMPARED, COMPARED_SIDE, COMPARED_PARAMS, COMPARED_STEPS = (
+    ("tiled", "hash", "siren", "fourier", "relu"),
+    96,
+    20_000,
+    200,
+)
+
+
 @dataclass(frozen=True)
 class DemoSizes(Settings):
     """How much the demonstration makes; the defaults take some four minutes on two cores."""
@@ -57,10 +67,15 @@ class DemoSizes(Settings):
     frames: int = 90
     # wall seconds that each super-resolution may take, 1 or more; it ends before that when it is done
     superres_seconds: float = 60.0
+    # wall seconds that the comparison of fields may take, 0.1 or more; it ends before that when it is done
+    compare_seconds: float = 30.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in (("seconds", 0.1), ("side", 16), ("photos", 3), ("frames", 2), ("superres_seconds", 1)):
+        for name, least in (
+            ("seconds", 0.1), ("side", 16), ("photos", 3), ("frames", 2), ("superres_seconds", 1),
+            ("compare_seconds", 0.1),
+        ):  # fmt: skip
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more; got {getattr(self, name):g}")
 
@@ -69,7 +84,7 @@ def run_demo(
     out: str | Path, *, sizes: DemoSizes | None = None, device: str = "auto", seed: int = 0, overwrite: bool = False,
     say: Callable[[str], None] = lambda text: None, on_progress: Callable[[Progress], None] = lambda progress: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Make a scene, train it, evaluate it on views that it has not seen, film it; make a page sharp; report.
+    """Make a scene, train it, evaluate it on views that it has not seen, film it; make a page sharp; compare fields.
 
     Parameters
     ----------
@@ -91,7 +106,7 @@ def run_demo(
     Returns
     -------
     result : dict
-        ``out``, ``report``, ``train``, ``eval``, ``render``, ``superres`` as the commands print them, and
+        ``out``, ``report``, ``train``, ``eval``, ``render``, ``superres``, ``fit`` as the commands print them, and
         ``interrupted``; what was not reached is absent.
     """
     sizes, out = sizes or DemoSizes(), Path(out)
@@ -101,8 +116,8 @@ def run_demo(
         prepare_output_folder(out, overwrite=overwrite)
         write_atomically(out / MARKER, json.dumps(asdict(sizes)).encode())
         result: dict[str, Any] = {"out": str(out), "report": None, "interrupted": True}
-        for half in (_train, _superresolve):
-            if not half(out, sizes, device, seed, result, say, on_progress):
+        for part in (_train, _superresolve, _compare):
+            if not part(out, sizes, device, seed, result, say, on_progress):
                 refresh_demo(out)
                 return result
         report = refresh_demo(out)
@@ -113,18 +128,18 @@ def _train(
     out: Path, sizes: DemoSizes, device: str, seed: int, result: dict[str, Any], say: Callable[[str], None],
     on_progress: Callable[[Progress], None],
 ) -> bool:  # fmt: skip
-    """The first half; whether it was done to its end."""
+    """The first part; whether it was done to its end."""
     photos, folder, video = out / "photos", out / "run", out / "orbit.mp4"
-    say(f"1/6  making {sizes.photos} photos of a scene: {photos}")
+    say(f"1/7  making {sizes.photos} photos of a scene: {photos}")
     write_posed_scene(photos, n_train=sizes.photos, n_val=4, n_test=8, size=(sizes.side, sizes.side), seed=seed)
-    say(f"2/6  training a radiance field for {sizes.seconds:.0f} s: nerfkit train {photos} --out {folder}")
+    say(f"2/7  training a radiance field for {sizes.seconds:.0f} s: nerfkit train {photos} --out {folder}")
     scene = train(photos, folder, device=device, on_progress=on_progress, seconds=sizes.seconds, seed=seed)
     result["train"] = scene.figures
     if scene.is_interrupted:
         return False
-    say(f"3/6  comparing with photos that were held out: nerfkit eval {folder}")
+    say(f"3/7  comparing with photos that were held out: nerfkit eval {folder}")
     result["eval"] = scene.evaluate()
-    say(f"4/6  filming an orbit: nerfkit render {folder} --path orbit --out {video}")
+    say(f"4/7  filming an orbit: nerfkit render {folder} --path orbit --out {video}")
     result["render"] = scene.render_path("orbit", video, n_frames=sizes.frames)
     return True
 
@@ -133,15 +148,15 @@ def _superresolve(
     out: Path, sizes: DemoSizes, device: str, seed: int, result: dict[str, Any], say: Callable[[str], None],
     _: Callable[[Progress], None],
 ) -> bool:  # fmt: skip
-    """The second half, a page of text from 64 frames and the strip of fewer; whether it was done to its end."""
+    """The second part, a page of text from 64 frames and the strip of fewer; whether it was done to its end."""
     sequence, found = out / "sequence", {}
-    say(f"5/6  seeing a page of text through a camera of 84 x 84 pixels, 64 times: {sequence}")
+    say(f"5/7  seeing a page of text through a camera of 84 x 84 pixels, 64 times: {sequence}")
     write_lowres_sequence(sequence, seed=seed)
     shifts = sequence / "frames" / "shifts.csv"
     for run in SUPERRES_RUNS:
         picture = out / f"{run.name}.png"
         say(
-            f"6/6  {run.n_frames} frame{'s' * (run.n_frames > 1)}, {run.scale}x: nerfkit superres "
+            f"6/7  {run.n_frames} frame{'s' * (run.n_frames > 1)}, {run.scale}x: nerfkit superres "
             f"{shifts.parent} --shifts {shifts} --scale {run.scale} --frames {run.n_frames} -o {picture}"
         )
         # its own words would drown the demonstration's; its report holds them
@@ -156,6 +171,26 @@ def _superresolve(
     result["superres"] = found
     _write_strip(out, found)
     return True
+
+
+def _compare(
+    out: Path, sizes: DemoSizes, device: str, seed: int, result: dict[str, Any], say: Callable[[str], None],
+    _: Callable[[Progress], None],
+) -> bool:  # fmt: skip
+    """The third part, fields side by side on the middle of the page; whether it was done to its end."""
+    from PIL import Image
+
+    part, picture = out / "part.png", out / "fields.png"
+    with Image.open(out / "sequence" / "truth_8x.png") as page:
+        left, top = ((side - COMPARED_SIDE) // 2 for side in page.size)
+        page.crop((left, top, left + COMPARED_SIDE, top + COMPARED_SIDE)).save(part)
+    say(f"7/7  comparing fields of equal size on a part of it: nerfkit fit compare {part} -o {picture}")
+    found = fit(
+        "compare", part, picture, device=device, seconds=sizes.compare_seconds, seed=seed, fields=COMPARED,
+        n_params=COMPARED_PARAMS, steps=COMPARED_STEPS,
+    )  # fmt: skip
+    result["fit"] = found.figures
+    return not found.is_interrupted
 
 
 def _write_strip(out: Path, found: dict[str, Any]) -> None:

@@ -23,6 +23,9 @@ class Options(CommonOptions):
     photos: int = option(60, "photos to train on", kind=int, metavar="N")
     frames: int = option(90, "frames of the video", kind=int, metavar="N")
     superres_seconds: float = option(60.0, "wall seconds that each super-resolution may take", kind=float, metavar="S")
+    compare_seconds: float = option(
+        30.0, "wall seconds that the comparison of fields may take", kind=float, metavar="S"
+    )
     overwrite: bool = option(False, "replace what an earlier demo made there")
 
 
@@ -31,7 +34,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     from nerfkit.demo import DemoSizes, run_demo
 
     sizes = DemoSizes()
-    for name in ("seconds", "side", "photos", "frames", "superres_seconds"):
+    for name in ("seconds", "side", "photos", "frames", "superres_seconds", "compare_seconds"):
         sizes = from_dict(sizes, {name: getattr(options, name)}, where=f"--{name.replace('_', '-')}")
     use_cores(options.device)
     with ProgressPrinter(console) as progress:
@@ -59,6 +62,7 @@ what was made
   video     {video}
   page      {sharp["output"]}  (64 frames of 84 x 84 pixels, 8x: {sharp["psnr_interior"]:.2f} dB)
             {few["output"]}  (the first 8 alone: {few["psnr_interior"]:.2f} dB)
+  fields    {result["fit"]["output"]}  ({result["fit"]["field"]} predicts best what no fit saw)
   report    {result["report"]}  (open it in a browser)
 
 with photos of your own, posed by COLMAP, nerfstudio, instant-ngp or Blender
@@ -67,5 +71,8 @@ with photos of your own, posed by COLMAP, nerfstudio, instant-ngp or Blender
   nerfkit render RUN --path orbit --out orbit.mp4
 
 with frames of your own, a folder or a video of something that holds still
-  nerfkit superres FRAMES --scale 4 -o sharp.png"""
+  nerfkit superres FRAMES --scale 4 -o sharp.png
+
+with a picture of your own
+  nerfkit fit image PICTURE -o fitted.png"""
     )

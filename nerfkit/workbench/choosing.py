@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -27,10 +27,10 @@ HELD_OUT = 0.1
 REACH = 4
 
 
-def hold_out(shape: tuple[int, int], fraction: float, seed: int) -> Tensor:
+def hold_out(shape: Sequence[int], fraction: float, seed: int) -> Tensor:
     """Which pixels [h, w] are held out: each by chance, one at least."""
     generator = torch.Generator().manual_seed(seed)
-    held_out = torch.rand(shape, generator=generator) < fraction
+    held_out = torch.rand(tuple(shape), generator=generator) < fraction
     if fraction > 0 and not held_out.any():
         held_out.view(-1)[int(torch.randint(held_out.numel(), (1,), generator=generator))] = True
     return held_out

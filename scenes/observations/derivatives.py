@@ -80,7 +80,8 @@ def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int | str = 1)
     if hessian is not None and gradient is not None:
         hessian = hessian.view(*gradient.shape, coords.shape[-1])
     parts: list[Any] = [value, gradient, hessian]
-    return Jet(*(part if has_history or part is None else part.detach() for part in parts))
+    parts = [part if has_history or part is None else part.detach() for part in parts]
+    return Jet(*parts)
 
 
 def _jet_of(found: Taylor, order: int | str) -> Jet:
