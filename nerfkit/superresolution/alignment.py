@@ -139,6 +139,8 @@ class Alignment:
         self.is_automatic = settings.register == "auto" and not self.is_given
         self.model = motion.model if settings.register == "auto" else settings.register
         self.is_estimated = False
+        # whether the frames are no longer as files have them, but as they were before a camera sharpened them
+        self.is_sharpened = False
 
     def _grey(self, device: str) -> Tensor:
         if self.transfer.n_channels == 1:
@@ -441,6 +443,15 @@ class Alignment:
         """Let the frames look where something else has those of the window look; ``is_used`` [n_frames] is 1 or 0."""
         self._move_window(motion)
         self.model, self.weights = motion.model, is_used.to(self.weights)
+
+    def take_frames(self, images: NDArray[np.float32], measured: Tensor) -> None:
+        """Other file values in the place of the frames', such as those before a camera sharpened them.
+
+        ``measured`` [n_frames, h, w], bool, says which of them were not filled in.
+        """
+        self.images, self.is_sharpened = images, True
+        self.grey = self._grey(str(self.grey.device))
+        self.measured = measured.to(self.grey)
 
     def _match_brightness(self) -> None:
         """Fit gain and offset of each frame where they differ by more than chance."""

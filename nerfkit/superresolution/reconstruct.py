@@ -36,6 +36,7 @@ from .priors import (
 )
 from .registration import still_pixels
 from .settings import SuperresSettings
+from .sharpening import undo_sharpening
 from .solving import Chosen, range_with_room, solve_everywhere, work_of_solving
 from .trials import SHARP_TRIAL_STEPS, Trials
 
@@ -148,6 +149,7 @@ def reconstruct(
     work = _Work(aligned)
     aligned.register()
     aligned.choose_curve()
+    undo_sharpening(aligned)
     aligned.estimate_width()
     work.spare_moving_things()
     work.choose()
