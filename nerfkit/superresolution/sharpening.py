@@ -1,11 +1,11 @@
 """Whether a camera sharpened the frames, by how well held-out pixels are predicted, and its mask undone.
 
-After sampling an unsharp mask commutes with it: a scene with halos one low-res pixel from its edges explains sharpened
-frames exactly as well. Where a range of values predicts better than all values, such halos lie beyond it, and that tells
-the two apart. So an amount is taken only together with a range.
+A mask commutes with sampling: a scene with halos one low-res pixel from its edges explains sharpened frames exactly as
+well. Where a range of values predicts better than all values, such halos lie beyond it, and that tells the two apart.
+So an amount is taken only together with a range.
 
-What was clipped says "at least this". Such pixels weigh nothing while the sharpened picture is beyond them, and stand for
-what it predicts there when the mask is undone.
+What was clipped says "at least this". Such pixels weigh nothing while the sharpened picture is beyond them, and have
+the values that it predicts there when the mask is undone.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import COLD_RATE, WARM_RATE, Prior, solve
 
 from .alignment import COARSE_CELLS, Alignment
-from .priors import choose_prior
+from .priors import START, choose_prior
 from .trials import Trials
 
 __all__ = ["SharpenedFrames", "choose_mask", "undo_sharpening"]
@@ -43,8 +43,8 @@ AMOUNTS = (0.5, 1.0, 2.0, 4.0)
 # worth a prior of its own; the first one must be better: by 1 to 2 % where frames were sharpened, while those that
 # nobody sharpened have 0.3 to 5 % more
 DOUBT_STEPS, WORTH_A_PRIOR = 120, 1.02
-# side of the middle of the frames that is looked at, and of its border that judges nothing as masks reach beyond it;
-# side of frames that are too small to tell anything
+# side of the middle of the frames that is looked at, and of its border that judges nothing, as masks reach beyond it;
+# least side of frames that tell anything
 SIDE, BORDER, LEAST_SIDE = 64, 3, 16
 # steps that the choice of a prior takes, about
 CHOICE_STEPS = 900
@@ -147,8 +147,8 @@ class SharpenedTrials(Trials):
         return Trial(prior, image, self.errors(image).square()[self.is_out])
 
 
-def choose_mask(frames: SharpenedFrames, seed: int, limit: Limit) -> tuple[UnsharpMask, Trial[Prior]] | None:
-    """The mask with which held-out pixels are surely predicted better than without any, and its solution.
+def choose_mask(frames: SharpenedFrames, seed: int, limit: Limit) -> tuple[UnsharpMask, Prior] | None:
+    """The mask with which held-out pixels are surely predicted better than without any, and the prior for it.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def choose_mask(frames: SharpenedFrames, seed: int, limit: Limit) -> tuple[Unsha
 
     Returns
     -------
-    mask, trial : UnsharpMask, Trial
+    mask, prior : UnsharpMask, Prior
         None: nobody sharpened the frames, or it cannot be told.
     """
     grid = frames.view.grid(COARSE_CELLS)
@@ -191,27 +191,36 @@ def choose_mask(frames: SharpenedFrames, seed: int, limit: Limit) -> tuple[Unsha
     logger.debug("held-out error by the amount: %s", errors)
     if usual is None or best is None or not best.is_surely_better(usual):
         return None
-    return UnsharpMask(found), best
+    return UnsharpMask(found), best.setting
 
 
 def undo_sharpening(aligned: Alignment) -> bool:
-    """Undo the mask of a camera in all frames where it is surely told by held-out pixels; whether it was."""
-    is_asked = not aligned.transfer.has_alpha and aligned.measured is None and len(aligned.view) > 1
-    is_asked &= min(aligned.view.size) >= LEAST_SIDE
+    """Undo the mask of a camera in all frames; whether there was one, said by the user or surely by held-out pixels.
+
+    Frames with alpha, fields, and those whose light has a gain of its own stay as they are.
+    """
+    asked, limit, seed = aligned.settings.sharpened, aligned.limit, aligned.settings.seed
+    is_possible = not aligned.transfer.has_alpha and aligned.measured is None and len(aligned.view) > 1
+    is_possible &= min(aligned.view.size) >= LEAST_SIDE
     # a gain of linear radiance is none of what was sharpened
-    is_asked &= aligned.exposure.is_neutral or aligned.transfer.curve == "linear"
-    if not is_asked or aligned.limit.is_over:
+    is_possible &= aligned.exposure.is_neutral or aligned.transfer.curve == "linear"
+    if not is_possible or asked == 0 or limit.is_over:
         return False
-    found = choose_mask(_middle(aligned), aligned.settings.seed, aligned.limit)
-    if found is None:
-        return False
-    mask, trial = found
-    aligned.say(f"the frames were sharpened (unsharp mask, amount {mask.amount:.2g}, radius {mask.radius:g}): undone")
-    filled = [_before_mask(aligned, channel, mask, trial.setting) for channel in _channels(aligned, aligned.images)]
+    frames = _middle(aligned)
+    if asked == "auto":
+        mask, prior = choose_mask(frames, seed, limit) or (None, START)
+        if mask is None:
+            return False
+        aligned.say(f"the frames were sharpened (unsharp mask, amount {mask.amount:g}), which is undone")
+    else:
+        mask = UnsharpMask(asked)
+        grid = frames.view.grid(COARSE_CELLS)
+        prior = choose_prior(SharpenedTrials(replace(frames, mask=mask), grid, seed, limit))[0].setting
+    filled = [_before_mask(aligned, channel, mask, prior) for channel in _channels(aligned, aligned.images)]
     transfer = _file_values(aligned)
     images = torch.stack([values for values, _ in filled], 1).cpu()
     measured = torch.stack([is_told for _, is_told in filled]).all(0)
-    aligned.take_frames(np.stack([transfer.image(frame) for frame in images]), measured)
+    aligned.take_unsharpened(mask, np.stack([transfer.image(frame) for frame in images]), measured)
     return True
 
 
@@ -234,19 +243,21 @@ def _ends(aligned: Alignment) -> tuple[Tensor, Tensor]:
 
 
 def _middle(aligned: Alignment) -> SharpenedFrames:
-    """The middle of the window, grey or green, whose border judges nothing."""
+    """The middle of the window, grey or green; its border judges nothing where frames go on beyond it."""
     stack, view = aligned.windowed()
     channels = _channels(aligned, aligned.images_of_window())
     stack = stack.with_values(aligned.exposure.undo(channels[len(channels) // 2]))
     width, height = (min(side, SIDE) for side in view.size)
     left, top = ((side - part) // 2 for side, part in zip(view.size, (width, height), strict=True))
     stack, view = stack.window(top, left, height, width), view.window(top, left, height, width)
-    inner = pad(torch.ones(height - 2 * BORDER, width - 2 * BORDER), (BORDER,) * 4).to(stack.weights)
-    return SharpenedFrames(stack.with_weights(stack.weights * inner), view, UnsharpMask(0.0), _ends(aligned))
+    if (height, width) != aligned.grey.shape[1:]:
+        inner = pad(torch.ones(height - 2 * BORDER, width - 2 * BORDER), (BORDER,) * 4).to(stack.weights)
+        stack = stack.with_weights(stack.weights * inner)
+    return SharpenedFrames(stack, view, UnsharpMask(0.0), _ends(aligned))
 
 
 def _before_mask(aligned: Alignment, channel: Tensor, mask: UnsharpMask, prior: Prior) -> tuple[Tensor, Tensor]:
-    """A channel [n_frames, h, w] of all frames before they were sharpened, and which pixels were told, not filled in."""
+    """A channel [n_frames, h, w] of the frames before they were sharpened, and which pixels were not filled in."""
     stack, view = FrameStack.of(aligned.exposure.undo(channel), aligned.weights), aligned.view
     frames, grid = SharpenedFrames(stack, view, mask, _ends(aligned)), view.grid(COARSE_CELLS)
     start = grid.enlarge(frames.undone[view.nearest(stack.is_used)])

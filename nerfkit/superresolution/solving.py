@@ -135,7 +135,7 @@ class _PartSolver:
         self.plan, self.transfer, self.limit = aligned.plan, aligned.transfer, aligned.limit
         settings = aligned.settings
         # integers at an end of their range may stand for values beyond it; those before a mask was undone are left out
-        self.is_clipped = settings.bit_depth < 32 and not aligned.transfer.has_alpha and not aligned.is_sharpened
+        self.is_clipped = settings.bit_depth < 32 and not aligned.transfer.has_alpha and aligned.mask is None
         self.began = Limit(seconds)
         self.part = self._cut(chosen)
         self.chosen = chosen
