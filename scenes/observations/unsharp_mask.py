@@ -66,6 +66,6 @@ class UnsharpMask:
         out = torch.empty(frames.shape, dtype=frames.dtype)
         # one by one: waves of all would take several times the memory of the frames
         for filtered, frame in zip(out, frames.cpu(), strict=True):
-            waves = dctn(frame.double().numpy(), norm="ortho")
+            waves = np.asarray(dctn(frame.double().numpy(), norm="ortho"))
             filtered[...] = torch.from_numpy(idctn(waves * factors, norm="ortho"))
         return out.to(frames.device)
