@@ -149,8 +149,8 @@ def reconstruct(
     work = _Work(aligned)
     aligned.register()
     aligned.choose_curve()
-    aligned.estimate_width()
     work.undo_sharpening()
+    aligned.estimate_width()
     work.spare_moving_things()
     work.choose()
     work.sharpen()
@@ -167,8 +167,6 @@ class _Work:
         # what must still be done after the registration, which gives way to no more than it must, and after each choice
         aligned.limit.reserve = LEAST_SOLVED * work_of_solving(aligned, is_sharp=False)
         self.work_left = LEAST_SOLVED * work_of_solving(aligned)
-        # as it is taken to be before the frames say more
-        self.psf = aligned.view.psf
         # of the window, with weights of its pixels: 0 for those of outliers and of things that move
         self.stack, self.view = aligned.windowed()
         self.best: Trial[Prior] | None = None
@@ -185,13 +183,11 @@ class _Work:
     def undo_sharpening(self) -> None:
         """Undo the mask of a camera that sharpened the frames, where that is surely told.
 
-        After the PSF's width, since a narrow PSF sharpens as a mask does. A width that a mask told is asked again.
+        Before the PSF's width is asked: sharpened frames are taken for those of a narrow PSF, not the other way round.
         """
         height, width = self.aligned.window[2:]
         self.aligned.limit.reserve = self.work_left + CHOICE_STEPS * height * width * self.plan.trial**2
-        if undo_sharpening(self.aligned) and self.aligned.view.psf != self.psf:
-            self.aligned.view = self.aligned.view.with_psf(self.psf)
-            self.aligned.estimate_width()
+        undo_sharpening(self.aligned)
         self.stack, self.view = self.aligned.windowed()
 
     def spare_moving_things(self) -> None:
