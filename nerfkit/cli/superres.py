@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["Options", "main"]
 
 # options that are settings by the same name
-SETTINGS = ("most_frames", "psf", "psf_width", "register", "transfer", "network", "seconds", "seed")
+SETTINGS = ("most_frames", "psf", "psf_width", "register", "transfer", "sharpened", "network", "seconds", "seed")
 
 
-def _width(text: str) -> float | str:
+def _number_or_word(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
@@ -57,12 +57,16 @@ class Options(CommonOptions):
     psf_width: float | str | None = option(
         None, "side of the box, sigma of the Gaussian (default: 1 unless the frames show another) or side of the whole "
         "FILE (default: a sample is a pixel of the output), in low-res pixels; auto: box or Gaussian by the frames",
-        metavar="W|auto", kind=_width,
+        metavar="W|auto", kind=_number_or_word,
     )  # fmt: skip
     transfer: str | None = option(
         None, "curve of the frames' values, which is undone before they are averaged; linear: none (default: auto: "
         "the file's, or srgb for colour of 8 or 16 bits, else linear)",
         choices=("auto", "srgb", "linear", "bt709", "gamma22", "gamma28"),
+    )  # fmt: skip
+    sharpened: float | str | None = option(
+        None, "amount of the unsharp mask by which the camera sharpened the frames, which is undone; 0: none (default: "
+        "auto: where the frames surely tell it)", metavar="A|auto", kind=_number_or_word,
     )  # fmt: skip
     frames: int | None = option(None, "use the first N frames only", kind=int, metavar="N")
     most_frames: int | None = option(

@@ -21,6 +21,7 @@ from nerfkit.scenes.motion import Motion, richer_models
 from nerfkit.scenes.observations.exposure import Exposure
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.observations.psf import Psf
+from nerfkit.scenes.observations.unsharp_mask import UnsharpMask
 from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
 
@@ -139,6 +140,8 @@ class Alignment:
         self.is_automatic = settings.register == "auto" and not self.is_given
         self.model = motion.model if settings.register == "auto" else settings.register
         self.is_estimated = False
+        # by which a camera sharpened the frames, which are as they were before it
+        self.mask: UnsharpMask | None = None
 
     def _grey(self, device: str) -> Tensor:
         if self.transfer.n_channels == 1:
@@ -441,6 +444,15 @@ class Alignment:
         """Let the frames look where something else has those of the window look; ``is_used`` [n_frames] is 1 or 0."""
         self._move_window(motion)
         self.model, self.weights = motion.model, is_used.to(self.weights)
+
+    def take_unsharpened(self, mask: UnsharpMask, images: NDArray[np.float32], measured: Tensor) -> None:
+        """Take what the files' values were before a mask.
+
+        ``measured`` [n_frames, h, w], bool, says which of them were not filled in.
+        """
+        self.mask, self.images = mask, images
+        self.grey = self._grey(str(self.grey.device))
+        self.measured = measured.to(self.grey)
 
     def _match_brightness(self) -> None:
         """Fit gain and offset of each frame where they differ by more than chance."""

@@ -110,6 +110,7 @@ class Outputs:
             "chosen_from": self.source.frames.chosen_from,
             "crop": None if self.settings.crop is None else list(self.settings.crop),
             "transfer": self.transfer.curve,
+            "sharpened": None if self.state.aligned.mask is None else self.state.aligned.mask.amount,
             "reference": self.source.files[self.state.aligned.reference],
             "psf": self._psf(),
             "defects": self.state.aligned.n_defects,

@@ -36,6 +36,7 @@ from .priors import (
 )
 from .registration import still_pixels
 from .settings import SuperresSettings
+from .sharpening import CHOICE_STEPS, undo_sharpening
 from .solving import Chosen, range_with_room, solve_everywhere, work_of_solving
 from .trials import SHARP_TRIAL_STEPS, Trials
 
@@ -148,6 +149,7 @@ def reconstruct(
     work = _Work(aligned)
     aligned.register()
     aligned.choose_curve()
+    work.undo_sharpening()
     aligned.estimate_width()
     work.spare_moving_things()
     work.choose()
@@ -177,6 +179,16 @@ class _Work:
     def transfer(self) -> Transfer:
         """How the frames' files hold linear radiance."""
         return self.aligned.transfer
+
+    def undo_sharpening(self) -> None:
+        """Undo the mask of a camera that sharpened the frames, where that is surely told.
+
+        Before the PSF's width is asked: sharpened frames are taken for those of a narrow PSF, not the other way round.
+        """
+        height, width = self.aligned.window[2:]
+        self.aligned.limit.reserve = self.work_left + CHOICE_STEPS * height * width * self.plan.trial**2
+        undo_sharpening(self.aligned)
+        self.stack, self.view = self.aligned.windowed()
 
     def spare_moving_things(self) -> None:
         """Leave out the pixels of things that move through the scene."""

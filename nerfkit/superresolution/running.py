@@ -75,7 +75,8 @@ def run_superres(
     result : dict
         ``output``, ``run``, ``size``, ``scale``, ``register``, ``displacement`` (low-res pixels, rms of the
         median frame, that pixels move by beyond it), ``transfer`` (the curve that was undone), ``psf``,
-        ``registered``, ``defects`` (pixels of the sensor that were mended), ``blank`` (frames that show nothing),
+        ``sharpened`` (the amount of a camera's unsharp mask that was undone, or None), ``registered``,
+        ``defects`` (pixels of the sensor that were mended), ``blank`` (frames that show nothing),
         ``holdout_psnr`` (of the chosen prior, with nine tenths of the pixels; None of a mean of frames), ``holds`` (the
         networks' kind, or grid)
         and ``holds_because``, ``frames_psnr`` (of the frames' pixels as what is written predicts them, on the range of

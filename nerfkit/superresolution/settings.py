@@ -25,6 +25,8 @@ MOST_FRAMES = 128
 MIN_SECONDS = 1.0
 # point spread functions with a name; the usual width, and the widest, also of a file, in low-res pixels
 PSF_NAMES, DEFAULT_WIDTH, MAX_PSF_WIDTH, MAX_FILE_WIDTH = ("box", "gaussian"), 1.0, 8.0, 16.0
+# largest amount of an unsharp mask
+MOST_SHARPENED = 8.0
 # pixels of the output: about 50 bytes for each and channel, the networks' weights included
 MAX_OUTPUT = 2**26
 # cells of the largest grid that is solved at once, about 64 bytes each; larger frames are solved part by part
@@ -63,6 +65,9 @@ class SuperresConfig(Settings):
     # curve of the frames' values, undone before they are averaged; auto: the one that the files name, else srgb for
     # colour of 8 or 16 bits and linear for the rest
     transfer: Literal["auto", "srgb", "linear", "bt709", "gamma22", "gamma28"] = "auto"
+    # amount of the unsharp mask by which a camera sharpened the frames, 0 to 8, which is undone; auto: where the frames
+    # surely tell it
+    sharpened: float | Literal["auto"] = "auto"
     # what holds the image: many small networks, or a single one
     network: Literal["tiled", "single"] = "tiled"
     # width, 1 to 1024, hidden layers, 1 to 16, and omega_0 of the networks
@@ -90,6 +95,8 @@ class SuperresConfig(Settings):
             )
         if self.psf_width == "auto" and self.psf not in PSF_NAMES:
             raise ValueError("psf_width=auto finds the width of a box or a Gaussian, not of a file; got auto")
+        if isinstance(self.sharpened, float):
+            check_range("sharpened", self.sharpened, 0, MOST_SHARPENED)
         check_range("width", self.width, 1, 1024)
         check_range("n_layers", self.n_layers, 1, 16)
         check_positive("omega", self.omega)

@@ -134,8 +134,8 @@ class _PartSolver:
         self.aligned, self.tile, self.seconds = aligned, tile, seconds
         self.plan, self.transfer, self.limit = aligned.plan, aligned.transfer, aligned.limit
         settings = aligned.settings
-        # integers at an end of their range may stand for values beyond it
-        self.is_clipped = settings.bit_depth < 32 and not aligned.transfer.has_alpha
+        # integers at an end of their range may stand for values beyond it; those before a mask was undone are left out
+        self.is_clipped = settings.bit_depth < 32 and not aligned.transfer.has_alpha and aligned.mask is None
         self.began = Limit(seconds)
         self.part = self._cut(chosen)
         self.chosen = chosen
