@@ -1,0 +1,1 @@
+"""The workbench: tasks that fit an implicit neural representation to one measurement."""
