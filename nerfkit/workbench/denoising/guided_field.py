@@ -1,8 +1,8 @@
 """A field of the position, what was measured around it, and guides, trained on one noisy picture by SURE.
 
 Phi(x, noisy patch, guides) -> value. The loss of a pixel is its squared distance from the noisy value plus twice the
-noise's variance times the derivative of the value to this pixel's own noise (Stein 1981): on average over the noise that
-is the squared distance from the clean value, up to a constant. The derivative travels forward through the network.
+noise's variance times the derivative of the value to this pixel's own noise (Stein 1981): on average over the noise
+that is the squared distance from the clean value, up to a constant. The derivative travels forward through the network.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ class GuidedFieldConfig:
     """Sizes of the field and of its fit."""
 
     # of the square of noisy pixels that the network sees: its side is 2 radius + 1
-    radius: int = 4
+    radius: int = 3
     # cosines of the position along each axis
     n_cosines: int = 4
     # hidden layers and their width
     n_layers: int = 2
-    width: int = 64
+    width: int = 32
     # Adam's peak rate
     learning_rate: float = 3e-3
-    # pixels in a step, and how often each pixel is drawn in a picture of 256 x 256; a larger one has as many steps
+    # pixels in a step, and steps, whatever the picture's size
     batch: int = 2048
-    n_epochs: int = 100
+    n_steps: int = 800
     # of the pixels, which judge when to stop
     held_out: float = 0.1
     # steps between two judgements
@@ -117,7 +117,7 @@ class GuidedField(nn.Module):
         super().__init__()
         self.config, self.scale = config, 2 * std
         self.height, self.width, self.n_channels = picture.shape
-        self.n_guides = len(guides.names)
+        self.names, self.n_guides = guides.names, len(guides.names)
         self.rotation = opponent_colours(self.n_channels)
         self.noisy = self._padded(picture[None], config.radius)
         self.guides = self._padded(guides.values, 0)  # [h w, n_guides, c]
@@ -263,7 +263,6 @@ class GuidedFit:
         self.average = [parameter.detach().clone() for parameter in field.network.parameters()]
         self.best = [parameter.clone() for parameter in self.average]
         self.best_mse, self.best_step = math.inf, 0
-        self.n_steps = max(1, field.config.n_epochs * 2**16 // field.config.batch)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All weights alike."""
@@ -306,6 +305,14 @@ class GuidedFit:
                 distance = float((values - self.noisy_at(self.held_out)).square().mean())
                 slopes += float(slope[:, channel].mean()) / self.field.n_channels
         return distance + 2 * self.std**2 * slopes - self.std**2
+
+    @torch.no_grad()
+    def guides_mse(self) -> dict[str, float]:
+        """SURE of the held-out pixels by each guide alone."""
+        noisy, slopes = self.noisy_at(self.held_out), self.field.slopes[self.held_out]
+        distances = (self.field.guides[self.held_out] - noisy[:, None]).square()
+        mses = (distances + 2 * self.std**2 * slopes).mean((0, 2)) - self.std**2
+        return dict(zip(self.field.names, mses.tolist(), strict=True))
 
     def finish(self, step: int) -> None:
         """Leave the best weights in the field."""

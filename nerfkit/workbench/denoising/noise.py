@@ -6,6 +6,7 @@ photons of a pixel of value 1, and the fraction of pixels for impulses.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -25,7 +26,9 @@ KINDS: tuple[str, ...] = get_args(Kind)
 # side of the patches whose least variances are the noise's
 PATCH = 8
 # patches that are looked at, at most
-MAX_PATCHES = 2**16
+MAX_PATCHES = 2**15
+# steps to the level of Poisson noise, each of which leaves a small part of the error
+POISSON_STEPS = 5
 # least difference of an impulse from the median around it, and the same in standard deviations of the noise
 IMPULSE_STEP, IMPULSE_STDS = 0.1, 4.0
 # of the windows, of side 2 radius + 1, whose median an impulse is compared with
@@ -199,7 +202,7 @@ def _varies_with_brightness(picture: NDArray[np.floating]) -> bool:
         slope = np.hypot(*np.gradient(smooth))
         flat = slope <= np.quantile(slope, 0.5)
         edges = np.quantile(smooth[flat], np.linspace(0, 1, N_CLASSES + 1))
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in itertools.pairwise(edges):
             inside = flat & (smooth >= low) & (smooth <= high) & (smooth > 0.02) & (smooth < 0.95)
             if inside.sum() >= LEAST_PIXELS:
                 logs.append(2 * math.log(np.median(np.abs(fine[inside])) / 0.6745 + 1e-6))
@@ -215,15 +218,11 @@ def _varies_with_brightness(picture: NDArray[np.floating]) -> bool:
 
 def _poisson_level(picture: NDArray[np.floating]) -> float:
     """1 / peak such that the stabilised picture has a noise of 1."""
-    low, high = math.log(1.0), math.log(1e6)
-    for _ in range(30):
-        middle = (low + high) / 2
-        # more photons than there were make the noise of the stabilised picture larger than 1
-        if _normal_std(stabilise(picture, math.exp(-middle))) > 1:
-            high = middle
-        else:
-            low = middle
-    return math.exp(-(low + high) / 2)
+    level = max(_normal_std(picture) ** 2 / max(float(picture.mean()), 1e-6), 1e-6)
+    for _ in range(POISSON_STEPS):
+        # the variance of values stabilised for another level is the ratio of the levels, for many photons
+        level = min(max(level * _normal_std(stabilise(picture, level)) ** 2, 1e-6), 10.0)
+    return level
 
 
 def stabilise(picture: NDArray[np.floating], level: float) -> NDArray[np.float64]:

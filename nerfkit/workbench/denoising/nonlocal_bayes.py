@@ -57,8 +57,8 @@ def nonlocal_bayes(
     """
     settings = settings or NonlocalBayes()
     height, width, n_channels = picture.shape
-    rotation = opponent_colours(n_channels)
-    turned = np.einsum("ij,hwj->ihw", opponent_colours(n_channels).numpy(), picture)
+    rotation = opponent_colours(n_channels).numpy()
+    turned = np.einsum("ij,hwj->ihw", rotation, picture)
     estimate = None
     for side, size in zip(settings.sides, settings.sizes, strict=True):
         noisy, basic = (
@@ -70,7 +70,7 @@ def nonlocal_bayes(
         groups = _similar_patches(compared, side, size, settings.stride, settings.reach)
         estimate = _shrink(noisy, basic, groups, side, std)[:, :height, :width].numpy()
     assert estimate is not None
-    return np.einsum("ij,ihw->hwj", opponent_colours(n_channels).numpy(), estimate)
+    return np.einsum("ij,ihw->hwj", rotation, estimate)
 
 
 def _reached_by_references(image: NDArray[np.float32], side: int, stride: int) -> Tensor:
