@@ -92,7 +92,7 @@ def check_picture(picture: NDArray[np.floating]) -> NDArray[np.float32]:
 
 def denoise(
     picture: NDArray[np.floating], *, noise: Noise | None = None, seconds: float = 30.0, seed: int = 0,
-    config: GuidedFieldConfig | None = None, with_coordinate_field: bool = False,
+    config: GuidedFieldConfig | NeighbourConfig | None = None, with_coordinate_field: bool = False,
     checkpoints: CheckpointFolder | None = None, metrics: MetricsLog | None = None, resume: bool = False,
     on_progress: Callable[[float, dict[str, float]], None] = lambda fraction, figures: None,
 ) -> Denoised:  # fmt: skip
@@ -108,8 +108,8 @@ def denoise(
         A limit, from the call on; unless it is met the result is a function of the picture, the settings and the seed.
     seed : int
         Of the probes, the initial weights and what is held out.
-    config : GuidedFieldConfig, optional
-        Sizes of the field and its fit.
+    config : GuidedFieldConfig or NeighbourConfig, optional
+        Sizes of the field and its fit; the latter is for impulses. One that is for other noise is not used.
     with_coordinate_field : bool
         Fit a field of the position alone too, for comparison; it takes its own time, up to ``seconds`` once more.
     checkpoints, metrics
@@ -138,9 +138,11 @@ def denoise(
     noise = noise or estimate_noise(picture)
     run = _Run(started, seconds, seed, checkpoints, metrics, resume, on_progress)
     if noise.kind == "impulse":
-        done = _without_impulses(picture, noise, run)
+        sizes = config if isinstance(config, NeighbourConfig) else NeighbourConfig()
+        done = _without_impulses(picture, noise, sizes, run)
     else:
-        done = _without_noise(picture, noise, config or GuidedFieldConfig(), run)
+        sizes = config if isinstance(config, GuidedFieldConfig) else GuidedFieldConfig()
+        done = _without_noise(picture, noise, sizes, run)
     figures, pictures, chosen = dict(done.figures), dict(done.pictures), dict(done.chosen)
     figures["seconds"] = time.monotonic() - started
     if with_coordinate_field and not done.is_interrupted:
@@ -208,30 +210,32 @@ def _without_noise(picture: NDArray[np.float32], noise: Noise, config: GuidedFie
     return Denoised(shown(image), noise, chosen, figures, pictures, done.is_interrupted, done.is_cut)
 
 
-def _without_impulses(picture: NDArray[np.float32], noise: Noise, run: _Run) -> Denoised:
+def _without_impulses(picture: NDArray[np.float32], noise: Noise, config: NeighbourConfig, run: _Run) -> Denoised:
     """Impulses are found and filled; all other values stay as they are."""
     is_known = ~find_impulses(picture)
     filled = fill_by_neighbours(picture, is_known)
     pictures = {"guide: neighbours' mean": np.clip(filled, 0, 1)}
     n_found = int((~is_known).sum())
-    chosen: dict[str, Any] = {"impulses": n_found / picture.size, "result": "neighbours' mean", "by": "adaptive median"}
+    chosen: dict[str, Any] = {"impulses": n_found / picture.size, "result": "neighbours' mean", "by": "held-out pixels"}
     if not n_found or is_known.all(-1).sum() < MIN_SIDE**2:
         return Denoised(np.clip(filled, 0, 1), noise, chosen, {"steps": 0}, pictures)
-    config = NeighbourConfig()
     field = NeighbourField(config, filled, is_known, torch.Generator().manual_seed(run.seed))
     problem = NeighbourFit(field, is_known, run.seed)
     done = run.fit(problem, config.n_steps)
+    problem.finish(done.steps)
     image, hit = filled.reshape(-1, picture.shape[2]).copy(), ~is_known.reshape(-1, picture.shape[2])
-    at = np.flatnonzero(hit.any(1))
-    image[at] = np.where(hit[at], field.render(torch.from_numpy(at)).numpy(), image[at])
+    candidates = {"neighbour field": problem.best_mse, "neighbours' mean": problem.filled_mse(picture, is_known)}
+    result = min(candidates, key=lambda name: candidates[name])
+    if result == "neighbour field":
+        at = np.flatnonzero(hit.any(1))
+        image[at] = np.where(hit[at], field.render(torch.from_numpy(at)).numpy(), image[at])
     figures = {
         "steps": done.steps, "n_params": sum(p.numel() for p in field.network.parameters()),
-        "held_out_psnr": _decibels(problem.held_out_mse()),
+        "held_out_psnr": {name: _decibels(mse) for name, mse in candidates.items()},
     }  # fmt: skip
-    return Denoised(
-        np.clip(image.reshape(picture.shape), 0, 1), noise, {**chosen, "result": "neighbour field"}, figures, pictures,
-        done.is_interrupted, done.is_cut,
-    )  # fmt: skip
+    chosen |= {"result": result, "step": problem.best_step}
+    image = np.clip(image.reshape(picture.shape), 0, 1)
+    return Denoised(image, noise, chosen, figures, pictures, done.is_interrupted, done.is_cut)
 
 
 def _decibels(mse: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +29,11 @@ class NeighbourConfig:
     learning_rate: float = 3e-3
     # pixels in a step, and steps
     batch: int = 1024
-    n_steps: int = 1500
-    # of the known pixels, which judge
+    n_steps: int = 1000
+    # of the known pixels, which judge when to stop
     held_out: float = 0.1
+    # steps between two judgements
+    judge_every: int = 50
 
 
 def fill_by_neighbours(picture: NDArray[np.float32], is_known: NDArray[np.bool_]) -> NDArray[np.float32]:
@@ -124,7 +127,15 @@ class NeighbourField(nn.Module):
 
 
 class NeighbourFit:
-    """The fit of a :class:`NeighbourField` to known pixels; see :class:`nerfkit.fitting.Fittable`."""
+    """The fit of a :class:`NeighbourField` to known pixels; see :class:`nerfkit.fitting.Fittable`.
+
+    Attributes
+    ----------
+    best_mse : float
+        Least mean squared error of held-out known pixels so far.
+    best_step : int
+        The step after which it was seen.
+    """
 
     def __init__(self, field: NeighbourField, is_known: NDArray[np.bool_], seed: int = 0) -> None:
         self.field, self.n_steps = field, field.config.n_steps
@@ -133,6 +144,8 @@ class NeighbourFit:
         order = known[torch.randperm(len(known), generator=self.generator)]
         n_held_out = min(max(1, round(field.config.held_out * len(known))), max(len(known) - 1, 0))
         self.held_out, self.trained = order[:n_held_out], order[n_held_out:]
+        self.best_mse, self.best_step = math.inf, 0
+        self.best = {name: value.clone() for name, value in field.network.state_dict().items()}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """All weights alike."""
@@ -147,7 +160,27 @@ class NeighbourFit:
         return (errors.square() + 1e-4).sqrt().mean(), {}
 
     def after_step(self, step: int) -> None:
-        """Nothing follows a step."""
+        """Judge from time to time."""
+        if step % self.field.config.judge_every == 0:
+            self._judge(step)
+
+    def finish(self, step: int) -> None:
+        """Leave the best weights in the field."""
+        self._judge(step)
+        self.field.network.load_state_dict(self.best)
+
+    def _judge(self, step: int) -> None:
+        mse = self.held_out_mse()
+        if mse < self.best_mse:
+            self.best_mse, self.best_step = mse, step
+            self.best = {name: value.clone() for name, value in self.field.network.state_dict().items()}
+
+    def filled_mse(self, picture: NDArray[np.float32], is_known: NDArray[np.bool_]) -> float:
+        """Mean squared error of the held-out pixels filled by their neighbours' mean."""
+        is_told = is_known.reshape(-1, picture.shape[2]).copy()
+        is_told[self.held_out.numpy()] = False
+        filled = fill_by_neighbours(picture, is_told.reshape(picture.shape))
+        return float(np.square(filled - picture).reshape(is_told.shape)[self.held_out.numpy()].mean())
 
     @torch.no_grad()
     def held_out_mse(self) -> float:
@@ -160,10 +193,14 @@ class NeighbourFit:
         return {"held_out_mse": self.held_out_mse()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The weights and the generator."""
-        return {"network": self.field.network.state_dict(), "generator": self.generator.get_state()}
+        """The weights, the best of them, and the generator."""
+        return {
+            "network": self.field.network.state_dict(), "best": self.best, "best_mse": self.best_mse,
+            "best_step": self.best_step, "generator": self.generator.get_state(),
+        }  # fmt: skip
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """The inverse of :meth:`state_dict`."""
         self.field.network.load_state_dict(state["network"])
+        self.best, self.best_mse, self.best_step = state["best"], state["best_mse"], state["best_step"]
         restore_generator(self.generator, state["generator"])
