@@ -126,7 +126,7 @@ def denoise(
 
     Examples
     --------
-    >>> from .noise import add_noise
+    >>> from nerfkit.workbench.denoising.noise import add_noise
     >>> clean = np.tile(np.linspace(0.2, 0.8, 24, dtype=np.float32), (24, 1))[..., None]
     >>> noisy = add_noise(clean, "gaussian", 0.1)
     >>> done = denoise(noisy, noise=Noise("gaussian", 0.1), config=GuidedFieldConfig(n_steps=20))

@@ -25,6 +25,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 
 # side of the patches whose least variances are the noise's
 PATCH = 8
+# fraction of the patches, those with the least of structure
+QUIET = 0.2
 # patches that are looked at, at most
 MAX_PATCHES = 2**15
 # steps to the level of Poisson noise, each of which leaves a small part of the error
@@ -114,8 +116,7 @@ def estimate_noise(picture: NDArray[np.float32]) -> Noise:
     Notes
     -----
     Impulses are values at the ends of the range far from the median around them. The level of normal noise is told by
-    the least eigenvalues of the patches' covariance (Chen, Zhu and Heng 2015): those directions hold noise alone. That
-    of Poisson noise is the one after whose stabilisation the noise has a standard deviation of 1.
+    the least eigenvalues of the covariance of patches without texture (after Liu, Tanaka and Okutomi 2013). That of Poisson noise is the one after whose stabilisation the noise has a standard deviation of 1.
     """
     hit = find_impulses(picture)
     fraction = float(hit.mean())
@@ -174,18 +175,22 @@ def _normal_std(picture: NDArray[np.floating]) -> float:
 
 
 def _std_of_channel(channel: NDArray[np.floating]) -> float:
+    """Of the directions in which patches vary least, among the patches that vary least in the other directions.
+
+    White noise is independent in all of them: to choose patches by some leaves it as it is in the others.
+    """
     side = min(PATCH, *channel.shape)
     windows = np.lib.stride_tricks.sliding_window_view(channel, (side, side)).reshape(-1, side * side)
     patches = windows[:: max(1, len(windows) // MAX_PATCHES)].astype(np.float64)
-    if len(patches) < 2:
-        return 0.0
-    eigenvalues = np.linalg.eigvalsh(np.cov(patches, rowvar=False).reshape(side * side, side * side))[::-1]
-    # the largest are the picture's; the rest, when their mean is their median, the noise's
-    for first in range(len(eigenvalues)):
-        rest = eigenvalues[first:]
-        if rest.mean() <= np.median(rest):
-            return float(np.sqrt(max(rest.mean(), 0.0)))
-    return float(np.sqrt(max(eigenvalues[-1], 0.0)))
+    patches = patches - patches.mean(1, keepdims=True)
+    _, directions = np.linalg.eigh(patches.T @ patches)
+    energies = np.square(patches @ directions)
+    # the first direction is the mean, which was taken away
+    n_values = side * side
+    least, most = energies[:, 1 : n_values // 2], energies[:, n_values * 3 // 4 :]
+    told = most.sum(1)
+    quiet = least[told <= np.quantile(told, QUIET)]
+    return float(np.sqrt(max(quiet.mean(), 0.0))) if quiet.size else 0.0
 
 
 def _varies_with_brightness(picture: NDArray[np.floating]) -> bool:
