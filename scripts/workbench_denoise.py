@@ -66,7 +66,7 @@ def read_image(name: str, side: int = SIDE) -> NDArray[np.float32]:
     short = min(image.size)
     left, top = ((length - short) // 2 for length in image.size)
     image = image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.BOX)
-    return np.atleast_3d(np.asarray(image, np.float32) / 255)
+    return np.atleast_3d(np.asarray(image, np.float32) / np.float32(255))
 
 
 def noise_of(kind: str, sigma: float) -> Noise:

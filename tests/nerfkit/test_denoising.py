@@ -112,7 +112,7 @@ def test_stabilised_photons_have_a_noise_of_one():
 @pytest.mark.parametrize(("kind", "level"), [("gaussian", 0.0), ("poisson", math.nan), ("impulse", 1.0), ("salt", 0.1)])
 def test_a_level_that_is_none_is_refused_with_the_next_step(kind, level):
     with pytest.raises(NerfkitError, match=f"{kind}.*give "):
-        Noise(kind, level)
+        add_noise(scene(), kind, level)
 
 
 # guides
@@ -120,7 +120,7 @@ def test_a_level_that_is_none_is_refused_with_the_next_step(kind, level):
 
 @pytest.mark.parametrize("shape", [(48, 64, 1), (37, 29, 3), (9, 50, 2)])
 def test_nonlocal_bayes_removes_noise_of_any_shape(shape):
-    clean = scene(*shape[:2], min(shape[2], 3))
+    clean = scene(shape[0], shape[1], shape[2])
     noisy = add_noise(clean, "gaussian", 0.1)
     image = nonlocal_bayes(noisy, 0.1)
     assert image.shape == shape and image.dtype == np.float32
@@ -150,7 +150,9 @@ def linear_guide(noisy):
     """The mean over three rows as a guide: its derivative to the own pixel is a third."""
     padded = np.pad(noisy, ((1, 1), (0, 0), (0, 0)), mode="wrap")
     values = (padded[:-2] + padded[1:-1] + padded[2:])[None] / 3
-    return Guides(("mean",), values.astype(np.float32), np.full_like(values, 1 / 3), {"mean": {}}, {"mean": 0.0})
+    return Guides(
+        ("mean",), values.astype(np.float32), np.full_like(values, 1 / 3, np.float32), {"mean": {}}, {"mean": 0.0}
+    )
 
 
 @pytest.mark.parametrize("n_channels", [1, 3])

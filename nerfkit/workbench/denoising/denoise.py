@@ -183,9 +183,8 @@ def _without_noise(picture: NDArray[np.float32], noise: Noise, config: GuidedFie
         values, std = (stabilise(picture, noise.level) / unit).astype(np.float32), 1 / unit
 
     def shown(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        if noise.kind == "poisson":
-            values = unstabilise(values * unit, noise.level)
-        return np.clip(values, 0, 1).astype(np.float32)
+        back = unstabilise(values * unit, noise.level) if noise.kind == "poisson" else values
+        return np.clip(back, 0, 1).astype(np.float32)
 
     guides = make_guides(
         values, std, seed=run.seed, on_estimate=lambda done, total: run.on_progress(GUIDES_FRACTION * done / total, {})

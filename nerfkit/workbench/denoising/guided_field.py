@@ -199,7 +199,7 @@ class GuidedField(nn.Module):
     def render(self, n_flips: int = 8) -> NDArray[np.float32]:
         """The picture [h, w, c], the mean over flips of the surroundings."""
         parts = [
-            sum(self(pixels, flip=flip)[0] for flip in range(n_flips)) / n_flips
+            torch.stack([self(pixels, flip=flip)[0] for flip in range(n_flips)]).mean(0)
             for pixels in torch.arange(self.height * self.width).split(CHUNK)
         ]
         values = torch.cat(parts) @ self.rotation

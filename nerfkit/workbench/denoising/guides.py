@@ -169,12 +169,12 @@ def make_guides(
     }  # fmt: skip
     estimates = [ESTIMATES[name].make(**chosen[name]) for name in names]
     values = np.stack([counted(estimate, picture) for estimate in estimates])
-    step, rotation = PROBE * std, opponent_colours(picture.shape[2]).numpy()
+    step, rotation = np.float32(PROBE * std), opponent_colours(picture.shape[2]).numpy()
     slopes, mses = np.zeros_like(values), np.zeros(len(names))
     for _ in range(n_probes):
         probe = _signs(rng, picture.shape)
         for index, estimate in enumerate(estimates):
-            response = (counted(estimate, picture + step * probe) - values[index]) / step
+            response = (counted(estimate, (picture + step * probe).astype(np.float32)) - values[index]) / step
             slopes[index] += (probe @ rotation.T) * (response @ rotation.T) / n_probes
             mses[index] += estimated_mse(picture, values[index], probe, response, std) / n_probes
     return Guides(names, values, slopes, chosen, dict(zip(names, map(float, mses), strict=True)))
@@ -197,13 +197,13 @@ def _choose(
     """The parameters of least SURE."""
     if len(family.choices) == 1:
         return family.choices[0]
-    probe, step = _signs(rng, picture.shape), PROBE * std
+    probe, step = _signs(rng, picture.shape), np.float32(PROBE * std)
 
     def errors() -> Iterator[float]:
         for choice in family.choices:
             estimate = family.make(**choice)
             values = counted(estimate, picture)
-            response = (counted(estimate, picture + step * probe) - values) / step
+            response = (counted(estimate, (picture + step * probe).astype(np.float32)) - values) / step
             yield estimated_mse(picture, values, probe, response, std)
 
     return family.choices[int(np.argmin(list(errors())))]

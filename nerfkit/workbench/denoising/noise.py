@@ -115,8 +115,9 @@ def estimate_noise(picture: NDArray[np.float32]) -> Noise:
 
     Notes
     -----
-    Impulses are values at the ends of the range far from the median around them. The level of normal noise is told by
-    the least eigenvalues of the covariance of patches without texture (after Liu, Tanaka and Okutomi 2013). That of Poisson noise is the one after whose stabilisation the noise has a standard deviation of 1.
+    Impulses are values at the ends of the range far from the median around them. The level of normal noise is the
+    variance of patches without texture in the directions where patches vary least (after Liu, Tanaka and Okutomi 2013).
+    That of Poisson noise is the one after whose stabilisation the noise has a standard deviation of 1.
     """
     hit = find_impulses(picture)
     fraction = float(hit.mean())
@@ -204,7 +205,8 @@ def _varies_with_brightness(picture: NDArray[np.floating]) -> bool:
         # Immerkaer's filter, which plane and step along an axis leave alone, and what smooth parts of the picture are
         fine = correlate(channel, np.outer([1, -2, 1], [1, -2, 1]) / 6, mode="reflect")
         smooth = gaussian_filter(channel, 2.0)
-        slope = np.hypot(*np.gradient(smooth))
+        down, right = np.gradient(smooth)
+        slope = np.hypot(down, right)
         flat = slope <= np.quantile(slope, 0.5)
         edges = np.quantile(smooth[flat], np.linspace(0, 1, N_CLASSES + 1))
         for low, high in itertools.pairwise(edges):
@@ -230,7 +232,7 @@ def _poisson_level(picture: NDArray[np.floating]) -> float:
     return level
 
 
-def stabilise(picture: NDArray[np.floating], level: float) -> NDArray[np.float64]:
+def stabilise(picture: NDArray[np.number], level: float) -> NDArray[np.float64]:
     """Anscombe's transform: photons of a Poisson distribution to values with a standard deviation of about 1."""
     return 2 * np.sqrt(np.maximum(np.asarray(picture, np.float64) / level, 0) + 3 / 8)
 

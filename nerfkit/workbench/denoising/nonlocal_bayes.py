@@ -102,7 +102,7 @@ def _similar_patches(image: Tensor, side: int, size: int, stride: int, reach: in
 
 def _shrink(noisy: Tensor, estimate: Tensor | None, groups: Tensor, side: int, std: float) -> Tensor:
     """Each group's patches by the linear estimator of their distribution; patches that overlap are averaged."""
-    n_channels, *size = noisy.shape
+    n_channels, size = noisy.shape[0], (noisy.shape[1], noisy.shape[2])
     patches = F.unfold(noisy[:, None], side).transpose(1, 2).contiguous()  # [c, n_patches, side^2]
     known = patches if estimate is None else F.unfold(estimate[:, None], side).transpose(1, 2).contiguous()
     n_values, variance = side * side, std * std
