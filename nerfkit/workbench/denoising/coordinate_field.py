@@ -22,7 +22,7 @@ __all__ = ["CoordinateFit", "fit_coordinate_field"]
 
 # factors of the first sine that are tried, the middle one first, and steps of a trial and of the final fit
 SCALES, TRIAL_STEPS, STEPS = (8.0, 12.0, 18.0, 27.0, 40.0), 200, 800
-# pixels in a step, of which the held out are this fraction; steps between two judgements
+# pixels in a step; fraction of the pixels that is held out; steps between two judgements
 BATCH, HELD_OUT, JUDGE_EVERY = 4096, 0.1, 25
 LEARNING_RATE = 1e-3
 CHUNK = 2**15
@@ -44,7 +44,9 @@ class _EarlyStopping(Problem):
     """Pixels at their places; the weights that predict held-out pixels best are kept."""
 
     def __init__(self, field: Siren, known: Measurements, held_out: Measurements, seed: int) -> None:
-        super().__init__(field, [Term(PointValues(), known, n=BATCH)], learning_rate=LEARNING_RATE, seed=seed)
+        super().__init__(
+            field, [Term(PointValues(), known, n=min(BATCH, len(known)))], learning_rate=LEARNING_RATE, seed=seed
+        )
         self.held_out = held_out
         self.best_step, self.squares = 0, torch.full((len(held_out),), math.inf)
         self.best = {name: value.clone() for name, value in field.state_dict().items()}
@@ -108,10 +110,10 @@ def fit_coordinate_field(
         return problem, Trial(scale, torch.empty(0), problem.squares)
 
     def attempt(scale: float, best: Trial[float]) -> Trial[float]:
-        return solve(scale, TRIAL_STEPS, seconds / 10)[1]
+        return solve(scale, min(TRIAL_STEPS, steps), seconds / 10)[1]
 
     middle = len(scales) // 2
-    first = solve(scales[middle], TRIAL_STEPS, seconds / 10)[1]
+    first = solve(scales[middle], min(TRIAL_STEPS, steps), seconds / 10)[1]
     found = search_line(
         first, lambda place: scales[middle + place] if 0 <= middle + place < len(scales) else None, attempt
     )
