@@ -1,0 +1,1 @@
+"""Denoise one picture by a field that is trained on that picture alone."""
