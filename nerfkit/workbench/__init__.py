@@ -1,0 +1,1 @@
+"""Rows of the workbench beside scenes and frames, a package each."""
