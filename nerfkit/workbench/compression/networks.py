@@ -16,10 +16,11 @@ import torch
 from numba import njit
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import linear
 
 from .range_coder import LOGITS, Reader, Writer, place_of, read_bits, read_number, write_bits, write_number
 
-__all__ = ["BITS", "FINEST", "SHIFTS", "IntegerNetwork", "SmallNetwork", "evaluate", "read_network", "write_network"]
+__all__ = ["BITS", "FINEST", "SHIFTS", "IntegerNetwork", "SmallNetwork", "evaluate", "likeliest_places", "read_network", "write_network"]
 
 # bits behind the point of hidden values and of what comes out
 BITS = 8
@@ -53,10 +54,16 @@ class SmallNetwork(nn.Module):
         Of the input, two hidden layers and the output.
     last : float
         Factor of the last layer's start; 0 starts with an output of nothing.
+
+    Attributes
+    ----------
+    shift : int or None
+        Weights act as multiples of ``2**-shift``, as they will be sent; None: as they are.
     """
 
     def __init__(self, sizes: Sequence[int], generator: torch.Generator, last: float) -> None:
         super().__init__()
+        self.shift: int | None = None
         factors = (1.0, 1.0, last)
         self.layers = nn.ModuleList(nn.Linear(d_in, d_out) for d_in, d_out in pairwise(sizes))
         with torch.no_grad():
@@ -71,9 +78,16 @@ class SmallNetwork(nn.Module):
             yield layer
 
     def forward(self, x: Tensor) -> Tensor:
-        """Values [n, d_out] of inputs [n, d_in]."""
-        first, second, third = self.layers
-        return third(torch.relu(second(torch.relu(first(x)))))
+        """Values [n, d_out] of inputs [n, d_in], by rounded weights once there is a ``shift``."""
+        for k, layer in enumerate(self._linears()):
+            x = linear(torch.relu(x) if k else x, self._rounding(layer.weight), self._rounding(layer.bias))
+        return x
+
+    def _rounding(self, weights: Tensor) -> Tensor:
+        if self.shift is None:
+            return weights
+        # straight through: the gradient is that of the weights themselves (arXiv:1308.3432)
+        return weights + (torch.round(weights.detach() * 2**self.shift) / 2**self.shift - weights.detach())
 
     @torch.no_grad()
     def rounded(self, shift: int) -> IntegerNetwork:
@@ -107,7 +121,7 @@ def evaluate(out, hidden, x, network, bits_in):
     _layer(out, hidden[1], w3, b3, 8, shift, False)
 
 
-def _places_of(numbers: NDArray[np.int64]) -> tuple[int, int]:
+def likeliest_places(numbers: NDArray[np.int64]) -> tuple[int, int]:
     """Places in the table of chances of what numbers like these are most likely with."""
     sizes = np.abs(numbers)
     n_zeros, n_others = int((sizes == 0).sum()), int((sizes > 0).sum())
@@ -118,7 +132,7 @@ def _places_of(numbers: NDArray[np.int64]) -> tuple[int, int]:
 def write_network(writer: Writer, network: IntegerNetwork) -> None:
     """Write a network whose sizes the reader knows."""
     numbers = np.concatenate([array.ravel() for array in network[:6]])
-    places = _places_of(numbers)
+    places = likeliest_places(numbers)
     write_bits(writer, network.shift, _SHIFT_BITS)
     for place in places:
         write_bits(writer, place, _PLACE_BITS)

@@ -24,12 +24,12 @@ from nerfkit.scenes.generators import restore_generator
 
 from . import context, synthesis
 from .context import N_FEATURES
-from .networks import FINEST, SmallNetwork
+from .networks import FINEST, IntegerNetwork, SmallNetwork
 from .range_coder import LOGITS
 from .synthesis import MATRIX_BITS, PLANE_BITS
 from .wavelets import analyse
 
-__all__ = ["CodecSettings", "PictureCode", "network_sizes", "number_of_levels"]
+__all__ = ["CodecSettings", "PictureCode", "network_sizes", "number_of_levels", "principal_axes"]
 
 # the largest number of times that a picture is halved
 MOST_LEVELS = 5
@@ -56,6 +56,9 @@ class CodecSettings:
     correction_rate: float = 1e-2
     # fraction of the steps in which the quantisation step is moved towards the rate that is asked for
     settled_at: float = 0.6
+    # fraction from which on the networks learn with weights that are rounded to 2**-shift, and the two shifts
+    rounded_from: float = 0.7
+    shifts: tuple[int, int] = (3, 4)
 
 
 def number_of_levels(height: int, width: int) -> int:
@@ -69,7 +72,7 @@ def network_sizes(n_channels: int, widths: Sequence[int]) -> tuple[list[int], li
     return [N_FEATURES, widths[0], widths[0], 2], [n_seen, widths[1], widths[1], n_channels]
 
 
-def _principal_axes(pixels: NDArray[np.float64]) -> NDArray[np.int64]:
+def principal_axes(pixels: NDArray[np.float64]) -> NDArray[np.int64]:
     """Directions in which colours [n, c] vary, as columns [c, c] in 2**-7, that of most variance first."""
     _, axes = np.linalg.eigh(pixels.T @ pixels)
     axes = axes[:, ::-1] * np.where(axes.sum(axis=0)[::-1] < 0, -1.0, 1.0)
@@ -118,7 +121,7 @@ class PictureCode:
 
         flat = pixels.reshape(-1, n_channels).astype(np.float64)
         self.means = np.round(flat.mean(axis=0)).astype(np.int64)
-        self.matrix = _principal_axes(flat - self.means)
+        self.matrix = principal_axes(flat - self.means)
         inverse = np.linalg.inv(self.matrix / 2**MATRIX_BITS)
         self.wanted = (inverse @ (flat - self.means).T).reshape(n_channels, self.height, self.width)
         self.bands = context.bands(n_channels, self.height, self.width, self.n_levels)
@@ -192,15 +195,17 @@ class PictureCode:
         return bits + errors.square().mean(), self.figures
 
     def after_step(self, step: int) -> None:
-        """Every so often, choose all coefficients."""
+        """Every so often, choose all coefficients; from some step on, round the weights."""
+        if step >= self.settings.rounded_from * self.n_steps:
+            self.context.shift, self.correction.shift = self.settings.shifts
         if step % self.settings.round_every == 0:
             self._choose(is_settled=step >= self.settings.settled_at * self.n_steps)
 
     def _choose(self, *, is_settled: bool) -> None:
-        network = self.context.rounded(FINEST)
+        network = self._as_it_acts(self.context)
         places = context.places_of(self.features, network)
         n_bits = float(context.code_lengths(self.values, places).sum())
-        corrected = synthesis.correct(self.planes, self.correction.rounded(FINEST), self.step)
+        corrected = synthesis.correct(self.planes, self._as_it_acts(self.correction), self.step)
         error = self.wanted - corrected / 2**PLANE_BITS
         self.figures = {"bits": n_bits, "psnr": _psnr_of_planes(error)}
         self._targets = self.coefficients + analyse(error, self.n_levels) / self._unit()
@@ -218,6 +223,10 @@ class PictureCode:
         chosen = context.choose(targets, places, context.values_of(is_mean, self.bands), self.settings.price)
         context.fill(self.coefficients, self.bands, chosen)
         self._observe()
+
+    @staticmethod
+    def _as_it_acts(network: SmallNetwork) -> IntegerNetwork:
+        return network.rounded(FINEST if network.shift is None else network.shift)
 
     def validate(self) -> dict[str, float]:
         """The figures of the last choice."""
