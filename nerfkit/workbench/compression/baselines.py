@@ -120,8 +120,8 @@ def dropped(pixels: NDArray[np.uint8], fraction: float = 0.95) -> dict[str, floa
     return {name: psnr_of(np.clip(np.round(back), 0, 255).astype(np.uint8), pixels) for name, back in left.items()}
 
 
-# The DCT of the whole picture: channels turned to the principal axes of the colours, coefficients rounded to multiples of
-# a step. They are coded by their frequency: each of 32 rings has its own probabilities, for each channel.
+# The DCT of the whole picture: colours turned to their principal axes, coefficients rounded to multiples of a step.
+# They are coded by their frequency: each of 32 rings has its own probabilities, in each channel.
 
 _N_RINGS = 32
 # sizes, channels and step (16 bits, 8 behind the point); a colour's mean; an entry of the axes; a place in the table

@@ -62,7 +62,7 @@ class Encoded:
     data: bytes
     # what ``data`` decodes to: uint8, of the shape that was given
     pixels: NDArray[np.uint8]
-    # bytes, bits_per_pixel and psnr of the two above, by part: bytes_networks, bytes_coefficients; step (in grey levels),
+    # of the two above: bytes, bits_per_pixel, psnr; by part: bytes_networks, bytes_coefficients; step (in grey levels),
     # n_params, seconds, steps
     figures: dict[str, float]
     # how the fit ended

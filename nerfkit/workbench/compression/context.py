@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from .networks import IntegerNetwork, evaluate
 from .range_coder import COSTS, Reader, Writer, is_over, read_number, write_number
 
-__all__ = ["FEATURE_BITS", "N_FEATURES", "bands", "choose", "code_lengths", "features_of", "fill", "from_means", "n_coded",
-           "places_of", "read_coefficients", "to_means", "values_of", "write_coefficients"]  # fmt: skip
+__all__ = ["FEATURE_BITS", "N_FEATURES", "bands", "choose", "code_lengths", "features_of", "fill", "from_means",
+           "n_coded", "places_of", "read_coefficients", "to_means", "values_of", "write_coefficients"]  # fmt: skip
 
 # what the network sees, and the bits behind its point
 N_FEATURES, FEATURE_BITS = 20, 4
@@ -60,7 +60,8 @@ def bands(n_channels: int, height: int, width: int, n_levels: int) -> NDArray[np
         across, down = direction in (1, 3), direction in (2, 3)
         return h if down else 0, w if across else 0, above_h - h if down else h, above_w - w if across else w
 
-    rows = [(c, n_levels, 0, 1, 0, 0, *sizes[-1], *_NOTHING, *_NOTHING, *_NOTHING) for c in range(n_channels)]
+    nothing = (*_NOTHING, *_NOTHING, *_NOTHING)
+    rows: list[tuple[int, ...]] = [(c, n_levels, 0, 1, 0, 0, *sizes[-1], *nothing) for c in range(n_channels)]
     for level in range(n_levels, 0, -1):
         for direction in (1, 2, 3):
             before = [details(level, other) for other in range(1, direction)] + [_NOTHING, _NOTHING]

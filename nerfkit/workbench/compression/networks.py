@@ -20,7 +20,17 @@ from torch.nn.functional import linear
 
 from .range_coder import LOGITS, Reader, Writer, place_of, read_bits, read_number, write_bits, write_number
 
-__all__ = ["BITS", "FINEST", "SHIFTS", "IntegerNetwork", "SmallNetwork", "evaluate", "likeliest_places", "read_network", "write_network"]
+__all__ = [
+    "BITS",
+    "FINEST",
+    "SHIFTS",
+    "IntegerNetwork",
+    "SmallNetwork",
+    "evaluate",
+    "likeliest_places",
+    "read_network",
+    "write_network",
+]
 
 # bits behind the point of hidden values and of what comes out
 BITS = 8
@@ -43,6 +53,12 @@ class IntegerNetwork(NamedTuple):
     w3: NDArray[np.int64]
     b3: NDArray[np.int64]
     shift: int
+
+    @classmethod
+    def of(cls, arrays: Sequence[NDArray[np.int64]], shift: int) -> IntegerNetwork:
+        """A network of its arrays in the order above."""
+        w1, b1, w2, b2, w3, b3 = arrays
+        return cls(w1, b1, w2, b2, w3, b3, shift)
 
 
 class SmallNetwork(nn.Module):
@@ -92,12 +108,12 @@ class SmallNetwork(nn.Module):
     @torch.no_grad()
     def rounded(self, shift: int) -> IntegerNetwork:
         """The network in whole multiples of ``2**-shift``."""
-        arrays = []
+        arrays: list[NDArray[np.int64]] = []
         for layer in self._linears():
             for tensor in (layer.weight, layer.bias):
                 whole = torch.round(tensor.double() * 2**shift).clamp(-_LARGEST_WEIGHT, _LARGEST_WEIGHT)
                 arrays.append(whole.cpu().numpy().astype(np.int64))
-        return IntegerNetwork(*arrays, shift)
+        return IntegerNetwork.of(arrays, shift)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -149,7 +165,7 @@ def read_network(reader: Reader, sizes: Sequence[int]) -> IntegerNetwork:
     _read_numbers(numbers, reader, tuple(places))
     numbers = np.clip(numbers, -_LARGEST_WEIGHT, _LARGEST_WEIGHT)
     parts = np.split(numbers, np.cumsum(counts)[:-1])
-    return IntegerNetwork(*(part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)), shift)
+    return IntegerNetwork.of([part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)], shift)
 
 
 @njit(cache=True, error_model="numpy", nogil=True)

@@ -1,8 +1,8 @@
 """A range coder of binary decisions (Martin 1979), and whole numbers by such decisions; integers alone.
 
-The coder's interval has 48 bits, so that no probability that is used loses anything that could be measured. A carry runs
-back over bytes that are held until none can come. Probabilities are those of a table over logits; what codes and what
-decodes name them by their place in it.
+The coder's interval has 48 bits, so that no probability that is used loses anything that could be measured. A carry
+runs back over bytes that are held until none can come. Probabilities are those of a table over logits; the coding and
+the decoding side name them by their place in it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["CHANCES", "COSTS", "LOGITS", "Reader", "Writer", "finish", "is_over"
 
 # logits of the table: steps of 1/8 from -8 to 8
 _N_PLACES, _PLACES_A_UNIT = 129, 8
-# steps of a number that are decisions by the table; what is beyond follows in Elias' gamma code, of so many digits at most
+# units of a number that are decisions by the table; what is beyond follows in Elias' gamma code, of so many digits
 _N_STEPS, _N_DIGITS = 24, 20
 # bytes that a stream may be read beyond its end: the interval's, which a writer leaves out where they are zeros
 _BEYOND = 8

@@ -1,4 +1,4 @@
-"""From the codec's coefficients to pixels: wavelets, a small network that mends what they leave, colours; integers alone.
+"""From the codec's coefficients to pixels: wavelets, a small network that corrects them, colours; integers alone.
 
 Planes have 8 bits behind the point. The network sees, of each pixel, the differences to its neighbours in units of the
 quantisation step: 12 neighbours in the first plane, 4 in each other one. It adds a correction in the same units to each
@@ -14,7 +14,16 @@ from numpy.typing import NDArray
 from .networks import IntegerNetwork, evaluate
 from .wavelets import synthesise
 
-__all__ = ["FEATURE_BITS", "MATRIX_BITS", "PLANE_BITS", "colors", "correct", "differences", "n_differences", "planes_of"]
+__all__ = [
+    "FEATURE_BITS",
+    "MATRIX_BITS",
+    "PLANE_BITS",
+    "colors",
+    "correct",
+    "differences",
+    "n_differences",
+    "planes_of",
+]
 
 # bits behind the point: of planes and of the quantisation step, of what the network sees, of the matrix of colours
 PLANE_BITS, FEATURE_BITS, MATRIX_BITS = 8, 6, 7

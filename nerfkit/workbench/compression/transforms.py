@@ -1,5 +1,4 @@
-"""The discrete cosine transform as a product of matrices, the discrete Fourier transform, and the picture that is left of
-their largest coefficients.
+"""The cosine and the Fourier transform, and the picture that is left of their largest coefficients.
 
 X_k = sum_n x_n cos(pi / N (n + 1/2) k). The rows of this matrix are orthogonal; scaled to length 1 they are the
 orthonormal DCT-II (Ahmed, Natarajan and Rao 1974), whose inverse is its transpose. A picture X has the coefficients
@@ -111,7 +110,7 @@ def drop_smallest(
 
 
 def keep_largest(coefficients: NDArray, fraction: float) -> NDArray:
-    """Coefficients with all but the ``round((1 - fraction) * n)`` largest set to 0; of equal ones the first are kept."""
+    """Coefficients with all but the ``round((1 - fraction) * n)`` largest set to 0; of equal ones the first stay."""
     sizes = np.abs(coefficients).ravel()
     n_kept = round((1 - fraction) * sizes.size)
     kept = np.zeros(sizes.size, coefficients.dtype)
