@@ -48,7 +48,7 @@ class CodecSettings:
     # squared error, in squared quantisation steps, that a bit is worth
     price: float = 0.09
     # steps between two choices of all coefficients
-    round_every: int = 10
+    round_every: int = 20
     # coefficients and pixels that the networks see in a step
     n: int = 2**14
     # Adam's peak rates of the two networks
