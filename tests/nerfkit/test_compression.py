@@ -320,7 +320,9 @@ def test_heads_that_ask_for_what_no_writer_writes(encoded):
     with pytest.raises(NerfkitError, match="widths of 200 and 4 where 4 to 64 are possible"):
         decode(changed(encoded.data, 17, 200, with_checksum=True))
     huge = changed(changed(encoded.data, 12, 255), 14, 255, with_checksum=True)
-    with pytest.raises(NerfkitError, match=r"tells of 65344 x 65328 pixels where its \d+ bytes can hold 1 to 16777216"):
+    with pytest.raises(
+        NerfkitError, match=r"tells of 65344 x 65328 pixels where its \d+ bytes can hold 1 to \d+; copy"
+    ):
         decode(huge)
     none = changed(changed(encoded.data, 13, 0), 12, 0, with_checksum=True)
     with pytest.raises(NerfkitError, match="tells of 0 x 48 pixels"):
@@ -330,7 +332,7 @@ def test_heads_that_ask_for_what_no_writer_writes(encoded):
 def test_few_bytes_do_not_ask_for_much_memory_or_time():
     stream = b"\x7f" * 20
     rest = struct.pack(">IHHBBB", len(stream), 4000, 4000, 3, 4, 4) + stream
-    with pytest.raises(NerfkitError, match="4000 x 4000 pixels where its 20 bytes can hold 1 to 1310720"):
+    with pytest.raises(NerfkitError, match="4000 x 4000 pixels where its 20 bytes can hold 1 to 81920"):
         decode(b"NKC\x01" + struct.pack(">I", zlib.crc32(rest)) + rest)
 
 

@@ -35,7 +35,7 @@ _CHECKED_FROM = 8
 # a picture takes some 200 bytes a pixel while it is encoded, and 40 while it is decoded
 MOST_PIXELS = 1 << 24
 # pixels that a byte of the stream may stand for: a few bytes must not ask for gigabytes. A writer adds zeros up to it
-_PIXELS_A_BYTE = 1 << 16
+_PIXELS_A_BYTE = 1 << 12
 _STEP_BITS, _COLOR_BITS, _AXIS_BITS = 16, 8, MATRIX_BITS + 2
 _WIDEST = 64
 # learning rates fall to nothing: the last networks are the ones that are sent

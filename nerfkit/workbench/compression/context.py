@@ -16,7 +16,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .networks import IntegerNetwork, evaluate
-from .range_coder import COSTS, Reader, Writer, is_over, read_number, write_number
+from .range_coder import COSTS, LOGITS, Reader, Writer, is_over, read_number, write_number
 
 __all__ = ["FEATURE_BITS", "N_FEATURES", "bands", "choose", "code_lengths", "features_of", "fill", "from_means",
            "n_coded", "places_of", "read_coefficients", "to_means", "values_of", "write_coefficients"]  # fmt: skip
@@ -25,6 +25,8 @@ __all__ = ["FEATURE_BITS", "N_FEATURES", "bands", "choose", "code_lengths", "fea
 N_FEATURES, FEATURE_BITS = 20, 4
 # sizes and sums beyond are seen as this one
 _LARGEST = 1023
+# the place of a logit of 0 in the range coder's table
+_MIDDLE = len(LOGITS) // 2
 
 
 def _logs() -> NDArray[np.int64]:
@@ -133,38 +135,39 @@ def _features(out, planes, band, i, j, logs):
     out[14] = 2 * _size(planes, channel, first, i, j) + _round(planes, channel, first, i, j) if first[2] > 0 else 0
     out[15] = 2 * _size(planes, channel, second, i, j) + _round(planes, channel, second, i, j) if second[2] > 0 else 0
     for k in range(16):
-        out[k] = logs[min(out[k], 1023)]
+        out[k] = logs[min(out[k], _LARGEST)]
+    # which band it is, in numbers as large as the others
     out[16], out[17], out[18] = 8 * level, 16 if channel > 0 else 0, 16 if direction == 3 else 0
     out[19] = 64 if direction == 0 else 0
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _places(out, hidden, x, network):
-    evaluate(out, hidden, x, network, 4)
+    evaluate(out, hidden, x, network, FEATURE_BITS)
     for k in range(2):
-        # the nearest logit of the table: 256 units of what comes out are 8 places
-        out[k] = min(max((out[k] + 16 + (8 << 8)) >> 5, np.int64(0)), np.int64(128))
+        # the nearest logit of the table: 2**8 of what comes out are a unit, and a unit is 2**3 places
+        out[k] = min(max(((out[k] + 16) >> 5) + _MIDDLE, np.int64(0)), np.int64(2 * _MIDDLE))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _all_features(out, planes, table, logs):
-    x = np.empty(20, np.int64)
+    x = np.empty(N_FEATURES, np.int64)
     at = 0
     for b in range(len(table)):
         band = table[b]
         for i in range(band[6] if band[3] else 0):
             for j in range(band[7]):
                 _features(x, planes, band, i, j, logs)
-                for k in range(20):
+                for k in range(N_FEATURES):
                     out[at, k] = x[k]
                 at += 1
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _all_places(out, features, network):
-    x, y, hidden = np.empty(20, np.int64), np.empty(2, np.int64), np.empty((2, len(network[1])), np.int64)
+    x, y, hidden = np.empty(N_FEATURES, np.int64), np.empty(2, np.int64), np.empty((2, len(network[1])), np.int64)
     for at in range(len(features)):
-        for k in range(20):
+        for k in range(N_FEATURES):
             x[k] = features[at, k]
         _places(y, hidden, x, network)
         out[at, 0], out[at, 1] = y[0], y[1]
@@ -178,7 +181,7 @@ def _write_all(writer, values, places):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _read_all(planes, reader, table, network, logs):
-    x, y, hidden = np.empty(20, np.int64), np.empty(2, np.int64), np.empty((2, len(network[1])), np.int64)
+    x, y, hidden = np.empty(N_FEATURES, np.int64), np.empty(2, np.int64), np.empty((2, len(network[1])), np.int64)
     for b in range(len(table)):
         band = table[b]
         for i in range(band[6] if band[3] else 0):

@@ -39,7 +39,7 @@ SHIFTS = (2, 3, 4, 5, 6, 7)
 FINEST = 10
 # bits of a shift and of a place in the table of chances, as they are written
 _SHIFT_BITS, _PLACE_BITS = 4, 8
-# largest weight, as a whole number, and largest value between layers: 2**15 * 2**24 * 2**10 inputs fit into 64 bits
+# largest weight, as a whole number, and largest value between layers: sums of 2**15 * 2**24 fit into 64 bits
 _LARGEST_WEIGHT, _LARGEST_VALUE = (1 << 15) - 1, 1 << 24
 
 
@@ -118,14 +118,14 @@ class SmallNetwork(nn.Module):
 
 @njit(cache=True, error_model="numpy", nogil=True)
 def _layer(out, x, weights, biases, bits_in, shift, has_relu):
-    down = bits_in + shift - 8
+    down = bits_in + shift - BITS
     for k in range(len(biases)):
         total = biases[k] << bits_in
         for m in range(len(x)):
             total += weights[k, m] * x[m]
         total = total >> down if down >= 0 else total << -down
-        lowest = np.int64(0) if has_relu else -np.int64(1 << 24)
-        out[k] = min(max(total, lowest), np.int64(1 << 24))
+        lowest = np.int64(0) if has_relu else -np.int64(_LARGEST_VALUE)
+        out[k] = min(max(total, lowest), np.int64(_LARGEST_VALUE))
 
 
 @njit(cache=True, error_model="numpy", nogil=True)
@@ -133,8 +133,8 @@ def evaluate(out, hidden, x, network, bits_in):
     """Values ``out`` [d_out] of inputs ``x`` [d_in], integers; ``hidden`` [2, d_hidden] is scratch."""
     w1, b1, w2, b2, w3, b3, shift = network
     _layer(hidden[0], x, w1, b1, bits_in, shift, True)
-    _layer(hidden[1], hidden[0], w2, b2, 8, shift, True)
-    _layer(out, hidden[1], w3, b3, 8, shift, False)
+    _layer(hidden[1], hidden[0], w2, b2, BITS, shift, True)
+    _layer(out, hidden[1], w3, b3, BITS, shift, False)
 
 
 def likeliest_places(numbers: NDArray[np.int64]) -> tuple[int, int]:

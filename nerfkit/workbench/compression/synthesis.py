@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from .networks import IntegerNetwork, evaluate
+from .networks import BITS, IntegerNetwork, evaluate
 from .wavelets import synthesise
 
 __all__ = [
@@ -27,8 +27,9 @@ __all__ = [
 
 # bits behind the point: of planes and of the quantisation step, of what the network sees, of the matrix of colours
 PLANE_BITS, FEATURE_BITS, MATRIX_BITS = 8, 6, 7
-# largest difference that is seen, in steps
-_LARGEST = 8
+# largest difference that is seen: 8 steps
+_LARGEST = 8 << FEATURE_BITS
+_SCALE_BITS, _HALF = 16, 1 << (BITS - 1)
 # largest coefficient, so that a hostile file overflows nothing
 _LARGEST_COEFFICIENT = 1 << 22
 # where a pixel's neighbours are; planes after the first have the first four
@@ -55,13 +56,14 @@ def _differences(out, planes, i, j, scale, neighbors):
     n_channels, h, w = planes.shape
     at = 0
     for channel in range(n_channels):
-        for k in range(12 if channel == 0 else 4):
+        for k in range(_N_FIRST if channel == 0 else _N_OTHER):
             # the border is repeated
             row, column = min(max(i + neighbors[k, 0], 0), h - 1), min(max(j + neighbors[k, 1], 0), w - 1)
             difference = planes[channel, row, column] - planes[channel, i, j]
             # bounded before the product, which then fits
             difference = min(max(difference, -np.int64(1 << 24)), np.int64(1 << 24))
-            out[at] = min(max((difference * scale) >> 16, -np.int64(512)), np.int64(512))
+            seen = (difference * scale) >> _SCALE_BITS
+            out[at] = min(max(seen, -np.int64(_LARGEST)), np.int64(_LARGEST))
             at += 1
 
 
@@ -78,19 +80,20 @@ def _differences_at(out, planes, pixels, scale, neighbors):
 @njit(cache=True, error_model="numpy", nogil=True)
 def _correct(out, planes, network, step, scale, neighbors):
     n_channels, h, w = planes.shape
-    x, y = np.empty(12 + 4 * (n_channels - 1), np.int64), np.empty(n_channels, np.int64)
+    n_seen = _N_FIRST + _N_OTHER * (n_channels - 1)
+    x, y = np.empty(n_seen, np.int64), np.empty(n_channels, np.int64)
     hidden = np.empty((2, len(network[1])), np.int64)
     for i in range(h):
         for j in range(w):
             _differences(x, planes, i, j, scale, neighbors)
-            evaluate(y, hidden, x, network, 6)
+            evaluate(y, hidden, x, network, FEATURE_BITS)
             for channel in range(n_channels):
-                out[channel, i, j] = planes[channel, i, j] + ((y[channel] * step + 128) >> 8)
+                out[channel, i, j] = planes[channel, i, j] + ((y[channel] * step + _HALF) >> BITS)
 
 
 def _scale(step: int) -> int:
-    """What turns a plane's units into what the network sees, in 2**-16."""
-    return (1 << (16 + FEATURE_BITS)) // step
+    """What turns a plane's units into what the network sees."""
+    return (1 << (_SCALE_BITS + FEATURE_BITS)) // step
 
 
 def differences(planes: NDArray[np.int64], pixels: NDArray[np.int64], step: int) -> NDArray[np.int16]:
