@@ -36,7 +36,7 @@ _CHECKED_FROM = 8
 MOST_PIXELS = 1 << 24
 # pixels that a byte of the stream may stand for: a few bytes must not ask for gigabytes. A writer adds zeros up to it
 _PIXELS_A_BYTE = 1 << 12
-_STEP_BITS, _COLOR_BITS, _AXIS_BITS = 16, 8, MATRIX_BITS + 2
+_STEP_BITS, _COLOR_BITS, _AXIS_BITS = 18, 8, MATRIX_BITS + 2
 _WIDEST = 64
 # learning rates fall to nothing: the last networks are the ones that are sent
 _SCHEDULE = FitSchedule(final_fraction=0.02)
@@ -79,7 +79,7 @@ def encode(
     pixels: NDArray[np.uint8],
     *,
     rate: float = 1.0,
-    steps: int = 400,
+    steps: int = 600,
     seconds: float | None = None,
     seed: int = 0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
@@ -222,7 +222,7 @@ def _check(pixels: NDArray[np.uint8], rate: float, steps: int) -> None:
     if not (math.isfinite(rate) and rate > 0):
         raise NerfkitError(f"a rate is a positive number of bits per pixel; got {rate}", fix="try a rate of 1")
     if steps < 1:
-        raise NerfkitError(f"steps are 1 or more; got {steps}", fix="try 400 steps")
+        raise NerfkitError(f"steps are 1 or more; got {steps}", fix="try 600 steps")
 
 
 def _write(code: PictureCode) -> tuple[bytes, dict[str, float]]:

@@ -34,7 +34,7 @@ __all__ = ["CodecSettings", "PictureCode", "network_sizes", "number_of_levels", 
 # the largest number of times that a picture is halved
 MOST_LEVELS = 5
 # the quantisation step in grey levels
-SMALLEST_STEP, LARGEST_STEP = 0.25, 255.0
+SMALLEST_STEP, LARGEST_STEP = 0.25, 1000.0
 # bits that a weight takes, nearly, and bytes of what else a file has beside coefficients
 _BITS_A_WEIGHT, _OTHER_BYTES = 5, 40
 
