@@ -362,6 +362,14 @@ def test_pixels_and_settings_that_are_none():
     for rate in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(NerfkitError, match="a rate is a positive number of bits per pixel; got"):
             encode(np.zeros((4, 4), np.uint8), rate=rate)
+    with pytest.raises(NerfkitError, match=r"widths are 4 to 64; got \(2, 8\)"):
+        CodecSettings((2, 8))
+    with pytest.raises(NerfkitError, match="a price is above 0; got 0"):
+        CodecSettings((8, 8), price=0)
+    with pytest.raises(NerfkitError, match="round_every and n are 1 or more; got 0 and 16384"):
+        CodecSettings((8, 8), round_every=0)
+    with pytest.raises(NerfkitError, match=r"shifts are 2 to 7; got \(9, 4\)"):
+        CodecSettings((8, 8), shifts=(9, 4))
     with pytest.raises(NerfkitError, match="steps are 1 or more; got 0"):
         encode(np.zeros((4, 4), np.uint8), steps=0)
 

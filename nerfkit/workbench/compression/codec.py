@@ -24,7 +24,7 @@ from . import context, synthesis
 from .networks import SHIFTS, IntegerNetwork, read_network, write_network
 from .range_coder import Writer, finish, is_over, new_reader, new_writer, read_bits, write_bits
 from .synthesis import MATRIX_BITS, PLANE_BITS
-from .training import CodecSettings, PictureCode, network_sizes, number_of_levels
+from .training import NARROWEST, WIDEST, CodecSettings, PictureCode, network_sizes, number_of_levels
 
 __all__ = ["Encoded", "Head", "decode", "encode", "psnr_of", "read_head"]
 
@@ -37,7 +37,6 @@ MOST_PIXELS = 1 << 24
 # pixels that a byte of the stream may stand for: a few bytes must not ask for gigabytes. A writer adds zeros up to it
 _PIXELS_A_BYTE = 1 << 12
 _STEP_BITS, _COLOR_BITS, _AXIS_BITS = 18, 8, MATRIX_BITS + 2
-_WIDEST = 64
 # learning rates fall to nothing: the last networks are the ones that are sent
 _SCHEDULE = FitSchedule(final_fraction=0.02)
 # hidden widths of the context network and of the correction by the bytes that the file is to have
@@ -126,7 +125,12 @@ def encode(
     if settings is None:
         settings = CodecSettings(next(widths for most, widths in _WIDTHS if n_bytes <= most))
     code = PictureCode(stacked, rate, steps, seed, settings)
-    ended = fit(code, Budget(seconds, steps), schedule=_SCHEDULE, metrics=metrics, on_progress=on_progress)
+
+    def tell(progress: Progress) -> None:
+        code.fraction = progress.fraction
+        on_progress(progress)
+
+    ended = fit(code, Budget(seconds, steps), schedule=_SCHEDULE, metrics=metrics, on_progress=tell)
     data, parts = _write(code)
     decoded = decode(data)
     n_params = sum(p.numel() for network in (code.context, code.correction) for p in network.parameters())
@@ -195,8 +199,8 @@ def read_head(data: bytes) -> Head:
         raise _damaged(f"its checksum is {zlib.crc32(data[_CHECKED_FROM:]):08x} where its head has {checksum:08x}")
     if n_channels not in (1, 3):
         raise _damaged(f"it has {n_channels} channels where 1 or 3 are possible")
-    if not (4 <= first <= _WIDEST and 4 <= second <= _WIDEST):
-        raise _damaged(f"its networks have widths of {first} and {second} where 4 to {_WIDEST} are possible")
+    if not all(NARROWEST <= width <= WIDEST for width in (first, second)):
+        raise _damaged(f"its networks have widths of {first} and {second} where {NARROWEST} to {WIDEST} are possible")
     most = min(MOST_PIXELS, _PIXELS_A_BYTE * n_stream)
     if not 0 < width * height <= most:
         raise _damaged(f"it tells of {width} x {height} pixels where its {n_stream} bytes can hold 1 to {most}")

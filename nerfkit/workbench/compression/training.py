@@ -20,19 +20,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.generators import restore_generator
 
 from . import context, synthesis
 from .context import N_FEATURES
-from .networks import FINEST, IntegerNetwork, SmallNetwork
+from .networks import FINEST, SHIFTS, IntegerNetwork, SmallNetwork
 from .range_coder import LOGITS
 from .synthesis import MATRIX_BITS, PLANE_BITS
 from .wavelets import analyse
 
 __all__ = ["CodecSettings", "PictureCode", "network_sizes", "number_of_levels", "principal_axes"]
 
-# the largest number of times that a picture is halved
+# the largest number of times that a picture is halved; hidden widths that a file can tell of
 MOST_LEVELS = 5
+NARROWEST, WIDEST = 4, 64
 # the quantisation step in grey levels
 SMALLEST_STEP, LARGEST_STEP = 0.25, 1000.0
 # bits that a weight takes, nearly, and bytes of what else a file has beside coefficients
@@ -43,7 +45,7 @@ _BITS_A_WEIGHT, _OTHER_BYTES = 5, 40
 class CodecSettings:
     """How a picture is encoded."""
 
-    # hidden widths of the context network and of the correction; multiples of 4 below 64
+    # hidden widths of the context network and of the correction, 4 to 64
     widths: tuple[int, int]
     # squared error, in squared quantisation steps, that a bit is worth
     price: float = 0.09
@@ -59,6 +61,16 @@ class CodecSettings:
     # fraction from which on the networks learn with weights that are rounded to 2**-shift, and the two shifts
     rounded_from: float = 0.7
     shifts: tuple[int, int] = (3, 4)
+
+    def __post_init__(self) -> None:
+        if not all(NARROWEST <= width <= WIDEST for width in self.widths):
+            raise NerfkitError(f"widths are {NARROWEST} to {WIDEST}; got {self.widths}", fix="leave the settings out")
+        if not self.price > 0:
+            raise NerfkitError(f"a price is above 0; got {self.price}", fix="leave it out: 0.09 is usual")
+        if self.round_every < 1 or self.n < 1:
+            raise NerfkitError(f"round_every and n are 1 or more; got {self.round_every} and {self.n}")
+        if not all(shift in SHIFTS for shift in self.shifts):
+            raise NerfkitError(f"shifts are {SHIFTS[0]} to {SHIFTS[-1]}; got {self.shifts}")
 
 
 def number_of_levels(height: int, width: int) -> int:
@@ -108,6 +120,8 @@ class PictureCode:
         self, pixels: NDArray[np.uint8], rate: float, n_steps: int, seed: int, settings: CodecSettings
     ) -> None:  # fmt: skip
         self.settings, self.n_steps = settings, n_steps
+        # of the schedule that is behind: more than the steps say where seconds hasten it
+        self.fraction = 0.0
         self.height, self.width, n_channels = pixels.shape
         self.n_levels = number_of_levels(self.height, self.width)
         self.generator = torch.Generator().manual_seed(seed)
@@ -196,10 +210,11 @@ class PictureCode:
 
     def after_step(self, step: int) -> None:
         """Every so often, choose all coefficients; from some step on, round the weights."""
-        if step >= self.settings.rounded_from * self.n_steps:
+        fraction = max(self.fraction, step / self.n_steps)
+        if fraction >= self.settings.rounded_from:
             self.context.shift, self.correction.shift = self.settings.shifts
         if step % self.settings.round_every == 0:
-            self._choose(is_settled=step >= self.settings.settled_at * self.n_steps)
+            self._choose(is_settled=fraction >= self.settings.settled_at)
 
     def _choose(self, *, is_settled: bool) -> None:
         network = self._as_it_acts(self.context)
