@@ -13,6 +13,7 @@ from nerfkit.fitting import Budget, FitSchedule, fit
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.workbench.compression import baselines, codec, context, networks, synthesis, transforms
 from nerfkit.workbench.compression.codec import decode, encode, psnr_of, read_head
+from nerfkit.workbench.compression.coin import coin
 from nerfkit.workbench.compression.range_coder import (
     CHANCES,
     COSTS,
@@ -456,3 +457,8 @@ def test_what_is_dropped_is_compared_as_pixels():
 
 def test_widths_follow_the_bytes():
     assert [widths for most, widths in codec._WIDTHS if most < 1e4] == [(4, 4), (8, 8)]
+
+
+def test_a_coin_has_the_bytes_it_may_have_and_is_a_picture():
+    found = coin(scene(24, 32), 3000, steps=60, n=768)
+    assert 2800 < found.n_bytes <= 3000 and found.psnr > 18
