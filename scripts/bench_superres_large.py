@@ -34,13 +34,13 @@ from numpy.typing import NDArray
 from superres_problems import draw_text, means
 
 from nerfkit.limits import Limit
+from nerfkit.picture_files import picture_bytes
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.transfer import decode_srgb, encode_srgb
 from nerfkit.superresolution.alignment import Alignment
-from nerfkit.picture_files import picture_bytes
 from nerfkit.superresolution.running import compile_loops
 from nerfkit.superresolution.settings import SuperresSettings
 

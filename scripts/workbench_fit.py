@@ -200,10 +200,8 @@ def derivatives(seeds: int) -> list[dict[str, Any]]:
     rows, values = [], photograph("camera", 64)
     for name in ("siren", "fourier", "hash"):
         held = make_held_field(name, (64, 64), [[0.0, 1.0]], 20_000, seed=0)
-        problem = pixel_problem(
-            held.field, values, torch.ones(64, 64, dtype=torch.bool), learning_rate=RECIPES[name].learning_rate, n=2**12,
-            seed=0,
-        )  # fmt: skip
+        everything, rate = torch.ones(64, 64, dtype=torch.bool), RECIPES[name].learning_rate
+        problem = pixel_problem(held.field, values, everything, learning_rate=rate, n=2**12, seed=0)
         fit(problem, Budget(steps=200), schedule=FitSchedule())
         single, double = held.field, make_held_field(name, (64, 64), [[0.0, 1.0]], 20_000, seed=0).field
         double.load_state_dict(single.state_dict())
@@ -211,7 +209,7 @@ def derivatives(seeds: int) -> list[dict[str, Any]]:
         at = torch.rand(500, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 60 + 2
         step = 1e-6 if name == "hash" else 1e-2
 
-        def differences(h: float, field: Any = double, at: torch.Tensor = at) -> tuple[torch.Tensor, torch.Tensor]:
+        def differences(h: float, field: Any = double, at: torch.Tensor = at) -> tuple[torch.Tensor, Any]:
             moves = torch.eye(2, dtype=torch.float64) * h
             ahead, behind, here = [field(at + m) for m in moves], [field(at - m) for m in moves], field(at)
             slopes = torch.stack([(a - b) / (2 * h) for a, b in zip(ahead, behind, strict=True)], -1)
@@ -234,7 +232,7 @@ def derivatives(seeds: int) -> list[dict[str, Any]]:
 
 
 def comparison(seeds: int) -> list[dict[str, Any]]:
-    """Wall seconds of `nerfkit fit compare`, all fields at 70 000 parameters, camera 128 x 128, 1000 iterations, mp4."""
+    """Wall seconds of `nerfkit fit compare`: all fields, 70 000 parameters, camera 128 x 128, 1000 iterations, mp4."""
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "camera.png"
         Image.fromarray(np.rint(photograph("camera", 128)[..., 0].numpy() * 255).astype(np.uint8)).save(picture)

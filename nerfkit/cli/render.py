@@ -1,4 +1,4 @@
-"""``nerfkit render``: a video or pictures of a run along a camera path; a super-resolved image at any size."""
+"""``nerfkit render``: a video or pictures of a run along a camera path; a picture in a field at any size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Options", "main"]
 class Options(CommonOptions):
     """Options of ``nerfkit render``."""
 
-    run: str = argument("run folder")
+    run: str = argument("run folder, or a compressed picture (.nkc)")
     path: str | None = option(
         None, "orbit, spiral, interpolate (through the photos), or a camera_path.json (default: orbit)"
     )
@@ -28,7 +28,7 @@ class Options(CommonOptions):
     size: str | None = option(
         None, "width and height in pixels (default: the training size, or a file's own)", metavar="WxH"
     )
-    crop: str | None = option(None, "part of a super-resolved image, in pixels of its --size", metavar="X,Y,W,H")
+    crop: str | None = option(None, "part of a picture, in pixels of its --size", metavar="X,Y,W,H")
     channels: str | None = option(
         None, "of rgb, depth, opacity, separated by commas; each gets its own file (default: rgb)"
     )

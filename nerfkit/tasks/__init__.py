@@ -27,12 +27,16 @@ TASKS = {
     "superres": "nerfkit.tasks.superres:TASK",
     "image": "nerfkit.tasks.image:TASK",
     "compare": "nerfkit.tasks.compare:TASK",
+    "compress": "nerfkit.tasks.compress:TASK",
+    "denoise": "nerfkit.tasks.denoise:TASK",
     "solve": "nerfkit.tasks.solve:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
     "image": "hold a picture in a field, and sample it at any size",
     "compare": "fields side by side at equal parameters, over the iterations",
+    "compress": "few bytes that decode again, beside JPEG, WebP, AVIF and our DCT",
+    "denoise": "the clean picture behind a noisy one",
     "solve": "a field that satisfies an equation",
 }
 
@@ -139,13 +143,13 @@ def load_run(run: str | Path, *, device: str = "auto") -> Any:
     Parameters
     ----------
     run : str or Path
-        A folder that ``nerfkit train``, ``superres`` or ``fit`` made, or their functions in Python.
+        A folder that ``nerfkit train``, ``superres`` or ``fit`` made, or their functions in Python; or an .nkc file.
     device : {"auto", "cpu", "cuda"}
         Where to compute.
 
     Returns
     -------
-    result : TrainedScene, SuperresolvedImage or FittedField
+    result : TrainedScene, SuperresolvedImage, FittedField or CompressedPicture
         By the task that config.yml names. Its weights are read when they are first used.
 
     Raises
@@ -158,6 +162,10 @@ def load_run(run: str | Path, *, device: str = "auto") -> Any:
     >>> scene = nerfkit.load("outputs/fox/hash/latest")  # doctest: +SKIP
     >>> scene.render_path("orbit", "orbit.mp4")  # doctest: +SKIP
     """
+    if Path(run).suffix == ".nkc" and Path(run).is_file():
+        from nerfkit.compressed_picture import CompressedPicture
+
+        return CompressedPicture(Path(run))
     from nerfkit.devices import choose_device
     from nerfkit.runs import Run
 

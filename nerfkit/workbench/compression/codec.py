@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.fitting import Budget, FitResult, FitSchedule, Progress, fit
 from nerfkit.metrics import MetricsLog
 from nerfkit.scenes.errors import NerfkitError
@@ -83,6 +84,7 @@ def encode(
     seed: int = 0,
     on_progress: Callable[[Progress], None] = lambda progress: None,
     metrics: MetricsLog | None = None,
+    checkpoints: CheckpointFolder | None = None,
     settings: CodecSettings | None = None,
 ) -> Encoded:
     """Find a picture's code.
@@ -104,6 +106,8 @@ def encode(
         Called after every step; its figures are the bits of the coefficients and the PSNR when they were last chosen.
     metrics : MetricsLog, optional
         Where figures are written.
+    checkpoints : CheckpointFolder, optional
+        Where the state is saved; the fit goes on from what is there.
     settings : CodecSettings, optional
         The rest; None: networks as wide as the rate bears.
 
@@ -130,7 +134,10 @@ def encode(
         code.fraction = progress.fraction
         on_progress(progress)
 
-    ended = fit(code, Budget(seconds, steps), schedule=_SCHEDULE, metrics=metrics, on_progress=tell)
+    ended = fit(
+        code, Budget(seconds, steps), schedule=_SCHEDULE, metrics=metrics, on_progress=tell, checkpoints=checkpoints,
+        resume=checkpoints is not None and bool(checkpoints.steps()),
+    )  # fmt: skip
     data, parts = _write(code)
     decoded = decode(data)
     n_params = sum(p.numel() for network in (code.context, code.correction) for p in network.parameters())
