@@ -267,8 +267,8 @@ def test_pictures_of_another_unit_or_too_small_are_refused(picture, message):
 def test_coordinate_field_is_better_than_the_noise():
     clean = scene(32, 32)
     noisy = add_noise(clean, "gaussian", 0.2)
-    beside = fit_coordinate_field(noisy, width=32, n_layers=2, scales=(8.0, 16.0), steps=200)
-    assert beside.scale in (8.0, 16.0)
+    beside = fit_coordinate_field(noisy, width=32, n_layers=2, scales=(8.0,), steps=150)
+    assert beside.scale == 8.0 and beside.step <= 150
     assert psnr(beside.picture, clean) > psnr(noisy, clean) + 3
 
 
