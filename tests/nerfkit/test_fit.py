@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from nerfkit.workbench.interpolation import scattered_cubic
 from nerfkit.workbench.pictures import spectrum
 from nerfkit.workbench.regression import known_error, sample_picture
 
-QUICK = {"n_params": 2000, "steps": 20, "scale": 6.0}
+QUICK: dict[str, Any] = {"n_params": 2000, "steps": 20, "scale": 6.0}
 
 
 @pytest.fixture
@@ -71,7 +72,7 @@ def test_a_picture_goes_in_and_comes_out_at_any_size(photo, tmp_path, capsys):
 @pytest.mark.parametrize("name", FIELD_NAMES)
 def test_every_field_holds_a_picture(photo, tmp_path, name):
     knob = RECIPES[name].knob
-    settings = {"n_params": 3000, "steps": 10, "holdout": 0.0} | ({knob: 6.0} if knob else {})
+    settings: dict[str, Any] = {"n_params": 3000, "steps": 10, "holdout": 0.0} | ({knob: 6.0} if knob else {})
     found = nerfkit.fit("image", photo, tmp_path / "out.png", field=name, **settings)
     assert found.figures["field"] == name and "holdout" not in found.figures["metrics"]
     again = nerfkit.load(tmp_path / "out").render()
@@ -136,7 +137,7 @@ def test_how_fine_is_chosen_by_held_out_pixels(monkeypatch):
 
 
 def test_a_run_that_was_stopped_goes_on(photo, tmp_path, monkeypatch, capsys):
-    before = job.fit
+    before: Any = job.fit
 
     def stopped(problem, budget, **options):
         seen = options["on_progress"]

@@ -1,6 +1,7 @@
 """`nerfkit fit solve`: known solutions satisfy the examples, fits come near them, and a user's file is ten lines."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 import nerfkit
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.tasks.solve import EXAMPLES, read
+from nerfkit.tasks.solve import EXAMPLES, SolveConfig, read
 from nerfkit.workbench.equation import Equation
 
 EQUATION = """
@@ -27,11 +28,13 @@ def problem():
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_known_solution_satisfies_every_term(name):
-    equation = read([name], None)
+    equation = read([Path(name)], SolveConfig())
+    exact = equation.exact
+    assert exact is not None
     generator = torch.Generator().manual_seed(0)
 
     def field(points):
-        return equation.exact(points).reshape(len(points), 1).to(points)
+        return exact(points).reshape(len(points), 1).to(points)
 
     for term in equation.terms:
         batch = term.measurements.draw(64, generator)

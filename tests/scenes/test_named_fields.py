@@ -1,5 +1,7 @@
 """Fields by name: as many parameters as asked for, values and gradients everywhere, weights that come back."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ BOX = [(0.0, 400.0), (0.0, 240.0)]
 @pytest.mark.parametrize("n_params", [3000, 70_000])
 @pytest.mark.parametrize("name", FIELD_NAMES)
 def test_a_field_has_nearly_the_parameters_asked_for(name, n_params):
-    field = make_named_field(name, BOX, 3, n_params, torch.Generator().manual_seed(0))
+    field: Any = make_named_field(name, BOX, 3, n_params, torch.Generator().manual_seed(0))
     count = count_parameters(field)
     # tables come in powers of two and tiles in whole numbers
     assert (0.4 if name == "tiled" else 0.85) * n_params < count <= n_params

@@ -1,5 +1,7 @@
 """Derivatives that travel forward agree with those by automatic differentiation and with differences."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -80,10 +82,10 @@ def test_scaled_values_have_scaled_derivatives():
 
 def test_a_field_without_the_way_is_differentiated_backwards():
     generator = torch.Generator().manual_seed(0)
-    encoding = make_encoding("hash", 2, generator, {"n_levels": 2, "log2_table_size": 8, "base_resolution": 4})
+    encoding: Any = make_encoding("hash", 2, generator, {"n_levels": 2, "log2_table_size": 8, "base_resolution": 4})
     field = CoordinateField(encoding, FullyConnected([encoding.n_outputs, 8, 1], generator), BOX).double()
     with torch.no_grad():
-        field.encoding.table.uniform_(-1, 1, generator=generator)
+        encoding.table.uniform_(-1, 1, generator=generator)
     assert field.taylor(points(), 1) is None
     at, step = points(), 1e-6
     gradient = jet(field, at, 1).gradient.detach()
@@ -99,7 +101,7 @@ def test_richardson_differences_of_a_siren():
     single = make("identity", "sine", scale=30.0).float()
     at, h = points(200), 3e-4
 
-    def differences(h):
+    def differences(h) -> tuple[Any, Any]:
         moves = torch.eye(2, dtype=torch.float64) * h
         ahead, behind, here = [field(at + m) for m in moves], [field(at - m) for m in moves], field(at)
         slopes = torch.stack([(a - b) / (2 * h) for a, b in zip(ahead, behind, strict=True)], -1)
