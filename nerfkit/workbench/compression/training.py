@@ -61,7 +61,7 @@ class CodecSettings:
     # fraction from which on the networks learn with weights that are rounded to 2**-shift, and the two shifts
     rounded_from: float = 0.7
     shifts: tuple[int, int] = (3, 4)
-    # fraction up to which nothing is chosen then: a correction that was just rounded would be made up for in coefficients
+    # fraction up to which nothing is chosen then: coefficients would make up for a correction that was just rounded
     chosen_again_from: float = 0.85
 
     def __post_init__(self) -> None:
