@@ -61,6 +61,8 @@ class CodecSettings:
     # fraction from which on the networks learn with weights that are rounded to 2**-shift, and the two shifts
     rounded_from: float = 0.7
     shifts: tuple[int, int] = (3, 4)
+    # fraction up to which nothing is chosen then: coefficients would make up for a correction that was just rounded
+    chosen_again_from: float = 0.85
 
     def __post_init__(self) -> None:
         if not all(NARROWEST <= width <= WIDEST for width in self.widths):
@@ -213,7 +215,8 @@ class PictureCode:
         fraction = max(self.fraction, step / self.n_steps)
         if fraction >= self.settings.rounded_from:
             self.context.shift, self.correction.shift = self.settings.shifts
-        if step % self.settings.round_every == 0:
+        is_adapting = self.settings.rounded_from <= fraction < self.settings.chosen_again_from
+        if step % self.settings.round_every == 0 and not is_adapting:
             self._choose(is_settled=fraction >= self.settings.settled_at)
 
     def _choose(self, *, is_settled: bool) -> None:
