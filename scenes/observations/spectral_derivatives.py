@@ -1,0 +1,214 @@
+"""Derivatives of a field on a whole grid of points, observed frequency by frequency: what Poisson's equation asks for.
+
+A picture of h x w pixels covers [0, w] x [0, h] and is a series of products of cosines, cos(k x) cos(l y) with
+k = pi i / w and l = pi j / h, whose slope is zero at the border. Its derivatives have the same series with sines and
+factors k and l. A residual of the derivatives that is brought to these series and divided by the length of (k, l), or
+by its square, is an error of the picture itself: every frequency counts alike, as when the values are compared.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nerfkit.scenes.measurements.measurements import Measurements
+from nerfkit.scenes.observations.derivatives import grid_jet
+
+__all__ = [
+    "GradientSpectrum", "LaplacianSpectrum", "MovedGrids", "cosine_basis", "picture_gradient", "picture_laplacian",
+    "poisson_of_gradient", "poisson_of_laplacian",
+]  # fmt: skip
+
+
+def cosine_basis(n: int, offset: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Orthonormal cosines and sines [n, n] (pixel, frequency) at the centres of n pixels that are moved by ``offset``.
+
+    They are orthonormal where the offset is 0, but for the sine of frequency 0, which is 0.
+    """
+    phase = (torch.arange(n, dtype=torch.float64) + 0.5 + offset)[:, None] * (math.pi / n) * torch.arange(n)
+    norm = torch.full((n,), math.sqrt(2 / n), dtype=torch.float64)
+    norm[0] = math.sqrt(1 / n)
+    return torch.cos(phase) * norm, torch.sin(phase) * norm
+
+
+def _rates(shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Radians a pixel of each frequency down [h, 1] and across [1, w], and the sum of their squares, 1 at 0."""
+    down, across = (math.pi / n * torch.arange(n, dtype=torch.float64) for n in shape)
+    squares = down[:, None].square() + across.square()
+    squares[0, 0] = 1.0
+    return down[:, None], across[None], squares
+
+
+def _transform(values: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Coefficients [c, h, w] of a grid of values [c, h, w] in bases [pixel, frequency]."""
+    return down.T @ values @ across
+
+
+def _inverse(coefficients: Tensor, down: Tensor, across: Tensor) -> Tensor:
+    """Values of coefficients; the inverse of :func:`_transform`, and its transpose."""
+    return down @ coefficients @ across.T
+
+
+def picture_gradient(picture: Tensor) -> Tensor:
+    """Derivatives [h, w, c, 2] by x and y, a pixel, of the cosine series through a picture [h, w, c]; float64."""
+    values = picture.double().permute(2, 0, 1)
+    (cy, sy), (cx, sx) = (cosine_basis(n) for n in values.shape[1:])
+    down, across, _ = _rates((values.shape[1], values.shape[2]))
+    found = _transform(values, cy, cx)
+    parts = _inverse(-across * found, cy, sx), _inverse(-down * found, sy, cx)
+    return torch.stack(parts, -1).permute(1, 2, 0, 3)
+
+
+def picture_laplacian(picture: Tensor) -> Tensor:
+    """Laplacian [h, w, c], a pixel squared, of the cosine series through a picture [h, w, c]; float64."""
+    values = picture.double().permute(2, 0, 1)
+    (cy, _), (cx, _) = (cosine_basis(n) for n in values.shape[1:])
+    squares = _rates((values.shape[1], values.shape[2]))[2]
+    found = _transform(values, cy, cx)
+    found[:, 0, 0] = 0
+    return _inverse(-squares * found, cy, cx).permute(1, 2, 0)
+
+
+def poisson_of_gradient(gradient: Tensor) -> Tensor:
+    """The picture [h, w, c] of mean 0 whose gradient is nearest to [h, w, c, 2] in the mean square; float64.
+
+    Frequency by frequency: Poisson's equation with slopes zero at the border, solved exactly.
+    """
+    of_x, of_y = gradient_series(gradient)
+    height, width = of_x.shape[1:]
+    down, across, squares = _rates((height, width))
+    found = -(across * of_x + down * of_y) / squares
+    return _inverse(found, cosine_basis(height)[0], cosine_basis(width)[0]).permute(1, 2, 0)
+
+
+def poisson_of_laplacian(laplacian: Tensor) -> Tensor:
+    """The picture [h, w, c] of mean 0 and of slope 0 at the border with a Laplacian [h, w, c]; float64."""
+    values = laplacian.double().permute(2, 0, 1)
+    cy, cx = (cosine_basis(n)[0] for n in values.shape[1:])
+    found = -_transform(values, cy, cx) / _rates((values.shape[1], values.shape[2]))[2]
+    found[:, 0, 0] = 0
+    return _inverse(found, cy, cx).permute(1, 2, 0)
+
+
+def gradient_series(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """Coefficients [c, h, w] of a gradient [h, w, c, 2]: of sin(kx) cos(ly) by x, of cos(kx) sin(ly) by y.
+
+    Of an even number of pixels the sine that alternates from one to the next is left out: no picture has it.
+    """
+    values = gradient.double().permute(3, 2, 0, 1)
+    (cy, sy), (cx, sx) = (cosine_basis(n) for n in values.shape[2:])
+    return _transform(values[0], cy, sx), _transform(values[1], sy, cx)
+
+
+class MovedGrids:
+    """The domain: a grid of a point a pixel, all of it moved by a random part of a pixel at every step.
+
+    A field that is asked at the same points at every step may do between them as it likes.
+    """
+
+    def draw(self, n: int, generator: torch.Generator) -> Measurements:
+        """One offset [1, 2] (x, y), in pixels, -1/2 to 1/2."""
+        return Measurements(torch.rand(1, 2, generator=generator, device=generator.device) - 0.5)
+
+
+class GradientSpectrum:
+    """How far a field is from having a gradient, as errors of the picture at each frequency.
+
+    Parameters
+    ----------
+    gradient : Tensor, shape (h, w, c, 2)
+        Derivatives by x and y at the centres of pixels, a pixel; between them they are the series through these.
+    known : Tensor of bool, shape (h, w), optional
+        Pixels within whose squares it is compared; None: in all.
+
+    Notes
+    -----
+    With phi and u the coefficients of field and picture, the errors of the two components are k (phi - u) and
+    l (phi - u): divided by sqrt(k^2 + l^2), their squares add up to (phi - u)^2. Where a gradient is that of no
+    picture, the least sum is that of Poisson's equation.
+    """
+
+    def __init__(self, gradient: Tensor, known: Tensor | None = None) -> None:
+        self.shape = (gradient.shape[0], gradient.shape[1])
+        self.of_x, self.of_y = gradient_series(gradient)
+        self.lengths = _rates(self.shape)[2].sqrt()
+        self.known = None if known is None else known.double()
+
+    def predict(self, field: Any, where: Tensor) -> Tensor:
+        """Errors [2, c, h, w] with the grid moved by ``where`` [1, 2]."""
+        (cy, sy), (cx, sx), found = _on_grid(field, self.shape, where, 1)
+        assert found.gradient is not None
+        gradient = found.gradient.view(*self.shape, -1, 2).permute(3, 2, 0, 1)
+        errors = []
+        for part, series, down, across in ((gradient[0], self.of_x, cy, sx), (gradient[1], self.of_y, sy, cx)):
+            target = _inverse(series, down, across)
+            is_known = 1.0 if self.known is None else self.known.to(part)
+            residual = (part - target.to(part)) * is_known
+            errors.append(_transform(residual, down.to(part), across.to(part)) / self.lengths.to(part))
+        return torch.stack(errors)
+
+
+class LaplacianSpectrum:
+    """How far a field is from having a Laplacian and slope 0 at the border, as errors of the picture at each frequency.
+
+    Parameters
+    ----------
+    laplacian : Tensor, shape (h, w, c)
+        At the centres of pixels, a pixel squared.
+    known : Tensor of bool, shape (h, w), optional
+        Pixels within whose squares it is compared; None: in all.
+
+    Notes
+    -----
+    Integrated by parts twice, the coefficient of the field's Laplacian is -(k^2 + l^2) phi and the integral along the
+    border of its outward slope times the cosine. The latter is taken off, so that what is left and divided by
+    -(k^2 + l^2) is phi - u. Without it any harmonic function could be added.
+    """
+
+    def __init__(self, laplacian: Tensor, known: Tensor | None = None) -> None:
+        self.shape = (laplacian.shape[0], laplacian.shape[1])
+        values = laplacian.double().permute(2, 0, 1)
+        self.series = _transform(values, *(cosine_basis(n)[0] for n in self.shape))
+        self.squares = _rates(self.shape)[2]
+        self.known = None if known is None else known.double()
+
+    def predict(self, field: Any, where: Tensor) -> Tensor:
+        """Errors [c, h, w] with the grid moved by ``where`` [1, 2]."""
+        (cy, _), (cx, _), found = _on_grid(field, self.shape, where, "laplacian")
+        laplacian = found.laplacian.view(*self.shape, -1).permute(2, 0, 1)
+        target = _inverse(self.series, cy, cx).to(laplacian)
+        is_known = 1.0 if self.known is None else self.known.to(laplacian)
+        cy, cx = cy.to(laplacian), cx.to(laplacian)
+        errors = _transform((laplacian - target) * is_known, cy, cx) - self._flux(field, where, cy, cx)
+        # the sum of all is that of the border's slope alone
+        errors = errors / self.squares.to(errors)
+        return errors
+
+    def _flux(self, field: Any, where: Tensor, cy: Tensor, cx: Tensor) -> Tensor:
+        """Sums [c, h, w] along the border of the outward slope times the cosines."""
+        (height, width), (dx, dy) = self.shape, where[0].tolist()
+        ys = torch.arange(height, dtype=torch.float64) + 0.5 + dy
+        xs = torch.arange(width, dtype=torch.float64) + 0.5 + dx
+        ends_y, ends_x = torch.tensor([0.0, height]).double(), torch.tensor([0.0, width]).double()
+        rows, cols = grid_jet(field, ends_y, xs), grid_jet(field, ys, ends_x)
+        assert rows.gradient is not None and cols.gradient is not None
+        slope_y = rows.gradient[..., 1].view(2, width, -1).permute(2, 0, 1)
+        slope_x = cols.gradient[..., 0].view(height, 2, -1).permute(2, 0, 1)
+        outward = torch.tensor([-1.0, 1.0]).to(slope_x)
+        # cosines on the border itself, half a pixel beyond the outermost centres
+        (top, left), (bottom, right) = ([cosine_basis(n, o)[0][i] for n in self.shape] for i, o in ((0, -0.5), (-1, 0.5)))
+        edge_y, edge_x = torch.stack([top, bottom]).to(cy), torch.stack([left, right]).to(cx)
+        along_x = edge_y.T @ (outward[:, None] * slope_y @ cx)
+        return along_x + cy.T @ (slope_x * outward) @ edge_x
+
+
+def _on_grid(field: Any, shape: tuple[int, int], where: Tensor, order: int | str) -> tuple[Any, Any, Any]:
+    """Bases down and across, and the field's derivatives, at the grid that is moved by ``where``."""
+    dx, dy = where[0].double().tolist()
+    device = next(field.parameters()).device
+    down, across = ([part.to(device) for part in cosine_basis(n, o)] for n, o in zip(shape, (dy, dx), strict=True))
+    ys, xs = (torch.arange(n, dtype=torch.float64) + 0.5 + o for n, o in zip(shape, (dy, dx), strict=True))
+    return down, across, grid_jet(field, ys, xs, order)
