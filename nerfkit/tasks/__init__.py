@@ -26,10 +26,14 @@ TASKS = {
     "train": "nerfkit.tasks.train:TASK",
     "superres": "nerfkit.tasks.superres:TASK",
     "image": "nerfkit.tasks.image:TASK",
+    "inpaint": "nerfkit.tasks.inpaint:TASK",
+    "gradient": "nerfkit.tasks.gradient:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
     "image": "hold a picture in a field, and sample it at any size",
+    "inpaint": "fill the holes of a picture, white in a mask where it is known",
+    "gradient": "a picture from its gradient or Laplacian alone, or from the gradients of two",
 }
 
 
