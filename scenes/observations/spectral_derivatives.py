@@ -18,7 +18,8 @@ from nerfkit.scenes.measurements.measurements import Measurements
 from nerfkit.scenes.observations.derivatives import grid_jet
 
 __all__ = [
-    "GradientSpectrum", "LaplacianSpectrum", "MovedGrids", "cosine_basis", "picture_gradient", "picture_laplacian",
+    "GradientSpectrum", "LaplacianSpectrum", "MovedGrids", "cosine_basis", "gradient_of_differences", "picture_gradient",
+    "picture_laplacian",
     "poisson_of_gradient", "poisson_of_laplacian",
 ]  # fmt: skip
 
@@ -212,3 +213,30 @@ def _on_grid(field: Any, shape: tuple[int, int], where: Tensor, order: int | str
     down, across = ([part.to(device) for part in cosine_basis(n, o)] for n, o in zip(shape, (dy, dx), strict=True))
     ys, xs = (torch.arange(n, dtype=torch.float64) + 0.5 + o for n, o in zip(shape, (dy, dx), strict=True))
     return down, across, grid_jet(field, ys, xs, order)
+
+
+def gradient_of_differences(differences: Tensor) -> Tensor:
+    """The gradient [h, w, c, 2] at the centres of pixels whose integrals to the next pixel are ``differences``.
+
+    Parameters
+    ----------
+    differences : Tensor, shape (h, w, c, 2)
+        From each pixel to the next, by x and by y; those of the last column and the last row are 0 and not looked at.
+
+    Notes
+    -----
+    Differences lie on the edges between pixels, where sin(k x) of the frequencies 1 to w - 1 is a whole basis. The
+    difference of cos(k x) over a pixel is -2 sin(k / 2) sin(k x), its derivative -k sin(k x).
+    """
+    values = differences.double().permute(3, 2, 0, 1)
+    found = []
+    for part, axis in ((values[0], -1), (values[1], -2)):
+        n = part.shape[axis]
+        (_, on_edges), (_, in_middles) = cosine_basis(n, 0.5), cosine_basis(n)
+        rates = math.pi / n * torch.arange(n, dtype=torch.float64)
+        factors = torch.where(rates > 0, rates / (2 * torch.sin(rates / 2)).clamp(min=1e-300), 0.0)
+        # [pixel, edge]: to frequencies, and back half a pixel before
+        matrix = (in_middles * factors) @ on_edges.T
+        moved = part.movedim(axis, -1) @ matrix.T
+        found.append(moved.movedim(-1, axis))
+    return torch.stack(found, -1).permute(1, 2, 0, 3)
