@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["TASK", "GradientConfig", "GradientData"]
 
 # what is fitted unless another is named, its detail, and parameters a pixel (docs/decisions/0031)
-DEFAULT_FIELD, DEFAULT_SCALE, PER_PIXEL = "tiled", 7.0, 4
+DEFAULT_FIELD, DEFAULT_SCALE, PER_PIXEL = "tiled", 15.0, 8
 # steps of a fit; each sees the whole grid
 STEPS = 200
 # the values of a field reach beyond those that Poisson's equation gives by this fraction of their range
@@ -42,7 +42,7 @@ class GradientConfig(FieldSettings):
 
     # which derivatives of a picture are used: both first ones, or the sum of the unmixed second ones
     of: Literal["gradient", "laplacian"] = "gradient"
-    # fraction of the pixels whose derivatives a first fit leaves out, to say how well it predicts them, 0 to 0.5; 0: none
+    # fraction of the pixels whose gradient a first fit leaves out, to say how well it predicts it, 0 to 0.5; 0: none
     holdout: float = 0.1
     # mean of each channel's values where arrays of derivatives are given, which do not tell it
     mean: float = 0.5
@@ -237,16 +237,17 @@ def solve(job: Job) -> Outcome:
             name, (width, height), bounds, n_params, seed=config.seed, knob=knob if recipe.knob else None,
             device=job.device,
         )  # fmt: skip
-        observe = GradientSpectrum if data.is_gradient else LaplacianSpectrum
+        observation = GradientSpectrum(target, known) if data.is_gradient else LaplacianSpectrum(target)
         problem = Problem(
-            held.field, [Term(observe(target, known), MovedGrids())],
+            held.field, [Term(observation, MovedGrids())],
             learning_rate=config.learning_rate or recipe.learning_rate, seed=config.seed,
         )  # fmt: skip
         job.fit(stage, problem, config.steps or STEPS, fraction=fraction)
         return held
 
     metrics: dict[str, Any] = {}
-    if config.holdout:
+    # a Laplacian may be any function: what it is at a pixel does not follow from the others
+    if config.holdout and data.is_gradient:
         held_out = hold_out((height, width), config.holdout, config.seed)
         job.say(f"fitting the derivatives at {1 - config.holdout:.0%} of the pixels, to say how well others are predicted")
         held = fitted("held_out", _without(derivatives, held_out), ~held_out, 0.5)

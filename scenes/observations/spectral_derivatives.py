@@ -134,21 +134,17 @@ class GradientSpectrum:
 
     def __init__(self, gradient: Tensor, known: Tensor | None = None) -> None:
         self.shape = (gradient.shape[0], gradient.shape[1])
-        self.of_x, self.of_y = gradient_series(gradient)
+        self.series = gradient_series(gradient)
         self.lengths = _rates(self.shape)[2].sqrt()
         self.known = None if known is None else known.double()
 
     def predict(self, field: Any, where: Tensor) -> Tensor:
         """Errors [2, c, h, w] with the grid moved by ``where`` [1, 2]."""
-        (cy, sy), (cx, sx), found = _on_grid(field, self.shape, where, 1)
-        assert found.gradient is not None
-        gradient = found.gradient.view(*self.shape, -1, 2).permute(3, 2, 0, 1)
         errors = []
-        for part, series, down, across in ((gradient[0], self.of_x, cy, sx), (gradient[1], self.of_y, sy, cx)):
-            target = _inverse(series, down, across)
+        for part, series, bases in zip(*_on_grid(field, self.shape, where, self.series), strict=True):
             is_known = 1.0 if self.known is None else self.known.to(part)
-            residual = (part - target.to(part)) * is_known
-            errors.append(_transform(residual, down.to(part), across.to(part)) / self.lengths.to(part))
+            residual = (part - _inverse(series, *bases).to(part)) * is_known
+            errors.append(_transform(residual, *(basis.to(part) for basis in bases)) / self.lengths.to(part))
         return torch.stack(errors)
 
 
@@ -159,60 +155,49 @@ class LaplacianSpectrum:
     ----------
     laplacian : Tensor, shape (h, w, c)
         At the centres of pixels, a pixel squared.
-    known : Tensor of bool, shape (h, w), optional
-        Pixels within whose squares it is compared; None: in all.
 
     Notes
     -----
-    Integrated by parts twice, the coefficient of the field's Laplacian is -(k^2 + l^2) phi and the integral along the
-    border of its outward slope times the cosine. The latter is taken off, so that what is left and divided by
-    -(k^2 + l^2) is phi - u. Without it any harmonic function could be added.
+    In the weak form: against each product of cosines, with the integral by parts. That of the field's Laplacian is
+    minus that of its gradient with the product's gradient, as the slope at the border is 0; without this condition any
+    harmonic function could be added. Divided by -(k^2 + l^2), it is phi - u. No second derivative is sampled: what
+    these have above the frequencies of the grid would be taken for low ones, and these are divided by the least
+    squares.
     """
 
-    def __init__(self, laplacian: Tensor, known: Tensor | None = None) -> None:
+    def __init__(self, laplacian: Tensor) -> None:
         self.shape = (laplacian.shape[0], laplacian.shape[1])
+        self.down, self.across, self.squares = _rates(self.shape)
         values = laplacian.double().permute(2, 0, 1)
-        self.series = _transform(values, *(cosine_basis(n)[0] for n in self.shape))
-        self.squares = _rates(self.shape)[2]
-        self.known = None if known is None else known.double()
+        self.picture = -_transform(values, *(cosine_basis(n)[0] for n in self.shape)) / self.squares
+        self.picture[:, 0, 0] = 0
 
     def predict(self, field: Any, where: Tensor) -> Tensor:
         """Errors [c, h, w] with the grid moved by ``where`` [1, 2]."""
-        (cy, _), (cx, _), found = _on_grid(field, self.shape, where, "laplacian")
-        laplacian = found.laplacian.view(*self.shape, -1).permute(2, 0, 1)
-        target = _inverse(self.series, cy, cx).to(laplacian)
-        is_known = 1.0 if self.known is None else self.known.to(laplacian)
-        cy, cx = cy.to(laplacian), cx.to(laplacian)
-        errors = _transform((laplacian - target) * is_known, cy, cx) - self._flux(field, where, cy, cx)
-        # the sum of all is that of the border's slope alone
-        errors = errors / self.squares.to(errors)
-        return errors
-
-    def _flux(self, field: Any, where: Tensor, cy: Tensor, cx: Tensor) -> Tensor:
-        """Sums [c, h, w] along the border of the outward slope times the cosines."""
-        (height, width), (dx, dy) = self.shape, where[0].tolist()
-        ys = torch.arange(height, dtype=torch.float64) + 0.5 + dy
-        xs = torch.arange(width, dtype=torch.float64) + 0.5 + dx
-        ends_y, ends_x = torch.tensor([0.0, height]).double(), torch.tensor([0.0, width]).double()
-        rows, cols = grid_jet(field, ends_y, xs), grid_jet(field, ys, ends_x)
-        assert rows.gradient is not None and cols.gradient is not None
-        slope_y = rows.gradient[..., 1].view(2, width, -1).permute(2, 0, 1)
-        slope_x = cols.gradient[..., 0].view(height, 2, -1).permute(2, 0, 1)
-        outward = torch.tensor([-1.0, 1.0]).to(slope_x)
-        # cosines on the border itself, half a pixel beyond the outermost centres
-        (top, left), (bottom, right) = ([cosine_basis(n, o)[0][i] for n in self.shape] for i, o in ((0, -0.5), (-1, 0.5)))
-        edge_y, edge_x = torch.stack([top, bottom]).to(cy), torch.stack([left, right]).to(cx)
-        along_x = edge_y.T @ (outward[:, None] * slope_y @ cx)
-        return along_x + cy.T @ (slope_x * outward) @ edge_x
+        (of_x, of_y), _, bases = _on_grid(field, self.shape, where, (self.picture, self.picture))
+        found = [
+            rates.to(part) * _transform(part, *(basis.to(part) for basis in pair))
+            for part, rates, pair in zip((of_x, of_y), (self.across, self.down), bases, strict=True)
+        ]
+        return -(found[0] + found[1]) / self.squares.to(of_x) - self.picture.to(of_x)
 
 
-def _on_grid(field: Any, shape: tuple[int, int], where: Tensor, order: int | str) -> tuple[Any, Any, Any]:
-    """Bases down and across, and the field's derivatives, at the grid that is moved by ``where``."""
+def _on_grid(
+    field: Any, shape: tuple[int, int], where: Tensor, series: tuple[Tensor, Tensor]
+) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:  # fmt: skip
+    """Of x and of y, on the grid that is moved by ``where``: the field's derivative [c, h, w], the series on the field's
+    device, and its bases down and across.
+    """
     dx, dy = where[0].double().tolist()
     device = next(field.parameters()).device
-    down, across = ([part.to(device) for part in cosine_basis(n, o)] for n, o in zip(shape, (dy, dx), strict=True))
     ys, xs = (torch.arange(n, dtype=torch.float64) + 0.5 + o for n, o in zip(shape, (dy, dx), strict=True))
-    return down, across, grid_jet(field, ys, xs, order)
+    gradient = grid_jet(field, ys, xs).gradient
+    assert gradient is not None
+    parts = gradient.view(*shape, -1, 2).permute(3, 2, 0, 1)
+    (cy, sy), (cx, sx) = (
+        [part.to(device) for part in cosine_basis(n, o)] for n, o in zip(shape, (dy, dx), strict=True)
+    )
+    return [parts[0], parts[1]], [part.to(device) for part in series], [(cy, sx), (sy, cx)]
 
 
 def gradient_of_differences(differences: Tensor) -> Tensor:
