@@ -30,7 +30,7 @@ DEFAULT_FIELD, DEFAULT_SCALE, PER_PIXEL = "tiled", 15.0, 8
 STEPS = 200
 # the values of a field reach beyond those that Poisson's equation gives by this fraction of their range
 MARGIN = 0.25
-# largest picture, pixels: each step computes derivatives at all of them
+# largest picture, pixels: each step sees all of them
 MAX_PIXELS = 2**20
 
 
@@ -42,6 +42,9 @@ class GradientConfig(FieldSettings):
 
     # which derivatives of a picture are used: both first ones, or the sum of the unmixed second ones
     of: Literal["gradient", "laplacian"] = "gradient"
+    # what is compared: derivatives at points; or their integrals from a point to the one a pixel further, which are
+    # differences of values and cost no derivative
+    over: Literal["pixel", "point"] = "pixel"
     # fraction of the pixels whose gradient a first fit leaves out, to say how well it predicts it, 0 to 0.5; 0: none
     holdout: float = 0.1
     # mean of each channel's values where arrays of derivatives are given, which do not tell it
@@ -228,6 +231,7 @@ def solve(job: Job) -> Outcome:
     name = DEFAULT_FIELD if config.field == AUTO else config.field
     recipe, n_params = RECIPES[name], config.n_params or max(16, PER_PIXEL * height * width)
     knob = config.knob or (DEFAULT_SCALE if name == DEFAULT_FIELD else recipe.default)
+    over = config.over
     # wide enough for the values that there will be; the field is scaled by it, not told them
     low, high = _range(exact)
     bounds = [[low - MARGIN * (high - low), high + MARGIN * (high - low)]] * len(data.mean)
@@ -237,7 +241,7 @@ def solve(job: Job) -> Outcome:
             name, (width, height), bounds, n_params, seed=config.seed, knob=knob if recipe.knob else None,
             device=job.device,
         )  # fmt: skip
-        observation = GradientSpectrum(target, known) if data.is_gradient else LaplacianSpectrum(target)
+        observation = GradientSpectrum(target, known, over) if data.is_gradient else LaplacianSpectrum(target, over)
         problem = Problem(
             held.field, [Term(observation, MovedGrids())],
             learning_rate=config.learning_rate or recipe.learning_rate, seed=config.seed,
@@ -249,15 +253,15 @@ def solve(job: Job) -> Outcome:
     # a Laplacian may be any function: what it is at a pixel does not follow from the others
     if config.holdout and data.is_gradient:
         held_out = hold_out((height, width), config.holdout, config.seed)
-        job.say(f"fitting the derivatives at {1 - config.holdout:.0%} of the pixels, to say how well others are predicted")
+        job.say(
+            f"fitting the derivatives at {1 - config.holdout:.0%} of the pixels, to say how well others are predicted"
+        )
         held = fitted("held_out", _without(derivatives, held_out), ~held_out, 0.5)
         metrics["holdout"] = _agreement(held.field, derivatives, held_out)
     held = fitted("fit", derivatives, None, 1.0)
     found = sample_picture(held.field, (width, height), (width, height))
-    with torch.no_grad():
-        held.field.middle += torch.from_numpy(data.mean).to(held.field.middle) - found.double().mean((0, 1)).to(
-            held.field.middle
-        )
+    offset = torch.from_numpy(data.mean) - found.double().mean((0, 1))
+    held.field.middle += offset.to(held.field.middle)
     image = sample_picture(held.field, (width, height), (width, height)).numpy()
     everywhere = torch.ones(height, width, dtype=torch.bool)
     metrics["fitted_derivatives"] = _agreement(held.field, derivatives, everywhere)
@@ -274,7 +278,7 @@ def solve(job: Job) -> Outcome:
         image=image if data.bit_depth == 32 else image.clip(0, 1), measure=measure, field=name,
         n_params=count_parameters(held.field), held=held, bit_depth=data.bit_depth, icc_profile=data.icc_profile,
         span=span, metrics=metrics, baselines={"poisson": solution},
-        chosen={"field": name, **({recipe.knob: knob} if recipe.knob else {})},
+        chosen={"field": name, "over": over, **({recipe.knob: knob} if recipe.knob else {})},
         shown=_shown(data, image, exact, truth, span), said=_said(data),
     )  # fmt: skip
 
@@ -342,7 +346,9 @@ def _agreement(field: Any, derivatives: torch.Tensor, where: torch.Tensor) -> fl
 
 
 def _said(data: GradientData) -> list[str]:
-    said = ["derivatives do not tell the mean: that of the picture is given, and both are levelled before PSNR is taken"]
+    said = [
+        "derivatives do not tell the mean: that of the picture is given, and both are levelled before PSNR is taken"
+    ]
     if not data.is_gradient:
         said.append("the slope at the border is taken to be 0: a Laplacian alone leaves any harmonic function free")
     if len(data.shown) == 2:

@@ -1,4 +1,4 @@
-"""Holes of a picture filled by classical methods, which have no parameter that is chosen: what a fit is compared with."""
+"""Holes of a picture filled by classical methods: what a fit is compared with. None has a parameter to choose."""
 
 from __future__ import annotations
 

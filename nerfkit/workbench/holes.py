@@ -1,7 +1,7 @@
 """Holes of a picture filled by the smoothest picture through what is known, on its pixels: a linear solve, or a few.
 
-The energy of a picture u is the integral of grad u^T D grad u + bending |Hessian u|^2. With D = 1 and no bending that is
-the membrane (harmonic), with much bending the thin plate (biharmonic). Edge-enhancing diffusion (Weickert 1996;
+The energy of a picture u is the integral of grad u^T D grad u + bending |Hessian u|^2. With D = 1 and no bending it is
+the membrane's (harmonic), with much bending the thin plate's (biharmonic). Edge-enhancing diffusion (Weickert 1996;
 Galic et al., J. Math. Imaging Vision 31, 2008, who fill holes by it) has D = 1 along edges and less across: the picture
 is smooth on either side of an edge and goes on along it. The edges are those of the picture that is sought, so a few
 solves follow each other.

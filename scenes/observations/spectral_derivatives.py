@@ -18,9 +18,8 @@ from nerfkit.scenes.measurements.measurements import Measurements
 from nerfkit.scenes.observations.derivatives import grid_jet
 
 __all__ = [
-    "GradientSpectrum", "LaplacianSpectrum", "MovedGrids", "cosine_basis", "gradient_of_differences", "picture_gradient",
-    "picture_laplacian",
-    "poisson_of_gradient", "poisson_of_laplacian",
+    "GradientSpectrum", "LaplacianSpectrum", "MovedGrids", "cosine_basis", "gradient_of_differences", "gradient_series",
+    "picture_gradient", "picture_laplacian", "poisson_of_gradient", "poisson_of_laplacian",
 ]  # fmt: skip
 
 
@@ -124,80 +123,119 @@ class GradientSpectrum:
         Derivatives by x and y at the centres of pixels, a pixel; between them they are the series through these.
     known : Tensor of bool, shape (h, w), optional
         Pixels within whose squares it is compared; None: in all.
+    over : {"point", "pixel"}
+        What is compared: the derivatives at points, which travel forward through the field; or their integrals from a
+        point to the one a pixel further, which are differences of values and cost no derivative.
 
     Notes
     -----
     With phi and u the coefficients of field and picture, the errors of the two components are k (phi - u) and
     l (phi - u): divided by sqrt(k^2 + l^2), their squares add up to (phi - u)^2. Where a gradient is that of no
-    picture, the least sum is that of Poisson's equation.
+    picture, the least sum is that of Poisson's equation. Over a pixel, 2 sin(k / 2) stands for k.
     """
 
-    def __init__(self, gradient: Tensor, known: Tensor | None = None) -> None:
-        self.shape = (gradient.shape[0], gradient.shape[1])
-        self.series = gradient_series(gradient)
-        self.lengths = _rates(self.shape)[2].sqrt()
-        self.known = None if known is None else known.double()
+    def __init__(self, gradient: Tensor, known: Tensor | None = None, over: str = "point") -> None:
+        self._prepare(gradient_series(gradient), known, over)
+
+    def _prepare(self, series: tuple[Tensor, Tensor], known: Tensor | None, over: str) -> None:
+        if over not in ("point", "pixel"):
+            raise ValueError(f"over must be 'point' or 'pixel'; got {over!r}")
+        self.over, self.shape = over, (series[0].shape[1], series[0].shape[2])
+        down, across, squares = _rates(self.shape)
+        self.series, self.known = series, known
+        if over == "pixel":
+            # the integral of a sine over a pixel is that of its middle, times 2 sin(k / 2) / k
+            integrals = 2 * torch.sin(across / 2), 2 * torch.sin(down / 2)
+            self.series = tuple(
+                part * torch.where(rate > 0, integral / rate.clamp(min=1e-300), 1.0)
+                for part, integral, rate in zip(series, integrals, (across, down), strict=True)
+            )
+            across, down = integrals
+            squares = across.square() + down.square()
+            squares[0, 0] = 1.0
+        self.rates, self.lengths = (across, down), squares.sqrt()
 
     def predict(self, field: Any, where: Tensor) -> Tensor:
         """Errors [2, c, h, w] with the grid moved by ``where`` [1, 2]."""
         errors = []
-        for part, series, bases in zip(*_on_grid(field, self.shape, where, self.series), strict=True):
-            is_known = 1.0 if self.known is None else self.known.to(part)
-            residual = (part - _inverse(series, *bases).to(part)) * is_known
-            errors.append(_transform(residual, *(basis.to(part) for basis in bases)) / self.lengths.to(part))
+        at_points = self.over == "point"
+        for axis, part in enumerate(self._observed(field, where)):
+            bases = self._bases(where, axis)
+            residual = part - _inverse(self.series[axis], *bases).to(part)
+            if self.known is not None:
+                known = self.known if at_points else _both(self.known, axis)
+                residual = residual * known.to(part)
+            lengths = self.lengths.to(part)
+            errors.append(_transform(residual, *(basis.to(part) for basis in bases)) / lengths)
         return torch.stack(errors)
 
+    def _observed(self, field: Any, where: Tensor) -> tuple[Tensor, Tensor]:
+        """Derivatives by x and by y [c, h, w], or differences [c, h, w - 1] and [c, h - 1, w]."""
+        dx, dy = where[0].double().tolist()
+        ys, xs = (torch.arange(n, dtype=torch.float64) + 0.5 + o for n, o in zip(self.shape, (dy, dx), strict=True))
+        if self.over == "point":
+            gradient = grid_jet(field, ys, xs).gradient
+            assert gradient is not None
+            of_x, of_y = gradient.view(*self.shape, -1, 2).permute(3, 2, 0, 1)
+            return of_x, of_y
+        if getattr(field, "has_lattice", False):
+            values = field.evaluate_lattice(field.lattice(ys, xs))
+        else:
+            values = grid_jet(field, ys, xs, 0).value.view(*self.shape, -1).permute(2, 0, 1)
+        return values.diff(dim=2), values.diff(dim=1)
 
-class LaplacianSpectrum:
+    def _bases(self, where: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """Of the derivative by x (axis 0) or y: down and across, a sine along its own axis."""
+        offsets = where[0].double().tolist()
+        found = []
+        for n, along in zip(self.shape, (1, 0), strict=True):
+            if along != axis:
+                basis = cosine_basis(n, offsets[along])[0]
+            elif self.over == "point":
+                basis = cosine_basis(n, offsets[along])[1]
+            else:
+                # a difference belongs to the middle between its two points
+                basis = cosine_basis(n, offsets[along] + 0.5)[1][:-1]
+            found.append(basis.to(where.device))
+        return found[0], found[1]
+
+
+def _both(known: Tensor, axis: int) -> Tensor:
+    """Where both pixels of a difference by x (axis 0) or y are known."""
+    return known[:, 1:] & known[:, :-1] if axis == 0 else known[1:] & known[:-1]
+
+
+class LaplacianSpectrum(GradientSpectrum):
     """How far a field is from having a Laplacian and slope 0 at the border, as errors of the picture at each frequency.
 
     Parameters
     ----------
     laplacian : Tensor, shape (h, w, c)
         At the centres of pixels, a pixel squared.
+    over : {"point", "pixel"}
+        As :class:`GradientSpectrum` takes it.
 
     Notes
     -----
     In the weak form: against each product of cosines, with the integral by parts. That of the field's Laplacian is
     minus that of its gradient with the product's gradient, as the slope at the border is 0; without this condition any
-    harmonic function could be added. Divided by -(k^2 + l^2), it is phi - u. No second derivative is sampled: what
-    these have above the frequencies of the grid would be taken for low ones, and these are divided by the least
-    squares.
+    harmonic function could be added. That of the given one is its series, integrated once, by the same points, so that
+    their errors cancel. Divided by -(k^2 + l^2), the difference is phi - u. No second derivative is sampled: what
+    these have above the frequencies of the grid would be taken for low ones, and those are divided by the least.
     """
 
-    def __init__(self, laplacian: Tensor) -> None:
-        self.shape = (laplacian.shape[0], laplacian.shape[1])
-        self.down, self.across, self.squares = _rates(self.shape)
+    def __init__(self, laplacian: Tensor, over: str = "point") -> None:
         values = laplacian.double().permute(2, 0, 1)
-        self.picture = -_transform(values, *(cosine_basis(n)[0] for n in self.shape)) / self.squares
-        self.picture[:, 0, 0] = 0
+        shape = (values.shape[1], values.shape[2])
+        down, across, squares = _rates(shape)
+        picture = -_transform(values, *(cosine_basis(n)[0] for n in shape)) / squares
+        self._prepare((-across * picture, -down * picture), None, over)
 
     def predict(self, field: Any, where: Tensor) -> Tensor:
         """Errors [c, h, w] with the grid moved by ``where`` [1, 2]."""
-        (of_x, of_y), _, bases = _on_grid(field, self.shape, where, (self.picture, self.picture))
-        found = [
-            rates.to(part) * _transform(part, *(basis.to(part) for basis in pair))
-            for part, rates, pair in zip((of_x, of_y), (self.across, self.down), bases, strict=True)
-        ]
-        return -(found[0] + found[1]) / self.squares.to(of_x) - self.picture.to(of_x)
-
-
-def _on_grid(
-    field: Any, shape: tuple[int, int], where: Tensor, series: tuple[Tensor, Tensor]
-) -> tuple[list[Tensor], list[Tensor], list[tuple[Tensor, Tensor]]]:  # fmt: skip
-    """Of x and of y, on the grid that is moved by ``where``: the field's derivative [c, h, w], the series on the field's
-    device, and its bases down and across.
-    """
-    dx, dy = where[0].double().tolist()
-    device = next(field.parameters()).device
-    ys, xs = (torch.arange(n, dtype=torch.float64) + 0.5 + o for n, o in zip(shape, (dy, dx), strict=True))
-    gradient = grid_jet(field, ys, xs).gradient
-    assert gradient is not None
-    parts = gradient.view(*shape, -1, 2).permute(3, 2, 0, 1)
-    (cy, sy), (cx, sx) = (
-        [part.to(device) for part in cosine_basis(n, o)] for n, o in zip(shape, (dy, dx), strict=True)
-    )
-    return [parts[0], parts[1]], [part.to(device) for part in series], [(cy, sx), (sy, cx)]
+        errors = super().predict(field, where)
+        of_x, of_y = (rate.to(errors) for rate in self.rates)
+        return -(of_x * errors[0] + of_y * errors[1]) / self.lengths.to(errors)
 
 
 def gradient_of_differences(differences: Tensor) -> Tensor:

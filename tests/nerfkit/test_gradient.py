@@ -97,8 +97,9 @@ def test_differences_are_integrals_of_the_gradient():
     torch.testing.assert_close(series.gradient_of_differences(differences), series.picture_gradient(picture))
 
 
+@pytest.mark.parametrize("over", ["point", "pixel"])
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (0.3, -0.2)])
-def test_spectra_are_zero_at_the_solution_and_the_picture_itself_elsewhere(offset):
+def test_spectra_are_zero_at_the_solution_and_the_picture_itself_elsewhere(offset, over):
     wave, where = Wave(), torch.tensor([offset], dtype=torch.float64)
     picture = wave.pixels()
     pairs = [
@@ -106,14 +107,19 @@ def test_spectra_are_zero_at_the_solution_and_the_picture_itself_elsewhere(offse
         (series.LaplacianSpectrum, series.picture_laplacian(picture)),
     ]
     for observation, target in pairs:
-        assert observation(target).predict(wave, where).abs().max() < 1e-5, observation.__name__
-        errors = observation(0 * target).predict(wave, where).detach().square().sum().item()
+        assert observation(target, over=over).predict(wave, where).abs().max() < 1e-5, observation.__name__
+        errors = observation(0 * target, over=over).predict(wave, where).detach().square().sum().item()
         # exactly the picture's squares where the grid is not moved (Parseval), near them where it is
         tolerance = 1e-5 if offset == (0.0, 0.0) else 0.2
         assert errors == pytest.approx(float(picture.square().sum()), rel=tolerance), observation.__name__
     nowhere = torch.zeros(7, 9, dtype=torch.bool)
-    hidden = series.GradientSpectrum(0 * pairs[0][1], nowhere).predict(wave, where)
+    hidden = series.GradientSpectrum(0 * pairs[0][1], nowhere, over).predict(wave, where)
     assert not hidden.any(), "pixels that are not known have no errors"
+
+
+def test_what_is_compared_is_one_of_two():
+    with pytest.raises(ValueError, match="over must be 'point' or 'pixel'; got 'line'"):
+        series.GradientSpectrum(torch.zeros(4, 4, 1, 2), over="line")
 
 
 def test_moved_grids_stay_within_their_pixels():
@@ -153,7 +159,8 @@ def test_their_weights_can_be_trained_by_derivatives(order):
 @pytest.mark.parametrize(("of", "floor"), [("gradient", 30), ("laplacian", 22)])
 def test_a_smooth_picture_comes_back(tmp_path, of, floor):
     source = write(tmp_path / "a.png", smooth(n_channels=1 if of == "laplacian" else 3))
-    figures = fit(source, tmp_path / "out.png", of=of, **QUICK).figures
+    over = "point" if of == "laplacian" else "pixel"
+    figures = fit(source, tmp_path / "out.png", of=of, over=over, **QUICK).figures
     assert figures["metrics"]["psnr"] > floor
     # 8 bits; nothing but the mean is aligned
     assert figures["baselines"]["poisson"]["psnr"] > 100 and "exact" in figures["baselines"]["poisson"]["how"]
