@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarking import Row, publish
 from PIL import Image
@@ -24,7 +25,7 @@ CASES = {
 }  # fmt: skip
 
 
-def measure(cases: Sequence[str] = tuple(CASES), name: str = "camera", **settings: object) -> list[Row]:
+def measure(cases: Sequence[str] = tuple(CASES), name: str = "camera", **settings: Any) -> list[Row]:
     """PSNR of what derivatives alone give, levelled, and CPU seconds, each a row."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:

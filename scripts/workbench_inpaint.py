@@ -9,6 +9,7 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarking import Row, publish
 from PIL import Image
@@ -20,7 +21,7 @@ import nerfkit
 CASES = {"camera": ("camera", False, 23.35), "astronaut": ("astronaut", False, 21.32), "text": ("camera", True, 25.2)}
 
 
-def measure(cases: Sequence[str] = tuple(CASES), side: int = 256, **settings: object) -> list[Row]:
+def measure(cases: Sequence[str] = tuple(CASES), side: int = 256, **settings: Any) -> list[Row]:
     """PSNR over the holes of the field and of the classical methods, each a row."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:

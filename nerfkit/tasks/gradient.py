@@ -27,7 +27,7 @@ __all__ = ["TASK", "GradientConfig", "GradientData"]
 # what is fitted unless another is named, its detail, and parameters a pixel (docs/decisions/0031)
 DEFAULT_FIELD, DEFAULT_SCALE, PER_PIXEL = "tiled", 15.0, 8
 # steps of a fit; each sees the whole grid
-STEPS = 200
+STEPS = 100
 # the values of a field reach beyond those that Poisson's equation gives by this fraction of their range
 MARGIN = 0.25
 # largest picture, pixels: each step sees all of them

@@ -81,7 +81,7 @@ def read(paths: Sequence[Path], config: InpaintConfig) -> InpaintData:
 
     has_mask = "mask" in array_names(paths[0])
     picture = read_picture(paths[0], has_unknown=True)
-    is_finite = np.isfinite(picture.values).all(-1)
+    is_finite = np.asarray(np.isfinite(picture.values).all(-1))
     if len(paths) > 1:
         known = read_mask(paths[1], picture.size)
     elif has_mask:
@@ -93,7 +93,7 @@ def read(paths: Sequence[Path], config: InpaintConfig) -> InpaintData:
             "no mask tells which of its pixels are known", where=paths[0],
             fix="give a second picture, white where it is known; or an npz with image and mask; or --simulate keep=0.1",
         )  # fmt: skip
-    return _data(picture, known & is_finite, paths[-1])
+    return _data(picture, np.asarray(known & is_finite), paths[-1])
 
 
 def _data(picture: PictureFile, known: NDArray[np.bool_], where: Path) -> InpaintData:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.workbench.interpolation import scattered_cubic
 
-__all__ = ["FILLERS", "least_variation"]
+__all__ = ["FILLERS", "filled_by_all", "least_variation"]
 
 # steps of the total variation, and unknown pixels up to which scikit-image's biharmonic system is solved at once
 TV_STEPS, MAX_BIHARMONIC = 500, 2**17
@@ -20,8 +21,8 @@ CV_RADIUS = 3
 def _nearest(values: NDArray, known: NDArray[np.bool_]) -> NDArray:
     from scipy.ndimage import distance_transform_edt
 
-    rows, cols = distance_transform_edt(~known, return_distances=False, return_indices=True)
-    return values[rows, cols]
+    places: Any = distance_transform_edt(~known, return_distances=False, return_indices=True)
+    return values[places[0], places[1]]
 
 
 def _linear(values: NDArray, known: NDArray[np.bool_]) -> NDArray:

@@ -113,9 +113,8 @@ def _differences(n: int) -> tuple[Any, Any]:
     """Differences and means [n - 1, n] of neighbours."""
     from scipy import sparse
 
-    ones = np.ones(max(n - 1, 0))
-    shape = (n - 1, n)
-    return sparse.diags([-ones, ones], [0, 1], shape=shape), sparse.diags([ones / 2, ones / 2], [0, 1], shape=shape)
+    here, next_ = sparse.eye(n - 1, n), sparse.eye(n - 1, n, k=1)
+    return next_ - here, (here + next_) / 2
 
 
 def fill(
@@ -194,7 +193,8 @@ def held_out_holes(known: NDArray[np.bool_], seed: int, fraction: float = HELD_O
     for _ in range(8):
         # by a part of the picture, so that a large hole does not lie on itself
         moved = np.roll(~known, (int(generator.integers(height)), int(generator.integers(width))), (0, 1))
-        pieces, n_pieces = label(moved & known & ~held_out, np.ones((3, 3)))
+        found: Any = label(moved & known & ~held_out, np.ones((3, 3)))
+        pieces, n_pieces = found
         sizes = np.bincount(pieces.ravel(), minlength=n_pieces + 1)
         order = generator.permutation(n_pieces) + 1
         left = most - int(held_out.sum())

