@@ -26,9 +26,9 @@ __all__ = ["TASK", "InpaintConfig", "InpaintData"]
 
 # what predicts held-out holes best: pixels, solved exactly (docs/decisions/0031)
 DEFAULT_FIELD = "grid"
-# where the search for what is smooth begins, and the factors of its steps
-CONTRAST, CONTRAST_STEP = 0.02, 2.0
-BENDING, BENDING_STEP = 0.1, 3.0
+# where the search for what is smooth begins and, unless another is surely better, stays; and the factors of its steps
+CONTRAST, CONTRAST_STEP = 0.01, 2.0
+BENDING, BENDING_STEP = 0.03, 3.0
 # steps that it goes at most; as far as that the membrane and the thin plate are as good as reached
 REACH = 4
 # solves of a trial, which begins with the edges of the best one before
@@ -245,14 +245,15 @@ def _by_grid(job: Job, name: str) -> _Found:
         for what, start, step in (("contrast", contrast, CONTRAST_STEP), ("bending", bending, BENDING_STEP)):
             if getattr(config, what) is None:
                 found = search_line(best, _along(best.setting, what, start, step), attempt)
-                best = min(found.values(), key=lambda trial: trial.mse)
+                lowest = min(found.values(), key=lambda trial: trial.mse)
+                best = lowest if lowest.is_surely_better(best) else best
                 tried[what] = _tried([(getattr(trial.setting, what), trial) for trial in found.values()])
         return {"contrast": best.setting.contrast, "bending": best.setting.bending, "tried": tried}
 
     job.say("choosing what is smooth by holes that are moved onto known pixels")
     chosen = job.decide("smoothness", search)
     setting = Smoothness(chosen["bending"], chosen["contrast"])
-    job.say(f"contrast {setting.contrast:g}, bending {setting.bending:g}: they predict held-out pixels best")
+    job.say(f"contrast {setting.contrast:g}, bending {setting.bending:g}: none is surely better at held-out pixels")
 
     def predict_others() -> float:
         others = held_out_holes(known, config.seed + 2, config.holdout)
