@@ -195,7 +195,8 @@ class TiledSiren(nn.Module):
         tile, stride = self.config.tile, self.config.stride
         last = ((positions.detach() + self._overlap / 2) / stride).floor().long().clamp(0, self.counts[axis] - 1)
         tiles = torch.stack([last - 1, last], -1)
-        inside = positions[:, None] - (tiles * stride - self._overlap / 2)
+        # in the precision of the positions: whole numbers times a float would be single
+        inside = positions[:, None] - (tiles.to(positions) * stride - self._overlap / 2)
         is_own = (inside >= 0) & (inside < tile) & (tiles >= 0)
         weights = torch.where(is_own, self._weights(inside), 0.0)
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
