@@ -234,7 +234,7 @@ def test_mistakes(tmp_path):
     with pytest.raises(NerfkitError, match="measures nothing that could be simulated"):
         fit(grey, tmp_path / "out.png", simulate={"keep": 0.1})
     for name in ("of", "over"):
-        with pytest.raises(NerfkitError, match=f"{name} must be one of"):
+        with pytest.raises(NerfkitError, match=f"{name} must be '"):
             fit(grey, tmp_path / "out.png", **{name: "curl"})
     for name, value in {"holdout": 0.7, "mean": 1e20}.items():
         with pytest.raises(ValueError, match=name):
