@@ -187,6 +187,8 @@ def solve(job: Job) -> Outcome:
     job.say("filling the holes by classical methods, to compare with")
     for other, filled, how in filled_by_all(_unit(values, span), seen):
         job.check_stopped()
+        if not job.limit.allows(0, "classical methods to compare with"):
+            break
         picture = filled * (span[1] - span[0]) + span[0]
         figure = over_holes(picture, values, held_out) if truth is None else over_holes(picture, truth, ~known)
         baselines[other] = {"holdout" if truth is None else "psnr": figure, "how": how}
@@ -231,16 +233,18 @@ def _by_grid(job: Job, name: str) -> _Found:
     energy = GridEnergy(known.shape)
     held_out = held_out_holes(known, config.seed + 1, config.holdout)
 
-    def attempt(setting: Smoothness, best: Trial[Smoothness] | None = None) -> Trial[Smoothness]:
+    def attempt(setting: Smoothness, best: Trial[Smoothness]) -> Trial[Smoothness] | None:
+        return solved(setting, best.image.numpy()) if job.limit.allows(0, "the choice of what is smooth") else None
+
+    def solved(setting: Smoothness, start: NDArray | None = None) -> Trial[Smoothness]:
         job.check_stopped()
-        start = None if best is None else best.image.numpy()
         picture = fill(energy, values, known & ~held_out, setting, start, TRIAL_SOLVES)
         squares = np.square(picture - values)[held_out].mean(-1)
         return Trial(setting, torch.from_numpy(picture), torch.from_numpy(squares))
 
     def search() -> dict[str, Any]:
         contrast, bending = config.contrast or CONTRAST, BENDING if config.bending is None else config.bending
-        best = attempt(Smoothness(bending, contrast))
+        best = solved(Smoothness(bending, contrast))
         tried: dict[str, list[list[float]]] = {}
         for what, start, step in (("contrast", contrast, CONTRAST_STEP), ("bending", bending, BENDING_STEP)):
             if getattr(config, what) is None:
@@ -331,7 +335,10 @@ def _by_network(job: Job, name: str) -> _Found:
 
     held_out = held_out_holes(job.data.known, config.seed + 1, config.holdout)
 
-    def attempt(setting: tuple[float, float], best: Any = None) -> Trial[tuple[float, float]]:
+    def attempt(setting: tuple[float, float], best: Any) -> Trial[tuple[float, float]] | None:
+        return fitted(setting) if job.limit.allows(0, "the choice of detail and smoothness") else None
+
+    def fitted(setting: tuple[float, float]) -> Trial[tuple[float, float]]:
         job.check_stopped()
         held, problem = make(*setting, known & ~torch.from_numpy(held_out))
         steps = min(TRIAL_STEPS, config.steps or TRIAL_STEPS)
@@ -343,13 +350,13 @@ def _by_network(job: Job, name: str) -> _Found:
         variation = VARIATION if config.variation is None else config.variation
         tried, best = {}, None
         if recipe.knob and config.knob is None:
-            best = attempt((knob, variation))
+            best = fitted((knob, variation))
             found = search_line(best, lambda at: (knob * 2.0**at, variation) if abs(at) <= REACH else None, attempt)
             best = min(found.values(), key=lambda trial: trial.mse)
             tried[recipe.knob] = _tried([(trial.setting[0], trial) for trial in found.values()])
             knob = best.setting[0]
         if config.variation is None:
-            best = attempt((knob, variation)) if best is None else best
+            best = fitted((knob, variation)) if best is None else best
             step = VARIATION_STEP
             found = search_line(best, lambda at: (knob, variation * step**at) if abs(at) <= REACH else None, attempt)
             best = min(found.values(), key=lambda trial: trial.mse)
