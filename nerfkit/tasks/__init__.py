@@ -30,6 +30,8 @@ TASKS = {
     "compress": "nerfkit.tasks.compress:TASK",
     "denoise": "nerfkit.tasks.denoise:TASK",
     "solve": "nerfkit.tasks.solve:TASK",
+    "inpaint": "nerfkit.tasks.inpaint:TASK",
+    "gradient": "nerfkit.tasks.gradient:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -37,6 +39,8 @@ FIT_TASKS = {
     "compare": "fields side by side at equal parameters, over the iterations",
     "compress": "few bytes that decode again, beside JPEG, WebP, AVIF and our DCT",
     "denoise": "the clean picture behind a noisy one",
+    "inpaint": "fill the holes of a picture, white in a mask where it is known",
+    "gradient": "a picture from its gradient or Laplacian alone, or from the gradients of two",
     "solve": "a field that satisfies an equation",
 }
 

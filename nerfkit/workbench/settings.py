@@ -35,7 +35,7 @@ class FieldSettings(FitConfig):
 
     # name of the field; auto: the task's own
     field: str = AUTO
-    # parameters at most, 16 to 2**28; None: four a pixel
+    # parameters at most, 16 to 2**28; None: the task's own number
     n_params: int | None = None
     # standard deviation of Fourier features, cycles along the longer side, above 0; None: chosen by held-out pixels
     sigma: float | None = None

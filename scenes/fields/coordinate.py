@@ -13,7 +13,7 @@ from nerfkit.scenes.fields.gabor import GaborNetwork
 from nerfkit.scenes.fields.networks import FullyConnected, encoded_groups
 from nerfkit.scenes.fields.taylor import Taylor, coordinates
 
-__all__ = ["CoordinateField", "in_range"]
+__all__ = ["CoordinateField", "in_range", "taylor_in_range"]
 
 # factor before the logistic function that keeps values in their range: 4 gives it slope 1 at the middle
 SQUASH = 4.0
@@ -25,7 +25,7 @@ def in_range(values: Tensor, bounds: Tensor) -> Tensor:
     return low + (high - low) * torch.sigmoid(SQUASH * values)
 
 
-def _taylor_in_range(values: Taylor, bounds: Tensor) -> Taylor:
+def taylor_in_range(values: Taylor, bounds: Tensor) -> Taylor:
     """As :func:`in_range`, with derivatives."""
     span = bounds[:, 1] - bounds[:, 0]
     part = torch.sigmoid(SQUASH * values.value)
@@ -106,7 +106,7 @@ class CoordinateField(nn.Module):
         unit = self.to_unit(coords).to(torch.promote_types(coords.dtype, torch.float32))
         low, high = self.box.unbind(-1)
         found: Taylor = evaluate(encode(coordinates(unit, 1 / (high - low), order)))
-        return found if self.bounds is None else _taylor_in_range(found, self.bounds)
+        return found if self.bounds is None else taylor_in_range(found, self.bounds)
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """What the encoding trains, and the network."""

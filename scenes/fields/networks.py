@@ -108,10 +108,7 @@ class FullyConnected(nn.Module):
 
         ``chosen`` [n_chosen] names the networks that there are points for; None: all.
         """
-        weights, biases = list(self.weights), self._all_biases()
-        if chosen is not None:
-            weights = [weight[chosen] for weight in weights]
-            biases = [None if bias is None else bias[chosen] for bias in biases]
+        weights, biases = self._layers(chosen)
         if self.activation not in ACTIVATIONS:
             return mlp(x, weights, biases, activation=self.activation, scale=self.scale, output=self.output)
         for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
@@ -119,10 +116,20 @@ class FullyConnected(nn.Module):
             x = x @ weight if bias is None else x @ weight + bias.unsqueeze(-2)
         return torch.sigmoid(x) if self.output == "sigmoid" else x
 
-    def taylor(self, features: Taylor) -> Taylor:
-        """Outputs of one network and their derivatives, of the ``features`` that it takes."""
-        assert self.output == "none" and self.weights[0].ndim == 2
-        return propagate(features, list(self.weights), self._all_biases(), self.activation, self.scale)
+    def taylor(self, features: Taylor, chosen: Tensor | None = None) -> Taylor:
+        """Outputs and their derivatives of the ``features`` that it takes; of many networks, all rows of one and then
+        all of the next, ``chosen`` as :meth:`forward` takes it.
+        """
+        assert self.output == "none"
+        return propagate(features, *self._layers(chosen), self.activation, self.scale)
+
+    def _layers(self, chosen: Tensor | None) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Weights and biases of each layer, of all networks or those that are chosen."""
+        weights: list[Tensor] = list(self.weights)
+        if chosen is None:
+            return weights, self._all_biases()
+        biases = [None if bias is None else bias[chosen] for bias in self._all_biases()]
+        return [weight[chosen] for weight in weights], biases
 
     def _all_biases(self) -> list[Tensor | None]:
         """Of each layer; None where it has none."""

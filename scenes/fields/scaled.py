@@ -47,8 +47,13 @@ class Scaled(nn.Module):
     def taylor(self, coords: Tensor, order: int | str) -> Taylor | None:
         """As :meth:`nerfkit.scenes.fields.coordinate.CoordinateField.taylor`."""
         inner = getattr(self.field, "taylor", lambda coords, order: None)(coords, order)
-        if inner is None:
-            return None
+        return None if inner is None else self._scaled(inner)
+
+    def lattice_taylor(self, lattice: Lattice, order: int | str) -> Taylor:
+        """As :meth:`nerfkit.scenes.fields.tiled_siren.TiledSiren.lattice_taylor`."""
+        return self._scaled(self.field.lattice_taylor(lattice, order))
+
+    def _scaled(self, inner: Taylor) -> Taylor:
         second = None if inner.second is None else self.span * inner.second
         return Taylor(self.middle + self.span * inner.value, self.span * inner.first, second)
 
@@ -56,6 +61,11 @@ class Scaled(nn.Module):
     def has_lattice(self) -> bool:
         """Whether a lattice of points is evaluated faster than a list of them."""
         return hasattr(self.field, "lattice")
+
+    @property
+    def has_lattice_taylor(self) -> bool:
+        """Whether derivatives at a lattice of points travel forward faster than at a list of them."""
+        return hasattr(self.field, "lattice_taylor")
 
     def lattice(self, ys: Tensor, xs: Tensor) -> Lattice:
         """See :class:`nerfkit.scenes.fields.image_field.ImageField`."""

@@ -52,11 +52,17 @@ class Taylor(NamedTuple):
         return Taylor(value, slope[:, None] * self.first, second)
 
     def linear(self, weight: Tensor, bias: Tensor | None) -> Taylor:
-        """After ``x @ weight + bias``: one product for the value and all derivatives."""
+        """After ``x @ weight + bias``: one product for the value and all derivatives.
+
+        ``weight`` [n_networks, w, v] and ``bias`` [n_networks, v] are those of many networks, each for its own points,
+        as many for each and one network's after another's.
+        """
         n, d = self.first.shape[:2]
-        parts = [self.value[:, None], self.first, *([] if self.second is None else [self.second])]
-        mapped = torch.cat(parts, 1).flatten(0, 1) @ weight
-        mapped = mapped.view(n, -1, weight.shape[1])
+        parts = torch.cat([self.value[:, None], self.first, *([] if self.second is None else [self.second])], 1)
+        rows = parts.flatten(0, 1) if weight.ndim == 2 else parts.view(len(weight), -1, parts.shape[-1])
+        mapped = (rows @ weight).view(n, -1, weight.shape[-1])
+        if bias is not None and bias.ndim == 2:
+            bias = bias.repeat_interleave(n // len(bias), 0)
         value = mapped[:, 0] if bias is None else mapped[:, 0] + bias
         return Taylor(value, mapped[:, 1 : 1 + d], None if self.second is None else mapped[:, 1 + d :])
 

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nerfkit.scenes.fields.coordinate import in_range
+from nerfkit.scenes.fields.coordinate import in_range, taylor_in_range
 from nerfkit.scenes.fields.image_field import Lattice
 from nerfkit.scenes.fields.siren import SirenConfig, sine_network
+from nerfkit.scenes.fields.taylor import Taylor, coordinates
 
 __all__ = ["TiledSiren"]
 
@@ -144,12 +145,58 @@ class TiledSiren(nn.Module):
             return points.new_zeros(*coords.shape[:-1], self.n_outputs)
         return self._blended(self._placed(points)).reshape(*coords.shape[:-1], self.n_outputs)
 
+    def taylor(self, coords: Tensor, order: int | str) -> Taylor:
+        """As :meth:`nerfkit.scenes.fields.coordinate.CoordinateField.taylor`; see :meth:`lattice_taylor`."""
+        return self.lattice_taylor(self._placed(coords), order)
+
+    def lattice_taylor(self, lattice: Lattice, order: int | str) -> Taylor:
+        """Values [n_points, n_channels] at the points of a lattice, row by row, and their derivatives.
+
+        Blend and networks by the product rule. The second derivatives of the blend, and so of the image, jump where an
+        overlap begins.
+        """
+        assert lattice.index is not None
+        inputs = coordinates(lattice.points.flatten(0, 1), lattice.points.new_full((2,), 2 / self.config.tile), order)
+        values = _product(self._blend_taylor(lattice, order), self.network.taylor(inputs, lattice.networks))
+        index, n_points = lattice.index, lattice.shape[0] * lattice.shape[1]
+
+        def together(part: Tensor) -> Tensor:
+            return part.new_zeros(n_points, *part.shape[1:]).index_add(0, index, part)
+
+        second = None if values.second is None else together(values.second)
+        return taylor_in_range(Taylor(together(values.value), together(values.first), second), self.bounds)
+
+    def _blend_taylor(self, lattice: Lattice, order: int | str) -> Taylor:
+        """Weights in the blend and their derivatives, of each network's points, [n_networks * n_points, .., 1]."""
+        assert lattice.blend is not None
+        numbers = lattice.networks
+        if numbers is None:
+            numbers = torch.arange(self._n_networks, device=lattice.points.device)
+        places = torch.stack([numbers % self.counts[0], numbers // self.counts[0]], -1)[:, None]
+        counts = torch.tensor(self.counts, device=places.device)
+        inside = (lattice.points + 1) * (self.config.tile / 2)
+        # in the outermost half overlaps one network has all the weight
+        is_rising = (inside < self._overlap) & (places > 0)
+        is_falling = (self.config.tile - inside < self._overlap) & (places < counts - 1)
+        rate = math.pi / max(self._overlap, 1e-9)
+        phase = rate * torch.minimum(inside, self.config.tile - inside)
+        # a row that fills up a network's points has no weight
+        moves = (is_rising | is_falling) & (lattice.blend > 0)
+        weights = torch.where(is_rising | is_falling, 0.5 - 0.5 * torch.cos(phase), 1.0)
+        slopes = torch.where(is_rising, 0.5, -0.5) * rate * torch.sin(phase) * moves
+        bends = 0.5 * rate**2 * torch.cos(phase) * moves
+        (a, b), (da, db), (dda, ddb) = (part.flatten(0, 1).unbind(-1) for part in (weights, slopes, bends))
+        seconds = {1: [], 2: [dda * b, da * db, a * ddb], "laplacian": [dda * b + a * ddb]}[order]
+        second = torch.stack(seconds, 1)[..., None] if seconds else None
+        return Taylor(lattice.blend.view(-1, 1), torch.stack([da * b, a * db], 1)[..., None], second)
+
     def _around(self, positions: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
         """The two tiles [n, 2] along an axis that ``positions`` [n] may be in: number, where in [-1, 1], weight."""
         tile, stride = self.config.tile, self.config.stride
         last = ((positions.detach() + self._overlap / 2) / stride).floor().long().clamp(0, self.counts[axis] - 1)
         tiles = torch.stack([last - 1, last], -1)
-        inside = positions[:, None] - (tiles * stride - self._overlap / 2)
+        # in the precision of the positions: whole numbers times a float would be single
+        inside = positions[:, None] - (tiles.to(positions) * stride - self._overlap / 2)
         is_own = (inside >= 0) & (inside < tile) & (tiles >= 0)
         weights = torch.where(is_own, self._weights(inside), 0.0)
         weights = weights / weights.sum(-1, keepdim=True).clamp(min=1e-12)
@@ -180,3 +227,17 @@ class TiledSiren(nn.Module):
             (len(points), 1), spread(places[point, corner]).to(self.bounds.dtype), spread(point).view(-1),
             spread(weights[point, corner])[..., None].to(self.bounds.dtype), networks,
         )  # fmt: skip
+
+
+def _product(left: Taylor, right: Taylor) -> Taylor:
+    """Of two functions of the same points, their features multiplied."""
+    first = left.first * right.value[:, None] + left.value[:, None] * right.first
+    if left.second is None or right.second is None:
+        return Taylor(left.value * right.value, first)
+    mixed = left._replace(first=left.first.expand_as(right.first)).products(right.first)
+    if right.is_trace:
+        mixed = 2 * mixed
+    else:
+        mixed = mixed + right.products(left.first.expand_as(right.first))
+    second = left.second * right.value[:, None] + mixed + left.value[:, None] * right.second
+    return Taylor(left.value * right.value, first, second)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from nerfkit.scenes.fields.taylor import Taylor
 
-__all__ = ["Derivatives", "Jet", "jet"]
+__all__ = ["Derivatives", "Jet", "grid_jet", "jet"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,14 @@ def jet(field: Callable[[Tensor], Tensor], coords: Tensor, order: int | str = 1)
     parts: list[Any] = [value, gradient, hessian]
     parts = [part if has_history or part is None else part.detach() for part in parts]
     return Jet(*parts)
+
+
+def grid_jet(field: Any, ys: Tensor, xs: Tensor, order: int | str = 1) -> Jet:
+    """As :func:`jet`, at the points of a lattice, row by row, with rows at ``ys`` and columns at ``xs``, ascending."""
+    if order and getattr(field, "has_lattice_taylor", False):
+        return _jet_of(field.lattice_taylor(field.lattice(ys, xs), order), order)
+    points = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1).view(-1, 2)
+    return jet(field, points.float().to(next(field.parameters()).device), order)
 
 
 def _jet_of(found: Taylor, order: int | str) -> Jet:

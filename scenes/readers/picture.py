@@ -12,7 +12,7 @@ from nerfkit.scenes.errors import NerfkitError
 
 from ._images import decode_image
 
-__all__ = ["PictureFile", "read_map", "read_mask", "read_picture"]
+__all__ = ["PictureFile", "array_names", "load_array", "read_map", "read_mask", "read_picture"]
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 # names that an npz's picture may have beside others
@@ -54,8 +54,17 @@ class PictureFile:
         return (low, high) if low < high else (low - 0.5, low + 0.5)
 
 
-def read_picture(path: str | Path) -> PictureFile:
+def read_picture(path: str | Path, *, key: str | None = None, has_unknown: bool = False) -> PictureFile:
     """Read a picture.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its file.
+    key : str, optional
+        Name of the array of an npz; None: the one whose name is a picture's, or the first.
+    has_unknown : bool
+        Whether values of floats may be NaN, where they are not known.
 
     Raises
     ------
@@ -68,21 +77,23 @@ def read_picture(path: str | Path) -> PictureFile:
     if path.is_dir():
         raise NerfkitError("is a folder; one picture is wanted", where=path, fix="give one of the files in it")
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        return _of_array(_load_array(path, PICTURE_KEYS), path)
+        return _of_array(load_array(path, key), path, has_unknown=has_unknown)
     found = decode_image(path)
     pixels = found.pixels if found.alpha is None else np.dstack([found.pixels, found.alpha])
     return _of_array(pixels, path, found.icc_profile)
 
 
-def read_mask(path: str | Path, size: tuple[int, int]) -> NDArray[np.bool_]:
+def read_mask(path: str | Path, size: tuple[int, int], *, key: str | None = None) -> NDArray[np.bool_]:
     """A mask [h, w] of a picture of ``size`` (width, height): true where it is white, or not 0 in an array.
+
+    ``key`` is the name of the array in an npz.
 
     Raises
     ------
     NerfkitError
         It has another size.
     """
-    mask = read_picture(path)
+    mask = read_picture(path, key=key)
     _check_size(mask, size, path, "the mask")
     # alpha of a mask that is drawn on a transparent ground says nothing that its grey does not
     colours = mask.values if mask.values.shape[2] in (1, 3) else mask.values[..., :-1]
@@ -116,15 +127,25 @@ def _check_size(found: PictureFile, size: tuple[int, int], path: str | Path, wha
         )  # fmt: skip
 
 
-def _load_array(path: Path, keys: tuple[str, ...]) -> NDArray:
+def load_array(path: Path, key: str | None = None) -> NDArray:
+    """An array of an npy or an npz; of the latter the one named ``key``, or else one that may be a picture.
+
+    Raises
+    ------
+    NerfkitError
+        It is no such file, or has no such array.
+    """
     try:
         # no pickle: an array from a stranger runs no code
         found = np.load(path, allow_pickle=False)
         if isinstance(found, np.ndarray):
             return found
-        names = [key for key in keys if key in found.files] or found.files[:1]
+        names = [name for name in PICTURE_KEYS if name in found.files] or found.files[:1]
+        if key is not None:
+            names = [key] if key in found.files else []
         if not names:
-            raise ValueError("it holds no array")
+            has = ", ".join(found.files) or "none"
+            raise ValueError("it holds no array" if key is None else f"it holds no array {key}; there are {has}")
         return found[names[0]]
     except (OSError, ValueError, KeyError, EOFError, SyntaxError) as error:
         raise NerfkitError(
@@ -132,7 +153,20 @@ def _load_array(path: Path, keys: tuple[str, ...]) -> NDArray:
         ) from error
 
 
-def _of_array(pixels: NDArray, path: Path, icc_profile: bytes | None = None) -> PictureFile:
+def array_names(path: Path) -> list[str]:
+    """Names of the arrays of an npz; none of any other file, or where it cannot be read."""
+    if path.suffix.lower() != ".npz" or not path.is_file():
+        return []
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return list(found.files)
+    except (OSError, ValueError, EOFError):
+        return []
+
+
+def _of_array(
+    pixels: NDArray, path: Path, icc_profile: bytes | None = None, *, has_unknown: bool = False
+) -> PictureFile:  # fmt: skip
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or 0 in pixels.shape:
@@ -157,7 +191,7 @@ def _of_array(pixels: NDArray, path: Path, icc_profile: bytes | None = None) -> 
         )
     values = pixels.astype(np.float32)
     bad = ~np.isfinite(values)
-    if bad.any():
+    if bad.any() and not has_unknown:
         y, x, _ = np.argwhere(bad)[0]
         raise NerfkitError(
             f"{int(bad.sum())} of its {values.size} values are NaN or infinite, the first at row {y}, column {x}",
