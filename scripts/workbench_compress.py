@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from benchmarking import machine
 from numpy.typing import NDArray
-from PIL import Image
+from workbench_pictures import photograph
 
 from nerfkit.fitting import Progress
 from nerfkit.workbench.compression import baselines
@@ -35,22 +34,10 @@ PICTURES = ("astronaut:256", "kodim04")
 RATES = (0.4, 0.78, 1.33)
 
 
-def photograph(name: str) -> NDArray[np.uint8]:
+def read_image(name: str) -> NDArray[np.uint8]:
     """The photograph NAME, or NAME:N averaged to N x N pixels."""
     stem, _, side = name.partition(":")
-    path = Path(os.environ.get("NERFKIT_TEST_DATA", "")) / "images" / f"{stem}.png"
-    if path.is_file():
-        picture = Image.open(path)
-    else:
-        import skimage.data
-
-        if not hasattr(skimage.data, stem):
-            raise FileNotFoundError(f"no photograph {stem}: neither {path} nor scikit-image's; set NERFKIT_TEST_DATA")
-        picture = Image.fromarray(getattr(skimage.data, stem)())
-    picture = picture.convert("L" if picture.mode in ("L", "I;16") else "RGB")
-    if side:
-        picture = picture.resize((int(side), int(side)), Image.Resampling.BOX)
-    return np.asarray(picture)
+    return photograph(stem, int(side) if side else None)
 
 
 def measure(
@@ -62,7 +49,7 @@ def measure(
     Parameters
     ----------
     pictures : sequence of str
-        See :func:`photograph`.
+        See :func:`read_image`.
     rates : sequence of float
         Bits per pixel that are asked for.
     steps : int
@@ -83,7 +70,7 @@ def measure(
     # compiled before it is timed
     encode(np.zeros((16, 16, 3), np.uint8), steps=2)
     for picture in pictures:
-        pixels = photograph(picture)
+        pixels = read_image(picture)
         print(f"{picture}: curves", file=sys.stderr, flush=True)
         curves = {name: baselines.curve(pixels, name) for name in names or baselines.available()}
         dropped = baselines.dropped(pixels)

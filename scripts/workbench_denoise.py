@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import numpy as np
 import torch
 from benchmarking import machine
 from numpy.typing import NDArray
+from workbench_pictures import photograph
 
 from nerfkit.metrics import psnr
 from nerfkit.workbench.denoising.baselines import bm3d_missing, measure_baselines
@@ -51,22 +51,8 @@ class Measured:
 
 
 def read_image(name: str, side: int = SIDE) -> NDArray[np.float32]:
-    """A photograph [side, side, c], its middle square averaged over boxes."""
-    from PIL import Image
-
-    folder = os.environ.get("NERFKIT_TEST_DATA")
-    path = Path(folder) / "images" / f"{name}.png" if folder else None
-    if path is not None and path.exists():
-        image = Image.open(path)
-    else:
-        from skimage import data
-
-        image = Image.fromarray(getattr(data, name)())
-    image = image.convert("L" if image.mode in ("L", "1") else "RGB")
-    short = min(image.size)
-    left, top = ((length - short) // 2 for length in image.size)
-    image = image.crop((left, top, left + short, top + short)).resize((side, side), Image.Resampling.BOX)
-    return np.atleast_3d(np.asarray(image, np.float32) / np.float32(255))
+    """A photograph [side, side, c] in [0, 1], its middle square averaged over boxes."""
+    return np.atleast_3d(photograph(name, side)).astype(np.float32) / 255
 
 
 def noise_of(kind: str, sigma: float) -> Noise:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -24,7 +23,7 @@ import numpy as np
 import torch
 from benchmarking import machine
 from PIL import Image
-from skimage import data as skimage_data
+from workbench_pictures import photograph
 
 import nerfkit
 from nerfkit.fitting import Budget, FitSchedule, fit
@@ -35,7 +34,7 @@ from nerfkit.workbench.held_fields import make_held_field
 from nerfkit.workbench.interpolation import scattered_cubic
 from nerfkit.workbench.regression import decibels, pixel_problem, sample_picture
 
-__all__ = ["PARTS", "measure", "photograph", "table"]
+__all__ = ["PARTS", "measure", "picture", "table"]
 
 # CPU-seconds at which a fit is looked at
 MARKS = (5.0, 20.0)
@@ -60,23 +59,9 @@ CHOSEN_ON = ("text", "camera", "astronaut", "phantom")
 CHOICES = {"siren": "scale", "fourier": "sigma", "tiled": "scale"}
 
 
-def photograph(name: str, side: int = 256) -> torch.Tensor:
-    """A picture [h, w, c] in [0, 1]: a square of the middle, brought to ``side`` pixels by means over boxes."""
-    folder = os.environ.get("NERFKIT_TEST_DATA")
-    path = None if folder is None else Path(folder) / "images" / f"{name}.png"
-    if path is not None and path.is_file():
-        image = Image.open(path)
-        image = image.convert("L" if name in ("camera", "phantom") else "RGB")
-    elif name == "phantom":
-        image = Image.fromarray(np.rint(skimage_data.shepp_logan_phantom() * 255).astype(np.uint8))
-    else:
-        image = Image.fromarray(getattr(skimage_data, name)())
-    shorter = min(image.size)
-    left, top = (image.width - shorter) // 2, (image.height - shorter) // 2
-    image = image.crop((left, top, left + shorter, top + shorter))
-    # letters stay as they are: smaller they could not be read
-    image = image if name == "text" else image.resize((side, side), Image.Resampling.BOX)
-    values = np.asarray(image, np.float32) / 255
+def picture(name: str, side: int = 256) -> torch.Tensor:
+    """A photograph [h, w, c] in [0, 1]; letters as they are: smaller they could not be read."""
+    values = photograph(name, None if name == "text" else side).astype(np.float32) / 255
     return torch.from_numpy(values if values.ndim == 3 else values[..., None])
 
 
@@ -119,7 +104,7 @@ def _fit(
 
 def fits(seeds: int) -> list[dict[str, Any]]:
     """camera 256 x 256 at 270 000 parameters: fitted (all pixels) and held out (a tenth of them)."""
-    values, rows = photograph("camera"), []
+    values, rows = picture("camera"), []
     nothing = torch.zeros(values.shape[:2], dtype=torch.bool)
     for label, (name, given) in FITTED.items():
         for seconds in MARKS:
@@ -143,7 +128,7 @@ def fits(seeds: int) -> list[dict[str, Any]]:
 
 def sirens(seeds: int) -> list[dict[str, Any]]:
     """camera 128 x 128, SIREN of 3 x 256, 100 steps of all pixels."""
-    values, rows = photograph("camera", 128), []
+    values, rows = picture("camera", 128), []
     for scale, fraction in ((60.0, 0.0), (30.0, 0.1)):
         for seed in range(seeds):
             row = {
@@ -172,8 +157,8 @@ def sirens(seeds: int) -> list[dict[str, Any]]:
 def choices(seeds: int) -> list[dict[str, Any]]:
     """What is lost against the best value by choosing sigma or scale: held-out PSNR of whole fits."""
     rows = []
-    for picture in CHOSEN_ON:
-        values = photograph(picture, 128)
+    for name_of_picture in CHOSEN_ON:
+        values = picture(name_of_picture, 128)
         for name, knob in CHOICES.items():
             held_out = hold_out(values.shape[:2], 0.1, 0)
             before = time.process_time()
@@ -188,7 +173,7 @@ def choices(seeds: int) -> list[dict[str, Any]]:
             }
             best = max(scores, key=lambda value: scores[value])
             rows.append({
-                "picture": picture, "field": name, "setting": knob, "chosen": found["value"], "best": best,
+                "picture": name_of_picture, "field": name, "setting": knob, "chosen": found["value"], "best": best,
                 "lost_db": round(scores[best] - scores[found["value"]], 2), "choice_cpu_s": round(seconds, 1),
                 "scores": {f"{value:g}": score for value, score in scores.items()},
             })  # fmt: skip
@@ -197,7 +182,7 @@ def choices(seeds: int) -> list[dict[str, Any]]:
 
 def derivatives(seeds: int) -> list[dict[str, Any]]:
     """Relative L2 error of derivatives of fitted fields against Richardson differences in float64."""
-    rows, values = [], photograph("camera", 64)
+    rows, values = [], picture("camera", 64)
     for name in ("siren", "fourier", "hash"):
         held = make_held_field(name, (64, 64), [[0.0, 1.0]], 20_000, seed=0)
         everything, rate = torch.ones(64, 64, dtype=torch.bool), RECIPES[name].learning_rate
@@ -234,10 +219,10 @@ def derivatives(seeds: int) -> list[dict[str, Any]]:
 def comparison(seeds: int) -> list[dict[str, Any]]:
     """Wall seconds of `nerfkit fit compare`: all fields, 70 000 parameters, camera 128 x 128, 1000 iterations, mp4."""
     with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "camera.png"
-        Image.fromarray(np.rint(photograph("camera", 128)[..., 0].numpy() * 255).astype(np.uint8)).save(picture)
+        source = Path(folder) / "camera.png"
+        Image.fromarray(photograph("camera", 128)).save(source)
         began = time.monotonic()
-        found = nerfkit.fit("compare", picture, Path(folder) / "out.png").figures
+        found = nerfkit.fit("compare", source, Path(folder) / "out.png").figures
         seconds = round(time.monotonic() - began, 1)
     rows = {found["field"]: found["metrics"], **found["baselines"]}
     return [{"field": "all", "wall_s": seconds, "cut": found["cut"]}] + [

@@ -40,7 +40,7 @@ def measure(cases: Sequence[str] = tuple(CASES), side: int = 256, **settings: An
             metrics, chosen = found["metrics"], found["chosen"]
             what = ", ".join(f"{key} {value:g}" for key, value in chosen.items() if isinstance(value, float))
             rows.append(Row(f"{case}: {found['field']} ({what})", metrics["psnr"], "dB", f">= {wanted}", command))
-            rows.append(Row(f"{case}: held out", metrics["holdout"], "dB", "", command))
+            rows.append(Row(f"{case}: held out", metrics["holdout_psnr"], "dB", "", command))
             rows.append(Row(f"{case}: seconds", found["seconds"], "s", "", command))
             rows += [
                 Row(f"{case}: {other}", figures["psnr"], "dB", figures["how"], command)

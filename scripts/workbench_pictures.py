@@ -11,26 +11,40 @@ from PIL import Image, ImageDraw, ImageFont
 
 __all__ = ["LINES", "photograph", "text_mask"]
 
+# photographs that have no colour
+GREY = ("camera", "page", "phantom", "text")
 LINES = (
     "implicit neural field", "of coordinates and of", "what was observed here", "the quick brown fox is",
     "jumping over lazy dogs", "holes are to be filled", "with what lies around", "them and nothing else",
 )  # fmt: skip
 
 
-def photograph(name: str, side: int = 256) -> NDArray[np.uint8]:
-    """``camera`` (grey) or ``astronaut`` (RGB), square, by the mean over boxes.
+def photograph(name: str, side: int | None = 256) -> NDArray[np.uint8]:
+    """A picture [h, w] or [h, w, 3]; with a ``side`` its middle square, averaged over boxes.
 
-    From NERFKIT_TEST_DATA/images where that folder is, else scikit-image's own.
+    From NERFKIT_TEST_DATA/images where it is there, else scikit-image's own.
     """
     path = Path(os.environ.get("NERFKIT_TEST_DATA", "")) / "images" / f"{name}.png"
     if path.is_file():
         picture = Image.open(path)
     else:
-        import skimage.data
+        picture = Image.fromarray(_of_skimage(name))
+    picture = picture.convert("L" if name in GREY else "RGB")
+    if side is not None:
+        shorter = min(picture.size)
+        left, top = (picture.width - shorter) // 2, (picture.height - shorter) // 2
+        picture = picture.crop((left, top, left + shorter, top + shorter)).resize((side, side), Image.Resampling.BOX)
+    return np.asarray(picture)
 
-        picture = Image.fromarray(getattr(skimage.data, name)())
-    picture = picture.convert("L" if name == "camera" else "RGB")
-    return np.asarray(picture.resize((side, side), Image.Resampling.BOX))
+
+def _of_skimage(name: str) -> NDArray[np.uint8]:
+    import skimage.data
+
+    if name == "phantom":
+        return np.rint(skimage.data.shepp_logan_phantom() * 255).astype(np.uint8)
+    if not hasattr(skimage.data, name):
+        raise FileNotFoundError(f"no photograph {name}; set NERFKIT_TEST_DATA to a folder with images/{name}.png")
+    return getattr(skimage.data, name)()
 
 
 def text_mask(side: int = 256) -> NDArray[np.bool_]:

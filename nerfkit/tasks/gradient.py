@@ -257,7 +257,7 @@ def solve(job: Job) -> Outcome:
             f"fitting the derivatives at {1 - config.holdout:.0%} of the pixels, to say how well others are predicted"
         )
         held = fitted("held_out", _without(derivatives, held_out), ~held_out, 0.5)
-        metrics["holdout"] = _agreement(held.field, derivatives, held_out)
+        metrics |= _agreement(held.field, derivatives, held_out)
     held = fitted("fit", derivatives, None, 1.0)
     found = sample_picture(held.field, (width, height), (width, height))
     offset = torch.from_numpy(data.mean) - found.double().mean((0, 1))
@@ -327,12 +327,12 @@ def _without(derivatives: torch.Tensor, held_out: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(np.where(held_out.numpy()[..., None], near, flat)).view(derivatives.shape)
 
 
-def _agreement(field: Any, derivatives: torch.Tensor, where: torch.Tensor) -> float:
-    """PSNR of the field's derivatives over the range of those that are given, at the pixels ``where`` [h, w]."""
+def _agreement(field: Any, derivatives: torch.Tensor, where: torch.Tensor) -> dict[str, float]:
+    """How well the field's derivatives agree with those that are given at the pixels ``where`` [h, w]: rms and PSNR."""
     import torch
 
     from nerfkit.scenes.observations.derivatives import grid_jet
-    from nerfkit.workbench.regression import decibels
+    from nerfkit.workbench.regression import held_out_figures
 
     height, width = where.shape
     ys, xs = (torch.arange(n, dtype=torch.float64) + 0.5 for n in (height, width))
@@ -340,9 +340,8 @@ def _agreement(field: Any, derivatives: torch.Tensor, where: torch.Tensor) -> fl
         found = grid_jet(field, ys, xs, 1 if derivatives.ndim == 4 else "laplacian")
     values = found.gradient if derivatives.ndim == 4 else found.laplacian
     assert values is not None
-    errors = (values.cpu().view(derivatives.shape) - derivatives)[where].square()
-    span = float(derivatives.max() - derivatives.min()) or 1.0
-    return round(decibels(float(errors.mean()), span), 3)
+    errors = (values.cpu().view(derivatives.shape) - derivatives)[where]
+    return held_out_figures(errors, float(derivatives.max() - derivatives.min()) or 1.0)
 
 
 def _said(data: GradientData) -> list[str]:

@@ -191,14 +191,19 @@ def solve(job: Job) -> Outcome:
             break
         picture = filled * (span[1] - span[0]) + span[0]
         figure = over_holes(picture, values, held_out) if truth is None else over_holes(picture, truth, ~known)
-        baselines[other] = {"holdout" if truth is None else "psnr": figure, "how": how}
+        baselines[other] = (_held_out(figure, span) if truth is None else {"psnr": figure}) | {"how": how}
     return Outcome(
         image=image, measure=measure, field=name, n_params=found.n_params, held=found.held,
         bit_depth=data.picture.bit_depth, icc_profile=data.picture.icc_profile, span=span,
-        metrics={"holdout": round(decibels(found.held_out_mse), 3)}, baselines=baselines,
+        metrics=_held_out(decibels(found.held_out_mse), span), baselines=baselines,
         chosen={"field": name, **found.chosen}, charts=found.charts, shown=_shown(data, image, truth, span),
         said=[f"{float(known.mean()):.0%} of the pixels are known; PSNR is over the others"],
     )  # fmt: skip
+
+
+def _held_out(psnr: float, span: tuple[float, float]) -> dict[str, float]:
+    """A PSNR of held-out pixels, and the rms in the data's unit that it stands for."""
+    return {"holdout": float(f"{(span[1] - span[0]) * 10 ** (-psnr / 20):.6g}"), "holdout_psnr": round(psnr, 3)}
 
 
 def _unit(values: NDArray, span: tuple[float, float]) -> NDArray[np.float64]:

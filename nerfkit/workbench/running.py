@@ -136,7 +136,9 @@ def _write_shown(outcome: Outcome, run: Run, written: NDArray) -> None:
     captions = []
     for name, pixels, caption in shown:
         values = np.asarray(pixels, np.float64).clip(0, 1)
-        values = values[..., 0] if values.ndim == 3 and values.shape[2] == 1 else values[..., :4]
+        if values.ndim == 3:
+            # further channels, such as depth, have pictures of their own
+            values = values[..., 0] if values.shape[2] == 1 else values[..., :4]
         write_atomically(folder / f"{name}.png", picture_bytes(values, ".png", 8))
         captions.append([name, caption])
     run.write_json(

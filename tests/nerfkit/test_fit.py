@@ -62,6 +62,9 @@ def test_a_picture_goes_in_and_comes_out_at_any_size(photo, tmp_path, capsys):
         run.render(size=(64, 48), crop=(10, 4, 20, 8)), run.render(size=(64, 48))[4:12, 10:30], atol=1e-5
     )
     np.testing.assert_allclose(run.render(size=(64, 48)).clip(0, 1), np.asarray(Image.open(out)) / 255, atol=0.003)
+    for name in ("input", "error", "gradient", "laplacian"):
+        shown = Image.open(tmp_path / "out" / "pictures" / f"{name}.png")
+        assert shown.size == (32, 24) and np.ptp(np.asarray(shown)) > 50, name
     page = (tmp_path / "out" / "report.html").read_text()
     for words in ("Laplacian", "length of the gradient", "Power at each frequency", "held out"):
         assert words in page
@@ -83,9 +86,8 @@ def test_colour_alpha_depth_and_floats_are_channels(tmp_path):
     rgba = np.random.default_rng(0).random((12, 16, 4)).astype(np.float32) * 50 - 20
     np.save(tmp_path / "in.npy", rgba)
     np.save(tmp_path / "depth.npy", np.linspace(100, 900, 192).reshape(12, 16))
-    found = nerfkit.fit(
-        "image", [tmp_path / "in.npy", tmp_path / "depth.npy"], tmp_path / "out.npy", **QUICK | {"steps": 300}
-    )
+    settings: dict[str, Any] = QUICK | {"steps": 300}
+    found = nerfkit.fit("image", [tmp_path / "in.npy", tmp_path / "depth.npy"], tmp_path / "out.npy", **settings)
     written = np.load(tmp_path / "out.npy")
     assert written.shape == (12, 16, 4) and found.render().shape == (12, 16, 5)
     depth = np.load(tmp_path / "out" / "depth.npy")
