@@ -3,8 +3,8 @@
     python scripts/bench_workbench.py --part images [--only fit,siren,choice,derivatives,compare,gradient,inpaint,
         denoise,compress] [--seeds 3] [--json FILE]
 
-Each item is a script of its own, scripts/workbench_*.py, whose options say more. Baselines have the best parameters that
-the truth can choose, in the same run. Photographs are those of NERFKIT_TEST_DATA/images, else scikit-image's.
+Each item is a script of its own, scripts/workbench_*.py, whose options say more. Baselines have the best parameters
+that the truth can choose, in the same run. Photographs are those of NERFKIT_TEST_DATA/images, else scikit-image's.
 """
 
 from __future__ import annotations
