@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["TASK", "DenoiseConfig"]
 
+# least side of a picture
+MIN_SIDE = 8
 # names of the noise as the settings have them
 KINDS = (AUTO, "gaussian", "poisson", "impulse")
 
@@ -46,18 +48,37 @@ class DenoiseConfig(FitConfig):
             raise ValueError(f"level goes with a kind of noise; got kind {self.kind} and level {self.level}")
 
 
-def read(paths: Sequence[Path], config: DenoiseConfig) -> PictureFile:
-    """Read the noisy picture."""
-    from nerfkit.scenes.readers.picture import read_picture
+@dataclass(frozen=True)
+class NoisyData:
+    """A noisy picture, the values that are black and white, and the bits that the result is written with."""
+
+    picture: PictureFile
+    span: tuple[float, float]
+    bit_depth: int
+
+
+def read(paths: Sequence[Path], config: DenoiseConfig) -> NoisyData:
+    """Read the noisy picture; of measurements that were simulated also the range and depth of what they are of."""
+    from nerfkit.scenes.readers.picture import array_names, load_array, read_picture
 
     picture = read_picture(paths[0])
-    least = 8
-    if min(picture.size) < least:
+    if min(picture.size) < MIN_SIDE:
         raise NerfkitError(
-            "has {}x{} pixels; {least} a side at least are wanted".format(*picture.size, least=least), where=paths[0],
-            fix="give a larger part of the picture",
+            "has {}x{} pixels; {least} a side at least are wanted".format(*picture.size, least=MIN_SIDE),
+            where=paths[0], fix="give a larger part of the picture",
         )  # fmt: skip
-    return picture
+    if paths[0].suffix.lower() == ".npz" and {"range", "bit_depth"} <= set(array_names(paths[0])):
+        limits, depth = load_array(paths[0], "range"), load_array(paths[0], "bit_depth")
+        if limits.shape != (2,) or not limits[0] < limits[1] or depth.shape != () or depth not in (8, 16, 32):
+            raise NerfkitError(
+                f"has the range {limits.tolist()} and {depth.tolist()} bits; (least, greatest) and 8, 16 or 32 are wanted",
+                where=paths[0], fix="make it again with --simulate, or give the image alone as npy",
+            )  # fmt: skip
+        return NoisyData(picture, (float(limits[0]), float(limits[1])), int(depth))
+    low, high = picture.range
+    # floats that noise has carried a little beyond the range of all pictures
+    span = (0.0, 1.0) if -0.5 <= low <= high <= 1.5 else (low, high)
+    return NoisyData(picture, span, picture.bit_depth)
 
 
 def simulate(paths: Sequence[Path], config: DenoiseConfig, keys: dict[str, Any]) -> Simulated:
@@ -66,19 +87,12 @@ def simulate(paths: Sequence[Path], config: DenoiseConfig, keys: dict[str, Any])
     from nerfkit.workbench.denoising.noise import add_noise
 
     clean = read(paths, config)
-    low, high = clean.range
-    noisy = add_noise((clean.values - low) / (high - low), keys["kind"], keys["noise"], seed=config.seed)
+    low, high = span = clean.picture.range
+    noisy = add_noise((clean.picture.values - low) / (high - low), keys["kind"], keys["noise"], seed=config.seed)
     values = (noisy * (high - low) + low).astype(np.float32)
-    return Simulated(PictureFile(values, 32), clean, {"image": values, "range": np.array([low, high], np.float32)})
-
-
-def _span(job: Job) -> tuple[float, float]:
-    """Black and white: the truth's where there is one, as noise goes beyond them."""
-    if job.truth is not None:
-        return job.truth.range
-    low, high = job.data.range
-    # floats that noise has carried a little beyond the range of all pictures
-    return (0.0, 1.0) if -0.5 <= low <= high <= 1.5 else (low, high)
+    depth = clean.picture.bit_depth
+    arrays = {"image": values, "range": np.array(span), "bit_depth": np.array(depth)}
+    return Simulated(NoisyData(PictureFile(values, 32), span, depth), clean.picture, arrays)
 
 
 def solve(job: Job) -> Outcome:
@@ -94,8 +108,8 @@ def solve(job: Job) -> Outcome:
     from nerfkit.workbench.outcome import Outcome, Shown
     from nerfkit.workbench.running import compare
 
-    config, picture = job.config, job.data
-    low, high = span = _span(job)
+    config, picture = job.config, job.data.picture
+    low, high = span = job.data.span
     n_channels = picture.values.shape[2]
     n_colours = n_channels - 1 if n_channels in (2, 4) else n_channels
     noisy = ((picture.values[..., :n_colours] - low) / (high - low)).astype(np.float32)
@@ -103,11 +117,19 @@ def solve(job: Job) -> Outcome:
     job.say(f"noise: {noise.kind}, level {noise.level:.4g}{'' if config.kind != AUTO else ', estimated'}")
     folder = CheckpointFolder(job.run.folder / "checkpoints" / "denoise")
     metrics = MetricsLog(job.run.folder / "stages" / "denoise.jsonl")
+    told = [0]
+
+    def follow(fraction: float, figures: dict[str, float]) -> None:
+        percent = round(100 * fraction)
+        if percent > told[0]:
+            told[0] = percent
+            job.on_part(percent, 100)
+
     try:
         done = denoise(
             noisy, noise=noise, seconds=job.limit.left, seed=config.seed, with_coordinate_field=config.compare,
             checkpoints=folder, metrics=metrics, resume=bool(folder.steps()),
-            on_progress=lambda fraction, figures: job.on_part(round(100 * fraction), 100),
+            on_progress=follow,
         )  # fmt: skip
     finally:
         metrics.close()
@@ -141,17 +163,12 @@ def solve(job: Job) -> Outcome:
     shown.append(Shown("removed", difference / top, f"what was removed; white is {top:.3g} of the range"))
     return Outcome(
         image=image, measure=measure, field=done.chosen["result"], n_params=n_params,
-        held=picture_field(torch.from_numpy(image)), bit_depth=_depth(job), icc_profile=picture.icc_profile, span=span,
+        held=picture_field(torch.from_numpy(image)), bit_depth=job.data.bit_depth, icc_profile=picture.icc_profile, span=span,
         metrics=figures, baselines=_baselines(job, noisy, noise, span, done.pictures),
         chosen={"noise": {"kind": noise.kind, "level": round(noise.level, 6)}, **done.chosen}, shown=shown,
         said=["held out: as Stein's unbiased risk estimate has it, on pixels that the field was not trained on"]
         if "sure_psnr" in done.figures else [],
     )  # fmt: skip
-
-
-def _depth(job: Job) -> int:
-    """Bits of the output: the input's, or the truth's where the input was simulated from it."""
-    return job.data.bit_depth if job.truth is None else job.truth.bit_depth
 
 
 def _file_name(name: str) -> str:
