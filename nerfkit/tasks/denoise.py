@@ -71,8 +71,8 @@ def read(paths: Sequence[Path], config: DenoiseConfig) -> NoisyData:
         limits, depth = load_array(paths[0], "range"), load_array(paths[0], "bit_depth")
         if limits.shape != (2,) or not limits[0] < limits[1] or depth.shape != () or depth not in (8, 16, 32):
             raise NerfkitError(
-                f"has the range {limits.tolist()} and {depth.tolist()} bits; (least, greatest) and 8, 16 or 32 are wanted",
-                where=paths[0], fix="make it again with --simulate, or give the image alone as npy",
+                f"has the range {limits.tolist()} and {depth.tolist()} bits; wanted are (least, greatest) and 8, 16 or "
+                "32", where=paths[0], fix="make it again with --simulate, or give the image alone as npy",
             )  # fmt: skip
         return NoisyData(picture, (float(limits[0]), float(limits[1])), int(depth))
     low, high = picture.range
@@ -163,8 +163,8 @@ def solve(job: Job) -> Outcome:
     shown.append(Shown("removed", difference / top, f"what was removed; white is {top:.3g} of the range"))
     return Outcome(
         image=image, measure=measure, field=done.chosen["result"], n_params=n_params,
-        held=picture_field(torch.from_numpy(image)), bit_depth=job.data.bit_depth, icc_profile=picture.icc_profile, span=span,
-        metrics=figures, baselines=_baselines(job, noisy, noise, span, done.pictures),
+        held=picture_field(torch.from_numpy(image)), bit_depth=job.data.bit_depth, icc_profile=picture.icc_profile,
+        span=span, metrics=figures, baselines=_baselines(job, noisy, noise, span, done.pictures),
         chosen={"noise": {"kind": noise.kind, "level": round(noise.level, 6)}, **done.chosen}, shown=shown,
         said=["held out: as Stein's unbiased risk estimate has it, on pixels that the field was not trained on"]
         if "sure_psnr" in done.figures else [],
