@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["SEED_SHAPES", "TASK", "CompareConfig", "shown_steps"]
 
 # pixels a step: so few that wide networks, too, take a thousand steps
-BATCH = 2048
+BATCH = 1024
 # fields whose step sees more, as many as their recipe says: a lattice, or look-ups that cost little
 CHEAP = ("tiled", "hash", "exp-hash", "grid")
 # pictures of the evolution at most, and frames a second of the video
