@@ -187,7 +187,7 @@ def numbers_of(config, path=()):
 @pytest.mark.parametrize("config", ALL)
 def test_no_number_of_any_task_may_be_infinite_or_none(config, value):
     paths = list(numbers_of(config))
-    assert len(paths) > 2
+    assert paths
     for *groups, name in paths:
         values = {name: value}
         for group in reversed(groups):
