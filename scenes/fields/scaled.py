@@ -24,6 +24,7 @@ class Scaled(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> from nerfkit.scenes.fields.plain_grid import PlainGrid
     >>> heights = Scaled(PlainGrid((2, 2), 1, [(0, 1), (0, 1)]), torch.tensor([[100.0, 300.0]]))
     >>> heights(torch.tensor([[0.5, 0.5]])).item()
