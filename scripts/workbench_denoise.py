@@ -52,7 +52,7 @@ class Measured:
 
 def read_image(name: str, side: int = SIDE) -> NDArray[np.float32]:
     """A photograph [side, side, c] in [0, 1], its middle square averaged over boxes."""
-    return np.atleast_3d(photograph(name, side)).astype(np.float32) / 255
+    return np.atleast_3d(photograph(name, side)).astype(np.float32) / np.float32(255)
 
 
 def noise_of(kind: str, sigma: float) -> Noise:
