@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.memory import telling_memory
-from nerfkit.results import Result
+from nerfkit.results import Result, check_crop
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -60,12 +60,7 @@ class FittedField(Result):
         extent, origin = tuple(recipe["size"]), tuple(recipe.get("origin", (0.0, 0.0)))
         width, height = size or recipe.get("pixels", extent)
         if crop is not None:
-            x, y, w, h = crop
-            if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
-                raise NerfkitError(
-                    f"the part {x},{y},{w},{h} is not within the picture of {width}x{height} pixels", where="--crop",
-                    fix="x,y,w,h in pixels of the whole picture at its --size",
-                )  # fmt: skip
+            check_crop(crop, (width, height))
         values = sample_picture(self.held.field, (width, height), extent, crop, origin).numpy()
         return values[..., 0] if values.shape[2] == 1 else values
 
@@ -88,7 +83,8 @@ class FittedField(Result):
         Parameters
         ----------
         out : str or Path, optional
-            A PNG, a TIFF or an npy; None: render.png in the run folder.
+            A PNG or a TIFF, in the input's depth and with its colour profile, or an npy, which has all channels of the
+            field; None: render.png in the run folder.
         on_part : callable
             Not called: a picture is one part.
         **options
@@ -109,11 +105,16 @@ class FittedField(Result):
                 f"a fitted picture is written as PNG, TIFF or npy, not as {output.suffix or 'a file without suffix'}",
                 where=output, fix="end its name in .png, .tif or .npy",
             )  # fmt: skip
-        from nerfkit.workbench.running import write_picture
+        from nerfkit.workbench.running import PROFILE_FILE, write_picture
 
-        image = self.render(**options)
-        facts = self.held.recipe.get("file", {})
-        write_picture(output, image, facts.get("bit_depth", 8), span=tuple(facts.get("span", (0.0, 1.0))))
+        image, facts = self.render(**options), self.held.recipe["file"]
+        if output.suffix.lower() != ".npy" and image.ndim == 3:
+            # a map beside the picture, such as depth, would be taken for its alpha
+            image = image[..., : facts["n_channels"]]
+            image = image[..., 0] if image.shape[2] == 1 else image
+        profile = self.run.folder / PROFILE_FILE
+        icc_profile = profile.read_bytes() if profile.is_file() else None
+        write_picture(output, image, facts["bit_depth"], span=tuple(facts["span"]), icc_profile=icc_profile)
         crop = options.get("crop")
         return {
             "output": str(output), "frames": 1, "size": [image.shape[1], image.shape[0]], "crop": crop and list(crop),

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nerfkit.runs import Run
 
-__all__ = ["Result"]
+__all__ = ["Result", "check_crop"]
 
 # longest side of the picture in a notebook: it is kept in the notebook's file
 SHOWN_SIDE = 400
@@ -97,6 +97,16 @@ class Result:
         picture = self.picture()
         shown = "" if picture is None else f"<img alt='' src='{picture_uri(_reduced(picture))}'>"
         return f"<div>{shown}<table>{cells}</table></div>"
+
+
+def check_crop(crop: tuple[int, int, int, int], size: tuple[int, int]) -> None:
+    """Raise NerfkitError unless the part ``crop`` (x, y, width, height) lies within a picture of ``size``, pixels."""
+    (x, y, w, h), (width, height) = crop, size
+    if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
+        raise NerfkitError(
+            f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
+            fix="x,y,w,h in pixels of the whole image at its --size",
+        )  # fmt: skip
 
 
 def _reduced(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.memory import telling_memory
-from nerfkit.results import Result
+from nerfkit.results import Result, check_crop
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -82,12 +82,7 @@ class SuperresolvedImage(Result):
         settings = self.settings
         width, height = size or settings.output_size
         if crop is not None:
-            x, y, w, h = crop
-            if w < 1 or h < 1 or x < 0 or y < 0 or x + w > width or y + h > height:
-                raise NerfkitError(
-                    f"the part {x},{y},{w},{h} is not within the image of {width}x{height} pixels", where="--crop",
-                    fix="x,y,w,h in pixels of the whole image at its --size",
-                )  # fmt: skip
+            check_crop(crop, (width, height))
         transfer = Transfer(settings.transfer, settings.n_channels, settings.value_range)
         cells = plan_grids(settings.scale, settings.frame_size).output
         return render_image(self.field, transfer, (width, height), cells, crop)

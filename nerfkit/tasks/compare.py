@@ -296,5 +296,5 @@ def _video(job: Job, names: Sequence[str]) -> Path | None:
 TASK = FitTask(
     name="compare", holds="a comparison of fields on a picture, and the best of them", data="a picture",
     usage="nerfkit render {run} --size WxH samples the field that predicts best",
-    presets={"compare": CompareConfig()}, read=read, solve=solve, suffixes=(".png",), takes_truth=False,
+    presets={"compare": CompareConfig()}, read=read, solve=solve, suffixes=(".png",),
 )  # fmt: skip

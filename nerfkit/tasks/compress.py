@@ -160,5 +160,5 @@ def _verdict(n_bytes: int, psnr: float, baselines: dict[str, dict[str, Any]]) ->
 TASK = FitTask(
     name="compress", holds="a compressed picture", data="a picture",
     usage="nerfkit render OUT.nkc --out OUT.png decodes it",
-    presets={"compress": CompressConfig()}, read=read, solve=solve, suffixes=(SUFFIX,), takes_truth=False,
+    presets={"compress": CompressConfig()}, read=read, solve=solve, suffixes=(SUFFIX,),
 )  # fmt: skip

@@ -204,5 +204,6 @@ TASK = FitTask(
     name="denoise", holds="a denoised picture", data="a noisy picture",
     usage="nerfkit render {run} --size WxH samples it at any size",
     presets={"denoise": DenoiseConfig()}, read=read, solve=solve, simulate=simulate,
+    shape=lambda data, config: data.picture.values.shape,
     simulate_keys={"noise": 0.1, "kind": "gaussian"},
 )  # fmt: skip

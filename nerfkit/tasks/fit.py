@@ -91,13 +91,18 @@ def fit(
     chosen = fit_task(task)
     config = _configured(chosen, config, settings)
     paths = [Path(path) for path in ([inputs] if isinstance(inputs, str | Path) else inputs)]
+    if not 1 <= len(paths) <= chosen.most_inputs:
+        raise NerfkitError(
+            f"{chosen.name} takes {chosen.most_inputs} file{'s at most' * (chosen.most_inputs > 1)}; got {len(paths)}",
+            where="nerfkit fit", fix="leave the others out",
+        )  # fmt: skip
     output = _check_output(chosen, Path(out), overwrite=overwrite)
     folder = output.with_suffix("")
     if simulate is not None and truth is not None:
         raise NerfkitError("the input is the truth of what is simulated from it", where="--truth", fix="leave it out")
     simulated = None if simulate is None else chosen.simulated(paths, config, simulate)
     data = chosen.read(paths, config) if simulated is None else simulated.data
-    true_picture = _read_truth(chosen, truth) if simulated is None else simulated.truth
+    true_picture = _read_truth(chosen, truth, data, config) if simulated is None else simulated.truth
     refuse_locked(folder)
     keep = paths[0].resolve().parent if paths and paths[0].exists() else None
     check_output_folder(folder, overwrite=overwrite, keep=keep)
@@ -112,6 +117,7 @@ def fit(
         run.write_config(
             config, data=paths[0], device=device, more=[str(path.resolve()) for path in paths[1:]],
             truth=None if truth is None else Path(truth), output=output,
+            example=None if paths[0].exists() else str(paths[0]),
         )  # fmt: skip
         figures = run_fit(chosen, data, run, output, config, device, truth=true_picture, say=say, on_part=on_part)
     return _result(run, device, figures)
@@ -142,16 +148,25 @@ def resume_fit(
         )  # fmt: skip
     recorded = run.read_config(task.name)
     config = from_dict(recorded.config, settings, where="nerfkit fit --resume")
-    if not recorded.data.exists():
-        raise NerfkitError("its input is not there any more", where=recorded.data, fix="put it back, or fit anew")
     inputs = recorded.inputs
-    data = task.read([recorded.data, *map(Path, inputs["more"] or ())], config)
+    first = recorded.data if inputs["example"] is None else Path(inputs["example"])
+    if inputs["example"] is None and not first.exists():
+        raise NerfkitError("its input is not there any more", where=first, fix="put it back, or fit anew")
+    data = task.read([first, *map(Path, inputs["more"] or ())], config)
     truth = None if inputs["truth"] is None else (run.folder / inputs["truth"]).resolve()
     output = (run.folder / inputs["output"]).resolve()
     device = choose_device(device)
     with locked(run.folder):
         figures = run_fit(
-            task, data, run, output, config, device, truth=_read_truth(task, truth), say=say, on_part=on_part
+            task,
+            data,
+            run,
+            output,
+            config,
+            device,
+            truth=_read_truth(task, truth, data, config),
+            say=say,
+            on_part=on_part,
         )
     return _result(run, device, figures)
 
@@ -182,11 +197,18 @@ def _check_output(task: FitTask, output: Path, *, overwrite: bool) -> Path:
     return output
 
 
-def _read_truth(task: FitTask, truth: str | Path | None) -> Any:
+def _read_truth(task: FitTask, truth: str | Path | None, data: Any, config: Any) -> Any:
+    """The picture to compare with, of the output's shape."""
     if truth is None:
         return None
-    if not task.takes_truth:
+    if task.shape is None:
         raise NerfkitError(f"{task.name} has no truth to compare with", where="--truth", fix="leave it out")
     from nerfkit.scenes.readers.picture import read_picture
 
-    return read_picture(truth)
+    found, wanted = read_picture(truth), task.shape(data, config)
+    if found.values.shape != wanted:
+        raise NerfkitError(
+            f"has shape {list(found.values.shape)}; that of the output is {list(wanted)} (rows, columns, channels)",
+            where=truth, fix="give a picture of the output's size and kind, or leave --truth out",
+        )  # fmt: skip
+    return found

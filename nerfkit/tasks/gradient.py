@@ -295,12 +295,6 @@ def _truth(job: Job) -> NDArray | None:
     data = job.data
     if job.truth is None:
         return None if data.picture is None else data.picture.values
-    wanted = (*data.derivatives.shape[:2], len(data.mean))
-    if job.truth.values.shape != wanted:
-        raise NerfkitError(
-            f"has shape {list(job.truth.values.shape)}; that of the result is {list(wanted)}", where="--truth",
-            fix="give a picture of the result's size",
-        )  # fmt: skip
     return job.truth.values
 
 
@@ -384,5 +378,6 @@ def _shown(
 TASK = FitTask(
     name="gradient", holds="a picture in a field, made from derivatives", data="a picture, two, or derivatives",
     usage="nerfkit render {run} --size WxH samples it at any size",
-    presets={"gradient": GradientConfig()}, read=read, solve=solve,
+    presets={"gradient": GradientConfig()}, read=read, solve=solve, most_inputs=2,
+    shape=lambda data, config: (*data.derivatives.shape[:2], len(data.mean)),
 )  # fmt: skip

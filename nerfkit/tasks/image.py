@@ -87,6 +87,13 @@ def read(paths: Sequence[Path], config: ImageConfig) -> ImageData:
     return ImageData(picture, None if len(paths) < 2 else read_map(paths[1], picture.size))
 
 
+def shape(data: ImageData, config: ImageConfig) -> tuple[int, ...]:
+    """Of the output."""
+    height, width, n_channels = data.picture.values.shape
+    width, height = config.output_size or (width, height)
+    return height, width, n_channels
+
+
 def solve(job: Job) -> Outcome:
     """Choose how fine, say how well it predicts between pixels, then fit them all."""
     import torch
@@ -215,5 +222,5 @@ def _shown(data: ImageData, own: NDArray, held: Any, span: tuple[float, float]) 
 TASK = FitTask(
     name="image", holds="a picture in a field", data="a picture",
     usage="nerfkit render {run} --size WxH samples it at any size",
-    presets={"image": ImageConfig()}, read=read, solve=solve,
+    presets={"image": ImageConfig()}, read=read, solve=solve, most_inputs=2, shape=shape,
 )  # fmt: skip

@@ -157,11 +157,6 @@ def solve(job: Job) -> Outcome:
     data, config = job.data, job.config
     values, known, span = data.picture.values, data.known, data.picture.range
     truth = None if job.truth is None else job.truth.values
-    if truth is not None and truth.shape != values.shape:
-        raise NerfkitError(
-            f"has shape {list(truth.shape)}, the picture {list(values.shape)}; they must be the same", where="--truth",
-            fix="give the picture itself, without holes",
-        )  # fmt: skip
     name = DEFAULT_FIELD if config.field == AUTO else config.field
     found = (_by_grid if name == "grid" else _by_network)(job, name)
     image = np.where(known[..., None], values, found.image)
@@ -404,4 +399,5 @@ TASK = FitTask(
     name="inpaint", holds="a picture whose holes are filled", data="a picture and a mask",
     usage="nerfkit render {run} --size WxH samples it at any size",
     presets={"inpaint": InpaintConfig()}, read=read, solve=solve, simulate=simulate, simulate_keys={"keep": 0.1},
+    most_inputs=2, shape=lambda data, config: data.picture.values.shape,
 )  # fmt: skip

@@ -27,10 +27,12 @@ from nerfkit.workbench.outcome import Outcome
 from nerfkit.workbench.regression import decibels
 from nerfkit.workbench.task import FitTask
 
-__all__ = ["compare", "run_fit", "write_picture"]
+__all__ = ["PROFILE_FILE", "compare", "run_fit", "write_picture"]
 
 # files of the run folder that the report shows
 PICTURES_FOLDER, REPORT_FILE = "pictures", "shown.json"
+# in the run folder: colour profile of the input
+PROFILE_FILE = "profile.icc"
 
 
 def compare(image: NDArray, truth: NDArray, span: tuple[float, float] = (0.0, 1.0)) -> dict[str, float]:
@@ -86,7 +88,11 @@ def run_fit(
             "chosen": outcome.chosen, "cut": limit.cut,
         }  # fmt: skip
         held = outcome.held or picture_field(torch.from_numpy(written))
-        held.recipe["file"] = {"bit_depth": outcome.bit_depth, "span": list(outcome.span)}
+        held.recipe["file"] = {
+            "bit_depth": outcome.bit_depth, "span": list(outcome.span), "n_channels": outcome.image.shape[2]
+        }  # fmt: skip
+        if outcome.icc_profile is not None:
+            write_atomically(run.folder / PROFILE_FILE, outcome.icc_profile)
         held.save(run)
         kept = figures | {"output": os.path.relpath(output.resolve(), run.folder.resolve())}
         del kept["run"]

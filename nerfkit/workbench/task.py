@@ -75,8 +75,11 @@ class FitTask(Task):
         From a :class:`nerfkit.workbench.job.Job` to what is written.
     suffixes : tuple of str
         How the name of the output may end; "" stands for a folder.
-    takes_truth : bool
-        Whether a picture of the output's size can be compared with.
+    most_inputs : int
+        How many files it takes at most.
+    shape : callable, optional
+        From what ``read`` gave and the settings to the shape (h, w, c) of the output, which a truth must have; None:
+        there is no truth to compare with.
     simulate : callable, optional
         From the inputs' paths, the settings and the values of ``simulate_keys`` to measurements; None: it measures
         nothing that could be simulated.
@@ -85,11 +88,12 @@ class FitTask(Task):
     """
 
     load: Callable[[Run, str], Any] = _load
-    inputs: tuple[str, ...] = ("more", "truth", "output")
+    inputs: tuple[str, ...] = ("more", "truth", "output", "example")
     read: Callable[[Sequence[Path], Any], Any] = field(default=lambda paths, config: None)
     solve: Callable[[Job], Outcome] = field(default=lambda job: NotImplemented)
     suffixes: tuple[str, ...] = PICTURES
-    takes_truth: bool = True
+    most_inputs: int = 1
+    shape: Callable[[Any, Any], tuple[int, ...]] | None = None
     simulate: Callable[[Sequence[Path], Any, dict[str, Any]], Simulated] | None = None
     simulate_keys: Mapping[str, Any] = field(default_factory=dict)
 

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 from skimage import data as skimage_data
 
 import nerfkit
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields.named import FIELD_NAMES, RECIPES
+from nerfkit.scenes.readers.picture import read_picture
 from nerfkit.workbench import choosing, job
 from nerfkit.workbench.choosing import choose_knob, detailed_part, hold_out
 from nerfkit.workbench.held_fields import picture_field
@@ -90,6 +91,9 @@ def test_colour_alpha_depth_and_floats_are_channels(tmp_path):
     found = nerfkit.fit("image", [tmp_path / "in.npy", tmp_path / "depth.npy"], tmp_path / "out.npy", **settings)
     written = np.load(tmp_path / "out.npy")
     assert written.shape == (12, 16, 4) and found.render().shape == (12, 16, 5)
+    # a picture of the run has the picture's channels: depth is no alpha
+    assert main(["render", str(tmp_path / "out"), "--out", str(tmp_path / "again.tif"), "--quiet"]) == 0
+    assert read_picture(tmp_path / "again.tif").values.shape == (12, 16, 4)
     depth = np.load(tmp_path / "out" / "depth.npy")
     assert depth.shape == (12, 16) and np.corrcoef(depth.ravel(), np.linspace(100, 900, 192))[0, 1] > 0.95
     assert written.min() < -5 and written.max() > 15
@@ -113,6 +117,17 @@ def test_the_truth_is_compared_with(photo, tmp_path):
     mse = np.square(written - np.asarray(Image.open(truth)) / 255).mean()
     assert found.figures["metrics"]["psnr"] == pytest.approx(-10 * np.log10(mse), abs=1e-3)
     assert {"psnr", "how"} <= set(found.figures["baselines"]["bicubic"])
+
+
+def test_depth_beside_grey_is_no_alpha_and_the_profile_stays(photo, tmp_path):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    Image.open(photo).save(tmp_path / "in.png", icc_profile=profile)
+    np.save(tmp_path / "depth.npy", np.random.default_rng(0).random((24, 32)))
+    nerfkit.fit("image", [tmp_path / "in.png", tmp_path / "depth.npy"], tmp_path / "out.png", **QUICK)
+    nerfkit.load(tmp_path / "out").write(tmp_path / "again.png")
+    for name in ("out.png", "again.png"):
+        with Image.open(tmp_path / name) as image:
+            assert image.mode == "L" and image.info["icc_profile"] == profile
 
 
 def test_the_same_seed_gives_the_same_bits(photo, tmp_path):
@@ -196,6 +211,12 @@ def test_what_cannot_be_resumed_is_named(photo, tmp_path, capsys):
         (["image", "{photo}", "-o", "{out}.png", "--simulate", "noise=1"], "nothing that could be simulated"),
         (["image", "{photo}", "-o", "{out}.png", "--simulate", "noise"], "wanted KEY=VALUE"),
         (["compare", "{photo}", "-o", "{out}.png", "--truth", "{photo}"], "compare has no truth"),
+        (["compare", "{photo}", "{photo}", "-o", "{out}.png"], "compare takes 1 file; got 2"),
+        (["denoise", "{photo}", "{photo}", "-o", "{out}.png"], "denoise takes 1 file; got 2"),
+        (
+            ["image", "{photo}", "-o", "{out}.png", "--size", "9x9", "--truth", "{photo}"],
+            "that of the output is [9, 9, 1]",
+        ),
         (["compare", "{photo}", "-o", "{out}.png", "--set", "fields=[tiled, sirene]"], "fields must be of"),
     ],
 )

@@ -61,6 +61,13 @@ def test_an_example_comes_near_its_solution(tmp_path, capsys):
     assert "size of the residual" in page and "the known solution" in page and "t 0 to 1 down" in page
 
 
+def test_an_example_that_was_stopped_goes_on(tmp_path):
+    whole = nerfkit.fit("solve", "poisson", tmp_path / "whole.npy", steps=6, n_params=600).figures["metrics"]
+    nerfkit.fit("solve", "poisson", tmp_path / "u.npy", steps=3, n_params=600)
+    resumed = nerfkit.resume_fit(tmp_path / "u", steps=6).figures
+    assert resumed["cut"] == [] and resumed["metrics"].keys() == whole.keys()
+
+
 def test_a_file_of_ten_lines_is_solved(tmp_path):
     file = tmp_path / "mine.py"
     file.write_text(EQUATION)
