@@ -236,11 +236,14 @@ def solve(job: Job) -> Outcome:
     low, high = _range(exact)
     bounds = [[low - MARGIN * (high - low), high + MARGIN * (high - low)]] * len(data.mean)
 
-    def fitted(stage: str, target: torch.Tensor, known: torch.Tensor | None, fraction: float) -> Any:
+    def fitted(
+        stage: str, target: torch.Tensor, known: torch.Tensor | None, fraction: float, before: Any = None
+    ) -> Any:
         held = make_held_field(
             name, (width, height), bounds, n_params, seed=config.seed, knob=knob if recipe.knob else None,
             device=job.device,
         )  # fmt: skip
+        held.go_on_from(before)
         observation = GradientSpectrum(target, known, over) if data.is_gradient else LaplacianSpectrum(target, over)
         problem = Problem(
             held.field, [Term(observation, MovedGrids())],
@@ -250,6 +253,7 @@ def solve(job: Job) -> Outcome:
         return held
 
     metrics: dict[str, Any] = {}
+    held = None
     # a Laplacian may be any function: what it is at a pixel does not follow from the others
     if config.holdout and data.is_gradient:
         held_out = hold_out((height, width), config.holdout, config.seed)
@@ -258,7 +262,7 @@ def solve(job: Job) -> Outcome:
         )
         held = fitted("held_out", _without(derivatives, held_out), ~held_out, 0.5)
         metrics |= _agreement(held.field, derivatives, held_out)
-    held = fitted("fit", derivatives, None, 1.0)
+    held = fitted("fit", derivatives, None, 1.0, held)
     found = sample_picture(held.field, (width, height), (width, height))
     offset = torch.from_numpy(data.mean) - found.double().mean((0, 1))
     held.field.middle += offset.to(held.field.middle)

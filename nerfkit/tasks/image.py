@@ -17,6 +17,7 @@ from nerfkit.workbench.task import FitTask
 
 if TYPE_CHECKING:
     from nerfkit.scenes.readers.picture import PictureFile
+    from nerfkit.workbench.held_fields import HeldField
     from nerfkit.workbench.job import Job
     from nerfkit.workbench.outcome import Outcome
 
@@ -126,10 +127,11 @@ def solve(job: Job) -> Outcome:
     if recipe.knob:
         chosen[recipe.knob] = knob
 
-    def fitted(stage: str, known: torch.Tensor, fraction: float) -> Any:
+    def fitted(stage: str, known: torch.Tensor, fraction: float, before: HeldField | None = None) -> HeldField:
         held = make_held_field(
             name, (width, height), data.bounds, n_params, seed=config.seed, knob=knob, device=job.device
         )
+        held.go_on_from(before)
         problem = pixel_problem(
             held.field, values, known, learning_rate=config.learning_rate or recipe.learning_rate, n=recipe.batch,
             seed=config.seed, pixel=config.pixel,
@@ -137,6 +139,7 @@ def solve(job: Job) -> Outcome:
         job.fit(stage, problem, config.steps or STEPS, fraction=fraction)
         return held
 
+    held = held_out = None
     span, metrics, baselines = data.picture.range, dict[str, Any](), dict[str, dict[str, Any]]()
     if config.holdout:
         held_out = hold_out((height, width), config.holdout, config.seed)
@@ -145,8 +148,9 @@ def solve(job: Job) -> Outcome:
         predicted = sample_picture(held.field, (width, height), (width, height))
         errors = (predicted - values.cpu())[held_out][:, : data.picture.values.shape[2]]
         metrics |= held_out_figures(errors, _width(span))
+    held = fitted("fit", everything, 1.0, held)
+    if held_out is not None:
         baselines["cubic"] = _cubic(data, held_out.numpy())
-    held = fitted("fit", everything, 1.0)
     n_picture = data.picture.values.shape[2]
     own = sample_picture(held.field, (width, height), (width, height)).numpy()
     image = own

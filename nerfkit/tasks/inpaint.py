@@ -372,7 +372,8 @@ def _by_network(job: Job, name: str) -> _Found:
     held, problem = make(knob, variation, known & ~torch.from_numpy(others))
     job.fit("held_out", problem, steps, fraction=0.5)
     mse = float(errors(held, others).mean())
-    held, problem = make(knob, variation, known)
+    held_out_fit, (held, problem) = held, make(knob, variation, known)
+    held.go_on_from(held_out_fit)
     job.fit("fit", problem, steps)
     if recipe.knob:
         chosen[recipe.knob] = knob

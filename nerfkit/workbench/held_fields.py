@@ -40,6 +40,11 @@ class HeldField:
     field: Scaled
     recipe: dict[str, Any]
 
+    def go_on_from(self, other: HeldField | None) -> None:
+        """Begin with the weights of another of the same recipe, so that a fit that is cut short loses nothing."""
+        if other is not None:
+            self.field.load_state_dict(other.field.state_dict())
+
     def save(self, run: Run) -> None:
         """Keep it in the run folder."""
         CheckpointFolder(run.folder / "field").save(1, {"recipe": self.recipe, "field": self.field.state_dict()})

@@ -13,6 +13,7 @@ from skimage import data as skimage_data
 
 import nerfkit
 from nerfkit.cli import main
+from nerfkit.fitting import Budget
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields.named import FIELD_NAMES, RECIPES
 from nerfkit.scenes.readers.picture import read_picture
@@ -148,6 +149,19 @@ def test_how_fine_is_chosen_by_held_out_pixels(monkeypatch):
         found[name] = choose_knob("siren", values[..., None].contiguous(), known, [[0.0, 1.0]], 3000, seed=0)
         assert found[name]["value"] == max(found[name]["tried"], key=lambda pair: pair[1])[0]
     assert found["stripes"]["value"] > found["slope"]["value"]
+
+
+def test_a_limit_never_makes_the_picture_worse_than_the_fit_before(photo, tmp_path, monkeypatch):
+    """A single step of the last fit, as on a busy machine: it goes on from the one that left pixels out."""
+    before: Any = job.fit
+
+    def hurried(problem, budget, **options):
+        is_last = options["checkpoints"].folder.name == "fit"
+        return before(problem, Budget(steps=1) if is_last else budget, **options)
+
+    monkeypatch.setattr(job, "fit", hurried)
+    found = nerfkit.fit("image", photo, tmp_path / "out.png", n_params=6000, steps=150, scale=8.0)
+    assert found.figures["metrics"]["fitted_psnr"] > 28
 
 
 # stopping and going on
