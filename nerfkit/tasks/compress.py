@@ -103,11 +103,20 @@ def solve(job: Job) -> Outcome:
             "how": "5 % of the coefficients, not coded at all"
         }
     return Outcome(
-        image=image, payload=code.data, measure=lambda decoded: compare(decoded, truth), field="wavelets and networks",
+        image=image, write=lambda path: _write(path, code.data, image),
+        measure=lambda decoded: compare(decoded, truth), field="wavelets and networks",
         n_params=int(code.figures["n_params"]), metrics=figures, baselines=baselines, charts=charts, shown=shown,
         chosen={"step": round(float(code.figures["step"]), 3)},
         said=[_verdict(n_bytes, code.figures["psnr"], baselines)],
     )  # fmt: skip
+
+
+def _write(path: Path, data: bytes, decoded: NDArray) -> NDArray:
+    """Write the stream, and give what it decodes to."""
+    from nerfkit.files import write_atomically
+
+    write_atomically(path, data)
+    return decoded
 
 
 def _others(job: Job, n_bytes: int, psnr: float) -> tuple[dict[str, dict[str, Any]], list[Any]]:

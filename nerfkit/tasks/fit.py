@@ -198,17 +198,15 @@ def _check_output(task: FitTask, output: Path, *, overwrite: bool) -> Path:
 
 
 def _read_truth(task: FitTask, truth: str | Path | None, data: Any, config: Any) -> Any:
-    """The picture to compare with, of the output's shape."""
+    """What to compare with, of the output's shape."""
     if truth is None:
         return None
     if task.shape is None:
         raise NerfkitError(f"{task.name} has no truth to compare with", where="--truth", fix="leave it out")
-    from nerfkit.scenes.readers.picture import read_picture
-
-    found, wanted = read_picture(truth), task.shape(data, config)
+    found, wanted = task.read_truth(truth), task.shape(data, config)
     if found.values.shape != wanted:
         raise NerfkitError(
-            f"has shape {list(found.values.shape)}; that of the output is {list(wanted)} (rows, columns, channels)",
-            where=truth, fix="give a picture of the output's size and kind, or leave --truth out",
+            f"has shape {list(found.values.shape)}; that of the output is {list(wanted)}",
+            where=truth, fix="give one of the output's size and kind, or leave --truth out",
         )  # fmt: skip
     return found

@@ -12,7 +12,6 @@ from nerfkit.fitting import Budget, FitResult, FitSchedule, Fittable, Progress, 
 from nerfkit.limits import Limit
 from nerfkit.metrics import MetricsLog
 from nerfkit.runs import Run
-from nerfkit.scenes.readers.picture import PictureFile
 
 __all__ = ["Job", "Stopped"]
 
@@ -40,7 +39,7 @@ class Job:
         What the task has read.
     device : {"cpu", "cuda"}
         Where to compute.
-    truth : PictureFile, optional
+    truth : PictureFile or Volume, optional
         What the result is compared with.
     limit : Limit
         Seconds that are left.
@@ -54,7 +53,7 @@ class Job:
     config: Any
     data: Any
     device: str
-    truth: PictureFile | None = None
+    truth: Any = None
     limit: Limit = field(default_factory=Limit)
     say: Callable[[str], None] = lambda text: None
     on_part: Callable[[int, int], None] = lambda done, total: None

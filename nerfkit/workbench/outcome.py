@@ -35,9 +35,10 @@ class Outcome:
     Parameters
     ----------
     image : ndarray, shape (h, w, c)
-        The picture that is written.
+        The picture that is written, or that shows what is.
     measure : callable
-        From the picture as its file has it [h, w, c] to figures: what is printed is measured on what was written.
+        From the picture as its file has it [h, w, c], or what ``write`` gave, to figures: what is printed is measured
+        on what was written.
     field : str
         Name of what holds the result.
     n_params : int
@@ -48,8 +49,10 @@ class Outcome:
         Of the picture's file.
     span : (float, float)
         Values that become black and white where floats are shown.
-    payload : bytes, optional
-        What is written instead of a picture.
+    write : callable, optional
+        From the output's path to what the file has, written and read again; None: the image, as a picture.
+    files : dict of str to bytes
+        What else the run folder gets, by name.
     metrics, baselines, chosen : dict
         As ``--json`` prints them.
     shown, charts, tables, said, video
@@ -64,7 +67,8 @@ class Outcome:
     bit_depth: int = 8
     icc_profile: bytes | None = None
     span: tuple[float, float] = (0.0, 1.0)
-    payload: bytes | None = None
+    write: Callable[[Path], NDArray] | None = None
+    files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     chosen: dict[str, Any] = dataclasses.field(default_factory=dict)

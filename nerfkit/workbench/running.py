@@ -20,7 +20,7 @@ from nerfkit.metrics import SSIM_WINDOW, ssim
 from nerfkit.picture_files import picture_bytes
 from nerfkit.report import refresh_fit
 from nerfkit.runs import Run
-from nerfkit.scenes.readers.picture import PictureFile, read_picture
+from nerfkit.scenes.readers.picture import read_picture
 from nerfkit.workbench.held_fields import picture_field
 from nerfkit.workbench.job import Job, Stopped
 from nerfkit.workbench.outcome import Outcome
@@ -46,7 +46,7 @@ def compare(image: NDArray, truth: NDArray, span: tuple[float, float] = (0.0, 1.
 
 
 def run_fit(
-    task: FitTask, data: Any, run: Run, output: Path, config: Any, device: str, *, truth: PictureFile | None = None,
+    task: FitTask, data: Any, run: Run, output: Path, config: Any, device: str, *, truth: Any = None,
     say: Callable[[str], None] = lambda text: None, on_part: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
     """Solve, and write what came out and the run folder.
@@ -80,13 +80,15 @@ def run_fit(
         seconds = round(limit.spent, 2)
         if limit.cut:
             say(f"{config.seconds:g} s cut short: {', '.join(limit.cut)}; more --seconds may give a better result")
-        written = _write(outcome, output)
+        written = _write_picture(outcome, output) if outcome.write is None else outcome.write(output)
         figures = {
             "task": task.name, "output": str(output), "run": str(run.folder), "seconds": seconds,
             "field": outcome.field, "n_params": outcome.n_params,
             "metrics": outcome.metrics | outcome.measure(written), "baselines": outcome.baselines,
             "chosen": outcome.chosen, "cut": limit.cut,
         }  # fmt: skip
+        for name, payload in outcome.files.items():
+            write_atomically(run.folder / name, payload)
         held = outcome.held or picture_field(torch.from_numpy(written))
         held.recipe["file"] = {
             "bit_depth": outcome.bit_depth, "span": list(outcome.span), "n_channels": outcome.image.shape[2]
@@ -96,7 +98,7 @@ def run_fit(
         held.save(run)
         kept = figures | {"output": os.path.relpath(output.resolve(), run.folder.resolve())}
         del kept["run"]
-        _write_shown(outcome, run, written)
+        _write_shown(outcome, run, written if outcome.write is None else outcome.image)
         run.write_json("metrics.json", {task.name: kept})
         refresh_fit(run.folder)
     return figures | {"interrupted": False}
@@ -119,11 +121,8 @@ def write_picture(
     return write_atomically(output, picture_bytes(image, suffix, bit_depth, icc_profile))
 
 
-def _write(outcome: Outcome, output: Path) -> NDArray[np.float32]:
+def _write_picture(outcome: Outcome, output: Path) -> NDArray[np.float32]:
     """Write the result, and give the picture [h, w, c] as its file has it."""
-    if outcome.payload is not None:
-        write_atomically(output, outcome.payload)
-        return outcome.image
     image = outcome.image[..., 0] if outcome.image.shape[2] == 1 else outcome.image
     write_picture(output, image, outcome.bit_depth, span=outcome.span, icc_profile=outcome.icc_profile)
     written = read_picture(output).values

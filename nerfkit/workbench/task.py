@@ -25,6 +25,12 @@ __all__ = ["PICTURES", "FitTask", "Simulated"]
 PICTURES = (".png", ".tif", ".tiff", ".npy")
 
 
+def _read_picture(path: str | Path) -> PictureFile:
+    from nerfkit.scenes.readers.picture import read_picture
+
+    return read_picture(path)
+
+
 def _load(run: Run, device: str) -> FittedField:
     from nerfkit.fitted_field import FittedField
 
@@ -39,14 +45,14 @@ class Simulated:
     ----------
     data : object
         What the task's ``read`` gives of their file.
-    truth : PictureFile
+    truth : PictureFile or Volume
         What they were made from.
     arrays : mapping
         What is written to measurements.npz.
     """
 
     data: Any
-    truth: PictureFile
+    truth: Any
     arrays: Mapping[str, NDArray]
 
     def write(self, path: Path) -> Path:
@@ -78,8 +84,10 @@ class FitTask(Task):
     most_inputs : int
         How many files it takes at most.
     shape : callable, optional
-        From what ``read`` gave and the settings to the shape (h, w, c) of the output, which a truth must have; None:
-        there is no truth to compare with.
+        From what ``read`` gave and the settings to the shape of the output, (h, w, c) of a picture, which a truth must
+        have; None: there is no truth to compare with.
+    read_truth : callable
+        From the path of a truth to what it holds; ``values`` is an array of the output's shape.
     simulate : callable, optional
         From the inputs' paths, the settings and the values of ``simulate_keys`` to measurements; None: it measures
         nothing that could be simulated.
@@ -94,6 +102,7 @@ class FitTask(Task):
     suffixes: tuple[str, ...] = PICTURES
     most_inputs: int = 1
     shape: Callable[[Any, Any], tuple[int, ...]] | None = None
+    read_truth: Callable[[str | Path], Any] = _read_picture
     simulate: Callable[[Sequence[Path], Any, dict[str, Any]], Simulated] | None = None
     simulate_keys: Mapping[str, Any] = field(default_factory=dict)
 
