@@ -7,13 +7,13 @@ setting and its errors; what attempts one is the task's. An attempt returns None
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from torch import Tensor
 
-__all__ = ["Trial", "improve", "lowest_of_parabola", "search_line"]
+__all__ = ["Trial", "improve", "lowest_of_parabola", "lowest_place", "search_line"]
 
 S = TypeVar("S")
 # standard errors by which a setting must predict better to be surely better
@@ -128,10 +128,15 @@ def search_line(
 
 
 def lowest_of_parabola(found: dict[int, Trial[S]]) -> float:
-    """Where a parabola through the best trial and its two neighbours is lowest, at most half a place from it."""
-    best = min(found, key=lambda place: found[place].mse)
-    if best - 1 not in found or best + 1 not in found:
+    """:func:`lowest_place` of the trials' errors."""
+    return lowest_place({place: trial.mse for place, trial in found.items()})
+
+
+def lowest_place(errors: Mapping[int, float]) -> float:
+    """Where a parabola through the least error and its two neighbours is lowest, at most half a place from it."""
+    best = min(errors, key=lambda place: errors[place])
+    if best - 1 not in errors or best + 1 not in errors:
         return float(best)
-    below, here, above = (found[best + offset].mse for offset in (-1, 0, 1))
+    below, here, above = (errors[best + offset] for offset in (-1, 0, 1))
     offset = 0.5 * (below - above) / (below - 2 * here + above + 1e-30)
     return best + max(-0.5, min(0.5, offset))

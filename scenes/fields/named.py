@@ -171,10 +171,11 @@ def _hash(
         sizes: dict[str, Any] = hash_sizes(n_params, n_outputs, options.get("max_resolution") or max(32, round(longer)))
         # a shape that is given in full goes before what the number of parameters suggests
         sizes |= options
+        sizes.pop("is_spread", None)
         encoding = make_encoding("hash", len(box), generator, sizes)
         network = FullyConnected(
             [encoding.n_outputs, *[sizes["width"]] * sizes.get("n_layers", 2), n_outputs], generator,
-            activation=activation, scale=1.0,
+            activation=activation, scale=1.0, is_spread=options.get("is_spread", False),
         )  # fmt: skip
         return CoordinateField(encoding, network, _square(box))
 

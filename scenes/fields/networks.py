@@ -69,6 +69,9 @@ class FullyConnected(nn.Module):
         ReLU alone: variance of the last layer's weights times its inputs; He's 2 is for a layer before a ReLU.
     has_biases : bool
         Whether a layer adds a bias.
+    is_spread : bool
+        ReLU alone: weights and biases begin as ``torch.nn.Linear``'s, so that units bend at places of their own. Behind
+        a table that begins near 0, units without biases would all bend there.
     has_first_bias : bool
         Whether the first one does, too: cosines and sines of the point have phases of their own.
     n_networks : int, optional
@@ -84,7 +87,7 @@ class FullyConnected(nn.Module):
     def __init__(
         self, sizes: Sequence[int], generator: torch.Generator, *, activation: str = "relu", scale: float = 30.0,
         output: str = "none", last_gain: float = 1.0, has_biases: bool = True, has_first_bias: bool = True,
-        n_networks: int | None = None,
+        is_spread: bool = False, n_networks: int | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.n_inputs, self.n_outputs = sizes[0], sizes[-1]
@@ -99,6 +102,7 @@ class FullyConnected(nn.Module):
         for layer, (n_in, n_out) in enumerate(pairwise(sizes)):
             gain = last_gain if layer == len(sizes) - 2 else 2.0
             bounds = initial_bounds(activation, n_in, is_first=layer == 0, scale=scale, gain=gain)
+            bounds = (1 / math.sqrt(n_in),) * 2 if is_spread else bounds
             self.weights.append(draw(bounds[0], n_in, n_out))
             if has_biases and (layer or has_first_bias):
                 self.biases.append(draw(bounds[1], n_out))

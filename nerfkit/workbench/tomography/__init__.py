@@ -1,0 +1,1 @@
+"""Pictures from line integrals: scans, filtered back projection, weights, fields."""

@@ -1,0 +1,53 @@
+"""What an instrument measures of a whole picture at once: a field, evaluated on the instrument's own grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+from torch import Tensor
+
+__all__ = ["Instrument", "Measured", "WholePicture"]
+
+
+class Instrument(Protocol):
+    """A linear map from pictures on a grid to values; line integrals, Fourier coefficients, averages."""
+
+    def apply(self, picture: Tensor) -> Tensor:
+        """Values of a picture, differentiable."""
+        ...
+
+    def product(self, picture: Tensor) -> Tensor:
+        """Values [..., *values_shape] of pictures [..., *shape]; need not be differentiable."""
+        ...
+
+    def adjoint(self, values: Tensor) -> Tensor:
+        """The transpose of :meth:`product`."""
+        ...
+
+
+class Measured(NamedTuple):
+    """What an instrument would have measured, and the picture of which."""
+
+    values: Tensor
+    picture: Tensor
+
+
+class WholePicture:
+    """A field evaluated on a grid of points, then seen by an instrument.
+
+    Parameters
+    ----------
+    instrument : Instrument
+        Takes the picture.
+    make : callable
+        From the field's values [n, c] at the points to the instrument's picture.
+    """
+
+    def __init__(self, instrument: Instrument, make: Callable[[Tensor], Tensor]) -> None:
+        self.instrument, self.make = instrument, make
+
+    def predict(self, field: Callable[[Tensor], Tensor], where: Any) -> Measured:
+        """What is measured of ``field`` at the points ``where`` [n, d] of the grid."""
+        picture = self.make(field(where))
+        return Measured(self.instrument.apply(picture), picture)

@@ -1,0 +1,80 @@
+"""Line integrals of a picture, as a tomograph measures them: means over the bins of its detector."""
+
+from __future__ import annotations
+
+import math
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nerfkit.kernels.strips import strip_matrix
+from nerfkit.scenes.scan_geometry import ScanGeometry
+
+__all__ = ["LineIntegrals"]
+
+
+class LineIntegrals:
+    """The sinogram of a picture of square pixels round the axis of rotation.
+
+    Parameters
+    ----------
+    scan : ScanGeometry
+        Where the rays run.
+    shape : (int, int)
+        Rows and columns of the picture.
+    pixel : float
+        Side of a pixel, millimetres.
+
+    Examples
+    --------
+    >>> scan = ScanGeometry("parallel", (0.0, 90.0), 4, 1.0, 1.5)
+    >>> LineIntegrals(scan, (4, 4), 1.0).apply(torch.ones(4, 4)).tolist()
+    [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0]]
+    """
+
+    def __init__(self, scan: ScanGeometry, shape: tuple[int, int], pixel: float) -> None:
+        self.scan, self.shape, self.pixel = scan, shape, pixel
+        self.values_shape = (len(scan.angles), scan.n_bins)
+        self._transposed = strip_matrix(
+            shape, pixel, scan.radians, scan.edges, scan.source_distance, scan.detector_distance
+        )
+
+    def apply(self, picture: Tensor) -> Tensor:
+        """Line integrals [..., n_angles, n_bins] of pictures [..., h, w], in their unit times millimetres.
+
+        Differentiable.
+        """
+        return _Product.apply(picture, self)
+
+    def adjoint(self, values: Tensor) -> Tensor:
+        """The transpose of :meth:`apply`: values [..., n_angles, n_bins] laid back on pictures [..., h, w]."""
+        return _each(self._transposed, values, self.values_shape, self.shape)
+
+    def product(self, picture: Tensor) -> Tensor:
+        """:meth:`apply` without derivatives."""
+        return _each(self._transposed.T, picture, self.shape, self.values_shape)
+
+
+def _each(matrix: Any, values: Tensor, shape: tuple[int, int], found_shape: tuple[int, int]) -> Tensor:
+    """``matrix`` times each of ``values`` [..., *shape]; several go side by side, as scipy uses one core for one."""
+    rows = values.detach().float().cpu().reshape(-1, math.prod(shape)).numpy()
+    if len(rows) == 1:
+        found = (matrix @ rows[0])[None]
+    else:
+        with ThreadPoolExecutor(min(len(rows), torch.get_num_threads())) as pool:
+            found = np.stack(list(pool.map(lambda row: matrix @ row, rows)))
+    return torch.from_numpy(found).reshape(*values.shape[:-2], *found_shape).to(values.device)
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, picture: Tensor, integrals: LineIntegrals) -> Tensor:
+        ctx.integrals = integrals
+        return integrals.product(picture)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return ctx.integrals.adjoint(grads[0]), None
