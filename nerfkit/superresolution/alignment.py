@@ -42,7 +42,16 @@ from .sensor_pattern import MIN_FRAMES, find_pattern, from_neighbours, without_p
 from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .trials import Trials
 
-__all__ = ["COARSE_CELLS", "LAST_ROUNDS", "NAMES", "POINTS", "SHARP_ROUNDS", "Alignment"]
+__all__ = [
+    "COARSE_CELLS",
+    "LAST_ROUNDS",
+    "NAMES",
+    "POINTS",
+    "SHARP_ROUNDS",
+    "SIMPLER_ROUNDS",
+    "SIMPLER_WEIGHTS",
+    "Alignment",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +69,8 @@ RIGHT = 0.008
 BETTER = 0.98
 # rounds and steps of a richer motion model that is tried, and the squared error that it may have beside the simpler's
 RICHER_ROUNDS, RICHER = (6, 30), 0.95
+# the same of a simpler one, and weights of the total variation at their first and last
+SIMPLER_ROUNDS, SIMPLER_WEIGHTS = (10, 30), (8.0, 1.0)
 # standard deviation of the frames' moves, low-res pixels, from which on what stands still on the sensor is no part of
 # the scene
 MOVED = 0.6
@@ -315,13 +326,13 @@ class Alignment:
         """Refine the motions; given ones only if that predicts better."""
         coarse, *fine = FROM_GIVEN if self.is_given or self.is_chained else FROM_SCRATCH
         self.say(f"registering: {len(view)} frames against the image, coarse")
-        found = self._refiner.refined(stack, view, first, coarse, (8, 1))
+        found = self.refiner.refined(stack, view, first, coarse, (8, 1))
         if self.is_automatic:
             found = self._richer(stack, view, found)
         if self.has_one_window:
             self.say("registering: fine")
-            found = self._refiner.refined(stack, view, resized(found, view.grid(self.plan.trial)), fine[0], (4, 1))
-        if self.is_given and not self._refiner.predicts_better(
+            found = self.refiner.refined(stack, view, resized(found, view.grid(self.plan.trial)), fine[0], (4, 1))
+        if self.is_given and not self.refiner.predicts_better(
             stack, view, found.motion, view.motion, self.plan.trial, BETTER
         ):
             self.say("registering: refined motions predict no better than the given ones, which are kept")
@@ -337,7 +348,7 @@ class Alignment:
     def _displace(self) -> None:
         """Let pixels look elsewhere than one motion of the whole frame says, where that surely predicts better."""
         try:
-            found = displace(self.stack, self.view, self._refiner, COARSE_CELLS, self.say)
+            found = displace(self.stack, self.view, self.refiner, COARSE_CELLS, self.say)
         except MissingCapabilityError as error:
             self.say(f"registering: pixels are not moved by themselves: {error.what}; {error.fix}")
             return
@@ -346,7 +357,8 @@ class Alignment:
             self._keep(found)
 
     @property
-    def _refiner(self) -> Refiner:
+    def refiner(self) -> Refiner:
+        """What refinements and comparisons of these motions have in common."""
         return Refiner(self.reference, self.model, self.settings.seed, self.transfer, self.limit)
 
     def _agree_everywhere(self) -> None:
@@ -354,7 +366,7 @@ class Alignment:
         self.say("registering: over the whole of the frames")
         stack, view = self.stack, self.view
         found = find_outliers(stack, view, view.grid(WHOLE_CELLS), limit=self.limit)
-        found = self._refiner.refined(stack, view, found, WHOLE_ROUNDS, (4, 1))
+        found = self.refiner.refined(stack, view, found, WHOLE_ROUNDS, (4, 1))
         if self.is_automatic:
             found = self._richer(stack, view, found)
         self.view = view.moved(found.motion)
@@ -362,16 +374,16 @@ class Alignment:
 
     def _richer(self, stack: FrameStack, view: LowresView, found: Registered) -> Registered:
         """The same after some rounds more, by a richer motion model where that surely predicts better."""
-        found = self._refiner.refined(stack, view, found, RICHER_ROUNDS, (4, 1))
+        found = self.refiner.refined(stack, view, found, RICHER_ROUNDS, (4, 1))
         for model in richer_models(self.model):
             if model == "similarity":
                 # an affine map holds it, and the shear of a shutter that rolls as well
                 continue
-            tried = self._refiner.with_model(model).refined(stack, view, found, RICHER_ROUNDS, (4, 1))
+            tried = self.refiner.with_model(model).refined(stack, view, found, RICHER_ROUNDS, (4, 1))
             is_used = (tried.weights * found.weights).cpu() > 0
             if _departure(tried.motion, found.motion, view.size, is_used) < MIN_DEPARTURE:
                 break
-            if not self._refiner.predicts_better(
+            if not self.refiner.predicts_better(
                 stack, view, tried.motion, found.motion, found.grid.cells, RICHER, surely=True
             ):
                 break
@@ -395,7 +407,7 @@ class Alignment:
         stack, view = self.windowed()
         begin = Registered(view.motion, self.weights, self.residuals, image, view.grid(cells))
         tv_weights = 2 * prior.tv_weight, prior.tv_weight
-        found = self._refiner.refined(stack, view, begin, rounds, tv_weights, prior=prior)
+        found = self.refiner.refined(stack, view, begin, rounds, tv_weights, prior=prior)
         self._move_window(found.motion)
         self._keep(found)
 
@@ -416,6 +428,16 @@ class Alignment:
                 displaced_by_flow(self.grey.cpu().numpy(), self.view.motion, self.reference)
             )  # fmt: skip
         self.model, self.weights = motion.model, is_used.to(self.weights)
+        self.is_estimated = self.has_one_window
+
+    def take_simpler(self, model: str) -> None:
+        """Register the frames anew, over all of them, by a motion model of fewer numbers."""
+        self.model, self.view = model, self.view.moved(self.view.motion.nearest(model, self.view.size))
+        stack, view = self.stack, self.view
+        found = find_outliers(stack, view, view.grid(WHOLE_CELLS), limit=self.limit)
+        found = self.refiner.refined(stack, view, found, SIMPLER_ROUNDS, SIMPLER_WEIGHTS)
+        self.view = view.moved(found.motion)
+        self._keep(found)
 
     def take_unsharpened(self, mask: UnsharpMask, images: NDArray[np.float32], measured: Tensor) -> None:
         """Take what the files' values were before a mask.
