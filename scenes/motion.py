@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
-__all__ = ["MODELS", "Motion", "basis", "richer_models"]
+__all__ = ["MODELS", "Motion", "basis", "between", "richer_models", "simpler_models"]
 
 # numbers of each motion model, the simplest first
 MODELS = {"shift": 2, "similarity": 4, "affine": 6, "homography": 8}
@@ -31,6 +31,18 @@ def richer_models(model: str) -> list[str]:
     """
     names = list(MODELS)
     return names[names.index(model) + 1 :]
+
+
+def simpler_models(model: str) -> list[str]:
+    """Motion models of fewer numbers, the next first.
+
+    Examples
+    --------
+    >>> simpler_models("affine")
+    ['similarity', 'shift']
+    """
+    names = list(MODELS)
+    return names[: names.index(model)][::-1]
 
 
 def basis(x: Tensor, y: Tensor, size: tuple[int, int], model: str) -> tuple[Tensor, Tensor]:
@@ -65,8 +77,16 @@ def _through(matrix: Tensor, points: Tensor) -> Tensor:
     return there[..., :2] / there[..., 2:]
 
 
-def _between(moves: Tensor, points: Tensor) -> Tensor:
-    """Values [.., 2] of a displacement [height, width, 2] at points [.., 2] between its pixels, float64."""
+def _about(linear: Tensor, middle: Tensor, there: Tensor) -> Tensor:
+    """Matrices [n, 3, 3] with a linear part [n, 2, 2] that take a point [2] to others [n, 2]."""
+    matrices = torch.eye(3, dtype=torch.float64).repeat(len(linear), 1, 1)
+    matrices[:, :2, :2] = linear
+    matrices[:, :2, 2] = there - linear @ middle
+    return matrices
+
+
+def between(moves: Tensor, points: Tensor) -> Tensor:
+    """Values [.., 2] of a displacement [height, width, 2] of a frame's pixels at points [.., 2] of it, float64."""
     height, width = moves.shape[:2]
     # grid_sample counts from -1 to 1 over the whole extent
     at = 2 * points / torch.tensor([width, height], dtype=points.dtype) - 1
@@ -202,7 +222,7 @@ class Motion:
         at = _through(inverse, points)
         if self.displacement is not None:
             for _ in range(FIXED_POINT_STEPS):
-                at = _through(inverse, points - _between(self.displacement[index], at))
+                at = _through(inverse, points - between(self.displacement[index], at))
         return at
 
     def shifted(self, moves: Tensor) -> Motion:
@@ -233,19 +253,30 @@ class Motion:
         return replace(self, matrices=matrices / matrices[:, 2:, 2:], model=model)
 
     def nearest(self, model: str, size: tuple[int, int]) -> Motion:
-        """The shifts or similarities that move the corners of the frames most nearly alike (least squares)."""
+        """The shifts, similarities or affine maps that move the frames' corners most nearly alike (least squares)."""
         width, height = size
         points = torch.tensor([[0, 0], [width, 0], [0, height], [width, height]], dtype=torch.float64)
         seen, middle = self.seen(points), points.mean(0)
         if model == "shift":
             return Motion.of_shifts((seen - points).mean(1))
         at, there = points - middle, seen - seen.mean(1, keepdim=True)
+        if model == "affine":
+            # of the corners of a rectangle each axis is a column of its own
+            linear = there.transpose(1, 2) @ at / at.square().sum(0)
+            return Motion(_about(linear, middle, seen.mean(1)), model)
         grown = (there * at).sum((1, 2)) / at.square().sum()
         turned = (there[..., 1] * at[:, 0] - there[..., 0] * at[:, 1]).sum(1) / at.square().sum()
-        matrices = torch.eye(3, dtype=torch.float64).repeat(len(self), 1, 1)
-        matrices[:, :2, :2] = torch.stack([grown, -turned, turned, grown], -1).view(-1, 2, 2)
-        matrices[:, :2, 2] = seen.mean(1) - matrices[:, :2, :2] @ middle
-        return Motion(matrices, "similarity")
+        linear = torch.stack([grown, -turned, turned, grown], -1).view(-1, 2, 2)
+        return Motion(_about(linear, middle, seen.mean(1)), "similarity")
+
+    def displacement_seen_from(self, index: int) -> Tensor:
+        """By how much what looks at a reference pixel's centre lies elsewhere than by matrix [height, width, 2]."""
+        assert self.displacement is not None
+        height, width = self.displacement.shape[1:3]
+        x, y = torch.arange(width, dtype=torch.float64) + 0.5, torch.arange(height, dtype=torch.float64) + 0.5
+        centres = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)
+        straight = _through(torch.linalg.inv(self.matrices[index]), centres)
+        return (self.seen_from(index, centres) - straight).float()
 
     def relative_to(self, reference: int) -> Motion:
         """The same on the axes of one of the frames, which then stands still."""

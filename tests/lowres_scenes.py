@@ -52,6 +52,22 @@ def make_frames(n=16, noise=0.005, seed=0, side=SIDE):
     return frames.astype(np.float32), shifts, means(fine, 0, 0, side, FINE // 2).astype(np.float32)
 
 
+def two_planes(n=20, noise=0.005, side=40):
+    """Frames of a scene whose lower part is nearer: it drifts by two low-res pixels more; and by how much [n]."""
+    rng = np.random.default_rng(3)
+    far, near = fine_scene(2, side), fine_scene(5, side)
+    shake = rng.uniform(-0.7, 0.7, (n, 2))
+    shake[0] = 0
+    drift = np.linspace(0, 2, n)
+    frames = []
+    for (dx, dy), more in zip(np.round(shake * 8) / 8, np.round(drift * 8) / 8, strict=True):
+        upper, lower = means(far, dx, dy, side, FINE), means(near, dx + more, dy, side, FINE)
+        frames.append(np.concatenate([upper[: side // 2], lower[side // 2 :]]))
+    truth = np.concatenate([means(far, 0, 0, side, FINE // 2)[:side], means(near, 0, 0, side, FINE // 2)[side:]])
+    frames = 0.15 + 0.7 * np.stack(frames)
+    return (frames + rng.normal(0, noise, frames.shape)).astype(np.float32), drift, 0.15 + 0.7 * truth
+
+
 def turned_frames(n=10, side=32, perspective=0.0, degrees=1.5):
     """Frames of a fine scene turned by up to some degrees and moved, as means of bilinear samples, and the matrices."""
     spare = int(degrees // 2)  # low-res pixels more for the corners

@@ -8,6 +8,7 @@ from torch.nn.functional import grid_sample
 
 from nerfkit.scenes.measurements.frames import FrameStack
 from nerfkit.scenes.measurements.lattice_values import cell_centres
+from nerfkit.scenes.motion import Motion, between
 from nerfkit.scenes.observations.lowres_view import LowresView
 
 __all__ = ["aligned_mean"]
@@ -33,22 +34,34 @@ def aligned_mean(stack: FrameStack, view: LowresView, size: tuple[int, int]) -> 
     """
     (width, height), (n_cols, n_rows) = size, view.size
     ys, xs = cell_centres(height, n_rows), cell_centres(width, n_cols)
-    rows = max(1, STRIP // width)
-    return torch.cat([_strip(stack, view, ys[first : first + rows], xs) for first in range(0, height, rows)])
-
-
-def _strip(stack: FrameStack, view: LowresView, ys: Tensor, xs: Tensor) -> Tensor:
-    """The mean [len(ys), len(xs)] at some heights and positions along a row, low-res pixels."""
-    weights = stack.weights.mean((1, 2)).tolist()
-    points = torch.stack(torch.meshgrid(xs.double(), ys.double(), indexing="xy"), -1)
-    total, counted = torch.zeros(len(ys), len(xs)), torch.zeros(len(ys), len(xs))
-    for index in stack.is_used.nonzero()[:, 0].tolist():
-        laid, is_seen = _laid(stack.values[index].cpu(), view.motion.seen_from(index, points))
-        total += weights[index] * laid * is_seen
-        counted += weights[index] * is_seen
-    nearest = view.nearest(stack.is_used)
-    beyond, _ = _laid(stack.values[nearest].cpu(), view.motion.seen_from(nearest, points))
+    n = max(1, STRIP // width)
+    strips = [slice(first, first + n) for first in range(0, height, n)]
+    total, counted, beyond = torch.zeros(height, width), torch.zeros(height, width), torch.zeros(height, width)
+    weights, nearest = stack.weights.mean((1, 2)).tolist(), view.nearest(stack.is_used)
+    for index in sorted({*stack.is_used.nonzero()[:, 0].tolist(), nearest}):
+        frame = _Frame(stack.values[index].cpu(), view.motion, index)
+        for rows in strips:
+            laid, is_seen = frame.laid(ys[rows], xs)
+            total[rows] += weights[index] * laid * is_seen
+            counted[rows] += weights[index] * is_seen
+            if index == nearest:
+                beyond[rows] = laid
     return torch.where(counted > 0, total / counted.clamp(min=1e-12), beyond)
+
+
+class _Frame:
+    """A frame [h, w] that is laid down where it looks."""
+
+    def __init__(self, values: Tensor, motion: Motion, index: int) -> None:
+        self.values, self.motion, self.index = values, motion.displaced(None), index
+        # found for the pixels of the reference, and interpolated: it takes rounds, and is smooth
+        self.moves = None if motion.displacement is None else motion.displacement_seen_from(index)
+
+    def laid(self, ys: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+        """Its values [len(ys), len(xs)] at rows and columns of the reference, and whether it is seen."""
+        points = torch.stack(torch.meshgrid(xs.double(), ys.double(), indexing="xy"), -1)
+        at = self.motion.seen_from(self.index, points)
+        return _laid(self.values, at if self.moves is None else at + between(self.moves, points))
 
 
 def _laid(frame: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,23 +26,32 @@ from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
 
 from .flow import displaced_by_flow
+from .local_motion import displace
 from .neighbours import follow_neighbours
 from .psf_width import USUAL_WIDTHS, choose_width, doubt
+from .refiner import PREDICTED, Refiner
 from .registration import (
-    FIRST,
     Registered,
     correction,
     find_outliers,
     fit_exposures,
     phase_correlation,
-    refine,
     resized,
 )
 from .sensor_pattern import MIN_FRAMES, find_pattern, from_neighbours, without_pattern
 from .settings import DEFAULT_WIDTH, WINDOW, Plan, SuperresSettings, plan_grids
 from .trials import Trials
 
-__all__ = ["COARSE_CELLS", "LAST_ROUNDS", "NAMES", "POINTS", "SHARP_ROUNDS", "Alignment"]
+__all__ = [
+    "COARSE_CELLS",
+    "LAST_ROUNDS",
+    "NAMES",
+    "POINTS",
+    "SHARP_ROUNDS",
+    "SIMPLER_ROUNDS",
+    "SIMPLER_WEIGHTS",
+    "Alignment",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +67,10 @@ POINTS = 3
 RIGHT = 0.008
 # refined motions must predict the held-out pixels this much better than given ones to take their place
 BETTER = 0.98
-# the prior and the steps with which motions are compared
-PREDICTED, PREDICTION_STEPS = Prior(0.5, 0.015), 120
 # rounds and steps of a richer motion model that is tried, and the squared error that it may have beside the simpler's
 RICHER_ROUNDS, RICHER = (6, 30), 0.95
+# the same of a simpler one, and weights of the total variation at their first and last
+SIMPLER_ROUNDS, SIMPLER_WEIGHTS = (10, 30), (8.0, 1.0)
 # standard deviation of the frames' moves, low-res pixels, from which on what stands still on the sensor is no part of
 # the scene
 MOVED = 0.6
@@ -72,9 +81,6 @@ MIN_DEPARTURE = 0.03
 # median change of the frames' means, or of their contrast, as a fraction of it, from which on gains and offsets are
 # fitted
 MIN_DRIFT = 0.03
-# rounds and steps of a displacement; low-res pixels (rms, the median frame) that it must be worth, and the squared
-# error that it may have beside the motion of the whole frame
-DISPLACED_ROUNDS, LEAST_DISPLACED, DISPLACED = (4, 30), 0.25, 0.8
 NAMES = {"shift": "shifts", "similarity": "similarities", "affine": "affine maps", "homography": "homographies"}
 
 
@@ -175,7 +181,10 @@ class Alignment:
         most = torch.tensor(self.view.size) - torch.tensor([width, height])
         at = (seen[:, :2] / seen[:, 2:] - middle + corner).round()
         self.corners = torch.minimum(at.clamp(min=0), most.double())
-        view = LowresView(self.view.motion.between_parts(self.corners, corner), (width, height), self.view.psf)
+        motion, moves = self.view.motion.between_parts(self.corners, corner), self.view.motion.displacement
+        if moves is not None:
+            motion = motion.displaced(self._cut(moves))
+        view = LowresView(motion, (width, height), self.view.psf)
         measured = None if self.measured is None else self._cut(self.measured)
         return FrameStack(self._cut(self.stack.values), self._cut(self.stack.weights), measured), view
 
@@ -207,7 +216,7 @@ class Alignment:
         self._keep(first)
         if not (self.is_given and (self.settings.exact_shifts or self._are_right(stack, view, first))):
             self._improve(stack, view, first)
-        if self.settings.register == "auto" and not self.settings.exact_shifts and self.has_one_window:
+        if self.settings.register == "auto" and not self.settings.exact_shifts:
             self._displace()
         if (self.is_locked or self._has_defects()) and not self.limit.is_over:
             self._mend_sensor()
@@ -317,13 +326,15 @@ class Alignment:
         """Refine the motions; given ones only if that predicts better."""
         coarse, *fine = FROM_GIVEN if self.is_given or self.is_chained else FROM_SCRATCH
         self.say(f"registering: {len(view)} frames against the image, coarse")
-        found = self._refined(stack, view, first, coarse, (8, 1))
+        found = self.refiner.refined(stack, view, first, coarse, (8, 1))
         if self.is_automatic:
             found = self._richer(stack, view, found)
         if self.has_one_window:
             self.say("registering: fine")
-            found = self._refined(stack, view, resized(found, view.grid(self.plan.trial)), fine[0], (4, 1))
-        if self.is_given and not self._predicts_better(stack, view, found.motion, view.motion, self.plan.trial, BETTER):
+            found = self.refiner.refined(stack, view, resized(found, view.grid(self.plan.trial)), fine[0], (4, 1))
+        if self.is_given and not self.refiner.predicts_better(
+            stack, view, found.motion, view.motion, self.plan.trial, BETTER
+        ):
             self.say("registering: refined motions predict no better than the given ones, which are kept")
             return
         self._move_window(found.motion)
@@ -337,43 +348,25 @@ class Alignment:
     def _displace(self) -> None:
         """Let pixels look elsewhere than one motion of the whole frame says, where that surely predicts better."""
         try:
-            start = displaced_by_flow(self.grey.cpu().numpy(), self.view.motion, self.reference)
+            found = displace(self.stack, self.view, self.refiner, COARSE_CELLS, self.say)
         except MissingCapabilityError as error:
             self.say(f"registering: pixels are not moved by themselves: {error.what}; {error.fix}")
             return
-        stack, view, before = self.stack, self.view.moved(start), self.view.motion
+        if found is not None:
+            self.view = self.view.moved(found.motion)
+            self._keep(found)
 
-        def is_better(motion: Motion) -> bool:
-            return self._predicts_better(stack, view, motion, before, COARSE_CELLS, DISPLACED, surely=True)
-
-        if start.typical_displacement < LEAST_DISPLACED or self.limit.is_over or not is_better(start):
-            return
-        self.say("registering: pixels by themselves, beyond the motion of the whole frame")
-        first = find_outliers(stack, view, view.grid(COARSE_CELLS), limit=self.limit)
-        found = self._refined(stack, view, first, DISPLACED_ROUNDS, (8, 4))
-        if not is_better(found.motion):
-            return
-        self.say(
-            f"registering: pixels move by {found.motion.typical_displacement:.2g} low-res pixels (rms) by themselves"
-        )
-        self.view = self.view.moved(found.motion)
-        self._keep(found)
-
-    def _refined(
-        self, stack: FrameStack, view: LowresView, start: Registered, rounds: tuple[int, int],
-        tv_weights: tuple[float, float], model: str | None = None, prior: Prior = FIRST,
-    ) -> Registered:  # fmt: skip
-        return refine(
-            stack, view.moved(start.motion), start, rounds=rounds[0], steps=rounds[1], tv_weights=tv_weights,
-            reference=self.reference, prior=prior, model=model or self.model, limit=self.limit,
-        )  # fmt: skip
+    @property
+    def refiner(self) -> Refiner:
+        """What refinements and comparisons of these motions have in common."""
+        return Refiner(self.reference, self.model, self.settings.seed, self.transfer, self.limit)
 
     def _agree_everywhere(self) -> None:
         """Refine the motions over the whole of large frames, where the window alone would be extrapolated."""
         self.say("registering: over the whole of the frames")
         stack, view = self.stack, self.view
         found = find_outliers(stack, view, view.grid(WHOLE_CELLS), limit=self.limit)
-        found = self._refined(stack, view, found, WHOLE_ROUNDS, (4, 1))
+        found = self.refiner.refined(stack, view, found, WHOLE_ROUNDS, (4, 1))
         if self.is_automatic:
             found = self._richer(stack, view, found)
         self.view = view.moved(found.motion)
@@ -381,36 +374,22 @@ class Alignment:
 
     def _richer(self, stack: FrameStack, view: LowresView, found: Registered) -> Registered:
         """The same after some rounds more, by a richer motion model where that surely predicts better."""
-        found = self._refined(stack, view, found, RICHER_ROUNDS, (4, 1))
+        found = self.refiner.refined(stack, view, found, RICHER_ROUNDS, (4, 1))
         for model in richer_models(self.model):
             if model == "similarity":
                 # an affine map holds it, and the shear of a shutter that rolls as well
                 continue
-            tried = self._refined(stack, view, found, RICHER_ROUNDS, (4, 1), model)
+            tried = self.refiner.with_model(model).refined(stack, view, found, RICHER_ROUNDS, (4, 1))
             is_used = (tried.weights * found.weights).cpu() > 0
             if _departure(tried.motion, found.motion, view.size, is_used) < MIN_DEPARTURE:
                 break
-            if not self._predicts_better(
+            if not self.refiner.predicts_better(
                 stack, view, tried.motion, found.motion, found.grid.cells, RICHER, surely=True
             ):
                 break
             self.say(f"registering: {NAMES[model]} explain the frames, {NAMES[self.model]} do not")
             self.model, found = model, tried
         return found
-
-    def _predicts_better(
-        self, stack: FrameStack, view: LowresView, motion: Motion, before: Motion, cells: int, factor: float, *,
-        surely: bool = False,
-    ) -> bool:  # fmt: skip
-        """Whether motions predict held-out pixels with less than a factor of the error of those before."""
-        trials = Trials(stack, view, view.grid(cells), self.settings.seed, self.transfer, limit=self.limit)
-
-        def predicted(by: Motion) -> Trial[Prior]:
-            return trials.seen_by(view.moved(by)).first(PREDICTED, n_steps=PREDICTION_STEPS)
-
-        now, then = predicted(motion), predicted(before)
-        logger.debug("held-out error by %s: %.3g, before by %s: %.3g", motion.model, now.mse, before.model, then.mse)
-        return now.mse < factor * then.mse and (not surely or now.is_surely_better(then))
 
     def _are_right(self, stack: FrameStack, view: LowresView, given: Registered) -> bool:
         """Whether given shifts need no refinement; asked in a hundredth of the time that it takes."""
@@ -428,7 +407,7 @@ class Alignment:
         stack, view = self.windowed()
         begin = Registered(view.motion, self.weights, self.residuals, image, view.grid(cells))
         tv_weights = 2 * prior.tv_weight, prior.tv_weight
-        found = self._refined(stack, view, begin, rounds, tv_weights, prior=prior)
+        found = self.refiner.refined(stack, view, begin, rounds, tv_weights, prior=prior)
         self._move_window(found.motion)
         self._keep(found)
 
@@ -443,7 +422,22 @@ class Alignment:
     def take_motions(self, motion: Motion, is_used: Tensor) -> None:
         """Let the frames look where something else has those of the window look; ``is_used`` [n_frames] is 1 or 0."""
         self._move_window(motion)
+        if motion.displacement is not None and not self.has_one_window:
+            # what the window's pixels do by themselves tells nothing of the others
+            self.view = self.view.moved(
+                displaced_by_flow(self.grey.cpu().numpy(), self.view.motion, self.reference)
+            )  # fmt: skip
         self.model, self.weights = motion.model, is_used.to(self.weights)
+        self.is_estimated = self.has_one_window
+
+    def take_simpler(self, model: str) -> None:
+        """Register the frames anew, over all of them, by a motion model of fewer numbers."""
+        self.model, self.view = model, self.view.moved(self.view.motion.nearest(model, self.view.size))
+        stack, view = self.stack, self.view
+        found = find_outliers(stack, view, view.grid(WHOLE_CELLS), limit=self.limit)
+        found = self.refiner.refined(stack, view, found, SIMPLER_ROUNDS, SIMPLER_WEIGHTS)
+        self.view = view.moved(found.motion)
+        self._keep(found)
 
     def take_unsharpened(self, mask: UnsharpMask, images: NDArray[np.float32], measured: Tensor) -> None:
         """Take what the files' values were before a mask.

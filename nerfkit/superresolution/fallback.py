@@ -1,42 +1,38 @@
 """Pictures that are not kept: what is written where the mean of the aligned frames is better, or a mesh shows.
 
-The judges are frames that were held out whole (:mod:`.whole_frames`). They judge the twin of a picture: the same prior
-and motions, solved without them. They choose no prior: chosen by them, its weight is far too large.
+Frames that were held out whole judge the twin of a picture (:mod:`.twins`): the same prior and motions, solved without
+them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
-from nerfkit.heldout import Trial
 from nerfkit.limits import Limit
 from nerfkit.scenes.errors import MissingCapabilityError
 from nerfkit.scenes.measurements.frames import FrameStack
-from nerfkit.scenes.motion import Motion
+from nerfkit.scenes.motion import Motion, simpler_models
 from nerfkit.scenes.observations.lowres_view import LowresView
 from nerfkit.solvers.grid import Prior
 
 from .aligned_mean import aligned_mean
-from .alignment import COARSE_CELLS, POINTS, Alignment
+from .alignment import NAMES, POINTS, Alignment
 from .chain import Chain, register_chain
-from .flow import displaced_by_flow
 from .mesh import MOST_MESH
 from .scoring import decibels
 from .trials import FIRST_STEPS, Trials
-from .whole_frames import WholeFrames
+from .twins import PICTURE, Bench, Twin, Way
 
 __all__ = ["Fallback", "Judged", "judge", "mean_of_channels", "not_for_mesh"]
 
 # every so many-th used frame is held out, and frames from which on there are enough of them, half of them used
 HELD_OUT_EVERY, LEAST_FRAMES = 4, 16
-# factors on the weight of the prior, of the picture and of those that are tried in its place
-FACTORS = (1.0, 4.0, 16.0)
+# factors on the weight of the prior of pictures that are tried in the place of one
+FACTORS = (4.0, 16.0)
 # squared error beside that of the mean by the picture's own motions from which on those by neighbours make the mean
 BETTER_MOTIONS = 0.95
 # what a limit in seconds left out
@@ -45,11 +41,22 @@ CUT = "the comparison with the mean of the frames"
 
 @dataclass(frozen=True)
 class Fallback:
-    """What is written in the place of a picture, why, and what to do about it, in sentences without a stop."""
+    """What is written in the place of a picture, why, and what to do about it, in sentences without a stop.
 
-    to: Literal["stronger prior", "aligned mean"]
+    Parameters
+    ----------
+    to : str
+        As ``--json`` has it.
+    because, next_step : str
+        For a person.
+    way : Way
+        How the picture that is written is solved; that of a mean says nothing.
+    """
+
+    to: Literal["neighbours' motions", "simpler motion", "stronger prior", "smaller scale", "aligned mean"]
     because: str
     next_step: str
+    way: Way = PICTURE
 
     def sentence(self) -> str:
         """For a person.
@@ -59,7 +66,13 @@ class Fallback:
         >>> Fallback("aligned mean", "a mesh", "give --scale 2").sentence()
         'a mesh: the aligned mean (shift-and-add) is written instead; give --scale 2'
         """
-        what = {"stronger prior": "a picture with a stronger prior", "aligned mean": "the aligned mean (shift-and-add)"}
+        what = {
+            "neighbours' motions": "a picture by the motions that neighbouring frames tell",
+            "simpler motion": f"a picture by {NAMES.get(self.way.model or '')}",
+            "stronger prior": "a picture with a stronger prior",
+            "smaller scale": f"a picture of the asked size with the detail of scale {self.way.scale}",
+            "aligned mean": "the aligned mean (shift-and-add)",
+        }
         return f"{self.because}: {what[self.to]} is written instead; {self.next_step}"
 
 
@@ -73,15 +86,6 @@ def not_for_mesh(found: float) -> Fallback:
 
 
 @dataclass(frozen=True)
-class Twin:
-    """A picture solved without the frames that judge it: factor on the prior's weight, and squared error of these."""
-
-    factor: float
-    trial: Trial[Prior]
-    error: float
-
-
-@dataclass(frozen=True)
 class Judged:
     """What frames that were held out whole say of a picture and of the mean of the aligned frames.
 
@@ -92,7 +96,7 @@ class Judged:
     mean : float
         Their mean squared error by the mean of the others, in fractions of the range of linear radiance.
     twins : list of Twin
-        Of the picture, and of those with stronger priors until one is kept.
+        Of the picture, and of those that are solved in other ways until one is kept.
     neighbours : (Motion, Tensor), optional
         Where neighbours have the frames look, and 1 for those that they found in the scene [n_frames], where these make
         a better mean than the picture's own motions.
@@ -113,13 +117,14 @@ class Judged:
         first, last = self.twins[0], self.twins[-1]
         if self.is_kept(first):
             return None
-        to = "stronger prior" if self.is_kept(last) else "aligned mean"
+        way = last.way if self.is_kept(last) else PICTURE
+        to = "aligned mean" if way.to == "picture" else way.to
         why = (
             f"the mean of the aligned frames predicts {self.n_frames} frames that were held out with "
             f"{decibels(self.mean):.1f} dB, the picture with {decibels(first.error):.1f} dB"
         )
         step = "give a part that moves as one (--crop X,Y,W,H), --scale 2, or another motion model (--register)"
-        return Fallback(to, why, step)
+        return Fallback(to, why, step, way)
 
     def as_dict(self) -> dict[str, float | int | None]:
         """For JSON."""
@@ -129,7 +134,7 @@ class Judged:
 
 
 def judge(aligned: Alignment, stack: FrameStack, view: LowresView, prior: Prior) -> Judged | None:
-    """Compare a picture with the mean of the frames, and those of stronger priors where it loses.
+    """Compare a picture with the mean of the frames, and where it loses those that are solved in other ways.
 
     Parameters
     ----------
@@ -158,19 +163,31 @@ def judge(aligned: Alignment, stack: FrameStack, view: LowresView, prior: Prior)
         stack, replace(view, most_points=POINTS), grid, aligned.settings.seed, aligned.transfer,
         n_folds=HELD_OUT_EVERY, limit=limit,
     )  # fmt: skip
-    bench = _Bench(trials, chain, aligned.reference)
+    bench = Bench(trials, chain, aligned.refiner)
     if not len(bench.judges.stack):
         return None
     own, by_neighbours = bench.errors_of_means()
     motion = (bench.neighbours.motion, bench.is_placed) if by_neighbours < BETTER_MOTIONS * own else None
     judged = Judged(len(bench.judges.stack), min(own, by_neighbours), [], motion)
-    for factor in FACTORS:
+    for way in _ways(aligned, motion is not None):
         if not limit.allows(work, CUT):
             break
-        judged.twins.append(bench.twin(factor, prior.scaled(factor)))
+        judged.twins.append(bench.twin(way, prior))
         if judged.is_kept(judged.twins[-1]):
             break
     return judged if judged.twins and not limit.is_over else None
+
+
+def _ways(aligned: Alignment, has_neighbours: bool) -> list[Way]:
+    """The picture, and what is tried in its place: that with the most detail first."""
+    ways = [PICTURE]
+    if has_neighbours:
+        ways.append(Way("neighbours' motions"))
+    if aligned.view.motion.displacement is None:
+        ways += [Way("simpler motion", model=model) for model in simpler_models(aligned.model)[:1]]
+    ways += [Way("stronger prior", factor=factor) for factor in FACTORS]
+    half = round(aligned.settings.scale / 2)
+    return [*ways, Way("smaller scale", scale=half)] if half > 1 else ways
 
 
 def _chain(stack: FrameStack, reference: int, limit: Limit) -> Chain | None:
@@ -181,55 +198,6 @@ def _chain(stack: FrameStack, reference: int, limit: Limit) -> Chain | None:
         return None
     is_used = stack.is_used.cpu().numpy()
     return None if chain is None or (chain.is_placed & is_used).sum() < is_used.sum() / 2 else chain
-
-
-class _Bench:
-    """The frames that judge, where neighbours have them, and the pictures that are made without them."""
-
-    def __init__(self, trials: Trials, chain: Chain, reference: int) -> None:
-        self.trials, self.grid = trials, trials.grid
-        self.is_placed = torch.from_numpy(chain.is_placed)
-        onto = trials.view.motion.matrices[reference] @ torch.from_numpy(chain.matrices)
-        motion = Motion.of_matrices(onto)
-        if trials.view.motion.displacement is not None:
-            # by the frames alone, as the chain: the displacement that the picture was solved with has no part in it
-            motion = displaced_by_flow(trials.stack.values.cpu().numpy(), motion, reference)
-        self.neighbours = trials.view.moved(motion)
-        self.is_used = trials.stack.is_used.cpu()
-        self.is_out = trials.is_out.amax((1, 2)).cpu()
-
-    @cached_property
-    def judges(self) -> WholeFrames:
-        """Used frames that are held out stand for all used ones; all that are left out count as well."""
-        held_out, left_out = self.is_out & self.is_placed, ~self.is_used & self.is_placed
-        shares = held_out / held_out.sum().clamp(min=1) * self.is_used.sum() + left_out.float()
-        chosen = held_out | left_out
-        stack = self.trials.stack
-        on_device = chosen.to(stack.values.device)
-        measured = None if stack.measured is None else stack.measured[on_device]
-        values, shares = stack.values[on_device], shares[chosen]
-        return WholeFrames(
-            FrameStack.of(values, None, measured), self.neighbours[chosen], (shares / shares.sum()).to(values)
-        )
-
-    def errors_of_means(self) -> tuple[float, float]:
-        """Of the mean of the frames by the picture's own motions, and by those that neighbours tell."""
-        return self._of_mean(self.is_used, self.trials.view), self._of_mean(self.is_placed, self.neighbours)
-
-    def _of_mean(self, is_laid: Tensor, view: LowresView) -> float:
-        values, cells = self.trials.stack.values, self.grid.cells
-        laid = FrameStack.of(values, (is_laid & ~self.is_out).float())
-        mean = aligned_mean(laid, view, (self.grid.width * COARSE_CELLS, self.grid.height * COARSE_CELLS))
-        size = self.grid.height * cells, self.grid.width * cells
-        return self.judges.error(interpolate(mean[None, None], size, mode="bilinear")[0, 0].to(values), cells)
-
-    def twin(self, factor: float, prior: Prior) -> Twin:
-        """The picture of a prior without the frames that judge it."""
-        trials = self.trials
-        nearest = trials.view.nearest(trials.fitted.is_used)
-        trial = trials.first(prior, self.grid.enlarge(trials.stack.values[nearest]))
-        image, cells = self.grid.crop(trial.image).contiguous(), self.grid.cells
-        return Twin(factor, trial, self.judges.error(image, cells))
 
 
 def mean_of_channels(aligned: Alignment, size: tuple[int, int]) -> Tensor:

@@ -40,19 +40,20 @@ def displaced_by_flow(frames: NDArray[np.floating], motion: Motion, reference: i
         np.clip(MIDDLE + CONTRAST * cv2.GaussianBlur(equalised(frame), (0, 0), BLUR), 0, 255).astype(np.uint8)
         for frame in frames.astype(np.float32)
     ]
-    looks = torch.stack(motion.looks_at((width, height)), -1)
     xs, ys = torch.arange(width).double() + 0.5, torch.arange(height).double() + 0.5
     centres = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), -1)
     finder = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     finder.setFinestScale(0)
     finder.setPatchSize(PATCH)
     finder.setPatchStride(STRIDE)
-    moves = torch.zeros(len(frames), height, width, 2, dtype=torch.float64)
+    moves = torch.zeros(len(frames), height, width, 2)
     for order in (range(reference + 1, len(frames)), range(reference - 1, -1, -1)):
         flow = None
         for index in order:
-            x, y = (looks[index].float() - 0.5).unbind(-1)
+            # frame by frame: where all look takes four times the memory of the frames
+            looks = torch.stack(motion[index : index + 1].looks_at((width, height)), -1)[0]
+            x, y = (looks.float() - 0.5).unbind(-1)
             there = cv2.remap(seen[reference], x.numpy(), y.numpy(), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
             flow = finder.calc(seen[index], there, flow)
-            moves[index] = motion.looks_from(index, centres + torch.from_numpy(flow)) - looks[index]
-    return motion.displaced(moves.float())
+            moves[index] = motion.looks_from(index, centres + torch.from_numpy(flow)) - looks
+    return motion.displaced(moves)

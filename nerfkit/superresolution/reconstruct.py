@@ -39,6 +39,7 @@ from .settings import SuperresSettings
 from .sharpening import CHOICE_STEPS, undo_sharpening
 from .solving import Chosen, range_with_room, solve_everywhere, work_of_solving
 from .trials import SHARP_TRIAL_STEPS, Trials
+from .twins import Way, with_detail_of
 
 __all__ = ["Reconstruction", "reconstruct"]
 
@@ -250,11 +251,29 @@ class _Work:
         prior = self.best.setting.on_finer(self.plan.trial / self.cells).plain()
         self.judged = judge(self.aligned, self.stack, self.view, prior)
         self.fallback = None if self.judged is None else self.judged.fallback
-        if self.judged is not None and self.fallback is not None and self.fallback.to == "stronger prior":
-            twin, trials = self.judged.twins[-1].trial, self._trials(self.plan.trial)
-            # by single pixels, as every other prior was judged; without the time for it nothing is known
-            unknown = replace(twin, squares=torch.full_like(self.best.squares, math.nan))
-            self.best, self.cells = trials.attempt(twin.setting, twin) or unknown, self.plan.trial
+        if self.judged is not None and self.fallback is not None:
+            self._fall_back(self.judged, self.fallback.way)
+
+    def _fall_back(self, judged: Judged, way: Way) -> None:
+        """Take what the picture that is written is solved by."""
+        if way.to == "neighbours' motions" and judged.neighbours is not None:
+            self.aligned.take_motions(*judged.neighbours)
+            self.judged = replace(judged, neighbours=None)
+            # by other motions other pixels move, and another prior predicts best
+            self.spare_moving_things()
+            self.choose()
+            self.sharpen()
+            return
+        if way.model is not None:
+            self.aligned.take_simpler(way.model)
+            self.stack, self.view = self.aligned.windowed()
+        elif way.to != "stronger prior":
+            return
+        assert self.best is not None
+        twin, trials = judged.twins[-1].trial, self._trials(self.plan.trial)
+        # by single pixels, as every other prior was judged; without the time for it nothing is known
+        unknown = replace(twin, squares=torch.full_like(self.best.squares, math.nan))
+        self.best, self.cells = trials.attempt(twin.setting, twin) or unknown, self.plan.trial
 
     def finish(self, on_part: Callable[[int, int], None]) -> Reconstruction:
         """The image on the grid of the output: solved, or the mean of the frames where that is to be written."""
@@ -263,6 +282,8 @@ class _Work:
         prior = replace(prior, sigma=prior.sigma * self._radiance_of_error())
         if self.fallback is None or self.fallback.to != "aligned mean":
             image, bounds, fractions = self._solved(on_part)
+            if self.fallback is not None and self.fallback.way.scale is not None:
+                image = with_detail_of(image, self.fallback.way.scale, self.plan.output)
             found = mesh(self.transfer.grey(image), self.plan.output)
             if found <= MOST_MESH or len(self.aligned.view) < LEAST_MESHED:
                 return self._found(image, bounds, fractions, prior)

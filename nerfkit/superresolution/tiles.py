@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nerfkit.scenes.motion import Motion
 
-__all__ = ["Tile", "look_into", "make_tiles"]
+__all__ = ["Cut", "Tile", "look_into", "make_tiles"]
 
 # low-res pixels on each side of a border between two parts: that are solved in both, and over which they are blended
 OVERLAP, BLEND = 8, 2
@@ -102,6 +102,49 @@ def _spans(length: int, side: int) -> list[Span]:
     ]  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Cut:
+    """Which pixels of each frame look at a part.
+
+    Parameters
+    ----------
+    rows, cols : ndarray of int, shapes (n_frames, height) and (n_frames, width)
+        Of the frames; of what lies beyond a frame's border those of its border.
+    is_inside : ndarray of bool, shape (n_frames, height, width)
+        Whether a pixel is in the frame.
+    corners : Tensor, shape (n_frames, 2), float64
+        The part's corner (x, y) in each frame.
+    """
+
+    rows: NDArray[np.int64]
+    cols: NDArray[np.int64]
+    is_inside: NDArray[np.bool_]
+    corners: Tensor
+
+    @classmethod
+    def of_frames(cls, motion: Motion, tile: Tile, size: tuple[int, int]) -> Cut:
+        """Squares that lie upright in frames of ``size`` (width, height), by whole pixels and matrices alone."""
+        (w, h), (height, width) = size, tile.shape
+        top, left = tile.rows.first, tile.cols.first
+        moves = _moves(motion.matrices, (left + width / 2, top + height / 2))
+        rows = top + np.arange(height) + moves[:, 1:]
+        cols = left + np.arange(width) + moves[:, :1]
+        is_inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None]
+        corners = torch.from_numpy(moves) + torch.tensor([left, top], dtype=torch.float64)
+        return cls(rows.clip(0, h - 1), cols.clip(0, w - 1), is_inside, corners)
+
+    def take(self, images: NDArray) -> NDArray:
+        """The pixels [n_frames, height, width, ..] of images [n_frames, h, w, ..]."""
+        places = zip(images, self.rows, self.cols, strict=True)
+        return np.stack([image[row[:, None], col] for image, row, col in places])
+
+    def add(self, images: NDArray, parts: NDArray) -> None:
+        """Add to images [n_frames, h, w, ..], where they are inside, the pixels [n_frames, height, width, ..]."""
+        for image, part, row, col, is_in in zip(images, parts, self.rows, self.cols, self.is_inside, strict=True):
+            inside = np.ix_(is_in.any(1), is_in.any(0))
+            image[np.ix_(row[is_in.any(1)], col[is_in.any(0)])] += part[inside]
+
+
 def look_into(
     images: NDArray[np.float32], motion: Motion, tile: Tile
 ) -> tuple[NDArray[np.float32], Motion, Tensor]:  # fmt: skip
@@ -125,18 +168,15 @@ def look_into(
     is_inside : Tensor, shape (n_frames, *tile.shape), bool
         Whether a pixel is in the frame.
     """
-    (n, h, w), (height, width) = images.shape[:3], tile.shape
+    n, h, w = images.shape[:3]
     if tile.is_whole:
         return images, motion, torch.ones(n, h, w).bool()
-    top, left = tile.rows.first, tile.cols.first
-    moves = _moves(motion.matrices, (left + width / 2, top + height / 2))
-    rows = top + np.arange(height) + moves[:, 1:]
-    cols = left + np.arange(width) + moves[:, :1]
-    is_inside = ((rows >= 0) & (rows < h))[:, :, None] & ((cols >= 0) & (cols < w))[:, None]
-    rows, cols = rows.clip(0, h - 1), cols.clip(0, w - 1)
-    cut = np.stack([image[row[:, None], col] for image, row, col in zip(images, rows, cols, strict=True)])
-    corner = torch.tensor([left, top], dtype=torch.float64)
-    return cut, motion.between_parts(torch.from_numpy(moves) + corner, corner), torch.from_numpy(is_inside)
+    cut = Cut.of_frames(motion, tile, (w, h))
+    corner = torch.tensor([tile.cols.first, tile.rows.first], dtype=torch.float64)
+    seen = motion.between_parts(cut.corners, corner)
+    if motion.displacement is not None:
+        seen = seen.displaced(torch.from_numpy(cut.take(motion.displacement.cpu().numpy())))
+    return cut.take(images), seen, torch.from_numpy(cut.is_inside)
 
 
 def _moves(matrices: Tensor, centre: tuple[float, float]) -> NDArray[np.int64]:

@@ -76,6 +76,13 @@ class Trials:
         other._prepare()
         return other
 
+    def fitting(self, fitted: FrameStack) -> Trials:
+        """The same pixels held out, with other weights of those that are fitted."""
+        other = copy.copy(self)
+        other.fitted = fitted
+        other._prepare()
+        return other
+
     @property
     def start(self) -> Tensor:
         """The used frame that lies best over the picture, enlarged."""

@@ -27,6 +27,8 @@ __all__ = ["LowresView"]
 
 # margin of the grid beyond what the motions need, and the most that it follows them, in low-res pixels
 SPARE_MARGIN, MAX_MARGIN = 1, 5
+# pixels of frames whose places are found at a time
+CHUNK = 2**22
 # change of a pixel's sides, as a fraction of them, from which on a box PSF turns and stretches with the frame: 7
 # degrees; and the fraction of the frames of which it is asked
 TURNED, FEW = 0.12, 0.05
@@ -128,9 +130,13 @@ class LowresView:
         """Rows and columns [n_frames, h, w] in the filtered grid at which the pixels are samples of it."""
         # the filtered cell (i, j) is centred on row i + n_taps / 2 of the cells' edges
         offset = grid.margin - self.psf.n_taps(grid.cells) / (2 * grid.cells)
-        x, y = self.motion.looks_at(self.size)
-        rows, cols = (((part + offset) * grid.cells).float() for part in (y, x))
-        return rows.contiguous().to(device), cols.contiguous().to(device)
+        shape = (len(self), *self.size[::-1])
+        rows, cols = torch.empty(shape, device=device), torch.empty(shape, device=device)
+        # where all frames look takes ten times their memory on the way, in float64
+        for part, some in self.chunks(CHUNK):
+            x, y = some.motion.looks_at(self.size)
+            rows[part], cols[part] = (((at + offset) * grid.cells).float().to(device) for at in (y, x))
+        return rows, cols
 
     def sample(self, grid: Grid, image: Tensor) -> tuple[Samples, Tensor]:
         """What the frames would measure of ``image`` [grid.shape], with slopes per cell, and where it is known.

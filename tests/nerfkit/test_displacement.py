@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from lowres_scenes import FINE, fine_scene, make_frames, means, run
+from lowres_scenes import make_frames, run, two_planes
 from PIL import Image
 
 from nerfkit.scenes.fields.grid import Grid
@@ -12,22 +12,6 @@ from nerfkit.superresolution.displacement import displacement_step, splines
 from nerfkit.superresolution.flow import displaced_by_flow
 
 N, SIDE = 20, 40
-
-
-def two_planes(n=N, noise=0.005):
-    """Frames of a scene whose lower part is nearer: it drifts by two low-res pixels more; and by how much [n]."""
-    rng = np.random.default_rng(3)
-    far, near = fine_scene(2, SIDE), fine_scene(5, SIDE)
-    shake = rng.uniform(-0.7, 0.7, (n, 2))
-    shake[0] = 0
-    drift = np.linspace(0, 2, n)
-    frames = []
-    for (dx, dy), more in zip(np.round(shake * 8) / 8, np.round(drift * 8) / 8, strict=True):
-        upper, lower = means(far, dx, dy, SIDE, FINE), means(near, dx + more, dy, SIDE, FINE)
-        frames.append(np.concatenate([upper[: SIDE // 2], lower[SIDE // 2 :]]))
-    truth = np.concatenate([means(far, 0, 0, SIDE, FINE // 2)[:SIDE], means(near, 0, 0, SIDE, FINE // 2)[SIDE:]])
-    frames = 0.15 + 0.7 * np.stack(frames)
-    return (frames + rng.normal(0, noise, frames.shape)).astype(np.float32), drift, 0.15 + 0.7 * truth
 
 
 def test_splines_hold_planes():

@@ -25,7 +25,7 @@ from nerfkit.superresolution.registration import still_pixels
 from nerfkit.superresolution.rendering import render_image
 from nerfkit.superresolution.settings import SuperresSettings
 from nerfkit.superresolution.solving import Chosen, solve_everywhere
-from nerfkit.superresolution.tiles import look_into, make_tiles
+from nerfkit.superresolution.tiles import Cut, look_into, make_tiles
 
 
 def small_parts(monkeypatch, side):
@@ -47,12 +47,14 @@ def test_shares_of_all_parts_sum_to_one(size):
     torch.testing.assert_close(total, torch.ones_like(total))
 
 
-@pytest.mark.parametrize("is_turned", [False, True])
-def test_pixels_of_a_part_look_where_they_did(is_turned):
+@pytest.mark.parametrize(("is_turned", "is_displaced"), [(False, False), (True, False), (True, True)])
+def test_pixels_of_a_part_look_where_they_did(is_turned, is_displaced):
     h, w = 60, 70
     turn = torch.tensor([[1.0, -0.02, 3], [0.02, 1, -2], [0, 0, 1]], dtype=torch.float64)
     turned = torch.stack([torch.eye(3, dtype=torch.float64), turn])
     motion = Motion.of_matrices(turned) if is_turned else motion_of([[0.0, 0.0], [7.3, -4.6]])
+    if is_displaced:
+        motion = motion.displaced(torch.randn(2, h, w, 2, generator=torch.Generator().manual_seed(0)))
     # each pixel says where it looks
     where = torch.stack(motion.looks_at((w, h)), -1).float().numpy()
     tile = make_tiles(h, w, 30)[3]
@@ -61,6 +63,12 @@ def test_pixels_of_a_part_look_where_they_did(is_turned):
     assert is_inside.float().mean() > 0.7
     np.testing.assert_allclose((seen[..., 0] - tile.cols.first)[is_inside], x[is_inside], atol=1e-4)
     np.testing.assert_allclose((seen[..., 1] - tile.rows.first)[is_inside], y[is_inside], atol=1e-4)
+    # what is added to where it was taken from is there
+    cut = Cut.of_frames(motion, tile, (w, h))
+    back = np.zeros_like(where)
+    cut.add(back, seen)
+    assert is_inside.any() and set(np.unique((back - where)[back.any(-1)])) == {0}
+    assert int(back.any(-1).sum()) == int(is_inside.sum())
     # the part is seen by every frame, however far that is away
     assert float((x.mean((1, 2)) - tile.shape[1] / 2).abs().max()) < 1
     # what lies beyond a frame is known to

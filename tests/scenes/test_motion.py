@@ -124,7 +124,7 @@ def test_what_is_no_motion_is_refused():
             make()
 
 
-@pytest.mark.parametrize("model", ["shift", "similarity"])
+@pytest.mark.parametrize("model", ["shift", "similarity", "affine"])
 def test_the_nearest_simpler_motion_is_itself_where_it_holds_and_the_least_squares_elsewhere(model):
     motion = drawn(model)
     close(motion.nearest(model, SIZE).matrices, motion.matrices)
