@@ -15,7 +15,7 @@ from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.readers.volume import read_volume
 from nerfkit.scenes.volumes import Volume
 
-__all__ = ["WRITTEN_VOLUMES", "nifti_bytes", "write_volume"]
+__all__ = ["WRITTEN_VOLUMES", "check_volume_name", "nifti_bytes", "write_volume"]
 
 WRITTEN_VOLUMES = (".nii.gz", ".nii", ".npy", ".tif", ".tiff")
 # longest side that NIfTI-1 can say
@@ -45,14 +45,19 @@ def write_volume(path: str | Path, volume: Volume) -> Volume:
     return read_volume(path)
 
 
-def _payload(path: Path, volume: Volume) -> bytes:
-    name = path.name.lower()
-    suffix = next((end for end in WRITTEN_VOLUMES if name.endswith(end)), None)
+def check_volume_name(path: Path) -> str:
+    """The one of ``WRITTEN_VOLUMES`` that a name ends in; raises NerfkitError where it is none."""
+    suffix = next((end for end in WRITTEN_VOLUMES if path.name.lower().endswith(end)), None)
     if suffix is None:
         raise NerfkitError(
             f"volumes are written as {', '.join(WRITTEN_VOLUMES)}; got {path.suffix or 'a name without suffix'}",
             where=path, fix="end its name in .nii.gz",
         )  # fmt: skip
+    return suffix
+
+
+def _payload(path: Path, volume: Volume) -> bytes:
+    suffix = check_volume_name(path)
     if suffix == ".npy":
         return _npy_bytes(volume.values)
     if suffix in (".tif", ".tiff"):

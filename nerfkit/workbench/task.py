@@ -106,6 +106,23 @@ class FitTask(Task):
     simulate: Callable[[Sequence[Path], Any, dict[str, Any]], Simulated] | None = None
     simulate_keys: Mapping[str, Any] = field(default_factory=dict)
 
+    def suffix_of(self, output: Path) -> str:
+        """The one of :attr:`suffixes` that the output's name ends in.
+
+        Raises
+        ------
+        NerfkitError
+            It ends in none of them.
+        """
+        name = output.name.lower()
+        ends = [suffix for suffix in self.suffixes if (name.endswith(suffix) if suffix else not output.suffix)]
+        if not ends:
+            raise NerfkitError(
+                f"{self.name} writes {', '.join(self.suffixes)}; got {output.suffix or 'a name without suffix'}",
+                where=output, fix=f"end its name in {self.suffixes[0]}",
+            )  # fmt: skip
+        return max(ends, key=len)
+
     def simulated(self, paths: Sequence[Path], config: Any, given: Mapping[str, Any]) -> Simulated:
         """What :attr:`simulate` makes with the values ``given``.
 

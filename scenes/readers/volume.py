@@ -16,8 +16,8 @@ __all__ = ["VOLUME_SUFFIXES", "read_volume", "read_volumes"]
 READERS = {
     ".nii": "nerfkit.scenes.readers._nifti:read_nifti",
     ".nii.gz": "nerfkit.scenes.readers._nifti:read_nifti",
-    ".npy": "nerfkit.scenes.readers._volume_arrays:read_npy",
-    ".npz": "nerfkit.scenes.readers._volume_arrays:read_npz",
+    ".npy": "nerfkit.scenes.readers.volume_arrays:read_npy",
+    ".npz": "nerfkit.scenes.readers.volume_arrays:read_npz",
     ".tif": "nerfkit.scenes.readers._tiff_stack:read_tiff_stack",
     ".tiff": "nerfkit.scenes.readers._tiff_stack:read_tiff_stack",
 }
