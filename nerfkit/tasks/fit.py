@@ -114,7 +114,8 @@ def fit(
         prepare_output_folder(folder, overwrite=overwrite, keep=keep)
         run = Run(folder)
         if simulated is not None:
-            truth, paths = paths[0], [simulated.write(folder / "measurements.npz")]
+            truth = simulated.write_truth(folder / "truth.npz", paths[0])
+            paths = [simulated.write(folder / "measurements.npz")]
         run.write_config(
             config, data=paths[0], device=device, more=[str(path.resolve()) for path in paths[1:]],
             truth=None if truth is None else Path(truth), output=output,

@@ -118,13 +118,16 @@ def simulate(paths: Sequence[Path], config: VolumeConfig, keys: Mapping[str, Any
     """Stacks of thick slices of a fine volume, with noise."""
     from nerfkit.scenes.readers.volume import read_volume
     from nerfkit.scenes.readers.volume_arrays import volume_arrays
+    from nerfkit.workbench.volumes.interpolated import resampled
+    from nerfkit.workbench.volumes.reconstruct import output_grid
     from nerfkit.workbench.volumes.simulated import simulate_stacks
 
     if len(paths) > 1:
         raise NerfkitError("makes stacks of one volume", where="--simulate", fix="leave the other files out")
     fine = read_volume(paths[0], index=config.index, series=config.series)
     truth, stacks = simulate_stacks(fine, keys, config.seed, paths[0])
-    return Simulated(VolumeData(stacks, list(fine.said)), truth, volume_arrays(stacks))
+    truth = resampled(truth, output_grid(stacks, config.spacing))
+    return Simulated(VolumeData(stacks, list(fine.said)), truth, volume_arrays(stacks), volume_arrays([truth]))
 
 
 def solve(job: Job) -> Outcome:

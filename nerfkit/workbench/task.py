@@ -49,14 +49,24 @@ class Simulated:
         What they were made from.
     arrays : mapping
         What is written to measurements.npz.
+    truth_arrays : mapping
+        What is written to truth.npz where the truth is not the input itself, such as a part of it; empty: it is.
     """
 
     data: Any
     truth: Any
     arrays: Mapping[str, NDArray]
+    truth_arrays: Mapping[str, NDArray] = field(default_factory=dict)
 
     def write(self, path: Path) -> Path:
         """Write the measurements, and give their path."""
+        return self._write(path, self.arrays)
+
+    def write_truth(self, path: Path, source: Path) -> Path:
+        """Where the truth is: the ``source`` of the measurements, or what is written to ``path``."""
+        return self._write(path, self.truth_arrays) if self.truth_arrays else source
+
+    def _write(self, path: Path, arrays: Mapping[str, NDArray]) -> Path:
         import io
 
         import numpy as np
@@ -64,7 +74,7 @@ class Simulated:
         from nerfkit.files import write_atomically
 
         payload = io.BytesIO()
-        np.savez_compressed(payload, allow_pickle=False, **self.arrays)
+        np.savez_compressed(payload, allow_pickle=False, **arrays)
         write_atomically(path, payload.getvalue())
         return path
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nerfkit.fitting import FitSchedule
 from nerfkit.report.blocks import Chart, Series
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields.named import count_parameters
@@ -32,6 +33,8 @@ __all__ = ["Reconstruction", "output_grid", "reconstruct"]
 MAX_CELLS = 2**28
 # weights of the baseline that a truth chooses, relative to the one that is chosen without
 ORACLE = (1 / 3, 1.0, 3.0)
+# slow second moments: a batch is a dozen slices of one stack, and gradients differ from step to step
+SCHEDULE = FitSchedule(final_fraction=0.02, betas=(0.9, 0.999), epsilon=1e-8)
 # a spacing is one of the grid's when it differs by less than this fraction
 SAME = 1e-3
 
@@ -183,7 +186,7 @@ class _Work:
             )
             self.job.say(f"learning from {sum(map(len, rehearsal.slices))} slices what lies between slices")
             stage = "learned" if number == 0 else f"learned_{number + 1}"
-            self.job.fit(stage, rehearsal, self.config.steps, fraction=0.8 / (len(kinds) - number))
+            self.job.fit(stage, rehearsal, self.config.steps, fraction=0.8 / (len(kinds) - number), schedule=SCHEDULE)
             networks[kind] = rehearsal.network
         return networks
 

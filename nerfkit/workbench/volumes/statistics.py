@@ -13,18 +13,22 @@ __all__ = ["background_of", "noise_of"]
 NEAR, COMMON = 3.0, 0.1
 # quantile at which it is looked for
 LOW = 0.02
-# from a median of absolute values to a standard deviation
-MAD = 0.6745
+# side of the blocks that noise is looked for in, pixels, and the quantile of them that is taken for noise alone
+BLOCK, QUIET = 12, 0.15
 
 
 def noise_of(stacks: Sequence[NDArray[np.float32]]) -> float:
-    """Standard deviation of white noise within slices, by the median of their mixed differences."""
+    """Standard deviation of white noise within slices: of mixed differences in the blocks that have least else."""
     found = []
     for values in stacks:
         corner = values[:, 1:, 1:] - values[:, 1:, :-1] - values[:, :-1, 1:] + values[:, :-1, :-1]
-        # a background that was set to one value has none
-        told = np.abs(corner[corner != 0])
-        found.append(float(np.median(told)) / MAD / 2 if told.size else 0.0)
+        depth, height, width = corner.shape
+        rows, columns = min(BLOCK, height), min(BLOCK, width)
+        cut = corner[:, : height // rows * rows, : width // columns * columns]
+        blocks = np.square(cut.reshape(depth, -1, rows, cut.shape[2] // columns, columns)).mean((2, 4))
+        # a background that was set to one value has no noise
+        told = blocks[blocks > 0]
+        found.append(float(np.sqrt(np.quantile(told, QUIET))) / 2 if told.size else 0.0)
     return float(np.median(found))
 
 
