@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nerfkit.fitted_result import FittedResult
 from nerfkit.memory import telling_memory
-from nerfkit.results import Result, check_crop
+from nerfkit.results import check_crop
 from nerfkit.scenes.errors import NerfkitError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["FittedField"]
 
 
-class FittedField(Result):
+class FittedField(FittedResult):
     """A picture in the weights of a field, with its run folder; :func:`nerfkit.fit` and :func:`nerfkit.load` make it.
 
     Examples
@@ -120,24 +121,3 @@ class FittedField(Result):
             "output": str(output), "frames": 1, "size": [image.shape[1], image.shape[0]], "crop": crop and list(crop),
             "seconds": round(time.perf_counter() - started, 3),
         }  # fmt: skip
-
-    def report(self) -> Path:
-        """Write report.html in the run folder anew, and give its path."""
-        from nerfkit.report import fit_report
-
-        return fit_report(self.run.folder)
-
-    def picture(self) -> NDArray[np.uint8] | None:
-        """The picture that was made."""
-        from nerfkit.report.media import load_picture
-
-        found = load_picture(self.run.folder / "pictures" / "result.png", "")
-        return None if found is None else found.pixels
-
-    def main_figures(self) -> dict[str, str]:
-        """The field, its parameters, and what is known of its quality."""
-        metrics = self.figures.get("metrics", {})
-        names = {"holdout_psnr": "held-out pixels", "psnr": "PSNR"}
-        found = {name: metrics.get(key) for key, name in names.items()}
-        field = {"field": f"{self.figures.get('field')}, {self.figures.get('n_params', 0):,} parameters"}
-        return field | {name: f"{value:.2f} dB" for name, value in found.items() if value is not None}

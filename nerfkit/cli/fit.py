@@ -1,4 +1,4 @@
-"""``nerfkit fit``: the tasks of the workbench, one picture held in a field."""
+"""``nerfkit fit``: the tasks of the workbench, what was measured held in a field."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from nerfkit.scenes.fields.named import FIELD_NAMES
 from nerfkit.tasks import FIT_TASKS
 
 if TYPE_CHECKING:
-    from nerfkit.fitted_field import FittedField
+    from nerfkit.fitted_result import FittedResult
 
 __all__ = ["Options", "main"]
 
 # options that are settings, by the settings' names
 SETTINGS = {
     "field": "field", "params": "n_params", "sigma": "sigma", "scale": "scale", "steps": "steps",
-    "learning_rate": "learning_rate", "seconds": "seconds", "seed": "seed",
+    "learning_rate": "learning_rate", "seconds": "seconds", "seed": "seed", "spacing": "spacing",
 }  # fmt: skip
 EXAMPLE = "nerfkit fit image PICTURE -o OUT.png"
 
@@ -31,11 +31,16 @@ class Options(CommonOptions):
     task: str | None = argument(
         "; ".join(f"{name}: {what}" for name, what in FIT_TASKS.items()), default=None, metavar="TASK"
     )
-    source: str | None = argument("what it works on: a picture, an npy, an npz", default=None, metavar="INPUT")
-    second: str | None = argument("a second file: depth, a mask, another picture", default=None, metavar="INPUT2")
+    source: str | None = argument(
+        "what it works on: a picture, an npy, an npz, a volume (NIfTI, DICOM folder)", default=None, metavar="INPUT"
+    )
+    # argument() returns a dataclass field that makes a new list each time
+    others: list[str] = argument(  # noqa: RUF009
+        "further files: depth, a mask, another picture, other stacks", default=[], metavar="INPUT2"
+    )
     out: str | None = option(
-        None, "what to write, a picture (PNG, TIFF, npy) unless the task says otherwise; its run folder is OUT without "
-        "suffix", flag="-o", metavar="OUT",
+        None, "what to write, a picture (PNG, TIFF, npy) or volume (NIfTI), unless the task says otherwise; its run "
+        "folder is OUT without suffix", flag="-o", metavar="OUT",
     )  # fmt: skip
     resume: str | None = option(None, "go on with a run that was stopped", metavar="RUN")
     field: str | None = option(None, "field to fit (default: auto)", choices=("auto", *FIELD_NAMES))
@@ -49,7 +54,10 @@ class Options(CommonOptions):
     learning_rate: float | None = option(None, "Adam's peak rate (default: the field's own)", kind=float, metavar="R")
     steps: int | None = option(None, "steps of the fit (default: by the task)", kind=int, metavar="N")
     size: str | None = option(None, "width and height of the output (default: the picture's)", metavar="WxH")
-    truth: str | None = option(None, "picture of the output's size to compare with", metavar="FILE")
+    spacing: float | None = option(
+        None, "side of a volume's voxels in mm (default: the finest of the inputs)", kind=float, metavar="MM"
+    )
+    truth: str | None = option(None, "picture or volume of the output's size to compare with", metavar="FILE")
     simulate: str | None = option(
         None, "make the measurements from INPUT, use these alone, compare with INPUT", metavar="KEY=VALUE,..."
     )
@@ -93,7 +101,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         given["--size"] = {"output_size": size}
     config = task.configure(file=options.config, assignments=options.set, given=given)
     use_cores(options.device)
-    inputs = [path for path in (options.source, options.second) if path is not None]
+    inputs = [options.source, *options.others]
     result = fit(
         task.name, inputs, options.out, truth=options.truth, simulate=_keys(options.simulate), config=config,
         device=options.device, overwrite=options.overwrite, say=console.say, on_part=progress,
@@ -111,7 +119,7 @@ def _keys(text: str | None) -> dict[str, str] | None:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _finish(result: FittedField, console: Console) -> dict[str, Any]:
+def _finish(result: FittedResult, console: Console) -> dict[str, Any]:
     figures = result.figures
     if result.is_interrupted:
         console.say(f"stopped; go on with it: nerfkit fit --resume {figures['run']}")
@@ -124,5 +132,5 @@ def _finish(result: FittedField, console: Console) -> dict[str, Any]:
         values = ", ".join(f"{names[key]} {baseline[key]:.2f} dB" for key in names if baseline.get(key) is not None)
         if values:
             console.say(f"  {name}: {values}")
-    console.say(f"next: {figures['run']}/report.html; nerfkit render {figures['run']} --size WxH --out FILE.png")
+    console.say(f"next: {figures['run']}/report.html; {result.example.replace('RUN', figures['run'])}")
     return figures

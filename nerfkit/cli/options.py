@@ -19,8 +19,11 @@ T = TypeVar("T")
 
 
 def argument(help: str, *, default: Any = dataclasses.MISSING, metavar: str | None = None) -> Any:
-    """A positional argument; optional when it has a default."""
-    return dataclasses.field(default=default, metadata={"help": help, "positional": True, "metavar": metavar})
+    """A positional argument; optional when it has a default, any number of them when that is a list."""
+    metadata = {"help": help, "positional": True, "metavar": metavar}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def option(
@@ -88,6 +91,8 @@ def _add(parser: argparse.ArgumentParser, field: dataclasses.Field) -> None:
     if meta.get("positional"):
         is_optional = field.default is not dataclasses.MISSING
         extra: dict[str, Any] = {"nargs": "?", "default": field.default} if is_optional else {}
+        if field.default_factory is not dataclasses.MISSING:
+            extra = {"nargs": "*", "default": field.default_factory()}
         parser.add_argument(field.name, help=meta["help"], metavar=meta["metavar"] or field.name.upper(), **extra)
         return
     names = [f"--{field.name.replace('_', '-')}"]
@@ -119,17 +124,21 @@ def parse_size(text: str | None, name: str, *, most: int = 16384) -> tuple[int, 
     return int(match[1]), int(match[2])
 
 
-def parse_crop(text: str | None, name: str = "--crop") -> tuple[int, int, int, int] | None:
+def parse_crop(text: str | None, name: str = "--crop") -> tuple[int, ...] | None:
     """x, y, width and height of ``X,Y,W,H`` or, as ImageMagick has it, ``WxH+X+Y``; None when not given.
+
+    Of a volume x, y, z, width, height and depth of ``X,Y,Z,W,H,D``.
 
     Examples
     --------
-    >>> parse_crop("8,10,40,20"), parse_crop("40x20+8+10")
-    ((8, 10, 40, 20), (8, 10, 40, 20))
+    >>> parse_crop("8,10,40,20"), parse_crop("40x20+8+10"), parse_crop("0,0,9,4,4,1")
+    ((8, 10, 40, 20), (8, 10, 40, 20), (0, 0, 9, 4, 4, 1))
     """
     if text is None:
         return None
     plain = text.replace(" ", "")
+    if re.fullmatch(r"(\d{1,5},){5}\d{1,5}", plain):
+        return tuple(int(part) for part in plain.split(","))
     if match := re.fullmatch(r"(\d{1,5})[xX](\d{1,5})\+(\d{1,5})\+(\d{1,5})", plain):
         width, height, x, y = (int(part) for part in match.groups())
     elif match := re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", plain):

@@ -1,4 +1,4 @@
-"""``nerfkit render``: a video or pictures of a run along a camera path; a picture in a field at any size."""
+"""``nerfkit render``: a video or pictures of a run along a camera path; a picture or a volume at any size."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ class Options(CommonOptions):
     size: str | None = option(
         None, "width and height in pixels (default: the training size, or a file's own)", metavar="WxH"
     )
-    crop: str | None = option(None, "part of a picture, in pixels of its --size", metavar="X,Y,W,H")
+    crop: str | None = option(
+        None, "part of a picture, in pixels of its --size; of a volume X,Y,Z,W,H,D in voxels", metavar="X,Y,W,H"
+    )
+    spacing: float | None = option(
+        None, "side of a volume's voxels in mm (default: as it was reconstructed)", kind=float, metavar="MM"
+    )
     channels: str | None = option(
         None, "of rgb, depth, opacity, separated by commas; each gets its own file (default: rgb)"
     )
@@ -40,6 +45,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     given = {
         "path": options.path, "frames": options.frames, "fps": options.fps, "size": parse_size(options.size, "--size"),
         "crop": parse_crop(options.crop), "channels": _channels(options.channels), "data": options.data,
+        "spacing": options.spacing,
     }  # fmt: skip
     use_cores(options.device)
     result = load_run(options.run, device=options.device).write(
@@ -47,7 +53,9 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
     files = ", ".join(result.get("outputs", {"": result["output"]}).values())
-    made = "{} x {} pixels".format(*result["size"]) if "size" in result else f"{result['frames']} frames"
+    size = result.get("size", ())
+    made = f"{' x '.join(map(str, size))} {'voxels' if len(size) == 3 else 'pixels'}"
+    made = made if size else f"{result['frames']} frames"
     path = f"; path: {result['camera_path']}" if "camera_path" in result else ""
     console.say(f"{files}: {made} in {result['seconds']:.1f} s{path}")
     return result

@@ -32,6 +32,7 @@ TASKS = {
     "solve": "nerfkit.tasks.solve:TASK",
     "inpaint": "nerfkit.tasks.inpaint:TASK",
     "gradient": "nerfkit.tasks.gradient:TASK",
+    "volume": "nerfkit.tasks.volume:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -42,6 +43,7 @@ FIT_TASKS = {
     "inpaint": "fill the holes of a picture, white in a mask where it is known",
     "gradient": "a picture from its gradient or Laplacian alone, or from the gradients of two",
     "solve": "a field that satisfies an equation",
+    "volume": "thick, missing or crossing slices of a scanner to one volume of cubes",
 }
 
 
@@ -153,7 +155,7 @@ def load_run(run: str | Path, *, device: str = "auto") -> Any:
 
     Returns
     -------
-    result : TrainedScene, SuperresolvedImage, FittedField or CompressedPicture
+    result : TrainedScene, SuperresolvedImage, FittedField, FittedVolume or CompressedPicture
         By the task that config.yml names. Its weights are read when they are first used.
 
     Raises

@@ -12,7 +12,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.tasks import FIT_TASKS, get_task
 
 if TYPE_CHECKING:
-    from nerfkit.fitted_field import FittedField
+    from nerfkit.fitted_result import FittedResult
     from nerfkit.runs import Run
     from nerfkit.workbench.task import FitTask
 
@@ -40,7 +40,7 @@ def fit(
     task: str, inputs: str | Path | Sequence[str | Path], out: str | Path, *, truth: str | Path | None = None,
     simulate: Mapping[str, Any] | None = None, config: Any = None, device: str = "auto", overwrite: bool = False,
     say: Say = lambda text: None, on_part: Callable[[int, int], None] = lambda done, total: None, **settings: Any,
-) -> FittedField:  # fmt: skip
+) -> Any:  # fmt: skip
     """Do a task of the workbench: ``image``, ``compare``, ``denoise`` and others.
 
     Parameters
@@ -69,7 +69,7 @@ def fit(
 
     Returns
     -------
-    result : FittedField
+    result : FittedField or FittedVolume
         With what was measured in ``result.figures``.
 
     Raises
@@ -97,7 +97,8 @@ def fit(
             where="nerfkit fit", fix="leave the others out",
         )  # fmt: skip
     output = _check_output(chosen, Path(out), overwrite=overwrite)
-    folder = output.with_suffix("")
+    suffix = chosen.suffix_of(output)
+    folder = output.with_name(output.name[: len(output.name) - len(suffix)])
     if simulate is not None and truth is not None:
         raise NerfkitError("the input is the truth of what is simulated from it", where="--truth", fix="leave it out")
     simulated = None if simulate is None else chosen.simulated(paths, config, simulate)
@@ -113,7 +114,8 @@ def fit(
         prepare_output_folder(folder, overwrite=overwrite, keep=keep)
         run = Run(folder)
         if simulated is not None:
-            truth, paths = paths[0], [simulated.write(folder / "measurements.npz")]
+            truth = simulated.write_truth(folder / "truth.npz", paths[0])
+            paths = [simulated.write(folder / "measurements.npz")]
         run.write_config(
             config, data=paths[0], device=device, more=[str(path.resolve()) for path in paths[1:]],
             truth=None if truth is None else Path(truth), output=output,
@@ -126,7 +128,7 @@ def fit(
 def resume_fit(
     run_folder: str | Path, *, device: str = "auto", say: Say = lambda text: None,
     on_part: Callable[[int, int], None] = lambda done, total: None, **settings: Any,
-) -> FittedField:  # fmt: skip
+) -> Any:  # fmt: skip
     """Go on with a run of :func:`fit` that was stopped or killed; ``settings``, such as ``seconds``, replace its own.
 
     Raises
@@ -171,11 +173,11 @@ def resume_fit(
     return _result(run, device, figures)
 
 
-def _result(run: Run, device: str, figures: dict[str, Any]) -> FittedField:
-    from nerfkit.fitted_field import FittedField
-
-    is_interrupted = figures.pop("interrupted")
-    return FittedField(run, device, figures, is_interrupted=is_interrupted)
+def _result(run: Run, device: str, figures: dict[str, Any]) -> FittedResult:
+    found = fit_task(run.task.name).load(run, device)
+    found.is_interrupted = figures.pop("interrupted")
+    found.figures = figures
+    return found
 
 
 def _configured(task: FitTask, config: Any, settings: dict[str, Any]) -> Any:
@@ -185,11 +187,7 @@ def _configured(task: FitTask, config: Any, settings: dict[str, Any]) -> Any:
 
 
 def _check_output(task: FitTask, output: Path, *, overwrite: bool) -> Path:
-    if output.suffix.lower() not in task.suffixes:
-        raise NerfkitError(
-            f"{task.name} writes {', '.join(task.suffixes)}; got {output.suffix or 'a name without suffix'}",
-            where=output, fix=f"end its name in {task.suffixes[0]}",
-        )  # fmt: skip
+    task.suffix_of(output)
     if output.is_dir():
         raise NerfkitError("is a folder; the name of a file is wanted", where=output, fix="give another -o")
     if output.exists() and not overwrite:

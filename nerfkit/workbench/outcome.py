@@ -14,6 +14,7 @@ from nerfkit.report.blocks import Chart, Table
 
 if TYPE_CHECKING:
     from nerfkit.workbench.held_fields import HeldField
+    from nerfkit.workbench.volumes.held_volume import HeldVolume
 
 __all__ = ["Outcome", "Shown"]
 
@@ -43,7 +44,7 @@ class Outcome:
         Name of what holds the result.
     n_params : int
         Its parameters.
-    held : HeldField, optional
+    held : HeldField or HeldVolume, optional
         What ``nerfkit render`` samples; None: the picture itself, by cubics.
     bit_depth, icc_profile
         Of the picture's file.
@@ -63,7 +64,7 @@ class Outcome:
     measure: Callable[[NDArray], dict[str, Any]]
     field: str
     n_params: int
-    held: HeldField | None = None
+    held: HeldField | HeldVolume | None = None
     bit_depth: int = 8
     icc_profile: bytes | None = None
     span: tuple[float, float] = (0.0, 1.0)

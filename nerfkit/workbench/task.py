@@ -49,14 +49,24 @@ class Simulated:
         What they were made from.
     arrays : mapping
         What is written to measurements.npz.
+    truth_arrays : mapping
+        What is written to truth.npz where the truth is not the input itself, such as a part of it; empty: it is.
     """
 
     data: Any
     truth: Any
     arrays: Mapping[str, NDArray]
+    truth_arrays: Mapping[str, NDArray] = field(default_factory=dict)
 
     def write(self, path: Path) -> Path:
         """Write the measurements, and give their path."""
+        return self._write(path, self.arrays)
+
+    def write_truth(self, path: Path, source: Path) -> Path:
+        """Where the truth is: the ``source`` of the measurements, or what is written to ``path``."""
+        return self._write(path, self.truth_arrays) if self.truth_arrays else source
+
+    def _write(self, path: Path, arrays: Mapping[str, NDArray]) -> Path:
         import io
 
         import numpy as np
@@ -64,7 +74,7 @@ class Simulated:
         from nerfkit.files import write_atomically
 
         payload = io.BytesIO()
-        np.savez_compressed(payload, allow_pickle=False, **self.arrays)
+        np.savez_compressed(payload, allow_pickle=False, **arrays)
         write_atomically(path, payload.getvalue())
         return path
 
@@ -105,6 +115,23 @@ class FitTask(Task):
     read_truth: Callable[[str | Path], Any] = _read_picture
     simulate: Callable[[Sequence[Path], Any, dict[str, Any]], Simulated] | None = None
     simulate_keys: Mapping[str, Any] = field(default_factory=dict)
+
+    def suffix_of(self, output: Path) -> str:
+        """The one of :attr:`suffixes` that the output's name ends in.
+
+        Raises
+        ------
+        NerfkitError
+            It ends in none of them.
+        """
+        name = output.name.lower()
+        ends = [suffix for suffix in self.suffixes if (name.endswith(suffix) if suffix else not output.suffix)]
+        if not ends:
+            raise NerfkitError(
+                f"{self.name} writes {', '.join(self.suffixes)}; got {output.suffix or 'a name without suffix'}",
+                where=output, fix=f"end its name in {self.suffixes[0]}",
+            )  # fmt: skip
+        return max(ends, key=len)
 
     def simulated(self, paths: Sequence[Path], config: Any, given: Mapping[str, Any]) -> Simulated:
         """What :attr:`simulate` makes with the values ``given``.

@@ -1,0 +1,1 @@
+"""Volumes from stacks of slices: the grid, interpolation, least total variation, what is learned from the slices."""
