@@ -20,6 +20,7 @@ __all__ = ["Options", "main"]
 SETTINGS = {
     "field": "field", "params": "n_params", "sigma": "sigma", "scale": "scale", "steps": "steps",
     "learning_rate": "learning_rate", "seconds": "seconds", "seed": "seed",
+    "transform": "transform", "similarity": "similarity", "landmarks": "landmarks",
 }  # fmt: skip
 EXAMPLE = "nerfkit fit image PICTURE -o OUT.png"
 
@@ -49,6 +50,15 @@ class Options(CommonOptions):
     learning_rate: float | None = option(None, "Adam's peak rate (default: the field's own)", kind=float, metavar="R")
     steps: int | None = option(None, "steps of the fit (default: by the task)", kind=int, metavar="N")
     size: str | None = option(None, "width and height of the output (default: the picture's)", metavar="WxH")
+    transform: str | None = option(
+        None, "of a registration (default: displacement)", choices=("rigid", "affine", "displacement")
+    )
+    similarity: str | None = option(
+        None, "by which images are registered (default: auto)", choices=("auto", "ssd", "ncc", "mi", "mind")
+    )
+    landmarks: str | None = option(
+        None, "pairs of points, x_fixed,y_fixed[,z_fixed],x_moving,..., whose distance is told", metavar="FILE.csv"
+    )
     truth: str | None = option(None, "picture of the output's size to compare with", metavar="FILE")
     simulate: str | None = option(
         None, "make the measurements from INPUT, use these alone, compare with INPUT", metavar="KEY=VALUE,..."

@@ -32,6 +32,7 @@ TASKS = {
     "solve": "nerfkit.tasks.solve:TASK",
     "inpaint": "nerfkit.tasks.inpaint:TASK",
     "gradient": "nerfkit.tasks.gradient:TASK",
+    "register": "nerfkit.tasks.register:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -42,6 +43,7 @@ FIT_TASKS = {
     "inpaint": "fill the holes of a picture, white in a mask where it is known",
     "gradient": "a picture from its gradient or Laplacian alone, or from the gradients of two",
     "solve": "a field that satisfies an equation",
+    "register": "where in a second image or volume each pixel of a first one is, and the second brought onto the first",
 }
 
 

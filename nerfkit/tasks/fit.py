@@ -97,7 +97,8 @@ def fit(
             where="nerfkit fit", fix="leave the others out",
         )  # fmt: skip
     output = _check_output(chosen, Path(out), overwrite=overwrite)
-    folder = output.with_suffix("")
+    suffix = chosen.suffix_of(output)
+    folder = output.with_name(output.name[: len(output.name) - len(suffix)])
     if simulate is not None and truth is not None:
         raise NerfkitError("the input is the truth of what is simulated from it", where="--truth", fix="leave it out")
     simulated = None if simulate is None else chosen.simulated(paths, config, simulate)
@@ -114,6 +115,7 @@ def fit(
         run = Run(folder)
         if simulated is not None:
             truth, paths = paths[0], [simulated.write(folder / "measurements.npz")]
+            truth = paths[0] if simulated.holds_truth else truth
         run.write_config(
             config, data=paths[0], device=device, more=[str(path.resolve()) for path in paths[1:]],
             truth=None if truth is None else Path(truth), output=output,
@@ -185,11 +187,7 @@ def _configured(task: FitTask, config: Any, settings: dict[str, Any]) -> Any:
 
 
 def _check_output(task: FitTask, output: Path, *, overwrite: bool) -> Path:
-    if output.suffix.lower() not in task.suffixes:
-        raise NerfkitError(
-            f"{task.name} writes {', '.join(task.suffixes)}; got {output.suffix or 'a name without suffix'}",
-            where=output, fix=f"end its name in {task.suffixes[0]}",
-        )  # fmt: skip
+    task.suffix_of(output)
     if output.is_dir():
         raise NerfkitError("is a folder; the name of a file is wanted", where=output, fix="give another -o")
     if output.exists() and not overwrite:

@@ -49,11 +49,14 @@ class Simulated:
         What they were made from.
     arrays : mapping
         What is written to measurements.npz.
+    holds_truth : bool
+        Whether the truth is one of the arrays, which ``read`` does not look at, and not what they were made from.
     """
 
     data: Any
     truth: Any
     arrays: Mapping[str, NDArray]
+    holds_truth: bool = False
 
     def write(self, path: Path) -> Path:
         """Write the measurements, and give their path."""
@@ -105,6 +108,23 @@ class FitTask(Task):
     read_truth: Callable[[str | Path], Any] = _read_picture
     simulate: Callable[[Sequence[Path], Any, dict[str, Any]], Simulated] | None = None
     simulate_keys: Mapping[str, Any] = field(default_factory=dict)
+
+    def suffix_of(self, output: Path) -> str:
+        """The one of :attr:`suffixes` that the output's name ends in.
+
+        Raises
+        ------
+        NerfkitError
+            It ends in none of them.
+        """
+        name = output.name.lower()
+        ends = [suffix for suffix in self.suffixes if (name.endswith(suffix) if suffix else not output.suffix)]
+        if not ends:
+            raise NerfkitError(
+                f"{self.name} writes {', '.join(self.suffixes)}; got {output.suffix or 'a name without suffix'}",
+                where=output, fix=f"end its name in {self.suffixes[0]}",
+            )  # fmt: skip
+        return max(ends, key=len)
 
     def simulated(self, paths: Sequence[Path], config: Any, given: Mapping[str, Any]) -> Simulated:
         """What :attr:`simulate` makes with the values ``given``.

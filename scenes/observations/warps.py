@@ -55,9 +55,7 @@ class Warp:
     def at(self, places: Tensor) -> Warped:
         """Values at places [(d,) h, w, d]."""
         scaled = places * (2 / self._sides) - 1
-        found = grid_sample(
-            self.image[None], scaled[None], mode=self.mode, padding_mode="border", align_corners=True
-        )
+        found = grid_sample(self.image[None], scaled[None], mode=self.mode, padding_mode="border", align_corners=True)
         # half a pixel round the border still belongs to its pixels
         reach = 1 + 1 / self._sides
         return Warped(found[0], (scaled.detach().abs() < reach).all(-1))

@@ -86,7 +86,7 @@ class LevelProblem:
         self.warp = Warp(level.moving, is_cubic=level.factor == 1)
         # averaging over a pixel of the level takes noise away with the blur
         left = [value / (1 + level.factor) for value in noise]
-        self.similarity: Similarity = make_similarity(similarity, level.fixed, (left[0], left[1]))
+        self.similarity: Similarity = make_similarity(similarity, level.fixed, (left[0], left[1]), known)
         self.pixels = transform.pixels(level.axes)
         self.points = transform.pixels(self._points(max(spacing, level.factor)))
 
@@ -125,11 +125,12 @@ class LevelProblem:
         places = self.transform.places(pixels, into_fixed)
         return jacobian_determinant(places, [float(at[1] - at[0]) if len(at) > 1 else 1.0 for at in pixels.axes])
 
-    def score(self, learned: Tensor, judged: Tensor) -> float:
-        """Unlikeness at the pixels ``judged``, of which those of weight ``learned`` may tell how values are related."""
+    def errors(self, learned: Tensor, judged: Tensor) -> tuple[Tensor, Tensor]:
+        """Unlikeness at the pixels ``judged``, and their weights; pixels of weight ``learned`` tell how values are related."""
         with torch.no_grad():
             warped, weights = self.warped()
-            return self.similarity.score(warped, weights * learned, weights * judged)
+            judged = weights * judged
+            return self.similarity.errors(warped, weights * learned, judged), judged
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """Of the displacement, or else of the linear part."""

@@ -36,15 +36,15 @@ MIND_FACTOR, MIND_WINDOW = 5.0, 5
 class Similarity(Protocol):
     """What registration minimises."""
 
-    # name of the unit of :meth:`score`
+    # what :meth:`errors` are, for a person
     unit: str
 
     def loss(self, warped: Tensor, weights: Tensor) -> Tensor:
         """A scalar."""
         ...
 
-    def score(self, warped: Tensor, learned: Tensor, judged: Tensor) -> float:
-        """How unlike they are at the pixels ``judged``, by what those of weight ``learned`` tell of the values."""
+    def errors(self, warped: Tensor, learned: Tensor, judged: Tensor) -> Tensor:
+        """How unlike they are at each pixel ``judged``, by what those of weight ``learned`` tell of the values."""
         ...
 
 
@@ -71,9 +71,9 @@ def box_mean(values: Tensor, width: int) -> Tensor:
 class SquaredDifferences:
     """Mean squared difference, for images of one kind and brightness."""
 
-    unit = "rms of the values"
+    unit = "squared difference"
 
-    def __init__(self, fixed: Tensor, noise: tuple[float, float]) -> None:
+    def __init__(self, fixed: Tensor, noise: tuple[float, float], known: Tensor | None = None) -> None:
         self.fixed = fixed
         self.variance = SSD_UNIT * float(fixed.var()) + 1e-12
 
@@ -81,9 +81,9 @@ class SquaredDifferences:
         """Over :data:`SSD_UNIT` of the fixed image's variance."""
         return _mean((warped - self.fixed).square(), weights) / self.variance
 
-    def score(self, warped: Tensor, learned: Tensor, judged: Tensor) -> float:
-        """Root of the mean squared difference."""
-        return float(_mean((warped - self.fixed).square(), judged).sqrt())
+    def errors(self, warped: Tensor, learned: Tensor, judged: Tensor) -> Tensor:
+        """Squared differences."""
+        return (warped - self.fixed).square()
 
 
 class LocalCorrelation:
@@ -91,19 +91,26 @@ class LocalCorrelation:
 
     unit = "1 - squared local correlation"
 
-    def __init__(self, fixed: Tensor, noise: tuple[float, float]) -> None:
-        self.width = NCC_WINDOW[fixed.ndim]
+    def __init__(self, fixed: Tensor, noise: tuple[float, float], known: Tensor | None = None) -> None:
+        self.width, self.noise = NCC_WINDOW[fixed.ndim], noise
         # sums of what is near zero keep their digits
-        self.middle = float(fixed.mean())
-        self.fixed = fixed - self.middle
-        mean, square = box_mean(torch.stack([self.fixed, self.fixed.square()]), self.width)
+        self.fixed = fixed - fixed.mean()
+        self.known = known
+        self.counts = None if known is None else box_mean(known[None], self.width).clamp(min=1e-6)
+        mean, square = self._means(torch.stack([self.fixed, self.fixed.square()]))
         least = LEAST_VARIANCE * float(fixed.var()) + 1e-12
         self.floors = [NOISE_VARIANCES * level**2 + least for level in noise]
         self.mean, self.variance = mean, (square - mean.square()).clamp(min=0) + self.floors[0]
 
+    def _means(self, values: Tensor) -> Tensor:
+        """Over the known pixels of each window: a window tells nothing of the pixels that are held out."""
+        if self.known is None:
+            return box_mean(values, self.width)
+        return box_mean(values * self.known, self.width) / self.counts
+
     def _map(self, warped: Tensor) -> Tensor:
         warped = warped - warped.detach().mean()
-        mean, square, product = box_mean(torch.stack([warped, warped.square(), warped * self.fixed]), self.width)
+        mean, square, product = self._means(torch.stack([warped, warped.square(), warped * self.fixed]))
         variance = (square - mean.square()).clamp(min=0) + self.floors[1]
         return 1 - (product - mean * self.mean).square() / (variance * self.variance)
 
@@ -111,9 +118,9 @@ class LocalCorrelation:
         """The mean over the windows."""
         return _mean(self._map(warped), weights)
 
-    def score(self, warped: Tensor, learned: Tensor, judged: Tensor) -> float:
-        """The same, at the pixels that are judged."""
-        return float(_mean(self._map(warped), judged))
+    def errors(self, warped: Tensor, learned: Tensor, judged: Tensor) -> Tensor:
+        """Of windows that have nothing but what is judged."""
+        return LocalCorrelation(self.fixed, self.noise, judged)._map(warped)
 
 
 class MutualInformation:
@@ -125,7 +132,7 @@ class MutualInformation:
 
     unit = "nats, minus"
 
-    def __init__(self, fixed: Tensor, noise: tuple[float, float]) -> None:
+    def __init__(self, fixed: Tensor, noise: tuple[float, float], known: Tensor | None = None) -> None:
         self.fixed = _in_bins(fixed, _limits(fixed))
         self.limits: tuple[float, float] | None = None
 
@@ -146,9 +153,9 @@ class MutualInformation:
         """Minus the mean of the table."""
         return -_mean(self._pointwise(warped, weights), weights)
 
-    def score(self, warped: Tensor, learned: Tensor, judged: Tensor) -> float:
+    def errors(self, warped: Tensor, learned: Tensor, judged: Tensor) -> Tensor:
         """Minus what pixels that made no part of the histogram gain by it."""
-        return -float(_mean(self._pointwise(warped, learned), judged))
+        return -self._pointwise(warped, learned)
 
 
 class Mind:
@@ -156,7 +163,7 @@ class Mind:
 
     unit = "MIND distance"
 
-    def __init__(self, fixed: Tensor, noise: tuple[float, float]) -> None:
+    def __init__(self, fixed: Tensor, noise: tuple[float, float], known: Tensor | None = None) -> None:
         self.floor = [NOISE_VARIANCES * level**2 + LEAST_VARIANCE * float(fixed.var()) for level in noise]
         self.fixed = _mind(fixed, self.floor[0])
 
@@ -167,9 +174,9 @@ class Mind:
         """The mean over the pixels."""
         return MIND_FACTOR * _mean(self._map(warped), weights)
 
-    def score(self, warped: Tensor, learned: Tensor, judged: Tensor) -> float:
-        """The same without its factor."""
-        return float(_mean(self._map(warped), judged))
+    def errors(self, warped: Tensor, learned: Tensor, judged: Tensor) -> Tensor:
+        """Squared distances."""
+        return self._map(warped)
 
 
 def _mind(image: Tensor, floor: float) -> Tensor:
@@ -247,6 +254,20 @@ SIMILARITIES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def make_similarity(name: str, fixed: Tensor, noise: tuple[float, float]) -> Similarity:
-    """The similarity of that name to a fixed image; ``noise`` of the fixed and of the moving image."""
-    return SIMILARITIES[name](fixed, noise)
+def make_similarity(
+    name: str, fixed: Tensor, noise: tuple[float, float], known: Tensor | None = None
+) -> Similarity:  # fmt: skip
+    """The similarity of that name to a fixed image.
+
+    Parameters
+    ----------
+    name : str
+        One of ``SIMILARITIES``.
+    fixed : Tensor, shape (h, w) or (d, h, w)
+        The image.
+    noise : (float, float)
+        Standard deviations of the noise of the fixed and of the moving image.
+    known : Tensor, optional
+        0 at pixels that are held out, which no window looks at.
+    """
+    return SIMILARITIES[name](fixed, noise, known)
