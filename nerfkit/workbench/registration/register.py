@@ -17,7 +17,7 @@ from nerfkit.workbench.job import Job
 from .choosing import Judged, block_means, choose_smoothest, held_out_blocks, tried_table
 from .images import Pair, level_factors, make_level
 from .problem import LevelProblem, Weights
-from .similarities import mutual_information, noise_level
+from .similarities import noise_level
 from .transform import LinearMap, Transform, jacobian_determinant, make_displacement
 
 __all__ = ["Registered", "determinants", "register", "sampled_map"]
@@ -33,7 +33,7 @@ LINEAR_LEVELS = 2
 # smoothness while the similarity is chosen, and the finest level that is looked at
 SMOOTH, JUDGED_AT = 0.1, 4
 # similarities in the order of how exact they are where they hold; a later one has to tell this much more
-CANDIDATES, GAIN = ("ssd", "ncc", "mi"), 1.03
+CANDIDATES, GAIN = ("ssd", "ncc", "mi"), 1.05
 # where a map folds, its penalty grows by this factor, at most this many times
 STRONGER, ROUNDS = 10.0, 3
 
@@ -133,17 +133,36 @@ def register(job: Job, pair: Pair) -> Registered:
 
 
 def _told_by_each(work: _Work) -> dict[str, float]:
-    """Mutual information of the two images after a quick registration by each similarity, nats."""
+    """What held-out blocks of the two images tell of one another after a quick registration by each similarity, nats."""
     found = {}
     factors = [factor for factor in level_factors(work.pair) if factor >= JUDGED_AT] or level_factors(work.pair)[:1]
+    blocks = _Blocks(work)
     for name in CANDIDATES:
-        transform = _quick(work, name, factors, lambda factor: None)
+        transform = _quick(work, name, factors, blocks.known)
         work.job.check_stopped()
-        problem = work.problem(transform, factors[-1], name)
-        with torch.no_grad():
-            warped, weights = problem.warped()
-        found[name] = round(mutual_information(problem.level.fixed, warped, weights), 5)
+        # the judge is the same for all, and has not been minimised where it judges
+        judge = work.problem(transform, factors[-1], "mi")
+        at = blocks.at(factors[-1])
+        errors, weights = judge.errors((at < 0).float(), (at >= 0).float())
+        found[name] = round(-float((errors * weights).sum() / weights.sum()), 5)
     return found
+
+
+class _Blocks:
+    """Blocks of the fixed image that are held out, at any level."""
+
+    def __init__(self, work: _Work) -> None:
+        self.pair = work.pair
+        self.numbers = held_out_blocks(work.pair.fixed.size, work.job.config.seed)
+
+    def at(self, factor: int) -> Tensor:
+        """Their numbers at the pixels of a level, -1 where none is."""
+        axes = [at.long().numpy() for at in make_level(self.pair, factor).axes]
+        return torch.from_numpy(self.numbers[np.ix_(*reversed(axes))])
+
+    def known(self, factor: int) -> Tensor:
+        """1 where nothing is held out."""
+        return (self.at(factor) < 0).float()
 
 
 def _simplest(told: dict[str, float]) -> str:
@@ -180,24 +199,15 @@ def _steps(work: _Work, problem: LevelProblem) -> None:
 def _judge(work: _Work, similarity: str) -> dict[str, Any]:
     """The weight of bending that held-out blocks choose, and what they say of it."""
     pair, config = work.pair, work.job.config
-    blocks = held_out_blocks(pair.fixed.size, config.seed)
-    factors = level_factors(pair)
+    blocks, factors = _Blocks(work), level_factors(pair)
     factors = factors[:-1] if len(factors) > 1 else factors
-
-    def seen(factor: int) -> Tensor:
-        axes = [at.long().numpy() for at in make_level(pair, factor).axes]
-        return torch.from_numpy(blocks[np.ix_(*reversed(axes))])
-
-    def known(factor: int) -> Tensor:
-        return (seen(factor) < 0).float()
-
     state: list[Transform] = []
-    finest = seen(factors[-1])
+    finest = blocks.at(factors[-1])
 
     def attempt(bending: float) -> Judged:
         if not state:
-            state.append(_quick(work, similarity, factors, known, bending))
-        problem = work.problem(state[0], factors[-1], similarity, bending, known=known(factors[-1]))
+            state.append(_quick(work, similarity, factors, blocks.known, bending))
+        problem = work.problem(state[0], factors[-1], similarity, bending, known=blocks.known(factors[-1]))
         if len(state) > 1:
             _steps(work, problem)
         state.append(state[0])

@@ -15,6 +15,8 @@ REACH, LARGE_REACH = 40 / 512, 60 / 512
 LARGE_SHIFT = (-20 / 512, 15 / 512, 10 / 512)
 # noise of both images where values are changed, of the range
 NOISE = 0.03
+# standard deviation of the shading of a changed brightness, of the range
+SHADING = 0.003
 
 
 def known_warp(shape: tuple[int, ...], amplitude: float, kind: str, seed: int) -> NDArray[np.float64]:
@@ -44,7 +46,7 @@ def simulate_fixed(
         fixed, seen = (image + rng.normal(size=image.shape) * NOISE for image in (fixed, seen))
     if kind == "bright":
         shading = gaussian_filter(rng.normal(size=fixed.shape), max(fixed.shape) * 80 / 512)
-        fixed = 0.25 + 0.5 * np.clip(fixed, 0, 1) ** 1.5 + 0.02 * shading / max(float(shading.std()), 1e-12)
+        fixed = 0.25 + 0.5 * np.clip(fixed, 0, 1) ** 1.5 + SHADING * shading / max(float(shading.std()), 1e-12)
     if kind == "modal":
         fixed = np.sin(np.clip(fixed, 0, 1) * 5.0)
     return fixed.astype(np.float32), seen.astype(np.float32)
