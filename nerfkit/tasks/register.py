@@ -82,8 +82,8 @@ def read_truth(path: str | Path) -> Displacement:
 
 def simulate(paths: Sequence[Path], config: RegisterConfig, keys: dict[str, Any]) -> Simulated:
     """The input is the moving image; the fixed one is made from it by a known warp."""
-    from nerfkit.workbench.registration.simulation import KINDS
     from nerfkit.workbench.registration.simulated_pair import simulate_pair
+    from nerfkit.workbench.registration.simulation import KINDS
 
     where = "--simulate"
     if keys["kind"] not in KINDS:

@@ -49,7 +49,7 @@ class Warp:
         self._sides = (sides - 1).clamp(min=1)
 
     def predict(self, field: Any, where: Any) -> Warped:
-        """Values where ``field(where)`` looks: places [(d,) h, w, d] (x, y(, z)), whole numbers at centres of pixels."""
+        """Values where ``field(where)`` looks: places [.., n_dims], x first, whole numbers at centres of pixels."""
         return self.at(field(where))
 
     def at(self, places: Tensor) -> Warped:

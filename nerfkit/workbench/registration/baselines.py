@@ -1,4 +1,4 @@
-"""Registrations to compare with where the truth is known: optical flow of scikit-image, demons and B-splines of SimpleITK.
+"""Registrations to compare with where the truth is known: flow of scikit-image, demons and B-splines of SimpleITK.
 
 Parameters are those that the truth chose on a smooth known warp of a photograph of 512 x 512.
 """
@@ -27,7 +27,7 @@ def measure_baselines(
     fixed: NDArray[np.float32], moving: NDArray[np.float32], error: Callable[[NDArray], dict[str, float]],
     say: Callable[[str], None], check: Callable[[], None],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Errors of each, by ``error`` of a displacement [(d,) h, w, n_dims] (x first); ``check`` may raise between them."""
+    """Errors by ``error`` of a displacement [(d,) h, w, n_dims], x first; ``check`` may raise between them."""
     methods = _flows(fixed, moving) if fixed.ndim == 2 else {}
     try:
         methods |= _of_simpleitk(fixed, moving)

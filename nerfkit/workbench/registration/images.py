@@ -89,7 +89,7 @@ class Level:
     fixed: Tensor
     axes: list[Tensor]
     moving: Tensor
-    to_moving: NDArray[np.float64]
+    to_moving: NDArray[np.floating]
 
 
 def level_factors(pair: Pair, finest: int = 1) -> list[int]:

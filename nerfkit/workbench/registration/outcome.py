@@ -60,7 +60,8 @@ def registration_outcome(job: Job, found: Registered) -> Outcome:
             )  # fmt: skip
     image = _slice(warped) if data.is_volume else warped
     return Outcome(
-        image=image, measure=lambda written: {}, field=_field_name(found), n_params=_count(found), bit_depth=_depth(data),
+        image=image, measure=lambda written: {}, field=_field_name(found),
+        n_params=count_parameters(found.transform), bit_depth=32 if data.is_volume else data.moving.bit_depth,
         held=picture_field(torch.from_numpy(image.copy())), span=data.moving.range,
         write=lambda output: _write(output, data, warped, moves), files=_files(data, found, moves), metrics=metrics,
         baselines=baselines, chosen=found.chosen, shown=_shown(data, warped, places, jacobian), said=list(data.said),
@@ -70,14 +71,6 @@ def registration_outcome(job: Job, found: Registered) -> Outcome:
 def _field_name(found: Registered) -> str:
     moved = found.transform.displacement
     return found.chosen["transform"] if moved is None else ("grid" if hasattr(moved, "nodes") else "siren")
-
-
-def _count(found: Registered) -> int:
-    return count_parameters(found.transform)
-
-
-def _depth(data: RegisterData) -> int:
-    return 32 if data.is_volume else data.moving.bit_depth
 
 
 def _pixels(pair: Pair) -> NDArray[np.float32]:
@@ -158,7 +151,7 @@ def _matrix(data: RegisterData, found: Registered) -> bytes:
 
 
 def _vectors(data: RegisterData, moves: NDArray[np.float32]) -> bytes:
-    """The whole displacement in millimetres of RAS+ as NIfTI [w, h, d, 1, 3]: from a voxel's place to where it looks."""
+    """The displacement in millimetres of RAS+ as NIfTI [w, h, d, 1, 3]: from a voxel's place to where it looks."""
     import gzip
 
     pair = data.pair

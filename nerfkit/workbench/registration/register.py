@@ -133,7 +133,7 @@ def register(job: Job, pair: Pair) -> Registered:
 
 
 def _told_by_each(work: _Work) -> dict[str, float]:
-    """What held-out blocks of the two images tell of one another after a quick registration by each similarity, nats."""
+    """What held-out blocks of both images tell of one another after a quick registration by each similarity, nats."""
     found = {}
     factors = [factor for factor in level_factors(work.pair) if factor >= JUDGED_AT] or level_factors(work.pair)[:1]
     blocks = _Blocks(work)

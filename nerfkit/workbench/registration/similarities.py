@@ -1,7 +1,7 @@
 """How alike two images are: squared differences, local correlation, mutual information, MIND. Lower is more alike.
 
-Each takes the warped and the fixed image [(d,) h, w] and weights of the pixels, and gives a scalar that is differentiable
-in the warped image. What the fixed image and the noise decide is computed once.
+Each takes the warped and the fixed image [(d,) h, w] and weights of the pixels, and gives a scalar that is
+differentiable in the warped image. What the fixed image and the noise decide is computed once.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from scipy.ndimage import convolve
 from torch import Tensor
 from torch.nn.functional import grid_sample, pad
 
-__all__ = ["SIMILARITIES", "Similarity", "box_mean", "make_similarity", "mutual_information", "noise_level"]
+__all__ = ["SIMILARITIES", "Similarity", "box_mean", "make_similarity", "noise_level"]
 
-# window of the local correlation, pixels: wide enough that its floor of noise is rarely met. The narrow one is for volumes
+# window of the local correlation, pixels, of pictures and of volumes: wide enough that noise is a small part of it
 NCC_WINDOW = {2: 15, 3: 7}
 # variances of noise that are added to those of a window, and the least, of the image's variance
 NOISE_VARIANCES, LEAST_VARIANCE = 4.0, 1e-4
@@ -104,7 +104,7 @@ class LocalCorrelation:
 
     def _means(self, values: Tensor) -> Tensor:
         """Over the known pixels of each window: a window tells nothing of the pixels that are held out."""
-        if self.known is None:
+        if self.known is None or self.counts is None:
             return box_mean(values, self.width)
         return box_mean(values * self.known, self.width) / self.counts
 
@@ -159,7 +159,7 @@ class MutualInformation:
 
 
 class Mind:
-    """Squared distance of descriptors of what each patch has in common with its neighbours (MIND, Heinrich et al. 2012)."""
+    """Squared distance of descriptors of how alike each patch is to its neighbours (MIND, Heinrich et al. 2012)."""
 
     unit = "MIND distance"
 
@@ -228,13 +228,6 @@ def log_ratio(joint: Tensor) -> Tensor:
     """log p(f, w) / (p(f) p(w)) of a joint distribution."""
     apart = joint.sum(1, keepdim=True) * joint.sum(0, keepdim=True)
     return torch.log((joint + LEAST_PROBABILITY) / (apart + LEAST_PROBABILITY))
-
-
-def mutual_information(fixed: Tensor, warped: Tensor, weights: Tensor) -> float:
-    """Of two images, nats: what knowing one tells of the other, whatever the relation of their values."""
-    pair = [_in_bins(image, _limits(image)) for image in (fixed, warped)]
-    joint = joint_histogram(pair[0], pair[1], weights)
-    return float((joint * log_ratio(joint)).sum())
 
 
 def noise_level(values: NDArray) -> float:

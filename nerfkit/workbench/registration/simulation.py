@@ -20,7 +20,7 @@ SHADING = 0.003
 
 
 def known_warp(shape: tuple[int, ...], amplitude: float, kind: str, seed: int) -> NDArray[np.float64]:
-    """A smooth random displacement [(d,) h, w, n_dims] (x, y(, z)), pixels; at most ``amplitude``, a shift not counted."""
+    """A smooth random displacement [(d,) h, w, n_dims] (x, y(, z)), ``amplitude`` pixels at most, plus a shift."""
     rng, longest, n_dims = np.random.default_rng(seed), max(shape), len(shape)
     sigma = longest * (LARGE_REACH if kind == "large" else REACH)
     # drawn along y first, as arrays have their axes

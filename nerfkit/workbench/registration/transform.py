@@ -1,7 +1,7 @@
 """Where in the moving image each pixel of the fixed one looks: a rigid or affine map, and a displacement on top of it.
 
-y = c + A (x - c) + t + u(x) in the common space, c the middle of the fixed image. What the fit changes are numbers in the
-unit of that space, so that one learning rate suits them all.
+y = c + A (x - c) + t + u(x) in the common space, c the middle of the fixed image. What the fit changes are numbers in
+the unit of that space, so that one learning rate suits them all.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class SineDisplacement(nn.Module):
 
 
 def make_displacement(name: str, fixed: Spatial, spacing: float, seed: int) -> SplinePyramid | SineDisplacement:
-    """The field of that name, ``grid`` or ``siren``, over the fixed image; ``spacing`` of nodes in its finest pixels."""
+    """The field ``grid`` or ``siren`` over the fixed image; ``spacing`` of the grid's nodes in its finest pixels."""
     size = (np.array(fixed.size) * fixed.spacing).tolist()
     unit = float(fixed.spacing.min())
     if name == "siren":
@@ -143,7 +143,7 @@ class Transform(nn.Module):
         self.spacing = [float(step) for step in fixed.spacing]
 
     def pixels(self, axes: Sequence[Tensor]) -> Pixels:
-        """Pixels of the fixed image at the crossings of index coordinates along x, y(, z), made ready for many calls."""
+        """Pixels at the crossings of index coordinates of the fixed image along x, y(, z), ready for many calls."""
         if self.displacement is None:
             return Pixels(list(axes))
         lengths = [(at + 0.5) * step for at, step in zip(axes, self.spacing, strict=True)]
@@ -154,7 +154,7 @@ class Transform(nn.Module):
         assert self.displacement is not None
         return self.displacement.evaluate_lattice(pixels.lattice)
 
-    def places(self, pixels: Pixels, to_moving: NDArray[np.float64]) -> Tensor:
+    def places(self, pixels: Pixels, to_moving: NDArray[np.floating]) -> Tensor:
         """Index coordinates [.., d] of a moving image, float32; ``to_moving`` takes the common space to them."""
         into = torch.from_numpy(to_moving)
         whole = (into @ self.linear.matrix() @ self.to_space).float()
@@ -172,8 +172,8 @@ class Transform(nn.Module):
 def jacobian_determinant(places: Tensor, steps: Sequence[float]) -> Tensor:
     """det J of a map at the middles of cells, from its values [.., d] at pixels ``steps`` (x, y(, z)) apart.
 
-    Forward differences, averaged over the other axes' pair of pixels; along an axis of one pixel the map is taken not to
-    change.
+    Forward differences, averaged over the pixels along the other axes; along an axis of one pixel the map is taken
+    to be straight.
     """
     d = places.shape[-1]
     columns = []
