@@ -36,7 +36,7 @@ class RegisterConfig(FitConfig):
     field: str = AUTO
     # weight of bending, above 0; None: chosen by held-out blocks
     bending: float | None = None
-    # pixels between the nodes of the finest grid, 2 or more; None: 16 of a picture, 8 of a volume
+    # pixels between the nodes of the finest grid, 2 or more; None: 4 to 16 of a picture, 4 to 8 of a volume
     node_spacing: float | None = None
     # steps of each level, 1 or more; None: 60
     steps: int | None = None

@@ -142,7 +142,7 @@ def test_the_smoothest_that_is_not_surely_worse_is_taken():
 
 
 def test_blocks_hold_out_a_fifth():
-    blocks = held_out_blocks((128, 96), 0)
+    blocks = held_out_blocks((128, 96), 16, 0)
     assert blocks.shape == (96, 128)
     assert 0.1 < (blocks >= 0).mean() < 0.3
     assert len(np.unique(blocks[blocks >= 0])) == blocks.max() + 1

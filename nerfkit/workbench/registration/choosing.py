@@ -14,9 +14,8 @@ __all__ = ["BENDINGS", "Judged", "block_means", "choose_smoothest", "held_out_bl
 
 # weights of bending that are tried, the smoothest first
 BENDINGS = (1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
-# side of a block in finest pixels, and the fraction of blocks that is held out: a block is as wide as what the finest
-# grid of a displacement can bend, so that a displacement that follows the noise round it is wrong inside
-BLOCK, HELD_OUT = {2: 16, 3: 8}, 0.2
+# fraction of the blocks that is held out
+HELD_OUT = 0.2
 # a smoother displacement is taken unless it is worse by more than this many standard errors
 SURE = 1.0
 # weaker bending than the best so far is tried this many times
@@ -36,9 +35,18 @@ class Judged(NamedTuple):
         return float(np.nanmean(self.errors))
 
 
-def held_out_blocks(size: tuple[int, ...], seed: int) -> NDArray[np.int64]:
-    """The number of the held-out block of each pixel [(d,) h, w], -1 where it is in none; ``size`` along x, y(, z)."""
-    side = min(BLOCK[len(size)], max(1, min(size) // 4))
+def held_out_blocks(size: tuple[int, ...], side: int, seed: int) -> NDArray[np.int64]:
+    """The number of the held-out block of each pixel [(d,) h, w], -1 where it is in none.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Pixels along x, y(, z).
+    side : int
+        Of a block in pixels: as wide as what a displacement can bend, so that one that follows the noise round a block
+        is wrong inside it.
+    """
+    side = max(1, min(side, min(size) // 4))
     counts = [-(-n // side) for n in reversed(size)]
     n_blocks = int(np.prod(counts))
     order = np.random.default_rng(seed).permutation(n_blocks)

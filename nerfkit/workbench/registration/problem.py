@@ -126,7 +126,7 @@ class LevelProblem:
         return jacobian_determinant(places, [float(at[1] - at[0]) if len(at) > 1 else 1.0 for at in pixels.axes])
 
     def errors(self, learned: Tensor, judged: Tensor) -> tuple[Tensor, Tensor]:
-        """Unlikeness at the pixels ``judged``, and their weights; those of weight ``learned`` tell how values relate."""
+        """Unlikeness at the pixels ``judged``, and their weights; ``learned`` ones tell how values relate."""
         with torch.no_grad():
             warped, weights = self.warped()
             judged = weights * judged

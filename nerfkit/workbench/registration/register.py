@@ -22,8 +22,9 @@ from .transform import LinearMap, Transform, jacobian_determinant, make_displace
 
 __all__ = ["Registered", "determinants", "register", "sampled_map"]
 
-# finest pixels between the nodes of the finest grid
-SPACING = {2: 16.0, 3: 8.0}
+# finest pixels between the nodes of the finest grid at most, and the intervals along the longest side: volumes have
+# fewer pixels a side, and more of them
+SPACING, INTERVALS, LEAST_SPACING = {2: 16.0, 3: 8.0}, {2: 32, 3: 12}, 4.0
 # steps of a level: to choose, and of the fit
 TRIAL_STEPS, STEPS = 40, 60
 # Adam's rate, finest pixels; coarser levels move further: a linear map by the pixel, a displacement by its root
@@ -108,7 +109,7 @@ def register(job: Job, pair: Pair) -> Registered:
     """Find where in the moving image each pixel of the fixed one looks."""
     config = job.config
     noise = noise_level(pair.fixed.values), noise_level(pair.moving.values)
-    work = _Work(job, pair, noise, config.node_spacing or SPACING[pair.fixed.n_dims])
+    work = _Work(job, pair, noise, config.node_spacing or _spacing(pair))
     chosen: dict[str, Any] = {"transform": config.transform}
     similarity = config.similarity
     if similarity == "auto":
@@ -132,6 +133,13 @@ def register(job: Job, pair: Pair) -> Registered:
     return Registered(transform, similarity, holdout, unit, chosen)
 
 
+def _spacing(pair: Pair) -> float:
+    """Finest pixels between nodes."""
+    n_dims = pair.fixed.n_dims
+    longest = float((np.array(pair.fixed.size) * pair.fixed.spacing).max() / pair.fixed.spacing.min())
+    return min(SPACING[n_dims], max(LEAST_SPACING, longest / INTERVALS[n_dims]))
+
+
 def _told_by_each(work: _Work) -> dict[str, float]:
     """What held-out blocks of both images tell of one another after a quick registration by each similarity, nats."""
     found = {}
@@ -153,7 +161,7 @@ class _Blocks:
 
     def __init__(self, work: _Work) -> None:
         self.pair = work.pair
-        self.numbers = held_out_blocks(work.pair.fixed.size, work.job.config.seed)
+        self.numbers = held_out_blocks(work.pair.fixed.size, round(work.spacing), work.job.config.seed)
 
     def at(self, factor: int) -> Tensor:
         """Their numbers at the pixels of a level, -1 where none is."""
