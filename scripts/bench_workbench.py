@@ -1,7 +1,7 @@
 """The workbench beside the classics: all that docs/benchmarks.md says of `nerfkit fit`.
 
-    python scripts/bench_workbench.py --part images [--only fit,siren,choice,derivatives,compare,gradient,inpaint,
-        denoise,compress] [--seeds 3] [--json FILE]
+    python scripts/bench_workbench.py --part images|instruments [--only fit,siren,choice,derivatives,compare,gradient,inpaint,
+        denoise,compress,register] [--seeds 3] [--json FILE]
 
 Each item is a script of its own, scripts/workbench_*.py, whose options say more. Baselines have the best parameters
 that the truth can choose, in the same run. Photographs are those of NERFKIT_TEST_DATA/images, else scikit-image's.
@@ -25,6 +25,7 @@ import workbench_denoise
 import workbench_fit
 import workbench_gradient
 import workbench_inpaint
+import workbench_register
 from benchmarking import Row, machine
 
 __all__ = ["PARTS", "main"]
@@ -69,7 +70,10 @@ IMAGES: dict[str, Callable[[int], tuple[str, Any]]] = {
     "denoise": _denoise,
     "compress": _compress,
 }
-PARTS = {"images": IMAGES}
+INSTRUMENTS: dict[str, Callable[[int], tuple[str, Any]]] = {
+    "register": lambda seeds: _rows(workbench_register.measure(seeds=range(seeds))),
+}
+PARTS = {"images": IMAGES, "instruments": INSTRUMENTS}
 
 
 def main() -> None:

@@ -35,8 +35,8 @@ LINEAR_LEVELS = 2
 SMOOTH, JUDGED_AT = 0.1, 4
 # similarities in the order of how exact they are where they hold; a later one has to tell this much more
 CANDIDATES, GAIN = ("ssd", "ncc", "mi"), 1.05
-# where a map folds, its penalty grows by this factor, at most this many times
-STRONGER, ROUNDS = 10.0, 3
+# where a map folds, its penalty grows by this factor, at most this many times, each for a part of a level's steps
+STRONGER, ROUNDS, UNFOLDING = 10.0, 3, 3
 
 
 @dataclass
@@ -252,7 +252,7 @@ def _fitted(work: _Work, similarity: str, bending: float) -> Transform:
             break
         folding *= STRONGER
         problem = work.problem(transform, factors[-1], similarity, bending, folding=folding)
-        job.fit(f"unfold_{turn}", problem, n_steps)
+        job.fit(f"unfold_{turn}", problem, max(1, n_steps // UNFOLDING))
     return transform
 
 
