@@ -1,7 +1,8 @@
 """The workbench beside the classics: all that docs/benchmarks.md says of `nerfkit fit`.
 
-    python scripts/bench_workbench.py --part images|instruments [--only fit,siren,choice,derivatives,compare,gradient,inpaint,
-        denoise,compress,register] [--seeds 3] [--json FILE]
+    python scripts/bench_workbench.py --part images [--only fit,siren,choice,derivatives,compare,gradient,inpaint,
+        denoise,compress] [--seeds 3] [--json FILE]
+    python scripts/bench_workbench.py --part instruments [--only register]
 
 Each item is a script of its own, scripts/workbench_*.py, whose options say more. Baselines have the best parameters
 that the truth can choose, in the same run. Photographs are those of NERFKIT_TEST_DATA/images, else scikit-image's.
