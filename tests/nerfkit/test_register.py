@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from nerfkit.scenes.observations.warps import Warp
 from nerfkit.scenes.volumes import Volume, affine_of_spacing
 from nerfkit.tasks.fit import resume_fit
 from nerfkit.volume_files import write_volume
+from nerfkit.workbench.registration.baselines import measure_baselines
 from nerfkit.workbench.registration.choosing import Judged, choose_smoothest, held_out_blocks
 from nerfkit.workbench.registration.images import Pair, Spatial
-from nerfkit.workbench.registration.inputs import read_landmarks
-from nerfkit.workbench.registration.outcome import landmark_errors
+from nerfkit.workbench.registration.inputs import Landmarks, read_landmarks
+from nerfkit.workbench.registration.outcome import displacement_errors, landmark_errors
 from nerfkit.workbench.registration.problem import bending
 from nerfkit.workbench.registration.similarities import box_mean, make_similarity
 from nerfkit.workbench.registration.transform import LinearMap, Transform, jacobian_determinant
@@ -224,10 +226,28 @@ def test_two_volumes_with_their_places_in_space(tmp_path):
     assert found.figures["metrics"]["folds"] == 0
 
 
+def test_baselines_find_a_shift_and_say_what_is_missing(monkeypatch):
+    fixed = texture()
+    pair = Pair(Spatial(fixed, np.eye(3)), Spatial(np.roll(fixed, 1, 1), np.eye(3)))
+    truth, said = np.broadcast_to(np.array([1.0, 0.0]), (SIDE, SIDE, 2)), []
+
+    def measure():
+        return measure_baselines(
+            fixed, pair.moving.values, lambda moves: displacement_errors(moves, truth, pair), said.append, lambda: None
+        )
+
+    monkeypatch.setitem(sys.modules, "SimpleITK", None)
+    assert set(measure()) == {"tvl1", "ilk"}
+    assert "pip install simpleitk" in said[0]
+    monkeypatch.undo()
+    pytest.importorskip("SimpleITK")
+    found = measure()
+    assert set(found) == {"tvl1", "ilk", "demons", "bspline"}
+    assert all(found[name]["error_median"] < 0.5 for name in ("tvl1", "ilk", "demons"))
+
+
 def test_landmarks_before_and_after():
     pair = Pair(Spatial(texture(), np.eye(3)), Spatial(texture(), np.eye(3)))
-    from nerfkit.workbench.registration.inputs import Landmarks
-
     marks = Landmarks(np.array([[5.0, 6.0]]), np.array([[8.0, 10.0]]))
     found = landmark_errors(marks, pair, np.broadcast_to(np.array([3.0, 4.0]), (SIDE, SIDE, 2)))
     assert (found["before"], found["after"]) == (5.0, 0.0)
