@@ -246,6 +246,28 @@ def test_baselines_find_a_shift_and_say_what_is_missing(monkeypatch):
     assert all(found[name]["error_median"] < 0.5 for name in ("tvl1", "ilk", "demons"))
 
 
+@pytest.mark.parametrize("suffix", ["png", "nii"])
+def test_either_kind_of_image_has_either_kind_of_file(tmp_path, suffix):
+    quick = {"transform": "affine", "similarity": "ssd", "steps": 2}
+    np.save(tmp_path / "v.npy", texture((8, 16, 16)))
+    picture(tmp_path / "p.png", texture())
+    for name in ("v.npy", "p.png"):
+        out = tmp_path / f"{name[0]}_out.{suffix}"
+        nerfkit.fit("register", [tmp_path / name] * 2, out, **quick)
+        assert out.stat().st_size > 0
+
+
+def test_errors_count_where_there_is_something_to_see():
+    values = texture()
+    values[:, 32:] = 0
+    pair, moves = Pair(Spatial(values, np.eye(3)), Spatial(values, np.eye(3))), np.zeros((SIDE, SIDE, 2))
+    truth = moves.copy()
+    truth[:, 40:] = 9.0
+    assert displacement_errors(moves, truth, pair)["error_mean"] == 0
+    truth[:, :32] = [3.0, 4.0]
+    assert displacement_errors(moves, truth, pair)["error_median"] == 5
+
+
 def test_landmarks_before_and_after():
     pair = Pair(Spatial(texture(), np.eye(3)), Spatial(texture(), np.eye(3)))
     marks = Landmarks(np.array([[5.0, 6.0]]), np.array([[8.0, 10.0]]))

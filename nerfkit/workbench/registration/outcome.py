@@ -13,23 +13,25 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.fields.named import count_parameters
 from nerfkit.scenes.observations.warps import Warp
-from nerfkit.scenes.volumes import Volume
+from nerfkit.scenes.readers.picture import PictureFile
+from nerfkit.scenes.volumes import Volume, affine_of_spacing
 from nerfkit.volume_files import nifti_bytes, write_volume
 from nerfkit.workbench.held_fields import picture_field
 from nerfkit.workbench.job import Job
 from nerfkit.workbench.outcome import Outcome, Shown
 from nerfkit.workbench.running import write_picture
-from nerfkit.workbench.task import PICTURES
 
 from .baselines import measure_baselines
 from .images import Pair
-from .inputs import Landmarks, RegisterData
+from .inputs import Landmarks, RegisterData, grey
 from .pictures import checkerboard, determinant_map, overlay, unit_range, warped_grid
 from .register import Registered, determinants, sampled_map
 
 __all__ = ["displacement_errors", "landmark_errors", "registration_outcome"]
 
 DISPLACEMENT_FILE, NIFTI_FILE, MATRIX_FILE = "displacement.npy", "displacement.nii.gz", "transform.json"
+# window that shows nothing where its values differ by less than this fraction of their range
+GROUND_WINDOW, GROUND = 5, 1e-3
 # code of NIfTI for vectors along the fifth axis
 NIFTI_VECTOR = 1007
 
@@ -92,16 +94,28 @@ def _slice(volume: NDArray) -> NDArray:
 
 
 def displacement_errors(moves: NDArray, truth: NDArray, pair: Pair) -> dict[str, float]:
-    """Distance in pixels to a true displacement, where that looks into the moving image: median, mean, 95th percent."""
+    """Distance in pixels to a true displacement: median, mean, 95th percent.
+
+    Over the pixels that look into the moving image and round which the fixed one shows anything: the empty ground of a
+    scan tells no displacement.
+    """
     looks = _pixels(pair) + truth
     inside = ((looks > 0) & (looks < np.array(pair.moving.size) - 1)).all(-1)
-    apart = np.linalg.norm(moves - truth, axis=-1)[inside]
+    apart = np.linalg.norm(moves - truth, axis=-1)[inside & _shows_something(pair.fixed.values)]
     if not len(apart):
         return {}
     return {
         "error_median": round(float(np.median(apart)), 4), "error_mean": round(float(apart.mean()), 4),
         "error_95": round(float(np.quantile(apart, 0.95)), 4),
     }  # fmt: skip
+
+
+def _shows_something(values: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Where the values of the window round a pixel are not all the same."""
+    from scipy.ndimage import maximum_filter, minimum_filter
+
+    ranges = maximum_filter(values, GROUND_WINDOW) - minimum_filter(values, GROUND_WINDOW)
+    return ranges > GROUND * float(np.ptp(values))
 
 
 def landmark_errors(landmarks: Landmarks, pair: Pair, moves: NDArray) -> dict[str, float]:
@@ -166,25 +180,25 @@ def _vectors(data: RegisterData, moves: NDArray[np.float32]) -> bytes:
 
 
 def _write(output: Path, data: RegisterData, warped: NDArray, moves: NDArray[np.float32]) -> NDArray:
-    """The displacement as npy, the warped image as anything else."""
-    if output.suffix.lower() == ".npy":
+    """The displacement as npy, the warped image as anything else: a PNG of a volume has its middle slice."""
+    suffix = output.suffix.lower()
+    if suffix == ".npy":
         write_picture(output, moves, 32)
         return moves
-    if data.is_volume:
+    if data.is_volume and suffix != ".png":
         return write_volume(output, Volume(warped, data.fixed.affine)).values
-    if output.suffix.lower() not in PICTURES:
-        from nerfkit.scenes.errors import NerfkitError
-
-        raise NerfkitError("two pictures make no volume", where=output, fix="end its name in .png")
-    image = warped[..., 0] if warped.shape[2] == 1 else warped
-    write_picture(output, image, data.moving.bit_depth, span=data.moving.range, icc_profile=data.moving.icc_profile)
-    return warped
+    if suffix in (".nii", ".gz"):
+        slices = grey(PictureFile(warped))[None]
+        return write_volume(output, Volume(slices, affine_of_spacing((1.0, 1.0, 1.0)))).values
+    image = _slice(warped) if data.is_volume else warped
+    depth, profile = (32, None) if data.is_volume else (data.moving.bit_depth, data.moving.icc_profile)
+    shown = image[..., 0] if image.shape[2] == 1 else image
+    write_picture(output, shown, depth, span=data.moving.range, icc_profile=profile)
+    return image
 
 
 def _shown(data: RegisterData, warped: NDArray, places: NDArray, jacobian: NDArray) -> list[Shown]:
     """Before and after, of volumes in the middle slice."""
-    from .inputs import grey
-
     if data.is_volume:
         middle = data.pair.fixed.values.shape[0] // 2
         fixed, moved = data.pair.fixed.values[middle], warped[middle]
@@ -193,7 +207,7 @@ def _shown(data: RegisterData, warped: NDArray, places: NDArray, jacobian: NDArr
         flat, det = places[middle, ..., :2], jacobian[min(middle, len(jacobian) - 1)]
     else:
         fixed, before = data.pair.fixed.values, data.pair.moving.values
-        moved = grey(type(data.moving)(warped, data.moving.bit_depth))
+        moved = grey(PictureFile(warped))
         flat, det = places, jacobian
     fixed, before, moved = unit_range(fixed), unit_range(before), unit_range(moved)
     return [
