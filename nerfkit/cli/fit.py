@@ -20,6 +20,7 @@ __all__ = ["Options", "main"]
 SETTINGS = {
     "field": "field", "params": "n_params", "sigma": "sigma", "scale": "scale", "steps": "steps",
     "learning_rate": "learning_rate", "seconds": "seconds", "seed": "seed", "spacing": "spacing",
+    "transform": "transform", "similarity": "similarity", "landmarks": "landmarks",
 }  # fmt: skip
 EXAMPLE = "nerfkit fit image PICTURE -o OUT.png"
 
@@ -56,6 +57,15 @@ class Options(CommonOptions):
     size: str | None = option(None, "width and height of the output (default: the picture's)", metavar="WxH")
     spacing: float | None = option(
         None, "side of a volume's voxels in mm (default: the finest of the inputs)", kind=float, metavar="MM"
+    )
+    transform: str | None = option(
+        None, "of a registration (default: displacement)", choices=("rigid", "affine", "displacement")
+    )
+    similarity: str | None = option(
+        None, "by which images are registered (default: auto)", choices=("auto", "ssd", "ncc", "mi", "mind")
+    )
+    landmarks: str | None = option(
+        None, "pairs of points, x_fixed,y_fixed[,z_fixed],x_moving,..., whose distance is told", metavar="FILE.csv"
     )
     truth: str | None = option(None, "picture or volume of the output's size to compare with", metavar="FILE")
     simulate: str | None = option(

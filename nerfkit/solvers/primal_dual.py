@@ -1,8 +1,8 @@
 """Pictures that agree with a linear observation and have little total variation: the primal-dual algorithm.
 
 min_u 1/2 sum w |A u - b|^2 + lambda TV(u), u >= a bound or not, by Chambolle and Pock 2011 (doi
-10.1007/s10851-010-0251-1, algorithm 1), with A scaled to norm 1 and the dual of the data scaled with it. Pictures may be
-complex and of any number of dimensions, and several may be sought at once.
+10.1007/s10851-010-0251-1, algorithm 1), with A scaled to norm 1. Pictures may be complex, of any number of
+dimensions, and several may be sought at once.
 """
 
 from __future__ import annotations

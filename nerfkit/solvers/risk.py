@@ -6,10 +6,10 @@ Of a solution u(b) from measurements b = A x + n with Gaussian noise of known va
 
     |R (A u(b) - b)|^2 + 2 <z, R^T R (A u(b + d z) - A u(b))> / d + constant,    z ~ N(0, V).
 
-R brings errors of measurements to errors of the picture: of line integrals the ramp filter, by which their sum of squares
-over all angles is the picture's (Parseval and the projection theorem; Kak and Slaney 1988, section 3.3). Without it
-the errors of coarse structures count for most, and the estimate is flat where the picture is not. Unlike measurements
-that are held out, nothing is taken from a solution that has few measurements to begin with.
+R brings errors of measurements to errors of the picture: of line integrals the ramp filter, by which their sum of
+squares over all angles is the picture's (Parseval and the projection theorem; Kak and Slaney 1988, section 3.3).
+Without it the errors of coarse structures count for most, and the estimate is flat where the picture is not. Unlike
+measurements that are held out, nothing is taken from a solution that has few measurements to begin with.
 """
 
 from __future__ import annotations

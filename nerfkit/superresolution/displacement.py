@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.kernels.lowres import Samples
+from nerfkit.scenes.fields.splines import cubic_splines
 
 __all__ = ["displacement_step", "splines"]
 
@@ -39,9 +40,7 @@ def splines(n_pixels: int, spacing: float = SPACING) -> Tensor:
     """
     n_intervals = max(1, round(n_pixels / spacing))
     at = (torch.arange(n_pixels, dtype=torch.float64) + 0.5) * n_intervals / n_pixels
-    apart = (at[:, None] + 1 - torch.arange(n_intervals + 3)).abs()
-    near, far = 2 / 3 - apart**2 + apart**3 / 2, (2 - apart).clamp(min=0) ** 3 / 6
-    return torch.where(apart < 1, near, far).float()
+    return cubic_splines(at, n_intervals).float()
 
 
 def displacement_step(values: Tensor, samples: Samples, weights: Tensor, moves: Tensor, cells: int) -> Tensor:

@@ -33,6 +33,7 @@ TASKS = {
     "inpaint": "nerfkit.tasks.inpaint:TASK",
     "gradient": "nerfkit.tasks.gradient:TASK",
     "volume": "nerfkit.tasks.volume:TASK",
+    "register": "nerfkit.tasks.register:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -44,6 +45,7 @@ FIT_TASKS = {
     "gradient": "a picture from its gradient or Laplacian alone, or from the gradients of two",
     "solve": "a field that satisfies an equation",
     "volume": "thick, missing or crossing slices of a scanner to one volume of cubes",
+    "register": "where in a second image or volume each pixel of a first one is, and the second brought onto the first",
 }
 
 

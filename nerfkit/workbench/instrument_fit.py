@@ -1,8 +1,7 @@
 """A field fitted to what an instrument measured of all of it: squared errors by their noise, and total variation.
 
-1/2 sum w |A u - b|^2 + lambda TV(u), the same as :mod:`nerfkit.solvers.primal_dual` minimises over pixels, over the weights
-of a network. The field is evaluated on the whole grid at each step: rays that were drawn from a few points cost more and
-see less.
+1/2 sum w |A u - b|^2 + lambda TV(u), which :mod:`nerfkit.solvers.primal_dual` minimises over pixels, is minimised over
+the weights of a network. The field is evaluated on the whole grid at each step: a few rays cost more and see less.
 """
 
 from __future__ import annotations
