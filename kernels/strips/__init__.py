@@ -8,17 +8,30 @@ README.md.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["strip_matrix"]
+__all__ = ["Strips", "strip_matrix"]
+
+
+class Strips(NamedTuple):
+    """The transposed matrix in compressed rows: a row a pixel, line by line; a column a bin, angle by angle."""
+
+    # [h * w + 1] int64: where the entries of each row begin
+    starts: NDArray[np.int64]
+    # [n] int32
+    columns: NDArray[np.int32]
+    # [n] float32, in the unit of lengths
+    values: NDArray[np.float32]
 
 
 def strip_matrix(
     shape: tuple[int, int], pixel: float, radians: NDArray[np.float64], edges: NDArray[np.float64],
     source_distance: float = 0.0, detector_distance: float = 0.0, *, impl: str = "cpu",
-):  # fmt: skip
-    """The matrix that turns a picture into a sinogram, as scipy's CSR of its transpose.
+) -> Strips:  # fmt: skip
+    """The matrix that turns a picture into a sinogram, transposed.
 
     Parameters
     ----------
@@ -34,14 +47,7 @@ def strip_matrix(
         From the axis; 0 and 0: rays are parallel. The source must lie beyond the picture's corners.
     impl : {"cpu", "reference"}
         Loops of numba, or numpy.
-
-    Returns
-    -------
-    transposed : scipy.sparse.csr_array, shape (h * w, n_angles * n_bins), float32
-        Rows are pixels, line by line; columns are bins, angle by angle.
     """
-    from scipy.sparse import csr_array
-
     height, width = shape
     if height < 1 or width < 1 or not pixel > 0:
         raise ValueError(f"a picture has pixels of a side above 0; got {height}x{width} of {pixel}")
@@ -53,8 +59,7 @@ def strip_matrix(
         from ._reference import strips_reference as strips
     else:
         from ._cpu import strips_cpu as strips
-    starts, columns, values = strips(
+    return Strips(*strips(
         height, width, float(pixel), np.asarray(radians, np.float64), np.asarray(edges, np.float64),
         float(source_distance), float(detector_distance),
-    )  # fmt: skip
-    return csr_array((values, columns, starts), shape=(height * width, len(radians) * (len(edges) - 1)))
+    ))  # fmt: skip

@@ -31,13 +31,13 @@ class HeldField:
 
     Parameters
     ----------
-    field : Scaled
+    field : Scaled or Positive
         Of the plane, in pixels of the picture: [0, width] x [0, height].
     recipe : dict
         Plain values: ``name``, ``size`` (width, height of its extent), and what its kind is made of.
     """
 
-    field: Scaled
+    field: Any
     recipe: dict[str, Any]
 
     def go_on_from(self, other: HeldField | None) -> None:
@@ -132,6 +132,10 @@ def load_held_field(run: Run, device: str) -> HeldField:
         if recipe["name"] == "picture":
             height, width = recipe["shape"]
             held = picture_field(torch.zeros(height, width, len(recipe["bounds"])), tuple(recipe["size"]))
+        elif recipe["name"] == "attenuation":
+            from nerfkit.workbench.tomography.field import make_attenuation_field
+
+            held = make_attenuation_field(recipe, seed=0)
         elif recipe["name"] == EQUATION:
             held = make_held_equation_field(
                 recipe["sides"], len(recipe["bounds"]), recipe["n_params"], recipe["n_layers"], recipe["scale"], seed=0

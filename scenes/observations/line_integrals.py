@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from nerfkit.kernels.strips import strip_matrix
@@ -38,9 +39,18 @@ class LineIntegrals:
     def __init__(self, scan: ScanGeometry, shape: tuple[int, int], pixel: float) -> None:
         self.scan, self.shape, self.pixel = scan, shape, pixel
         self.values_shape = (len(scan.angles), scan.n_bins)
-        self._transposed = strip_matrix(
-            shape, pixel, scan.radians, scan.edges, scan.source_distance, scan.detector_distance
-        )
+        strips = strip_matrix(shape, pixel, scan.radians, scan.edges, scan.source_distance, scan.detector_distance)
+        size = math.prod(shape), math.prod(self.values_shape)
+        self._transposed = csr_array((strips.values, strips.columns, strips.starts), shape=size)
+
+    @property
+    def squares(self) -> float:
+        """Sum of the squares of the matrix."""
+        return float(np.square(self._transposed.data, dtype=np.float64).sum())
+
+    def one_angle(self, k: int) -> csr_array:
+        """The transposed matrix [h * w, n_bins] of the angle ``k`` alone."""
+        return self._transposed[:, k * self.scan.n_bins : (k + 1) * self.scan.n_bins]
 
     def apply(self, picture: Tensor) -> Tensor:
         """Line integrals [..., n_angles, n_bins] of pictures [..., h, w], in their unit times millimetres.
@@ -61,8 +71,8 @@ class LineIntegrals:
 def _each(matrix: Any, values: Tensor, shape: tuple[int, int], found_shape: tuple[int, int]) -> Tensor:
     """``matrix`` times each of ``values`` [..., *shape]; several go side by side, as scipy uses one core for one."""
     rows = values.detach().float().cpu().reshape(-1, math.prod(shape)).numpy()
-    if len(rows) == 1:
-        found = (matrix @ rows[0])[None]
+    if len(rows) < 2:
+        found = np.array([matrix @ row for row in rows], np.float32)
     else:
         with ThreadPoolExecutor(min(len(rows), torch.get_num_threads())) as pool:
             found = np.stack(list(pool.map(lambda row: matrix @ row, rows)))

@@ -29,34 +29,32 @@ def ramp(values: Tensor) -> Tensor:
     return torch.fft.irfft(spectrum * torch.fft.rfftfreq(2 * n, device=values.device), 2 * n)[..., :n]
 
 
-def ramp_filter(n: int, window: str) -> Tensor:
-    """Response [n + 1] of the band-limited ramp, sampled in space so that its mean is right (eq. 3.61)."""
+def ramp_filter(n: int, window: str, highest: float = 1.0) -> Tensor:
+    """Response [n + 1] of the band-limited ramp, sampled in space so that its mean is right (eq. 3.61).
+
+    ``highest`` is where the window ends, as a fraction of the highest frequency of the bins.
+    """
     at = torch.fft.fftfreq(2 * n, 1 / (2 * n)).round()
     kernel = torch.where(at % 2 == 0, 0.0, -1 / (math.pi * at).square().clamp(min=1e-12))
     kernel[0] = 0.25
     response = torch.fft.rfft(kernel).real
-    return response * WINDOWS[window](torch.linspace(0, 1, n + 1))
+    frequencies = torch.linspace(0, 1, n + 1) / highest
+    return response * WINDOWS[window](frequencies.clamp(max=1)) * (frequencies <= 1)
 
 
 def filtered_back_projection(scan: Scan, window: str = "ramp") -> Tensor:
-    """The picture [side, side]; over a range of angles that leaves some out, as if those had seen nothing."""
+    """The picture [side, side], all views together taken for half a turn, in which each ray comes once."""
     geometry, n = scan.geometry, scan.geometry.n_bins
     at = (torch.arange(n) - geometry.center) * geometry.bin_spacing / geometry.magnification
     values = scan.sinogram.cpu()
     if geometry.kind == "fan":
         source = geometry.source_distance
         values = values * source / (source**2 + at.square()).sqrt()
-    spectrum = torch.fft.rfft(values, 2 * n) * ramp_filter(n, window)
+    # nothing finer than the pixels, where bins are
+    highest = min(1.0, geometry.bin_spacing / geometry.magnification / scan.pixel)
+    spectrum = torch.fft.rfft(values, 2 * n) * ramp_filter(n, window, highest)
     filtered = torch.fft.irfft(spectrum, 2 * n)[:, :n] / (geometry.bin_spacing / geometry.magnification)
-    return _back_project(scan, filtered) * _angle_step(geometry.angles, geometry.kind)
-
-
-def _angle_step(angles: tuple[float, ...], kind: str) -> float:
-    """Radians of a turn that one view stands for; rays come twice where the turn is a whole one, or a fan."""
-    ordered = torch.tensor(sorted(angles), dtype=torch.float64)
-    step = float(ordered.diff().median()) if len(ordered) > 1 else 180.0
-    turn = step * len(ordered)
-    return math.radians(step) / (2 if kind == "fan" or turn > 270 else 1)
+    return _back_project(scan, filtered) * math.pi / len(geometry.angles)
 
 
 def _back_project(scan: Scan, filtered: Tensor) -> Tensor:

@@ -54,8 +54,12 @@ class Scan:
         """Pixels [side, side], bool, that every angle sees: a disc round the axis of rotation."""
         middle = (self.side - 1) / 2
         rows, columns = torch.meshgrid(*[torch.arange(self.side) - middle] * 2, indexing="ij")
-        radius = min(self.side / 2, self.geometry.field_of_view / self.pixel)
-        return rows.square() + columns.square() < max(radius - 1, 1) ** 2
+        return rows.square() + columns.square() < self.radius**2
+
+    @property
+    def radius(self) -> float:
+        """Of the disc of :attr:`seen`, pixels."""
+        return max(min(self.side / 2, self.geometry.field_of_view / self.pixel) - 1, 1.0)
 
     def scaled(self, factor: float) -> Self:
         """The same with values ``factor`` times as large."""

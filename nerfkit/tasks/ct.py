@@ -1,0 +1,240 @@
+"""The task `ct`: a picture from the line integrals that a tomograph measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.scenes.settings import check_positive, check_range
+from nerfkit.workbench.settings import FitConfig
+from nerfkit.workbench.task import FitTask, Simulated
+
+if TYPE_CHECKING:
+    import torch
+
+    from nerfkit.workbench.job import Job
+    from nerfkit.workbench.outcome import Outcome
+    from nerfkit.workbench.tomography.inputs import CtData
+    from nerfkit.workbench.tomography.reconstruct import Smooth
+    from nerfkit.workbench.tomography.scan import Scan
+
+__all__ = ["TASK", "CtConfig"]
+
+# percentiles of the result that are black and white in pictures
+WINDOW = (0.5, 99.5)
+
+
+@dataclass(frozen=True)
+class CtConfig(FitConfig):
+    """What a user may say of a reconstruction; written to config.yml. What is None the file says, or is found."""
+
+    task: ClassVar[str] = "ct"
+
+    # how rays run; parallel where nobody says
+    geometry: Literal["parallel", "fan"] | None = None
+    # degrees over which the angles are spread evenly, the last one left out; goes before the file's angles
+    angle_range: float | None = None
+    # whether the object turned clockwise
+    is_clockwise: bool = False
+    # bin at which the axis of rotation is seen; None: the file's, else found
+    center: float | None = None
+    # of bins on the detector and pixels of the result, millimetres
+    bin_spacing: float | None = None
+    pixel_spacing: float | None = None
+    # from the axis to the source and to the detector, millimetres; of a fan
+    source_distance: float | None = None
+    detector_distance: float | None = None
+    # pixels of the result along a side, 8 or more
+    side: int | None = None
+    # of the detector, of scans with several
+    row: int | None = None
+    # photons of a ray that meets nothing; standard deviation of line integrals. None: the file's, else estimated
+    photons: float | None = None
+    noise: float | None = None
+    # weight of the total variation, in the unit that the log names; None: by the unbiased risk estimate
+    tv_weight: float | None = None
+    # steps of the field's fit; None: 500
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in (
+            "bin_spacing", "pixel_spacing", "source_distance", "detector_distance", "photons", "noise", "tv_weight",
+            "angle_range",
+        ):  # fmt: skip
+            check_positive(name, getattr(self, name))
+        for name, low, high in (("side", 8, 8192), ("row", 0, 10**6), ("steps", 1, 10**6)):
+            if getattr(self, name) is not None:
+                check_range(name, getattr(self, name), low, high)
+
+
+def read(paths: Sequence[Path], config: CtConfig) -> CtData:
+    """Read the scan."""
+    from nerfkit.scenes.readers.sinogram import read_scan
+    from nerfkit.workbench.tomography.inputs import make_data
+
+    return make_data(read_scan(paths[0]), config, paths[0])
+
+
+def simulate(paths: Sequence[Path], config: CtConfig, keys: dict[str, Any]) -> Simulated:
+    """A scan of a picture or of a slice of DICOM."""
+    from nerfkit.scenes.readers.sinogram import ScanFile
+    from nerfkit.workbench.tomography.inputs import make_data
+    from nerfkit.workbench.tomography.simulate import simulate_scan
+
+    arrays, truth = simulate_scan(paths[0], keys, config.seed)
+    is_counts = "counts" in arrays
+    values = arrays["counts" if is_counts else "sinogram"]
+    facts = {name: array.item() for name, array in arrays.items() if array.ndim == 0}
+    file = ScanFile(np.asarray(values, np.float64), is_counts, arrays["angles"], facts)
+    data = make_data(file, config, paths[0])
+    return Simulated(data, truth, arrays, {"image": truth.values[..., 0]})
+
+
+def solve(job: Job) -> Outcome:
+    """Choose the prior's weight, fit a field with it, and tell how sure the picture is."""
+    import torch
+
+    from nerfkit.workbench.outcome import Outcome, Shown
+    from nerfkit.workbench.regression import sample_picture
+    from nerfkit.workbench.tomography.doctor import explain
+    from nerfkit.workbench.tomography.reconstruct import fit_field, quick_picture, unit_of
+    from nerfkit.workbench.tomography.trial import misfit
+
+    data: CtData = job.data
+    for text in data.said:
+        job.say(text)
+    quick = quick_picture(data.scan)
+    unit = unit_of(quick)
+    scan, start = data.scan.scaled(1 / unit), quick / unit
+    smooth = _smooth(job, scan, start)
+    job.say(f"weight of the total variation {smooth.weight:.4g} in units of {unit:.4g} per mm")
+    left = misfit(scan, smooth.picture)
+    doubt = job.decide("doubt", lambda: explain(scan, left))
+    if doubt is not None:
+        job.say(f"warning: {doubt}")
+    scale = data.slope * unit
+    held, held_out = fit_field(job, scan, smooth, data.intercept, scale)
+    image = sample_picture(held.field, (scan.side, scan.side), (scan.side, scan.side)).numpy()
+    deviation = (smooth.deviation * scale).numpy()
+    seen = scan.seen.numpy()
+    inside = image[seen]
+    span = tuple(float(np.percentile(inside, p)) for p in WINDOW)
+    span = span if span[0] < span[1] else (span[0], span[0] + 1.0)
+    measured = scan.instrument.product((torch.from_numpy(image[..., 0]) - data.intercept) / scale)
+    residual = ((measured - scan.sinogram) / scan.deviations).numpy()
+    low, high = span
+    shown = [
+        Shown("back_projection", (quick.numpy() * data.slope + data.intercept - low) / (high - low), _axes(data)
+              + "filtered back projection (Hann)"),
+        Shown("total_variation", (smooth.picture.numpy() * scale + data.intercept - low) / (high - low),
+              "least total variation with the chosen weight"),
+        Shown("deviation", deviation / (float(np.quantile(deviation[seen], 0.99)) or 1.0),
+              "standard deviation of what the noise alone does; white is "
+              f"{float(np.quantile(deviation[seen], 0.99)):.3g}"),
+        Shown("sinogram", scan.sinogram.numpy() / (float(scan.sinogram.max()) or 1.0), "sinogram, a row an angle"),
+        Shown("residual", residual / 8 + 0.5, "what the result leaves of it; white is 4 standard deviations"),
+    ]  # fmt: skip
+    metrics = {"holdout": float(f"{held_out * unit:.6g}"), "misfit": round(left, 3)}
+    return Outcome(
+        image=image, measure=lambda written: _measure(job, written, seen, deviation), field="hash",
+        n_params=sum(p.numel() for p in held.field.parameters()), held=held, bit_depth=32, span=span, metrics=metrics,
+        baselines=_baselines(job, scan, start, smooth, scale), chosen={"tv_weight": smooth.weight, **data.facts},
+        shown=shown, charts=_charts(smooth), files={"deviation.npy": _npy(deviation)},
+        said=[
+            *data.said, *([doubt] if doubt else []),
+            f"{scan.side}x{scan.side} pixels of {scan.pixel:.4g} mm; the disc of {2 * scan.radius * scan.pixel:.4g} mm "
+            "that every angle sees is reconstructed",
+        ],
+    )  # fmt: skip
+
+
+def _axes(data: CtData) -> str:
+    return f"{data.scan.side * data.scan.pixel:.4g} mm a side: "
+
+
+def _npy(values: NDArray) -> bytes:
+    import io
+
+    payload = io.BytesIO()
+    np.save(payload, values.astype(np.float32), allow_pickle=False)
+    return payload.getvalue()
+
+
+def _smooth(job: Job, scan: Scan, start: torch.Tensor) -> Smooth:
+    """As it was decided, or now; a resumed run reads it again."""
+    from safetensors.torch import load, save
+
+    from nerfkit.files import write_atomically
+    from nerfkit.workbench.tomography.reconstruct import Smooth, choose_weight
+
+    path = job.run.folder / "stages" / "smooth.safetensors"
+    if path.is_file():
+        found = load(path.read_bytes())
+        curve = [(float(a), float(b)) for a, b in found["curve"]]
+        return Smooth(float(found["weight"]), found["picture"], found["deviation"], curve)
+    import torch
+
+    smooth = choose_weight(scan, start, weight=job.config.tv_weight, seed=job.config.seed, check=job.check_stopped)
+    path.parent.mkdir(exist_ok=True)
+    tensors = {
+        "weight": torch.tensor(smooth.weight, dtype=torch.float64), "picture": smooth.picture.contiguous(),
+        "deviation": smooth.deviation.contiguous(),
+        "curve": torch.tensor(smooth.curve, dtype=torch.float64).reshape(-1, 2),
+    }  # fmt: skip
+    write_atomically(path, save(tensors))
+    return smooth
+
+
+def _measure(job: Job, written: NDArray, seen: NDArray, deviation: NDArray) -> dict[str, Any]:
+    """PSNR over the truth's own range and SSIM in the disc; how often the truth lies within two deviations."""
+    if job.truth is None:
+        return {}
+    from nerfkit.workbench.tomography.scoring import score
+
+    found = score(written[..., 0], job.truth.values[..., 0], seen)
+    off = np.abs(written[..., 0] - job.truth.values[..., 0])[seen]
+    return found | {"within_two_deviations": round(float((off <= 2 * deviation[seen]).mean()), 3)}
+
+
+def _baselines(job: Job, scan: Scan, start: torch.Tensor, smooth: Smooth, scale: float) -> dict[str, dict[str, Any]]:
+    if job.truth is None:
+        return {}
+    import torch
+
+    from nerfkit.workbench.tomography.baselines import measure_baselines
+    from nerfkit.workbench.tomography.scoring import score
+
+    truth, seen, intercept = job.truth.values[..., 0], scan.seen, job.data.intercept
+    wanted = torch.from_numpy((truth - intercept) / scale)
+    found = measure_baselines(scan, start, smooth, lambda picture: float((picture - wanted)[seen].square().mean()))
+    return {
+        name: score(baseline.picture.numpy() * scale + intercept, truth, seen.numpy()) | {"how": baseline.how}
+        for name, baseline in found.items()
+    }
+
+
+def _charts(smooth: Smooth) -> list[Any]:
+    from nerfkit.report.blocks import Chart, Series
+
+    if not smooth.curve:
+        return []
+    weights, risks = zip(*smooth.curve, strict=True)
+    series = Series("estimated error less the least", list(weights), list(risks))
+    return [Chart("Weight of the total variation", [series], "weight", "unbiased risk", False)]
+
+
+TASK = FitTask(
+    name="ct", holds="a reconstructed slice", data="a scan of a tomograph",
+    usage="nerfkit render {run} --size WxH samples it at any size; {run}/deviation.npy says how sure it is",
+    presets={"ct": CtConfig()}, read=read, solve=solve, simulate=simulate,
+    shape=lambda data, config: (data.scan.side, data.scan.side, 1),
+    simulate_keys={
+        "angles": 60, "range": 0.0, "noise": 0.01, "photons": 0.0, "geometry": "parallel", "size": 0,
+    },
+)  # fmt: skip

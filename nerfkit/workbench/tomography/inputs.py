@@ -1,0 +1,192 @@
+"""From a file and the settings to a scan: units, centre, noise, and what is wrong with them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers.sinogram import ScanFile
+from nerfkit.scenes.scan_geometry import ScanGeometry
+from nerfkit.workbench.tomography.centre import find_centre
+from nerfkit.workbench.tomography.reconstruct import noise_deviation
+from nerfkit.workbench.tomography.scan import Scan
+
+__all__ = ["CtData", "make_data"]
+
+# fewest angles and bins that a picture is made from, and the largest share of values that may be missing
+MIN_ANGLES, MIN_BINS, MOST_MISSING = 3, 8, 0.5
+# photons of a ray of which nothing arrived, for its logarithm
+LEAST_COUNT = 0.5
+# share of the rays with the same greatest count from which on the detector is taken for saturated
+SATURATED = 0.02
+# entries of the matrix of line integrals at most; eight bytes each
+MAX_ENTRIES = 3e8
+
+
+@dataclass(frozen=True)
+class CtData:
+    """A scan, how its unit becomes that of the result, and what there is to say of it."""
+
+    scan: Scan
+    # result = slope * attenuation per mm + intercept
+    slope: float
+    intercept: float
+    said: tuple[str, ...]
+    # facts of the report
+    facts: dict[str, Any]
+
+
+def make_data(file: ScanFile, config: Any, path: Path) -> CtData:
+    """What the task works on; settings go before what the file says.
+
+    Raises
+    ------
+    NerfkitError
+        Something is missing, wrong, or too large.
+    """
+    said = [f"{path.name}: {', '.join(file.unread)} not read"] if file.unread else []
+    values, row = _one_row(file.values, config.row, path)
+    if row is not None:
+        said.append(f"row {row} of {file.values.shape[1]}")
+    angles = _angles(file, config, path)
+    if min(values.shape) < MIN_ANGLES or values.shape[1] < MIN_BINS:
+        raise NerfkitError(
+            f"has {values.shape[0]} angles of {values.shape[1]} bins; {MIN_ANGLES} of {MIN_BINS} at least are wanted",
+            where=path, fix="a row of the sinogram is an angle; transpose it where columns are",
+        )  # fmt: skip
+    sinogram, deviations, notes = _line_integrals(values, file, config, path)
+    said += notes
+    geometry, notes = _geometry(file.facts, config, angles, sinogram, deviations, path)
+    side, pixel = _grid(file.facts, config, geometry, path)
+    facts = {
+        "geometry": geometry.kind, "angles": len(angles), "bins": geometry.n_bins,
+        "center": round(geometry.center, 3), "pixel_spacing": float(f"{pixel:.6g}"), "side": side,
+        "noise": float(f"{float(deviations[deviations.isfinite()].square().mean().sqrt()):.4g}"),
+    }  # fmt: skip
+    slope, intercept = (float(file.facts.get(f"rescale_{name}", value)) for name, value in _NEUTRAL.items())
+    return CtData(Scan(geometry, sinogram, deviations, side, pixel), slope, intercept, (*said, *notes), facts)
+
+
+_NEUTRAL = {"slope": 1.0, "intercept": 0.0}
+
+
+def _one_row(values: NDArray, row: int | None, path: Path) -> tuple[NDArray, int | None]:
+    if values.ndim == 2:
+        return values, None
+    n_rows = values.shape[1]
+    row = n_rows // 2 if row is None else row
+    if not 0 <= row < n_rows:
+        raise NerfkitError(f"row {row} is not one of {n_rows}", where=path, fix=f"--set row={n_rows // 2}")
+    return values[:, row], row
+
+
+def _angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
+    if config.angle_range is None and file.angles is not None:
+        found = file.angles
+    elif config.angle_range is None:
+        raise NerfkitError(
+            "says no angles", where=path, fix="add them in degrees as angles, or --set angle_range=180 for even ones"
+        )
+    else:
+        n = file.values.shape[0]
+        found = np.arange(n) * config.angle_range / n
+    return tuple((found * (-1 if config.is_clockwise else 1)).tolist())
+
+
+def _line_integrals(
+    values: NDArray, file: ScanFile, config: Any, path: Path
+) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Line integrals and the standard deviations of their noise, infinite where nothing is known."""
+    said, is_known = [], np.isfinite(values)
+    if is_known.mean() < 1 - MOST_MISSING:
+        raise NerfkitError(
+            f"has {1 - is_known.mean():.0%} values that are NaN or infinite", where=path, fix="mend the sinogram"
+        )
+    if not is_known.all():
+        said.append(f"{(~is_known).sum()} values that are NaN or infinite are left out")
+    if file.is_counts:
+        photons = config.photons or file.facts.get("photons") or float(np.nanmax(values[is_known]))
+        if (values[is_known] < 0).any():
+            raise NerfkitError(
+                f"has counts below 0, down to {values[is_known].min():g}", where=path,
+                fix="name them sinogram where they are line integrals",
+            )  # fmt: skip
+        top = values[is_known].max()
+        share = float((values[is_known] == top).mean())
+        if share > SATURATED and top > 0.5 * photons:
+            said.append(f"{share:.1%} of the rays have the same greatest count, {top:g}: the detector may be saturated")
+        counts = np.where(is_known, np.maximum(values, LEAST_COUNT), 1.0)
+        integrals, deviations = -np.log(counts / photons), counts**-0.5
+        if empty := int((values[is_known] < LEAST_COUNT).sum()):
+            said.append(f"{empty} rays let nothing through; they count little")
+    else:
+        integrals = np.where(is_known, values, 0.0)
+        noise = config.noise or file.facts.get("noise")
+        if noise is None:
+            noise = noise_deviation(torch.from_numpy(np.where(is_known, values, np.nan)))
+        # a sinogram without noise: what a float32 has
+        deviations = np.full(values.shape, max(noise, 1e-6 * float(np.abs(integrals).max())) or 1.0)
+    if not np.ptp(integrals[is_known]) > 0:
+        raise NerfkitError(
+            f"has the same value everywhere, {values[is_known].flat[0]:g}", where=path, fix="give another sinogram"
+        )
+    deviations = np.where(is_known, deviations, np.inf)
+    return (*(torch.from_numpy(x.astype(np.float32)) for x in (np.where(is_known, integrals, 0.0), deviations)), said)
+
+
+def _geometry(
+    facts: dict[str, Any], config: Any, angles: tuple[float, ...], sinogram: torch.Tensor, deviations: torch.Tensor,
+    path: Path,
+) -> tuple[ScanGeometry, list[str]]:  # fmt: skip
+    def given(name: str, default: float) -> float:
+        value = getattr(config, name)
+        return float(facts.get(name, default) if value is None else value)
+
+    kind = config.geometry or facts.get("geometry", "parallel")
+    center = config.center if config.center is not None else facts.get("center")
+    n_bins, spacing = sinogram.shape[1], given("bin_spacing", 1.0)
+    try:
+        geometry = ScanGeometry(
+            kind, angles, n_bins, spacing, (n_bins - 1) / 2 if center is None else center,
+            given("source_distance", 0.0), given("detector_distance", 0.0),
+        )  # fmt: skip
+    except ValueError as error:
+        raise NerfkitError(str(error), where=path, fix="mend it in the file, or --set NAME=VALUE") from error
+    if center is not None:
+        return geometry, []
+    found = find_centre(Scan(geometry, sinogram, deviations, 1, 1.0))
+    middle = (n_bins - 1) / 2
+    said = [f"centre of rotation found at bin {found.center:.2f} (the middle is {middle:g}); --set center=... fixes it"]
+    return found, said if abs(found.center - middle) > 0.05 else []
+
+
+def _grid(facts: dict[str, Any], config: Any, geometry: ScanGeometry, path: Path) -> tuple[int, float]:
+    """Pixels along a side, and their spacing: bins at the axis, as many as the detector sees."""
+    pixel = config.pixel_spacing or facts.get("pixel_spacing")
+    side = config.side or (int(facts["size"]) if "size" in facts else None)
+    diameter = 2 * geometry.field_of_view
+    if pixel is None:
+        pixel = diameter / side if side else geometry.bin_spacing / geometry.magnification
+    side = side or max(8, 2 * round(diameter / pixel / 2))
+    if not pixel > 0 or side < 8:
+        raise NerfkitError(f"{side} pixels of {pixel:g} mm make no picture", where=path, fix="--set side=256")
+    if geometry.kind == "fan" and side * pixel > 2**0.5 * geometry.source_distance:
+        raise NerfkitError(
+            f"the source, {geometry.source_distance:g} mm from the axis, stands within the picture of "
+            f"{side * pixel:g} mm", where=path, fix="check the units: all lengths are millimetres",
+        )  # fmt: skip
+    widest = 2 + 1.5 * pixel * geometry.magnification / geometry.bin_spacing
+    entries = side**2 * len(geometry.angles) * widest
+    if entries > MAX_ENTRIES:
+        smaller = int(side * (MAX_ENTRIES / entries) ** 0.5)
+        raise NerfkitError(
+            f"{side}x{side} pixels and {len(geometry.angles)} angles take {entries * 8 / 1e9:.0f} GB of memory; "
+            f"{MAX_ENTRIES * 8 / 1e9:.1f} are allowed", where=path, fix=f"--set side={smaller}",
+        )  # fmt: skip
+    return side, float(pixel)

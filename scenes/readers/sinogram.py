@@ -1,0 +1,165 @@
+"""Scans of a tomograph: npz, npy and TIFF of sinograms or counts, HDF5 of the Data Exchange form (De Carlo et al. 2014,
+doi 10.1107/S160057751401604X).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers.picture import load_array, read_picture
+
+__all__ = ["SCAN_KEYS", "ScanFile", "read_scan"]
+
+# arrays of an npz that are numbers about the scan, and those that are texts
+NUMBERS = (
+    "bin_spacing", "pixel_spacing", "source_distance", "detector_distance", "center", "photons", "noise", "size",
+    "rescale_slope", "rescale_intercept",
+)  # fmt: skip
+ARRAYS = ("sinogram", "counts", "angles", "geometry")
+SCAN_KEYS = (*ARRAYS, *NUMBERS)
+HDF5 = (".h5", ".hdf5", ".hdf", ".nxs")
+# a value of NumPy's that nobody's detector has
+MAX_VALUES = 2**31
+
+
+@dataclass(frozen=True)
+class ScanFile:
+    """What a file says of a scan.
+
+    Parameters
+    ----------
+    values : ndarray, float64
+        Line integrals or counts, [n_angles, n_bins] or [n_angles, n_rows, n_bins].
+    is_counts : bool
+        Whether they are photons that arrived; then ``facts`` may have the ``photons`` that were sent.
+    angles : ndarray, shape (n_angles,), optional
+        Degrees.
+    facts : dict
+        What else it says, by the names of ``SCAN_KEYS``.
+    unread : list of str
+        What it holds that was not looked at.
+    """
+
+    values: NDArray[np.float64]
+    is_counts: bool = False
+    angles: NDArray[np.float64] | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
+
+
+def read_scan(path: str | Path) -> ScanFile:
+    """Read a scan, as it is in the file.
+
+    Raises
+    ------
+    NerfkitError
+        It is no scan, or what it says is no number.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise NerfkitError("there is no such file", where=path, fix="give an npz, npy, TIFF or HDF5 file of a scan")
+    suffix = path.suffix.lower()
+    found = _read_npz(path) if suffix == ".npz" else _read_exchange(path) if suffix in HDF5 else _read_plain(path)
+    shape = found.values.shape
+    if found.values.ndim not in (2, 3) or min(shape) < 1 or found.values.size > MAX_VALUES:
+        raise NerfkitError(
+            f"has an array of shape {list(shape)}; wanted is [n_angles, n_bins], or [n_angles, n_rows, n_bins]",
+            where=path, fix="save the sinogram alone, a row an angle",
+        )  # fmt: skip
+    if found.angles is not None and (found.angles.shape != shape[:1] or not np.isfinite(found.angles).all()):
+        raise NerfkitError(
+            f"has {found.angles.size} angles, {np.isfinite(found.angles).sum()} of them finite, for {shape[0]} rows",
+            where=path, fix="give an angle in degrees for each row of the sinogram",
+        )  # fmt: skip
+    return found
+
+
+def _read_plain(path: Path) -> ScanFile:
+    if path.suffix.lower() == ".npy":
+        return ScanFile(_real(load_array(path), path))
+    picture = read_picture(path)
+    if picture.values.shape[2] != 1:
+        raise NerfkitError(
+            f"has {picture.values.shape[2]} channels; a sinogram has one", where=path, fix="save it in grey, as floats"
+        )
+    return ScanFile(picture.values[..., 0].astype(np.float64))
+
+
+def _read_npz(path: Path) -> ScanFile:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, KeyError) as error:
+        raise NerfkitError(f"cannot be read ({error})", where=path, fix="save it again with numpy.savez") from error
+    present = [name for name in ("sinogram", "counts") if name in arrays]
+    if len(present) != 1:
+        raise NerfkitError(
+            f"has {' and '.join(present) or 'none'} of sinogram and counts; its arrays: {', '.join(sorted(arrays))}",
+            where=path, fix="name the array of line integrals sinogram, or that of photons counts",
+        )  # fmt: skip
+    facts: dict[str, Any] = {}
+    for name in NUMBERS:
+        if name in arrays:
+            value = arrays[name]
+            if value.size != 1 or value.dtype.kind not in "iuf" or not np.isfinite(value.item()):
+                raise NerfkitError(
+                    f"has {name} = {value.tolist()!r}; wanted is a number", where=path, fix=f"mend {name}"
+                )
+            facts[name] = float(value.item())
+    if "geometry" in arrays:
+        facts["geometry"] = str(arrays["geometry"].item()) if arrays["geometry"].size == 1 else ""
+    angles = arrays.get("angles")
+    return ScanFile(
+        _real(arrays[present[0]], path), present[0] == "counts",
+        None if angles is None else _real(angles, path).reshape(-1), facts,
+        sorted(set(arrays) - set(SCAN_KEYS)),
+    )  # fmt: skip
+
+
+def _read_exchange(path: Path) -> ScanFile:
+    """Counts, brought to those of an even beam: dark frames taken off, divided by the white ones."""
+    try:
+        import h5py
+    except ImportError as error:
+        raise NerfkitError("HDF5 needs h5py", where=path, fix='pip install "nerfkit[medical]"') from error
+    try:
+        with h5py.File(path) as file:
+            group: Any = file.get("exchange")
+            if group is None or "data" not in group:
+                raise NerfkitError(
+                    f"has no exchange/data, but {', '.join(file) or 'nothing'}", where=path,
+                    fix="give a file of the Data Exchange form, or save the sinogram as npz",
+                )  # fmt: skip
+            data = np.asarray(group["data"], np.float64)
+            white, dark = (
+                np.asarray(group[name], np.float64).mean(0) if name in group else None
+                for name in ("data_white", "data_dark")
+            )
+            theta = np.asarray(group["theta"], np.float64).reshape(-1) if "theta" in group else None
+            unit = str(group["theta"].attrs.get("units", "degrees")) if theta is not None else ""
+            unread = [name for name in group if name not in ("data", "data_white", "data_dark", "theta")]
+    except OSError as error:
+        raise NerfkitError(f"cannot be read ({error})", where=path, fix="copy the file again") from error
+    if white is None:
+        raise NerfkitError(
+            "has no data_white: what arrives without an object is not known", where=path,
+            fix="add the white frames, or save line integrals as npz",
+        )  # fmt: skip
+    dark = np.zeros_like(white) if dark is None else dark
+    beam = np.clip(white - dark, 1e-6, None)
+    mean = float(beam.mean())
+    if theta is not None and unit.startswith("rad"):
+        theta = np.rad2deg(theta)
+    return ScanFile((data - dark) / beam * mean, True, theta, {"photons": mean}, unread)
+
+
+def _real(values: NDArray, path: Path) -> NDArray[np.float64]:
+    if values.dtype.kind not in "iuf":
+        raise NerfkitError(f"has values of kind {values.dtype}; real numbers are wanted", where=path, fix="save floats")
+    return values.astype(np.float64)

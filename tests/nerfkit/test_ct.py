@@ -1,0 +1,296 @@
+"""`nerfkit fit ct`: from a scan to a slice, what is found on the way, and what is refused."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import nerfkit
+from nerfkit.cli import main
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers.sinogram import read_scan
+from nerfkit.scenes.scan_geometry import ScanGeometry
+from nerfkit.tasks.ct import CtConfig, read
+from nerfkit.workbench.tomography.back_projection import filtered_back_projection
+from nerfkit.workbench.tomography.doctor import explain
+from nerfkit.workbench.tomography.reconstruct import noise_deviation
+from nerfkit.workbench.tomography.scan import Scan
+from nerfkit.workbench.tomography.trial import misfit
+
+SIDE = 48
+
+
+def picture(side=SIDE):
+    """A body of two organs, off the middle."""
+    axis = (np.arange(side) - (side - 1) / 2) / side
+    x, y = axis[None, :], -axis[:, None]
+    body = ((x / 0.42) ** 2 + (y / 0.35) ** 2 < 1) * 0.5
+    return (body + ((x - 0.15) ** 2 + (y - 0.1) ** 2 < 0.01) * 0.4 - ((x + 0.2) ** 2 + y**2 < 0.006) * 0.3).astype(
+        np.float32
+    )
+
+
+def scan_of(kind="parallel", n_angles=40, noise=0.0, center=None, turn=None, **more):
+    n_bins = 2 * SIDE if kind == "fan" else SIDE + 12
+    center = (n_bins - 1) / 2 if center is None else center
+    turn = turn or (360.0 if kind == "fan" else 180.0)
+    distances = {"source_distance": 100.0, "detector_distance": 80.0} if kind == "fan" else {}
+    geometry = ScanGeometry(kind, tuple(np.arange(n_angles) * turn / n_angles), n_bins, 1.0, center, **distances)
+    scan = Scan(geometry, torch.zeros(1), torch.ones(1), SIDE, 1.0)
+    clean = scan.instrument.product(torch.from_numpy(picture()))
+    deviation = noise * float(clean.max()) or 1e-3
+    values = clean + deviation * torch.randn(clean.shape, generator=torch.Generator().manual_seed(0)) * (noise > 0)
+    return Scan(geometry, values, torch.full_like(values, deviation), SIDE, 1.0)
+
+
+def arrays_of(scan):
+    geometry = scan.geometry
+    found = {
+        "sinogram": scan.sinogram.numpy(), "angles": np.array(geometry.angles), "geometry": np.array(geometry.kind),
+        "bin_spacing": np.array(geometry.bin_spacing), "pixel_spacing": np.array(1.0), "size": np.array(SIDE),
+    }  # fmt: skip
+    if geometry.kind == "fan":
+        found |= {"source_distance": np.array(100.0), "detector_distance": np.array(80.0)}
+    return found
+
+
+def save(path, **arrays):
+    np.savez(path, **arrays)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["parallel", "fan"])
+def test_back_projection_has_the_values_of_the_picture(kind):
+    scan = scan_of(kind, n_angles=180)
+    found, truth = filtered_back_projection(scan).numpy(), picture()
+    inside = scan.seen.numpy()
+    assert np.abs(found - truth)[inside].mean() < 0.03
+    assert found[truth == 0.5].mean() == pytest.approx(0.5, abs=0.01)
+
+
+def test_from_a_scan_to_a_slice(tmp_path):
+    path = save(tmp_path / "scan.npz", **arrays_of(scan_of(noise=0.01)))
+    np.save(tmp_path / "truth.npy", picture())
+    found = nerfkit.fit("ct", path, tmp_path / "slice.tif", truth=tmp_path / "truth.npy", seconds=60)
+    metrics, baselines = found.figures["metrics"], found.figures["baselines"]
+    assert metrics["psnr"] > baselines["filtered back projection"]["psnr"] + 2
+    assert metrics["psnr"] > baselines["SART"]["psnr"]
+    assert metrics["holdout"] > 0 and metrics["misfit"] < 1.6
+    assert 0.3 < metrics["within_two_deviations"] <= 1
+    assert set(baselines) == {"filtered back projection", "SART", "total variation"}
+    run = tmp_path / "slice"
+    assert np.load(run / "deviation.npy").shape == (SIDE, SIDE)
+    for name in ("result", "back_projection", "sinogram", "residual", "deviation"):
+        assert (run / "pictures" / f"{name}.png").is_file()
+    # the run holds the field: at its own size it is what was written
+    again = nerfkit.load(run).render()
+    np.testing.assert_allclose(
+        again, nerfkit.scenes.readers.picture.read_picture(tmp_path / "slice.tif").values[..., 0], atol=1e-5
+    )
+    assert nerfkit.load(run).render(size=(30, 30)).shape == (30, 30)
+    # a finished run goes through at once
+    assert nerfkit.resume_fit(run).figures["metrics"]["psnr"] == pytest.approx(metrics["psnr"], abs=0.5)
+
+
+def test_simulated_and_from_its_measurements(tmp_path, capsys):
+    np.save(tmp_path / "body.npy", picture(64))
+    command = [
+        "fit",
+        "ct",
+        str(tmp_path / "body.npy"),
+        "-o",
+        str(tmp_path / "a.tif"),
+        "--simulate",
+        "angles=20,noise=0.02",
+    ]
+    assert main([*command, "--set", "steps=40", "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert figures["metrics"]["psnr"] > 15 and figures["chosen"]["angles"] == 20
+    again = nerfkit.fit("ct", tmp_path / "a" / "measurements.npz", tmp_path / "b.tif", steps=40)
+    first, second = (nerfkit.scenes.readers.picture.read_picture(tmp_path / name).values for name in ("a.tif", "b.tif"))
+    np.testing.assert_array_equal(first, second)
+    assert again.figures["chosen"] == figures["chosen"]
+
+
+@pytest.mark.parametrize("keys", ["geometry=fan,angles=24", "photons=20000,angles=24", "range=120,angles=24"])
+def test_other_scans_are_simulated(tmp_path, keys):
+    np.save(tmp_path / "body.npy", picture(32))
+    simulate = dict(pair.split("=") for pair in keys.split(","))
+    found = nerfkit.fit("ct", tmp_path / "body.npy", tmp_path / "a.tif", simulate=simulate, steps=60, seconds=60)
+    assert found.figures["metrics"]["psnr"] > 13
+    # in the unit of what went in
+    assert np.percentile(nerfkit.load(tmp_path / "a").render(), 90) == pytest.approx(0.5, abs=0.2)
+
+
+def test_hounsfield_units_are_kept(tmp_path):
+    pydicom = pytest.importorskip("pydicom", reason="pydicom reads DICOM")
+    from pydicom.data import get_testdata_file
+
+    source = get_testdata_file("CT_small.dcm", download=False)
+    found = nerfkit.fit("ct", source, tmp_path / "a.tif", simulate={"angles": 40, "size": 64}, steps=100, seconds=60)
+    header = pydicom.dcmread(source)
+    truth = header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)
+    middle = truth[40:88, 40:88].mean()
+    assert nerfkit.load(tmp_path / "a").render()[20:44, 20:44].mean() == pytest.approx(middle, abs=40)
+    assert found.figures["metrics"]["psnr"] > 20
+
+
+@pytest.mark.parametrize("kind", ["parallel", "fan"])
+@pytest.mark.parametrize("off", [-3.3, 2.6])
+def test_the_centre_is_found(kind, off, tmp_path):
+    middle = (2 * SIDE - 1) / 2 if kind == "fan" else (SIDE + 11) / 2
+    scan = scan_of(kind, noise=0.005, center=middle + off)
+    data = read([save(tmp_path / "scan.npz", **arrays_of(scan))], CtConfig())
+    assert data.scan.geometry.center == pytest.approx(middle + off, abs=0.15)
+    assert "centre of rotation found" in data.said[-1]
+
+
+def test_a_given_centre_is_kept(tmp_path):
+    arrays = arrays_of(scan_of()) | {"center": np.array(20.0)}
+    assert read([save(tmp_path / "a.npz", **arrays)], CtConfig()).scan.geometry.center == 20.0
+    assert read([save(tmp_path / "a.npz", **arrays)], CtConfig(center=21.0)).scan.geometry.center == 21.0
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.01, 0.05])
+def test_noise_is_estimated(noise):
+    at = torch.arange(256.0) - 127.5
+    chords = 2 * (100.0**2 - at.square()).clamp(min=0).sqrt() + (40.0**2 - (at - 20).square()).clamp(min=0).sqrt()
+    values = chords + noise * 200 * torch.randn(60, 256, generator=torch.Generator().manual_seed(0))
+    assert noise_deviation(values) == pytest.approx(noise * 200, rel=0.1)
+
+
+def test_a_right_scan_is_explained():
+    scan = scan_of(noise=0.01)
+    assert misfit(scan, torch.from_numpy(picture())) == pytest.approx(1.0, abs=0.1)
+    assert explain(scan, 1.0) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "words"),
+    [
+        ("fan", {"angles": "reversed"}, "is_clockwise=true"),
+        ("parallel", {"center": 24.0}, "center="),
+        ("parallel", {"angles": "radians"}, "radians"),
+        ("fan", {"source_distance": 1000.0}, "source_distance=100"),
+        ("fan", {"detector_distance": 180.0}, "detector_distance=80"),
+    ],
+)
+def test_a_mistake_about_the_geometry_is_named(kind, change, words):
+    from dataclasses import replace
+
+    scan = scan_of(kind, noise=0.01, turn=360.0 if kind == "fan" else 180.0)
+    angles = scan.geometry.angles
+    wrong = {
+        "reversed": tuple(-angle for angle in angles), "radians": tuple(np.deg2rad(angles).tolist()),
+    }.get(change.get("angles", ""))  # fmt: skip
+    geometry = replace(scan.geometry, **({"angles": wrong} if wrong else change))
+    assert words in (explain(replace(scan, geometry=geometry), 50.0) or "")
+
+
+def test_rays_that_are_not_known_are_left_out(tmp_path):
+    scan = scan_of(noise=0.01)
+    arrays = arrays_of(scan)
+    arrays["sinogram"] = arrays["sinogram"].copy()
+    arrays["sinogram"][:, 30] = np.nan
+    data = read([save(tmp_path / "scan.npz", **arrays)], CtConfig(center=29.5))
+    assert "40 values that are NaN or infinite are left out" in data.said
+    assert data.scan.deviations[:, 30].isinf().all() and (data.scan.weights[:, 30] == 0).all()
+    assert data.scan.sinogram.isfinite().all()
+    found = nerfkit.fit("ct", tmp_path / "scan.npz", tmp_path / "a.tif", steps=120, center=29.5)
+    error = np.abs(found.render() - picture())[scan.seen.numpy()]
+    assert error.mean() < 0.06
+
+
+def test_counts_become_line_integrals(tmp_path):
+    scan = scan_of()
+    integrals = scan.sinogram.numpy() / 10
+    counts = np.random.default_rng(0).poisson(1e5 * np.exp(-integrals))
+    arrays = arrays_of(scan)
+    del arrays["sinogram"]
+    data = read([save(tmp_path / "c.npz", counts=counts, photons=1e5, **arrays)], CtConfig(center=29.5))
+    left = (data.scan.sinogram.numpy() - integrals) / data.scan.deviations.numpy()
+    assert left.std() == pytest.approx(1.0, abs=0.1)
+
+
+def test_a_saturated_detector_is_named(tmp_path):
+    counts = np.full((40, 60), 1000.0)
+    counts[:, 20:40] = 500
+    arrays = {"counts": counts, "angles": np.arange(40) * 4.5}
+    data = read([save(tmp_path / "c.npz", **arrays)], CtConfig(center=29.5))
+    assert any("saturated" in text for text in data.said)
+
+
+def test_data_exchange(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py reads HDF5")
+    scan = scan_of()
+    integrals = scan.sinogram.numpy()[:, None] / 20
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        group = file.create_group("exchange")
+        beam = np.linspace(900, 1100, integrals.shape[2])
+        group["data"] = np.exp(-integrals) * beam + 50
+        group["data_white"], group["data_dark"] = (
+            np.tile(beam + 50, (2, 1, 1)),
+            np.full((2, 1, integrals.shape[2]), 50.0),
+        )
+        group["theta"] = np.deg2rad(scan.geometry.angles)
+        group["theta"].attrs["units"] = "radians"
+        group["extra"] = 1
+    data = read([tmp_path / "scan.h5"], CtConfig(center=29.5))
+    np.testing.assert_allclose(data.scan.sinogram, integrals[:, 0], atol=1e-4)
+    np.testing.assert_allclose(data.scan.geometry.angles, scan.geometry.angles)
+    assert any("extra not read" in text for text in data.said)
+
+
+BAD = {
+    "no sinogram": ({"image": np.zeros((9, 9))}, {}, "none of sinogram and counts"),
+    "both": ({"sinogram": np.zeros((9, 9)), "counts": np.zeros((9, 9))}, {}, "sinogram and counts"),
+    "angles": ({"sinogram": np.random.rand(9, 20), "angles": np.zeros(4)}, {}, "4 angles"),
+    "no angles": ({"sinogram": np.random.rand(9, 20)}, {}, "says no angles"),
+    "flat": ({"sinogram": np.ones((9, 20))}, {"angle_range": 180.0}, "same value everywhere"),
+    "complex": ({"sinogram": np.ones((9, 20), complex)}, {"angle_range": 180.0}, "real numbers"),
+    "nan": ({"sinogram": np.full((9, 20), np.nan)}, {"angle_range": 180.0}, "NaN or infinite"),
+    "one dimension": ({"sinogram": np.ones(9)}, {"angle_range": 180.0}, r"\[n_angles, n_bins\]"),
+    "few": ({"sinogram": np.random.rand(2, 20)}, {"angle_range": 180.0}, "2 angles of 20 bins"),
+    "negative counts": ({"counts": -np.random.rand(9, 20)}, {"angle_range": 180.0}, "counts below 0"),
+    "number": ({"sinogram": np.random.rand(9, 20), "center": np.zeros(3)}, {"angle_range": 180.0}, "center ="),
+    "geometry": ({"sinogram": np.random.rand(9, 20), "geometry": "spiral"}, {"angle_range": 180.0}, "geometry must be"),
+    "fan": ({"sinogram": np.random.rand(9, 20), "geometry": "fan"}, {"angle_range": 180.0}, "source_distance"),
+    "near": (
+        {"sinogram": np.random.rand(9, 20), "geometry": "fan", "source_distance": 5.0, "detector_distance": 5.0,
+         "pixel_spacing": 1.0, "size": 20}, {"angle_range": 360.0}, "stands within the picture",
+    ),
+    "large": ({"sinogram": np.random.rand(900, 200)}, {"angle_range": 180.0, "side": 4096, "center": 99.5}, "GB of memory"),
+    "row": ({"sinogram": np.random.rand(9, 4, 20)}, {"angle_range": 180.0, "row": 4}, "row 4 is not one of 4"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_scans_are_named(name, tmp_path):
+    arrays, settings, words = BAD[name]
+    with pytest.raises(NerfkitError, match=words) as error:
+        read([save(tmp_path / "bad.npz", **arrays)], CtConfig(**settings))
+    assert error.value.fix
+
+
+def test_no_file_and_no_scan(tmp_path):
+    with pytest.raises(NerfkitError, match="no such file"):
+        read_scan(tmp_path / "none.npz")
+    (tmp_path / "text.npz").write_text("no zip")
+    with pytest.raises(NerfkitError, match="cannot be read"):
+        read_scan(tmp_path / "text.npz")
+
+
+@pytest.mark.parametrize("keys", [{"angles": 2}, {"noise": -1}, {"geometry": "spiral"}, {"size": 4000}])
+def test_bad_simulations_are_named(keys, tmp_path):
+    np.save(tmp_path / "body.npy", picture(32))
+    with pytest.raises(NerfkitError):
+        nerfkit.fit("ct", tmp_path / "body.npy", tmp_path / "a.tif", simulate=keys)
+    assert not (tmp_path / "a.tif").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("center", -1.0), ("side", 4), ("noise", 0.0), ("angle_range", -180.0)])
+def test_bad_settings_are_named(name, value, tmp_path):
+    path = save(tmp_path / "scan.npz", **arrays_of(scan_of()))
+    with pytest.raises(NerfkitError, match=name):
+        nerfkit.fit("ct", path, tmp_path / "a.tif", **{name: value})
