@@ -2,7 +2,7 @@
 
     python scripts/bench_workbench.py --part images [--only fit,siren,choice,derivatives,compare,gradient,inpaint,
         denoise,compress] [--seeds 3] [--json FILE]
-    python scripts/bench_workbench.py --part instruments [--only volume,register]
+    python scripts/bench_workbench.py --part instruments [--only ct,volume,register]
 
 Each item is a script of its own, scripts/workbench_*.py, whose options say more. Baselines have the best parameters
 that the truth can choose, in the same run. Photographs are those of NERFKIT_TEST_DATA/images, else scikit-image's.
@@ -22,6 +22,7 @@ from nerfkit.cpu import wait_briefly
 wait_briefly()
 
 import workbench_compress
+import workbench_ct
 import workbench_denoise
 import workbench_fit
 import workbench_gradient
@@ -73,6 +74,7 @@ IMAGES: dict[str, Callable[[int], tuple[str, Any]]] = {
     "compress": _compress,
 }
 INSTRUMENTS: dict[str, Callable[[int], tuple[str, Any]]] = {
+    "ct": lambda seeds: _rows(workbench_ct.measure(seeds=seeds)),
     "volume": lambda seeds: _rows(workbench_volume.measure()),
     "register": lambda seeds: _rows(workbench_register.measure(seeds=range(seeds))),
 }

@@ -27,6 +27,8 @@ __all__ = ["WeightChoice", "choose_tv_weight"]
 
 # size of the probe in standard deviations of the noise: large enough that a solution of few steps answers it
 PROBE = 0.3
+# added to the seed: a simulation that drew its noise by the same seed would have the probe for its noise
+PROBE_SEED = 7919
 # ratio of neighbouring weights, and how many are tried at most
 RATIO, MOST = 1.6, 12
 
@@ -79,7 +81,7 @@ def choose_tv_weight(
     check : callable
         Called at each step; what it raises ends the search.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed + PROBE_SEED)
     noise = torch.randn(values.shape, generator=generator, dtype=values.dtype).to(values.device) * deviations
     probe, both = metric(noise), torch.stack([values, values + PROBE * noise])
     states: dict[int, State] = {}

@@ -66,7 +66,7 @@ def test_back_projection_has_the_values_of_the_picture(kind):
     found, truth = filtered_back_projection(scan).numpy(), picture()
     inside = scan.seen.numpy()
     assert np.abs(found - truth)[inside].mean() < 0.03
-    assert found[truth == 0.5].mean() == pytest.approx(0.5, abs=0.01)
+    assert found[truth == 0.5].mean() == pytest.approx(0.5, abs=0.015)
 
 
 def test_from_a_scan_to_a_slice(tmp_path):
@@ -260,7 +260,9 @@ BAD = {
         {"sinogram": np.random.rand(9, 20), "geometry": "fan", "source_distance": 5.0, "detector_distance": 5.0,
          "pixel_spacing": 1.0, "size": 20}, {"angle_range": 360.0}, "stands within the picture",
     ),
-    "large": ({"sinogram": np.random.rand(900, 200)}, {"angle_range": 180.0, "side": 4096, "center": 99.5}, "GB of memory"),
+    "large": (
+        {"sinogram": np.random.rand(900, 200), "center": 99.5}, {"angle_range": 180.0, "side": 4096}, "GB of memory",
+    ),
     "row": ({"sinogram": np.random.rand(9, 4, 20)}, {"angle_range": 180.0, "row": 4}, "row 4 is not one of 4"),
 }  # fmt: skip
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from nerfkit.scenes.scan_geometry import ScanGeometry
@@ -23,8 +25,13 @@ def misfit(scan: Scan, picture: torch.Tensor) -> float:
 
 
 def coarse_misfit(scan: Scan, geometry: ScanGeometry, side: int = SIDE) -> float:
-    """:func:`misfit` of a picture of ``side`` pixels that was made with another geometry."""
-    trial = Scan(geometry, scan.sinogram, scan.deviations, side, 2 * geometry.field_of_view / side)
+    """:func:`misfit` of a picture of ``side`` pixels that was made with another geometry; infinite where the source of
+    a fan stands within the picture.
+    """
+    width = 2 * geometry.field_of_view
+    if geometry.kind == "fan" and geometry.source_distance <= 1.01 * width / 2**0.5:
+        return math.inf
+    trial = Scan(geometry, scan.sinogram, scan.deviations, side, width / side)
     solver = TvSolver(trial.instrument, trial.weights, (side, side))
     start = filtered_back_projection(trial, "hann").clamp(min=0)
     unit = float(start.max()) or 1.0

@@ -1,0 +1,114 @@
+"""How well `nerfkit fit ct` reconstructs slices that are projected, beside filtered back projection, SART and TV.
+
+python scripts/workbench_ct.py [--cases "head 60" "head 30" fan limited photons phantom spine] [--seeds 1] [--best]
+    [--json FILE]
+
+The head and the spine are DICOM slices of pydicom's wheel, the phantom is Shepp and Logan's (ellipses by Toft). With
+--best the field is fitted with other weights as well: how far the chosen one is from the best of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarking import Row, publish
+
+import nerfkit
+
+HEAD, SPINE, PHANTOM = "J2K_pixelrep_mismatch.dcm", "CT_small.dcm", "phantom"
+# name -> slice, keys of --simulate, and the PSNR that is wanted
+CASES: dict[str, tuple[str, dict[str, Any], str]] = {
+    "head 60": (HEAD, {}, ">= 33.8"),
+    "head 30": (HEAD, {"angles": 30}, ">= 30.6"),
+    "fan": (HEAD, {"geometry": "fan"}, ">= 32.4"),
+    "limited": (HEAD, {"range": 120.0}, ">= 25.3"),
+    "photons": (HEAD, {"photons": 1e4}, ">= 33.9"),
+    "phantom": (PHANTOM, {"size": 256}, "level with TV"),
+    "spine": (SPINE, {"size": 128}, "not tuned on"),
+}
+# factors on the chosen weight that --best tries
+FACTORS = (0.4, 0.65, 1.5, 2.5)
+# wall seconds that a run may take: another process may hold the core
+LIMIT = 600.0
+# Toft 1996, table B.3: value, half axes, middle, turn in degrees
+ELLIPSES = (
+    (1, 0.69, 0.92, 0, 0, 0), (-0.8, 0.6624, 0.874, 0, -0.0184, 0), (-0.2, 0.11, 0.31, 0.22, 0, -18),
+    (-0.2, 0.16, 0.41, -0.22, 0, 18), (0.1, 0.21, 0.25, 0, 0.35, 0), (0.1, 0.046, 0.046, 0, 0.1, 0),
+    (0.1, 0.046, 0.046, 0, -0.1, 0), (0.1, 0.046, 0.023, -0.08, -0.605, 0), (0.1, 0.023, 0.023, 0, -0.606, 0),
+    (0.1, 0.023, 0.046, 0.06, -0.605, 0),
+)  # fmt: skip
+
+
+def measure(cases: Sequence[str] = tuple(CASES), seeds: int = 1, *, has_best: bool = False) -> list[Row]:
+    """PSNR and seconds, a row each; printed as they come."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            for seed in range(seeds):
+                for row in _rows(case, seed, Path(folder), has_best):
+                    print(row, flush=True)
+                    rows.append(row)
+    return rows
+
+
+def _rows(case: str, seed: int, folder: Path, has_best: bool) -> Iterator[Row]:
+    name, keys, wanted = CASES[case]
+    source = _slice(name, folder)
+    made = ",".join(f"{key}={value}" for key, value in keys.items()) or "angles=60"
+    command = f"nerfkit fit ct {source.name} --simulate {made} --seed {seed} -o out.tif"
+
+    def run(**settings: Any) -> dict[str, Any]:
+        return nerfkit.fit(
+            "ct", source, folder / "out.tif", simulate=keys, seed=seed, seconds=LIMIT, overwrite=True, **settings
+        ).figures
+
+    found = run()
+    chosen = found["metrics"]["psnr"]
+    yield Row(f"{case}, seed {seed}: field", chosen, "dB", wanted, command)
+    yield Row(f"{case}, seed {seed}: SSIM", found["metrics"]["ssim"], "", "", command)
+    yield Row(f"{case}, seed {seed}: seconds", found["seconds"], "s", "<= 60 idle", command)
+    for other, figures in found["baselines"].items():
+        yield Row(f"{case}, seed {seed}: {other}", figures["psnr"], "dB", figures["how"], command)
+    if has_best:
+        weight = found["chosen"]["tv_weight"]
+        tried = {factor: run(tv_weight=weight * factor)["metrics"]["psnr"] for factor in FACTORS} | {1.0: chosen}
+        best = max(tried, key=lambda factor: tried[factor])
+        yield Row(f"{case}, seed {seed}: below the best weight", round(tried[best] - chosen, 3), "dB",
+                  f"<= 0.3; the best is {best} times the chosen one", command)  # fmt: skip
+
+
+def _slice(name: str, folder: Path) -> Path:
+    if name != PHANTOM:
+        from pydicom.data import get_testdata_file
+
+        return Path(str(get_testdata_file(name, download=False)))
+    side, fine = 512, 4
+    axis = (np.arange(side * fine) + 0.5) / (side * fine) * 2 - 1
+    picture = np.zeros((side * fine, side * fine), np.float32)
+    for value, a, b, x, y, turn in ELLIPSES:
+        cos, sin = np.cos(np.deg2rad(turn)), np.sin(np.deg2rad(turn))
+        dx, dy = (axis - x)[None, :], (-axis - y)[:, None]
+        picture[((dx * cos + dy * sin) / a) ** 2 + ((dy * cos - dx * sin) / b) ** 2 <= 1] += value
+    picture = picture.reshape(side, fine, side, fine).mean((1, 3))
+    np.save(folder / "phantom.npy", picture)
+    return folder / "phantom.npy"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--best", action="store_true")
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    publish(measure(given.cases, given.seeds, has_best=given.best), given.json)
+
+
+if __name__ == "__main__":
+    main()
