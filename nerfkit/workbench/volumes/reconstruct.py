@@ -21,6 +21,7 @@ from nerfkit.scenes.voxel_grid import VoxelGrid
 from nerfkit.workbench.job import Job
 from nerfkit.workbench.regression import decibels
 from nerfkit.workbench.settings import AUTO
+from nerfkit.workbench.volumes.alignment import apply_match, match_stacks, matched_figures, matched_words
 from nerfkit.workbench.volumes.choice import MIXES, choose_weight, held_out_slices, name_of, rehearse
 from nerfkit.workbench.volumes.interpolated import resampled
 from nerfkit.workbench.volumes.layout import working_grid
@@ -104,7 +105,10 @@ class _Work:
         self.job, self.config = job, job.config
         # by the weight
         self._smoothed: dict[float, Tensor] = {}
-        self.problem = make_problem(job.data.stacks, job.config.spacing)
+        grid = working_grid(job.data.stacks, job.config.spacing)
+        self.match = self._match(grid)
+        stacks = apply_match(job.data.stacks, self.match) if self.match else job.data.stacks
+        self.problem = make_problem(stacks, job.config.spacing, grid)
         self.planes = planes_of(self.problem.layout) if self.problem.layout.coarse else []
         if not all(bool(at.is_seen.any()) for at in self.problem.slices):
             raise NerfkitError(
@@ -115,6 +119,19 @@ class _Work:
             raise NerfkitError(
                 f"prior learned is not possible: {self._why_not}", where="--set prior", fix="leave it out"
             )
+
+    def _match(self, grid: VoxelGrid) -> dict[str, Any]:
+        """What of later stacks is brought to the first one; empty where nothing is to be."""
+        job, config = self.job, self.config
+        if len(job.data.stacks) < 2 or config.match == "none":
+            return {}
+        job.say("looking for motion between the stacks")
+        return job.decide(
+            "match", lambda: match_stacks(
+                job.data.stacks, config.spacing, grid, config.match, fraction=config.holdout, seed=config.seed,
+                check=job.check_stopped,
+            ),
+        )  # fmt: skip
 
     @cached_property
     def _can_learn(self) -> bool:
@@ -142,6 +159,9 @@ class _Work:
             self._held_out(prior, mix, judged, weight), self._baselines(judged, mix), charts=self._charts(weight),
             said=self._words(prior, mix, judged),
         )  # fmt: skip
+        if self.match:
+            found.chosen |= matched_figures(self.match)
+            found.said += matched_words(self.match)
         if prior == "learned":
             found.n_params += sum(count_parameters(network) for network in networks.values())
             found.chosen["variation_fraction"] = mix
