@@ -50,6 +50,8 @@ class VolumeConfig(FitConfig):
     holdout: float = 0.03
     # steps of a network's training, 1 or more
     steps: int = 400
+    # what of later stacks is brought to the first one: where the body is, how bright it is; auto: by held-out voxels
+    match: Literal["auto", "none", "motion", "brightness", "both"] = AUTO
     # which volume of a file that holds several, 0 or more; None: there is one, or all stacks of an npz
     index: int | None = None
     # which series of a DICOM folder: number, description or UID; None: the one of most slices
@@ -243,6 +245,6 @@ TASK = FitTask(
     name="volume", holds="a volume", data="stacks of slices",
     usage="nerfkit render {run} --spacing MM --out FILE.nii.gz samples it at any spacing",
     presets={"volume": VolumeConfig()}, load=_load, read=read, solve=solve, simulate=simulate, shape=shape,
-    simulate_keys={"thickness": 4, "stacks": 2, "noise": 0.01, "every": 1}, most_inputs=MOST_STACKS,
-    suffixes=(".nii.gz", ".nii", ".npy", ".tif", ".tiff"), read_truth=_read_truth,
+    simulate_keys={"thickness": 4, "stacks": 2, "noise": 0.01, "every": 1, "motion": 0.0, "gain": 1.0},
+    most_inputs=MOST_STACKS, suffixes=(".nii.gz", ".nii", ".npy", ".tif", ".tiff"), read_truth=_read_truth,
 )  # fmt: skip

@@ -126,9 +126,9 @@ def _edges(axis: int, frame: VoxelGrid, stack: Volume) -> tuple[float, float]:
     return float(found.min()), float(found.max())
 
 
-def lay_out(stacks: Sequence[Volume], spacing: float | None = None) -> Layout:
-    """The grid of the stacks, and how their slices are cells of it where they all are."""
-    grid = working_grid(stacks, spacing)
+def lay_out(stacks: Sequence[Volume], spacing: float | None = None, grid: VoxelGrid | None = None) -> Layout:
+    """The grid of the stacks, or one that is given, and how their slices are cells of it where they all are."""
+    grid = grid or working_grid(stacks, spacing)
     found = [_on_grid(grid, stack) for stack in stacks]
     axes = {at[0].axis for at in found if at is not None}
     # two stacks of one direction are no two views

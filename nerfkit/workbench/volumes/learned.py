@@ -26,7 +26,7 @@ __all__ = ["Plane", "SliceNetwork", "SliceRehearsal", "planes_of", "predict"]
 # channels and layers of 3 x 3
 WIDTH, N_LAYERS = 48, 4
 # Adam's peak rate; coarse positions a step; longest side of what is cut out of a slice, cells
-LEARNING_RATE, BATCH, MAX_SIDE = 3e-3, 12288, 192
+LEARNING_RATE, BATCH, MAX_SIDE = 3e-3, 8192, 192
 # coarse positions that are evaluated at once where nothing is trained
 CHUNK = 2**16
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nerfkit.scenes.observations.slice_averages import SliceAverages
 from nerfkit.scenes.volumes import Volume
+from nerfkit.scenes.voxel_grid import VoxelGrid
 from nerfkit.workbench.volumes.interpolated import interpolated
 from nerfkit.workbench.volumes.layout import Layout, lay_out
 from nerfkit.workbench.volumes.statistics import background_of, noise_of
@@ -70,14 +71,14 @@ class StackProblem:
         return found * np.float32(high - low) + np.float32(low)
 
 
-def make_problem(volumes: Sequence[Volume], spacing: float | None) -> StackProblem:
-    """The problem of ``volumes``, which are in the unit of the input."""
+def make_problem(volumes: Sequence[Volume], spacing: float | None, grid: VoxelGrid | None = None) -> StackProblem:
+    """The problem of ``volumes``, which are in the unit of the input, on their grid or on one that is given."""
     low, high = min(volume.range[0] for volume in volumes), max(volume.range[1] for volume in volumes)
     stacks = [
         Volume((volume.values - np.float32(low)) / np.float32(high - low), volume.affine, volume.thickness)
         for volume in volumes
     ]
-    layout = lay_out(stacks, spacing)
+    layout = lay_out(stacks, spacing, grid)
     noise = noise_of([stack.values for stack in stacks])
     floor = background_of([stack.values for stack in stacks], noise)
     slices = [SliceAverages(layout.grid, stack) for stack in stacks]

@@ -21,6 +21,7 @@ from nerfkit.scenes.voxel_grid import VoxelGrid
 from nerfkit.workbench.job import Job
 from nerfkit.workbench.regression import decibels
 from nerfkit.workbench.settings import AUTO
+from nerfkit.workbench.volumes.alignment import apply_match, match_stacks, matched_figures, matched_words
 from nerfkit.workbench.volumes.choice import MIXES, choose_weight, held_out_slices, name_of, rehearse
 from nerfkit.workbench.volumes.interpolated import resampled
 from nerfkit.workbench.volumes.layout import working_grid
@@ -31,8 +32,8 @@ __all__ = ["Reconstruction", "output_grid", "reconstruct"]
 
 # cells of the grid at most: each takes some hundred bytes
 MAX_CELLS = 2**28
-# weights of the baseline that a truth chooses, relative to the one that is chosen without
-ORACLE = (1 / 3, 1.0, 3.0)
+# factors by which the truth changes the baseline's weight, beginning at the one that is chosen without it; how often
+ORACLE, REACH = (3.0, 1 / 3), 3
 # slow second moments: a batch is a dozen slices of one stack, and gradients differ from step to step
 SCHEDULE = FitSchedule(final_fraction=0.02, betas=(0.9, 0.999), epsilon=1e-8)
 # a spacing is one of the grid's when it differs by less than this fraction
@@ -104,7 +105,10 @@ class _Work:
         self.job, self.config = job, job.config
         # by the weight
         self._smoothed: dict[float, Tensor] = {}
-        self.problem = make_problem(job.data.stacks, job.config.spacing)
+        grid = working_grid(job.data.stacks, job.config.spacing)
+        self.match = self._match(grid)
+        stacks = apply_match(job.data.stacks, self.match) if self.match else job.data.stacks
+        self.problem = make_problem(stacks, job.config.spacing, grid)
         self.planes = planes_of(self.problem.layout) if self.problem.layout.coarse else []
         if not all(bool(at.is_seen.any()) for at in self.problem.slices):
             raise NerfkitError(
@@ -115,6 +119,19 @@ class _Work:
             raise NerfkitError(
                 f"prior learned is not possible: {self._why_not}", where="--set prior", fix="leave it out"
             )
+
+    def _match(self, grid: VoxelGrid) -> dict[str, Any]:
+        """What of later stacks is brought to the first one; empty where nothing is to be."""
+        job, config = self.job, self.config
+        if len(job.data.stacks) < 2 or config.match == "none":
+            return {}
+        job.say("looking for motion between the stacks")
+        return job.decide(
+            "match", lambda: match_stacks(
+                job.data.stacks, config.spacing, grid, config.match, fraction=config.holdout, seed=config.seed,
+                check=job.check_stopped,
+            ),
+        )  # fmt: skip
 
     @cached_property
     def _can_learn(self) -> bool:
@@ -142,6 +159,9 @@ class _Work:
             self._held_out(prior, mix, judged, weight), self._baselines(judged, mix), charts=self._charts(weight),
             said=self._words(prior, mix, judged),
         )  # fmt: skip
+        if self.match:
+            found.chosen |= matched_figures(self.match)
+            found.said += matched_words(self.match)
         if prior == "learned":
             found.n_params += sum(count_parameters(network) for network in networks.values())
             found.chosen["variation_fraction"] = mix
@@ -248,18 +268,28 @@ class _Work:
         truth = self.job.truth
         if truth is None:
             return
-        best = None
+        best = self._against(truth, weight)
         for factor in ORACLE:
-            values = self.problem.in_unit(self._smooth(factor * weight))
-            grid = VoxelGrid(truth.shape, truth.affine)
-            other = resampled(self.problem.layout.grid.holding(values), grid)
-            mse = float(np.square(other.values - truth.values, dtype=np.float64).mean())
-            if best is None or mse < best[0]:
-                best = mse, factor * weight, values
-        assert best is not None  # there are factors
+            first = best
+            for power in range(1, REACH + 1):
+                other = self._against(truth, weight * factor**power)
+                if other[0] >= best[0]:
+                    break
+                best = other
+            if best is not first:
+                # what is better with more is not best with less
+                break
         name = "variation, oracle"
         found.others[name] = best[2]
-        found.baselines[name] = {"how": f"weight {best[1]:.3g}, the best of {len(ORACLE)} that the truth chooses"}
+        found.baselines[name] = {
+            "how": f"weight {best[1]:.3g}, the best that the truth chooses, in steps of a factor of 3"
+        }
+
+    def _against(self, truth: Volume, weight: float) -> tuple[float, float, NDArray[np.float32]]:
+        """The mean squared error of the least variation, its weight, and its values."""
+        values = self.problem.in_unit(self._smooth(weight))
+        other = resampled(self.problem.layout.grid.holding(values), VoxelGrid(truth.shape, truth.affine))
+        return float(np.square(other.values - truth.values, dtype=np.float64).mean()), weight, values
 
     # what is said ---------------------------------------------------------------------------------------------------
 
