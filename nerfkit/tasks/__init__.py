@@ -34,6 +34,7 @@ TASKS = {
     "gradient": "nerfkit.tasks.gradient:TASK",
     "volume": "nerfkit.tasks.volume:TASK",
     "register": "nerfkit.tasks.register:TASK",
+    "mri": "nerfkit.tasks.mri:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -46,6 +47,7 @@ FIT_TASKS = {
     "solve": "a field that satisfies an equation",
     "volume": "thick, missing or crossing slices of a scanner to one volume of cubes",
     "register": "where in a second image or volume each pixel of a first one is, and the second brought onto the first",
+    "mri": "a picture from few coefficients of a magnetic resonance scanner, its phase kept",
 }
 
 
