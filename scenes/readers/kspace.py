@@ -74,12 +74,12 @@ def checked_grid(kspace: NDArray, mask: NDArray | None, coils: NDArray | None, p
         )  # fmt: skip
     shape = (kspace.shape[1], kspace.shape[2])
     _check_values(kspace, shape, "kspace", path)
-    mask = (kspace != 0).any(0) if mask is None else _checked_mask(mask, shape, path)
-    if not mask.any():
+    is_measured = (kspace != 0).any(0) if mask is None else _checked_mask(mask, shape, path)
+    if not is_measured.any():
         raise NerfkitError("the mask is empty: nothing was measured", where=path, fix="mark measured places by 1")
-    values = np.where(mask, kspace, 0).astype(np.complex64)
+    values = np.where(is_measured, kspace, 0).astype(np.complex64)
     _check_middle(values, path)
-    return KspaceData(values, shape, mask, None, _checked_coils(coils, (len(values), *shape), path))
+    return KspaceData(values, shape, is_measured, None, _checked_coils(coils, (len(values), *shape), path))
 
 
 def checked_samples(

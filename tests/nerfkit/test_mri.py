@@ -1,6 +1,7 @@
 """Pictures from k-space: the instrument, the files, what is estimated, and the task from a picture to a run folder."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -63,6 +64,7 @@ def test_the_derivative_is_the_adjoint(name):
     values = kspace.apply(picture)
     wanted = draw(*values.shape, seed=4)
     inner(wanted, values).real.backward()
+    assert picture.grad is not None
     assert torch.allclose(picture.grad, kspace.adjoint(wanted), rtol=1e-3, atol=1e-3)
 
 
@@ -95,10 +97,10 @@ def test_whole_lines_away_from_the_middle_are_held_out():
     data = simulate_kspace(phantom((64, 64)), KEYS | {"coils": 2}, 0)
     held = held_out(data, 0)[0].bool().numpy()
     assert held.any() and not held[28:37].any() and (held.all(1) == held.any(1)).all()
-    assert not (held & ~data.mask).any()
+    assert data.mask is not None and not (held & ~data.mask).any()
 
 
-def grid(**changes):
+def grid(**changes) -> dict[str, Any]:
     full = centred_fft(torch.from_numpy(phantom()).to(torch.complex64)).numpy()[None]
     return {"kspace": full, "mask": np.ones(SIDES, bool), "coils": None} | changes
 
@@ -124,7 +126,7 @@ def with_nan():
 )
 def test_bad_k_space_is_named(changes, message, fix, tmp_path):
     with pytest.raises(NerfkitError, match=message) as caught:
-        checked_grid(*grid(**changes).values(), tmp_path / "x.npz")
+        checked_grid(**grid(**changes), path=tmp_path / "x.npz")
     assert fix in caught.value.fix
 
 
@@ -138,10 +140,15 @@ def test_bad_k_space_is_named(changes, message, fix, tmp_path):
     ],
 )
 def test_bad_samples_are_named(changes, message, fix, tmp_path):
-    good = {"samples": np.ones((1, 8), complex), "trajectory": np.zeros((8, 2)), "size": (32, 28), "coils": None}
-    assert checked_samples(*good.values(), tmp_path / "x.npz").shape == SIDES
+    good: dict[str, Any] = {
+        "samples": np.ones((1, 8), complex),
+        "trajectory": np.zeros((8, 2)),
+        "size": (32, 28),
+        "coils": None,
+    }
+    assert checked_samples(**good, path=tmp_path / "x.npz").shape == SIDES
     with pytest.raises(NerfkitError, match=message) as caught:
-        checked_samples(*(good | changes).values(), tmp_path / "x.npz")
+        checked_samples(**good | changes, path=tmp_path / "x.npz")
     assert fix in caught.value.fix
 
 
@@ -177,7 +184,7 @@ def test_ismrmrd_is_read(tmp_path):
     full = grid()["kspace"]
     write_ismrmrd(tmp_path / "a.h5", full[0])
     found = read_kspace(tmp_path / "a.h5")
-    assert np.allclose(found.values, full) and found.mask.all()
+    assert np.allclose(found.values, full) and found.mask is not None and found.mask.all()
     write_ismrmrd(tmp_path / "b.h5", full[0], slices=(0, 1))
     with pytest.raises(NerfkitError, match="2 values of slice"):
         read_kspace(tmp_path / "b.h5")

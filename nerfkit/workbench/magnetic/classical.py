@@ -16,7 +16,7 @@ from nerfkit.solvers.risk import WeightChoice, choose_tv_weight
 
 from .centre import centre_pictures, sampling_weights, sensitivities_of
 
-__all__ = ["KspaceProblem", "choose_weight", "least_variation", "make_problem", "ORACLE_RATIOS", "zero_filled"]
+__all__ = ["ORACLE_RATIOS", "KspaceProblem", "choose_weight", "least_variation", "make_problem", "zero_filled"]
 
 # steps of a first solution, of the next one, of one from nothing
 FIRST_STEPS, NEXT_STEPS, WHOLE_STEPS = 150, 60, 200
