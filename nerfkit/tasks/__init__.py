@@ -35,6 +35,7 @@ TASKS = {
     "volume": "nerfkit.tasks.volume:TASK",
     "register": "nerfkit.tasks.register:TASK",
     "ct": "nerfkit.tasks.ct:TASK",
+    "mri": "nerfkit.tasks.mri:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -48,6 +49,7 @@ FIT_TASKS = {
     "volume": "thick, missing or crossing slices of a scanner to one volume of cubes",
     "register": "where in a second image or volume each pixel of a first one is, and the second brought onto the first",
     "ct": "a slice from the sinogram of a tomograph, and how sure it is",
+    "mri": "a picture from few coefficients of a magnetic resonance scanner, its phase kept",
 }
 
 

@@ -124,11 +124,10 @@ def solve(job: Job) -> Outcome:
     deviation = (smooth.deviation * scale).numpy()
     seen = scan.seen.numpy()
     inside = image[seen]
-    span = tuple(float(np.percentile(inside, p)) for p in WINDOW)
-    span = span if span[0] < span[1] else (span[0], span[0] + 1.0)
+    low, high = (float(np.percentile(inside, p)) for p in WINDOW)
+    high = high if low < high else low + 1.0
     measured = scan.instrument.product((torch.from_numpy(image[..., 0]) - data.intercept) / scale)
     residual = ((measured - scan.sinogram) / scan.deviations).numpy()
-    low, high = span
     shown = [
         Shown("back_projection", (quick.numpy() * data.slope + data.intercept - low) / (high - low), _axes(data)
               + "filtered back projection (Hann)"),
@@ -143,9 +142,10 @@ def solve(job: Job) -> Outcome:
     metrics = {"holdout": float(f"{held_out * unit:.6g}"), "misfit": round(left, 3)}
     return Outcome(
         image=image, measure=lambda written: _measure(job, written, seen, deviation), field="hash",
-        n_params=sum(p.numel() for p in held.field.parameters()), held=held, bit_depth=32, span=span, metrics=metrics,
-        baselines=_baselines(job, scan, start, smooth, scale), chosen={"tv_weight": smooth.weight, **data.facts},
-        shown=shown, charts=_charts(smooth), files={"deviation.npy": _npy(deviation)},
+        n_params=sum(p.numel() for p in held.field.parameters()), held=held, bit_depth=32, span=(low, high),
+        metrics=metrics, baselines=_baselines(job, scan, start, smooth, scale),
+        chosen={"tv_weight": smooth.weight, **data.facts}, shown=shown, charts=_charts(smooth),
+        files={"deviation.npy": _npy(deviation)},
         said=[
             *data.said, *([doubt] if doubt else []),
             f"{scan.side}x{scan.side} pixels of {scan.pixel:.4g} mm; the disc of {2 * scan.radius * scan.pixel:.4g} mm "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,7 +51,7 @@ def _sart(scan: Scan) -> Iterator[tuple[Tensor, str]]:
     """Andersen and Kak 1984: each angle in turn, misfits divided by the lengths of rays and of pixels' shadows."""
     lengths = scan.instrument.product(torch.ones(scan.side, scan.side)).clamp(min=1e-6)
     order = torch.randperm(len(lengths), generator=torch.Generator().manual_seed(0)).tolist()
-    parts = [scan.instrument.one_angle(k) for k in range(len(lengths))]
+    parts: list[Any] = [scan.instrument.one_angle(k) for k in range(len(lengths))]
     shadows = [torch.from_numpy(part @ torch.ones(part.shape[1]).numpy()).clamp(min=1e-6) for part in parts]
     known = scan.deviations.isfinite()
     picture = torch.zeros(scan.side**2)

@@ -80,10 +80,10 @@ def _one_row(values: NDArray, row: int | None, path: Path) -> tuple[NDArray, int
     if values.ndim == 2:
         return values, None
     n_rows = values.shape[1]
-    row = n_rows // 2 if row is None else row
-    if not 0 <= row < n_rows:
-        raise NerfkitError(f"row {row} is not one of {n_rows}", where=path, fix=f"--set row={n_rows // 2}")
-    return values[:, row], row
+    taken = n_rows // 2 if row is None else row
+    if not 0 <= taken < n_rows:
+        raise NerfkitError(f"row {taken} is not one of {n_rows}", where=path, fix=f"--set row={n_rows // 2}")
+    return values[:, taken], taken
 
 
 def _angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
@@ -137,7 +137,8 @@ def _line_integrals(
             f"has the same value everywhere, {values[is_known].flat[0]:g}", where=path, fix="give another sinogram"
         )
     deviations = np.where(is_known, deviations, np.inf)
-    return (*(torch.from_numpy(x.astype(np.float32)) for x in (np.where(is_known, integrals, 0.0), deviations)), said)
+    integrals = np.where(is_known, integrals, 0.0).astype(np.float32)
+    return torch.from_numpy(integrals), torch.from_numpy(deviations.astype(np.float32)), said
 
 
 def _geometry(

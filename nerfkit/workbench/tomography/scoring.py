@@ -19,7 +19,7 @@ def score(image: NDArray, truth: NDArray, seen: NDArray[np.bool_]) -> dict[str, 
     span = float(np.ptp(truth[seen])) or 1.0
     found = {"psnr": round(decibels(float(np.square(image - truth)[seen].mean()), span), 3)}
     if min(image.shape) >= SSIM_WINDOW:
-        _, places = structural_similarity(
+        _, places, *_ = structural_similarity(
             image, truth, data_range=span, gaussian_weights=True, sigma=1.5, use_sample_covariance=False, full=True
         )
         found["ssim"] = round(float(places[seen].mean()), 5)

@@ -1,0 +1,143 @@
+"""The task `mri`: a picture from few coefficients of a magnetic resonance scanner, its phase kept."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.kspace_data import KspaceData
+from nerfkit.scenes.settings import check_positive, check_range
+from nerfkit.workbench.settings import AUTO, FitConfig
+from nerfkit.workbench.task import FitTask, Simulated
+
+if TYPE_CHECKING:
+    from nerfkit.workbench.job import Job
+    from nerfkit.workbench.outcome import Outcome
+
+__all__ = ["TASK", "MriConfig"]
+
+
+@dataclass(frozen=True)
+class MriConfig(FitConfig):
+    """What a user may say of a picture from k-space; written to config.yml."""
+
+    task: ClassVar[str] = "mri"
+
+    # what holds the picture; auto: what predicts held-out lines better
+    prior: Literal["auto", "field", "variation"] = AUTO
+    # standard deviation of a real part of the noise, in the data's unit, above 0; None: from the outermost samples
+    noise: float | None = None
+    # of the total variation, against squared errors over the noise's variance, peak 1; None: by the risk estimate
+    weight: float | None = None
+    # width and height of the picture, for a trajectory whose file does not say it
+    size: tuple[int, int] | None = None
+    # steps of the field's fit, those without the held-out lines included, 1 or more
+    steps: int = 600
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_positive("noise", self.noise)
+        check_positive("weight", self.weight)
+        if self.size is not None:
+            for side in self.size:
+                check_range("size", side, 16, 4096)
+        check_range("steps", self.steps, 1, 10**9)
+
+
+def read(paths: Sequence[Path], config: MriConfig) -> KspaceData:
+    """Read k-space; a trajectory needs finufft."""
+    from nerfkit.scenes.readers.kspace import is_kspace, read_kspace
+
+    if paths[0].is_file() and not is_kspace(paths[0]) and paths[0].suffix.lower() != ".npz":
+        raise NerfkitError(
+            "is a picture, not k-space", where=paths[0],
+            fix="let it be measured: --simulate acceleration=4,coils=8,noise=0.01, or give an npz of k-space",
+        )  # fmt: skip
+    data = read_kspace(paths[0], config.size)
+    _check_transform(data.trajectory is not None)
+    return data
+
+
+def _check_transform(is_needed: bool) -> None:
+    from importlib.util import find_spec
+
+    if is_needed and find_spec("finufft") is None:
+        raise NerfkitError(
+            "k-space off the grid needs finufft, which is not installed", fix='pip install "nerfkit[mri]"'
+        )
+
+
+def simulate(paths: Sequence[Path], config: MriConfig, keys: dict[str, Any]) -> Simulated:
+    """K-space of a picture; of colours their mean."""
+    from nerfkit.scenes.readers.picture import PictureFile, read_picture
+    from nerfkit.workbench.magnetic.simulated import simulate_kspace
+
+    picture = read_picture(paths[0])
+    n_channels = picture.values.shape[2]
+    grey = picture.values[..., : n_channels - 1 if n_channels in (2, 4) else n_channels].mean(-1)
+    if min(grey.shape) < 16 or grey.min() < 0 or not grey.any():
+        raise NerfkitError(
+            "a magnitude of 16x16 pixels at least is wanted, 0 or more", where=paths[0], fix="give another picture"
+        )
+    _check_transform(bool(keys["radial"]))
+    data = simulate_kspace(grey, keys, config.seed)
+    named = {"mask": data.mask, "trajectory": data.trajectory, "sensitivities": data.sensitivities}
+    arrays = {name: array for name, array in named.items() if array is not None}
+    arrays["kspace" if data.trajectory is None else "samples"] = data.values
+    if data.trajectory is not None:
+        arrays["size"] = np.array(data.shape[::-1])
+    truth = PictureFile(grey[..., None].astype(np.float32), 32)
+    truth_arrays = {} if n_channels == 1 else {"image": truth.values}
+    return Simulated(data, truth, arrays, truth_arrays)
+
+
+def solve(job: Job) -> Outcome:
+    """Estimate noise, phase and the prior's weight; fit a field; take what predicts held-out lines better."""
+    from nerfkit.workbench.magnetic.reconstruct import reconstruct
+    from nerfkit.workbench.magnetic.shown import baselines, charts, pictures
+    from nerfkit.workbench.magnetic.simulated import peak_of
+    from nerfkit.workbench.outcome import Outcome
+    from nerfkit.workbench.running import compare
+
+    done = reconstruct(job)
+    magnitude = np.abs(done.picture).astype(np.float32)[..., None]
+    truth = None if job.truth is None else job.truth.values
+    span = (0.0, peak_of(magnitude if truth is None else truth))
+
+    def measure(written: NDArray) -> dict[str, Any]:
+        return {} if truth is None else compare(written, truth, span)
+
+    figures = {} if done.holdout is None else {"holdout": round(done.holdout, 5)}
+    return Outcome(
+        image=magnitude, measure=measure, field=done.prior, n_params=done.n_params, bit_depth=32, span=span,
+        files={"phase.npy": _bytes(np.angle(done.picture)), "complex.npz": _bytes(done.picture, "picture")},
+        metrics=figures, baselines={} if truth is None else baselines(done, truth, span), chosen=done.chosen,
+        shown=pictures(done, job.data, truth, span), charts=charts(done),
+        said=["held out: error of lines, or runs of samples, that were left out, over their own size"]
+        if figures else [],
+    )  # fmt: skip
+
+
+def _bytes(array: NDArray, name: str | None = None) -> bytes:
+    payload = io.BytesIO()
+    if name is None:
+        np.save(payload, array.astype(np.float32), allow_pickle=False)
+    else:
+        np.savez_compressed(payload, allow_pickle=False, **{name: array})
+    return payload.getvalue()
+
+
+TASK = FitTask(
+    name="mri", holds="a picture from k-space", data="k-space",
+    usage="nerfkit render {run} --size WxH samples its magnitude at any size",
+    presets={"mri": MriConfig()}, read=read, solve=solve, simulate=simulate,
+    shape=lambda data, config: (*data.shape, 1),
+    simulate_keys={"acceleration": 4, "coils": 1, "noise": 0.01, "radial": 0},
+)  # fmt: skip

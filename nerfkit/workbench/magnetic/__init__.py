@@ -1,0 +1,1 @@
+"""Parts of `nerfkit fit mri`: pictures from k-space."""

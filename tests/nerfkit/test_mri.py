@@ -1,0 +1,221 @@
+"""Pictures from k-space: the instrument, the files, what is estimated, and the task from a picture to a run folder."""
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import nerfkit
+from nerfkit.cli import main
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.observations.kspace import CartesianKspace, PhasedKspace, RadialKspace, centred_fft, centred_ifft
+from nerfkit.scenes.readers.kspace import checked_grid, checked_samples, read_kspace
+from nerfkit.workbench.magnetic.centre import centre_pictures, noise_of, sensitivities_of
+from nerfkit.workbench.magnetic.held_lines import held_out
+from nerfkit.workbench.magnetic.simulated import simulate_kspace
+
+SIDES = (28, 32)
+KEYS = {"acceleration": 2, "coils": 1, "noise": 0.01, "radial": 0}
+
+
+def phantom(shape=SIDES):
+    """Two discs in air."""
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    disc = np.hypot(y / shape[0] - 0.5, x / shape[1] - 0.5) < 0.38
+    inner = np.hypot(y / shape[0] - 0.4, x / shape[1] - 0.6) < 0.12
+    return (0.6 * disc + 0.4 * inner).astype(np.float32)
+
+
+def draw(*shape, seed=0):
+    return torch.randn(shape, dtype=torch.complex64, generator=torch.Generator().manual_seed(seed))
+
+
+def instrument(name, n_coils=3):
+    coils = draw(n_coils, *SIDES, seed=1)
+    if name == "radial":
+        pytest.importorskip("finufft")
+        return RadialKspace(coils, torch.rand(50, 2, generator=torch.Generator().manual_seed(2)) - 0.5)
+    return CartesianKspace(coils)
+
+
+def inner(a, b):
+    return (a.conj() * b).sum()
+
+
+@pytest.mark.parametrize("name", ["cartesian", "radial"])
+@pytest.mark.parametrize("n_coils", [1, 3])
+def test_the_adjoint_is_one(name, n_coils):
+    kspace, picture = instrument(name, n_coils), draw(2, *SIDES)
+    seen = kspace.product(picture)
+    values = draw(*seen.shape, seed=5)
+    assert torch.allclose(inner(values, seen), inner(kspace.adjoint(values), picture), rtol=1e-3, atol=1e-2)
+    phased = PhasedKspace(kspace, torch.exp(1j * draw(*SIDES).real))
+    real = picture.real.contiguous()
+    expected = inner(phased.adjoint(values).to(torch.complex64), real.to(torch.complex64)).real
+    assert torch.allclose(inner(values, phased.product(real)).real, expected, rtol=1e-3, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["cartesian", "radial"])
+def test_the_derivative_is_the_adjoint(name):
+    kspace = instrument(name)
+    picture = draw(*SIDES).requires_grad_(True)
+    values = kspace.apply(picture)
+    wanted = draw(*values.shape, seed=4)
+    inner(wanted, values).real.backward()
+    assert picture.grad is not None
+    assert torch.allclose(picture.grad, kspace.adjoint(wanted), rtol=1e-3, atol=1e-3)
+
+
+def test_samples_on_the_grid_are_the_grid():
+    pytest.importorskip("finufft")
+    picture, (h, w) = draw(*SIDES), SIDES
+    ky, kx = np.mgrid[:h, :w]
+    trajectory = np.stack([(kx - w // 2) / w, (ky - h // 2) / h], -1).reshape(-1, 2).astype(np.float32)
+    found = RadialKspace(torch.ones(1, h, w), torch.from_numpy(trajectory)).product(picture).view(h, w)
+    assert torch.allclose(found, centred_fft(picture), atol=1e-3)
+    assert torch.allclose(centred_ifft(found), picture, atol=1e-3)
+
+
+def test_noise_is_found_at_the_rim():
+    data = simulate_kspace(phantom((64, 64)), KEYS | {"noise": 0.05}, 0)
+    assert 0.04 < noise_of(data) < 0.075
+
+
+def test_coils_of_the_centre():
+    data = simulate_kspace(phantom((64, 64)), KEYS | {"coils": 4, "noise": 0.001}, 0)
+    found, true = sensitivities_of(centre_pictures(data)), torch.from_numpy(data.sensitivities)
+    on = torch.from_numpy(phantom((64, 64)) > 0)
+    assert torch.allclose(found.abs().square().sum(0)[on], torch.ones(int(on.sum())), atol=0.05)
+    # up to the picture's own phase
+    likeness = (found.conj() * true).sum(0).abs()[on]
+    assert likeness.median() > 0.97
+
+
+def test_whole_lines_away_from_the_middle_are_held_out():
+    data = simulate_kspace(phantom((64, 64)), KEYS | {"coils": 2}, 0)
+    held = held_out(data, 0)[0].bool().numpy()
+    assert held.any() and not held[28:37].any() and (held.all(1) == held.any(1)).all()
+    assert data.mask is not None and not (held & ~data.mask).any()
+
+
+def grid(**changes) -> dict[str, Any]:
+    full = centred_fft(torch.from_numpy(phantom()).to(torch.complex64)).numpy()[None]
+    return {"kspace": full, "mask": np.ones(SIDES, bool), "coils": None} | changes
+
+
+def with_nan():
+    values = grid()["kspace"].copy()
+    values[0, 3, 4] = np.nan
+    return values
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "fix"),
+    [
+        ({"kspace": np.abs(grid()["kspace"])}, "kspace are float32: k-space is complex", "imaginary"),
+        ({"kspace": np.zeros((2, 2, 28, 32), complex)}, r"shape \(2, 2, 28, 32\)", "one slice"),
+        ({"mask": np.ones((4, 4))}, r"the mask has shape \(4, 4\), a coil's kspace \(28, 32\)", "one mask"),
+        ({"mask": np.zeros(SIDES)}, "the mask is empty", "by 1"),
+        ({"kspace": with_nan()}, "1 values that are no numbers", "set them to 0"),
+        ({"kspace": np.zeros((1, *SIDES), complex)}, "are all 0", "measured"),
+        ({"kspace": np.fft.fftshift(grid()["kspace"])}, "far from the middle 14, 16", "fftshift"),
+        ({"coils": np.ones((2, *SIDES))}, r"sensitivities have shape \(2, 28, 32\)", "leave them out"),
+    ],
+)
+def test_bad_k_space_is_named(changes, message, fix, tmp_path):
+    with pytest.raises(NerfkitError, match=message) as caught:
+        checked_grid(**grid(**changes), path=tmp_path / "x.npz")
+    assert fix in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("changes", "message", "fix"),
+    [
+        ({"trajectory": np.full((8, 2), 3.0)}, "the trajectory reaches 3; cycles a pixel", "2 pi"),
+        ({"trajectory": np.full((8, 2), np.nan)}, "no numbers", "leave"),
+        ({"trajectory": np.zeros((7, 2))}, r"the trajectory \(7, 2\)", "reshape"),
+        ({"size": None}, "how large the picture is", "--set size"),
+    ],
+)
+def test_bad_samples_are_named(changes, message, fix, tmp_path):
+    good: dict[str, Any] = {
+        "samples": np.ones((1, 8), complex),
+        "trajectory": np.zeros((8, 2)),
+        "size": (32, 28),
+        "coils": None,
+    }
+    assert checked_samples(**good, path=tmp_path / "x.npz").shape == SIDES
+    with pytest.raises(NerfkitError, match=message) as caught:
+        checked_samples(**good | changes, path=tmp_path / "x.npz")
+    assert fix in caught.value.fix
+
+
+def write_ismrmrd(path, rows, slices=(0,)):
+    h5py = pytest.importorskip("h5py")
+    idx = [(name, "<u2") for name in ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "contrast", "phase")]
+    idx += [("repetition", "<u2"), ("set", "<u2")]
+    head = [("flags", "<u8"), ("active_channels", "<u2"), ("center_sample", "<u2"), ("trajectory_dimensions", "<u2")]
+    table = np.zeros(
+        len(rows) * len(slices),
+        [("head", [*head, ("idx", idx)]), ("data", h5py.vlen_dtype(np.float32))],
+    )
+    place = 0
+    for number in slices:
+        for step, row in enumerate(rows):
+            table["head"]["active_channels"][place] = 1
+            table["head"]["center_sample"][place] = len(row) // 2
+            table["head"]["idx"]["kspace_encode_step_1"][place] = step
+            table["head"]["idx"]["slice"][place] = number
+            table["data"][place] = row.astype(np.complex64).view(np.float32)
+            place += 1
+    sizes = f"<matrixSize><x>{len(rows[0])}</x><y>{len(rows)}</y><z>1</z></matrixSize>"
+    text = (
+        '<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>'
+        f"<encodedSpace>{sizes}</encodedSpace><reconSpace>{sizes}</reconSpace></encoding></ismrmrdHeader>"
+    )
+    with h5py.File(path, "w") as file:
+        file["dataset/data"] = table
+        file.create_dataset("dataset/xml", data=[text], dtype=h5py.string_dtype())
+
+
+def test_ismrmrd_is_read(tmp_path):
+    full = grid()["kspace"]
+    write_ismrmrd(tmp_path / "a.h5", full[0])
+    found = read_kspace(tmp_path / "a.h5")
+    assert np.allclose(found.values, full) and found.mask is not None and found.mask.all()
+    write_ismrmrd(tmp_path / "b.h5", full[0], slices=(0, 1))
+    with pytest.raises(NerfkitError, match="2 values of slice"):
+        read_kspace(tmp_path / "b.h5")
+
+
+def test_a_field_from_the_command_line(tmp_path, capsys):
+    np.save(tmp_path / "truth.npy", phantom((48, 48)))
+    out = tmp_path / "out.npy"
+    arguments = ["fit", "mri", str(tmp_path / "truth.npy"), "-o", str(out), "--simulate", "acceleration=2,coils=2"]
+    assert main([*arguments, "--set", "steps=20", "--json", "--device", "cpu"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    zero = told["baselines"]["zero-filled"]["psnr"]
+    assert told["metrics"]["psnr"] > zero + 3 and 0 < told["metrics"]["holdout"] < 1
+    assert set(told["chosen"]["held_out"]) == {"field", "variation"}
+    assert np.load(out).shape == (48, 48)
+    run = nerfkit.load(told["run"]).run.folder
+    complex_picture = np.load(run / "complex.npz")["picture"]
+    assert np.allclose(np.abs(complex_picture), np.load(out), atol=1e-5)
+    assert np.allclose(np.angle(complex_picture), np.load(run / "phase.npy"), atol=1e-5)
+
+
+def test_spokes_in_python(tmp_path):
+    pytest.importorskip("finufft")
+    np.save(tmp_path / "truth.npy", phantom((32, 32)))
+    given = {"simulate": {"radial": 20}, "prior": "variation", "device": "cpu"}
+    told = nerfkit.fit("mri", tmp_path / "truth.npy", tmp_path / "out.npy", **given).figures
+    assert told["chosen"]["prior"] == "variation"
+    assert told["metrics"]["psnr"] > told["baselines"]["zero-filled"]["psnr"]
+
+
+def test_a_picture_is_no_k_space(tmp_path):
+    np.save(tmp_path / "truth.npy", phantom())
+    with pytest.raises(NerfkitError, match="is a picture, not k-space"):
+        nerfkit.fit("mri", tmp_path / "truth.npy", tmp_path / "out.npy")
