@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.fitted_result import FittedResult
 from nerfkit.memory import telling_memory
+from nerfkit.picture_result import PictureResult
 from nerfkit.results import check_crop
-from nerfkit.scenes.errors import NerfkitError
+from nerfkit.workbench.task import PICTURES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["FittedField"]
 
 
-class FittedField(FittedResult):
+class FittedField(FittedResult, PictureResult):
     """A picture in the weights of a field, with its run folder; :func:`nerfkit.fit` and :func:`nerfkit.load` make it.
 
     Examples
@@ -32,8 +31,8 @@ class FittedField(FittedResult):
     (100, 200, 3)
     """
 
-    options = ("size", "crop")
-    example = "nerfkit render RUN --size WxH [--crop X,Y,W,H] --out FILE.png"
+    suffixes = PICTURES
+    called, kinds, endings = "a fitted picture", "PNG, TIFF or npy", ".png, .tif or .npy"
 
     @cached_property
     def held(self) -> HeldField:
@@ -75,49 +74,13 @@ class FittedField(FittedResult):
             at = torch.as_tensor(points, dtype=torch.float32, device=self.device)
             return jet(self.held.field, at, order)
 
-    def write(
-        self, out: str | Path | None = None, *, on_part: Callable[[int, int], None] = lambda done, total: None,
-        **options: Any,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Write the picture at any size.
+    def write_image(self, output: Path, image: NDArray[np.float32], icc_profile: bytes | None) -> None:
+        """Write what :meth:`render` gave; an npy has all channels of the field."""
+        from nerfkit.workbench.running import write_picture
 
-        Parameters
-        ----------
-        out : str or Path, optional
-            A PNG or a TIFF, in the input's depth and with its colour profile, or an npy, which has all channels of the
-            field; None: render.png in the run folder.
-        on_part : callable
-            Not called: a picture is one part.
-        **options
-            ``size`` and ``crop`` of :meth:`render`.
-
-        Returns
-        -------
-        result : dict
-            ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
-        """
-        from nerfkit.workbench.task import PICTURES
-
-        self.check_options(list(options))
-        started = time.perf_counter()
-        output = self.run.folder / "render.png" if out is None else Path(out)
-        if output.suffix.lower() not in PICTURES:
-            raise NerfkitError(
-                f"a fitted picture is written as PNG, TIFF or npy, not as {output.suffix or 'a file without suffix'}",
-                where=output, fix="end its name in .png, .tif or .npy",
-            )  # fmt: skip
-        from nerfkit.workbench.running import PROFILE_FILE, write_picture
-
-        image, facts = self.render(**options), self.held.recipe["file"]
+        facts = self.held.recipe["file"]
         if output.suffix.lower() != ".npy" and image.ndim == 3:
             # a map beside the picture, such as depth, would be taken for its alpha
             image = image[..., : facts["n_channels"]]
             image = image[..., 0] if image.shape[2] == 1 else image
-        profile = self.run.folder / PROFILE_FILE
-        icc_profile = profile.read_bytes() if profile.is_file() else None
         write_picture(output, image, facts["bit_depth"], span=tuple(facts["span"]), icc_profile=icc_profile)
-        crop = options.get("crop")
-        return {
-            "output": str(output), "frames": 1, "size": [image.shape[1], image.shape[0]], "crop": crop and list(crop),
-            "seconds": round(time.perf_counter() - started, 3),
-        }  # fmt: skip

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from nerfkit.files import write_atomically
 from nerfkit.memory import telling_memory
-from nerfkit.results import Result, check_crop
-from nerfkit.scenes.errors import NerfkitError
+from nerfkit.picture_files import PICTURE_SUFFIXES, picture_bytes
+from nerfkit.picture_result import PictureResult
+from nerfkit.results import check_crop
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["SuperresolvedImage"]
 
 
-class SuperresolvedImage(Result):
+class SuperresolvedImage(PictureResult):
     """An image in the weights of networks, with its run folder; :func:`nerfkit.superres` and :func:`nerfkit.load`
     make it.
 
@@ -35,8 +35,8 @@ class SuperresolvedImage(Result):
     [200, 100]
     """
 
-    options = ("size", "crop")
-    example = "nerfkit render RUN --size WxH [--crop X,Y,W,H] --out FILE.png"
+    suffixes = PICTURE_SUFFIXES
+    called, kinds, endings = "a super-resolved image", "PNG or TIFF", ".png or .tif"
 
     @cached_property
     def settings(self) -> SuperresSettings:
@@ -87,51 +87,9 @@ class SuperresolvedImage(Result):
         cells = plan_grids(settings.scale, settings.frame_size).output
         return render_image(self.field, transfer, (width, height), cells, crop)
 
-    def write(
-        self, out: str | Path | None = None, *, on_part: Callable[[int, int], None] = lambda done, total: None,
-        **options: Any,
-    ) -> dict[str, Any]:  # fmt: skip
-        """Write the image at any size.
-
-        Parameters
-        ----------
-        out : str or Path, optional
-            A PNG or a TIFF, written in the frames' depth and with their colour profile; None: render.png in the run
-            folder.
-        on_part : callable
-            Not called: a picture is one part.
-        **options
-            ``size`` and ``crop`` of :meth:`render`.
-
-        Returns
-        -------
-        result : dict
-            ``output``, ``frames`` (1), ``size``, ``crop`` and ``seconds``.
-        """
-        from nerfkit.files import write_atomically
-        from nerfkit.picture_files import PICTURE_SUFFIXES, picture_bytes
-        from nerfkit.superresolution.runs import PROFILE_FILE
-
-        self.check_options(list(options))
-        started = time.perf_counter()
-        output = self.run.folder / "render.png" if out is None else Path(out)
-        if output.suffix.lower() not in PICTURE_SUFFIXES:
-            raise NerfkitError(
-                f"a super-resolved image is written as PNG or TIFF, not as {output.suffix or 'a file without suffix'}",
-                where=output, fix="end its name in .png or .tif",
-            )  # fmt: skip
-        image = self.render(**options)
-        profile = self.run.folder / PROFILE_FILE
-        icc_profile = profile.read_bytes() if profile.is_file() else None
+    def write_image(self, output: Path, image: NDArray[np.float32], icc_profile: bytes | None) -> None:
+        """Write what :meth:`render` gave."""
         write_atomically(output, picture_bytes(image, output.suffix.lower(), self.settings.bit_depth, icc_profile))
-        crop = options.get("crop")
-        return {
-            "output": str(output),
-            "frames": 1,
-            "size": [image.shape[1], image.shape[0]],
-            "crop": crop and list(crop),
-            "seconds": round(time.perf_counter() - started, 3),
-        }
 
     def report(self) -> Path:
         """Write report.html in the run folder anew, and give its path.

@@ -16,6 +16,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from nerfkit.files import write_atomically
 from nerfkit.picture_files import picture_bytes
+from nerfkit.picture_result import PROFILE_FILE
 from nerfkit.runs import Run
 from nerfkit.scenes.fields.grid import Grid
 from nerfkit.scenes.fields.image_field import ImageField, render_lattice
@@ -33,7 +34,6 @@ from .inputs import Source
 from .judging import doubt, frames_error, left_out
 from .mesh import mesh
 from .reconstruct import Reconstruction
-from .runs import PROFILE_FILE
 from .scoring import decibels, score
 from .settings import DEFAULT_WIDTH, SuperresSettings
 from .trials import MIN_SIGMA

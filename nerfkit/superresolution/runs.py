@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from .inputs import Source
 
 __all__ = [
-    "PROFILE_FILE", "field_of_grid", "load_field", "make_field", "read_settings", "save_grid", "write_inputs",
+    "field_of_grid", "load_field", "make_field", "read_settings", "save_grid", "write_inputs",
 ]  # fmt: skip
 
 # what a checkpoint that holds no networks says of itself
 GRID = "grid"
-# in the run folder: colour profile of the frames, their size and depth, the PSF that a file gave
-PROFILE_FILE, FRAMES_FILE, PSF_FILE = "profile.icc", "frames.json", "psf.npy"
+# in the run folder: size and depth of the frames, the PSF that a file gave
+FRAMES_FILE, PSF_FILE = "frames.json", "psf.npy"
 
 
 def make_field(settings: SuperresSettings, bounds: Tensor) -> Siren | TiledSiren:

@@ -18,6 +18,7 @@ from nerfkit.interrupts import stop_on_signals
 from nerfkit.limits import Limit
 from nerfkit.metrics import SSIM_WINDOW, ssim
 from nerfkit.picture_files import picture_bytes
+from nerfkit.picture_result import PROFILE_FILE
 from nerfkit.report import refresh_fit
 from nerfkit.runs import Run
 from nerfkit.scenes.readers.picture import read_picture
@@ -27,12 +28,10 @@ from nerfkit.workbench.outcome import Outcome
 from nerfkit.workbench.regression import decibels
 from nerfkit.workbench.task import FitTask
 
-__all__ = ["PROFILE_FILE", "compare", "run_fit", "write_picture"]
+__all__ = ["compare", "run_fit", "write_picture"]
 
 # files of the run folder that the report shows
 PICTURES_FOLDER, REPORT_FILE = "pictures", "shown.json"
-# in the run folder: colour profile of the input
-PROFILE_FILE = "profile.icc"
 
 
 def compare(image: NDArray, truth: NDArray, span: tuple[float, float] = (0.0, 1.0)) -> dict[str, float]:

@@ -16,7 +16,8 @@ from nerfkit.scenes.fields.scaled import Scaled
 from nerfkit.scenes.observations import spectral_derivatives as series
 from nerfkit.scenes.observations.derivatives import grid_jet, jet
 from nerfkit.tasks.fit import resume_fit
-from nerfkit.tasks.gradient import GradientConfig, mixed_differences
+from nerfkit.tasks.gradient import GradientConfig
+from nerfkit.workbench.given_derivatives import mixed_differences
 
 SIDE = 16
 QUICK = {"steps": 60, "n_params": 4000, "holdout": 0.0}

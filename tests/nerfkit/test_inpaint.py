@@ -13,9 +13,9 @@ from nerfkit.scenes.fields.plain_grid import PlainGrid
 from nerfkit.scenes.observations.differences import NeighbourDifferences, total_variation
 from nerfkit.tasks.fit import resume_fit
 from nerfkit.tasks.inpaint import InpaintConfig
-from nerfkit.workbench import holes
-from nerfkit.workbench.hole_baselines import FILLERS, filled_by_all, least_variation
-from nerfkit.workbench.holes import GridEnergy, Smoothness, fill, held_out_holes
+from nerfkit.workbench.inpainting import holes
+from nerfkit.workbench.inpainting.baselines import FILLERS, filled_by_all, least_variation
+from nerfkit.workbench.inpainting.holes import GridEnergy, Smoothness, fill, held_out_holes
 
 SIDE = 24
 

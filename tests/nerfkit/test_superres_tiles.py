@@ -18,7 +18,7 @@ from nerfkit.scenes.fields.tiled_siren import TiledSiren
 from nerfkit.scenes.motion import Motion
 from nerfkit.scenes.transfer import Transfer
 from nerfkit.solvers.grid import Prior
-from nerfkit.superresolution import alignment, network_fit, runs, settings, solving
+from nerfkit.superresolution import alignment, network_fit, settings, solving
 from nerfkit.superresolution.alignment import Alignment
 from nerfkit.superresolution.network_fit import fit_networks
 from nerfkit.superresolution.registration import still_pixels
@@ -242,4 +242,3 @@ def test_plan_of_large_frames():
     plan = settings.plan_grids(4, (1000, 1000))
     assert (plan.final, plan.contrast, plan.output, plan.side) == (8, 16, 4, 128)
     assert settings.plan_grids(4, (500, 500)).output == 4
-    assert runs.PROFILE_FILE == "profile.icc"
