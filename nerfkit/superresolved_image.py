@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from nerfkit.files import write_atomically
 from nerfkit.memory import telling_memory
-from nerfkit.picture_files import PICTURE_SUFFIXES, picture_bytes
 from nerfkit.picture_result import PictureResult
 from nerfkit.results import check_crop
 
@@ -35,7 +34,7 @@ class SuperresolvedImage(PictureResult):
     [200, 100]
     """
 
-    suffixes = PICTURE_SUFFIXES
+    suffixes = (".png", ".tif", ".tiff")
     called, kinds, endings = "a super-resolved image", "PNG or TIFF", ".png or .tif"
 
     @cached_property
@@ -89,6 +88,8 @@ class SuperresolvedImage(PictureResult):
 
     def write_image(self, output: Path, image: NDArray[np.float32], icc_profile: bytes | None) -> None:
         """Write what :meth:`render` gave."""
+        from nerfkit.picture_files import picture_bytes
+
         write_atomically(output, picture_bytes(image, output.suffix.lower(), self.settings.bit_depth, icc_profile))
 
     def report(self) -> Path:

@@ -73,7 +73,7 @@ class ScanGeometry:
     @property
     def radians(self) -> NDArray[np.float64]:
         """The angles [n]."""
-        return np.deg2rad(np.asarray(self.angles, np.float64))
+        return np.deg2rad(np.asarray(self.angles, np.float64)).astype(np.float64)
 
     @property
     def edges(self) -> NDArray[np.float64]:

@@ -127,7 +127,7 @@ def test_hounsfield_units_are_kept(tmp_path):
     pydicom = pytest.importorskip("pydicom", reason="pydicom reads DICOM")
     from pydicom.data import get_testdata_file
 
-    source = get_testdata_file("CT_small.dcm", download=False)
+    source = str(get_testdata_file("CT_small.dcm", download=False))
     found = nerfkit.fit("ct", source, tmp_path / "a.tif", simulate={"angles": 40, "size": 64}, steps=100, seconds=60)
     header = pydicom.dcmread(source)
     truth = header.pixel_array * float(header.RescaleSlope) + float(header.RescaleIntercept)
