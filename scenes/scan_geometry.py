@@ -71,9 +71,9 @@ class ScanGeometry:
             )
 
     @property
-    def radians(self) -> NDArray[np.float64]:
+    def radians(self) -> NDArray[np.floating]:
         """The angles [n]."""
-        return np.deg2rad(np.asarray(self.angles, np.float64)).astype(np.float64)
+        return np.deg2rad(np.asarray(self.angles, np.float64))
 
     @property
     def edges(self) -> NDArray[np.float64]:

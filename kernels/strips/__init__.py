@@ -28,7 +28,7 @@ class Strips(NamedTuple):
 
 
 def strip_matrix(
-    shape: tuple[int, int], pixel: float, radians: NDArray[np.float64], edges: NDArray[np.float64],
+    shape: tuple[int, int], pixel: float, radians: NDArray[np.floating], edges: NDArray[np.floating],
     source_distance: float = 0.0, detector_distance: float = 0.0, *, impl: str = "cpu",
 ) -> Strips:  # fmt: skip
     """The matrix that turns a picture into a sinogram, transposed.
