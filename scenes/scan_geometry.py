@@ -76,7 +76,7 @@ class ScanGeometry:
         return np.deg2rad(np.asarray(self.angles, np.float64))
 
     @property
-    def edges(self) -> NDArray[np.float64]:
+    def edges(self) -> NDArray[np.floating]:
         """Edges [n_bins + 1] of the bins on the detector, millimetres from where the axis is seen."""
         return (np.arange(self.n_bins + 1) - 0.5 - self.center) * self.bin_spacing
 
