@@ -11,7 +11,7 @@ from PIL import Image
 
 from nerfkit.checkpoints import DivergedError
 from nerfkit.limits import Limit
-from nerfkit.superresolution import alignment, network_fit, outputs, reconstruct, running, settings
+from nerfkit.superresolution import alignment, network_fit, outputs, reconstruct, refiner, running, settings
 from nerfkit.superresolution.alignment import Alignment
 from nerfkit.superresolution.outputs import Outputs
 from nerfkit.superresolution.settings import SuperresSettings
@@ -41,7 +41,7 @@ def ctrl_c_at(monkeypatch, owner, name, call=1):
 
 STAGES = {
     "phase correlation": (alignment, "phase_correlation"),
-    "registration": (alignment, "refine"),
+    "registration": (refiner, "refine"),
     "the PSF's width": (Alignment, "estimate_width"),
     "choice": (reconstruct, "choose_prior"),
     "two values": (reconstruct, "choose_local"),
