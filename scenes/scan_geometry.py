@@ -41,8 +41,8 @@ class ScanGeometry:
     Examples
     --------
     >>> scan = ScanGeometry("fan", (0.0, 90.0), 5, 2.0, 2.0, source_distance=100.0, detector_distance=100.0)
-    >>> scan.field_of_view
-    4.99...
+    >>> round(float(scan.field_of_view), 2)
+    2.5
     """
 
     kind: str
