@@ -2,18 +2,44 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.writing import explain_os_error, write_atomically
 
-__all__ = ["LOCK_NAME", "check_output_folder", "explain_os_error", "prepare_output_folder", "write_atomically"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = [
+    "LOCK_NAME", "check_output_folder", "explain_os_error", "npy_bytes", "npz_bytes", "prepare_output_folder",
+    "write_atomically",
+]  # fmt: skip
 
 # the file that is locked while a run writes into its folder (nerfkit/run_lock.py); no output of anybody's
 LOCK_NAME = ".lock"
+
+
+def npy_bytes(array: NDArray) -> bytes:
+    """An npy file of an array."""
+    import numpy as np
+
+    payload = io.BytesIO()
+    np.save(payload, array, allow_pickle=False)
+    return payload.getvalue()
+
+
+def npz_bytes(**arrays: NDArray) -> bytes:
+    """A compressed npz file of arrays by name."""
+    import numpy as np
+
+    payload = io.BytesIO()
+    np.savez_compressed(payload, allow_pickle=False, **arrays)
+    return payload.getvalue()
 
 
 def _contents(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nerfkit.files import write_atomically
+from nerfkit.files import npy_bytes, write_atomically
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.readers.volume import read_volume
@@ -59,7 +59,7 @@ def check_volume_name(path: Path) -> str:
 def _payload(path: Path, volume: Volume) -> bytes:
     suffix = check_volume_name(path)
     if suffix == ".npy":
-        return _npy_bytes(volume.values)
+        return npy_bytes(volume.values.astype(np.float32))
     if suffix in (".tif", ".tiff"):
         return _tiff_bytes(volume)
     nifti = nifti_bytes(volume.values.T, volume.affine, where=path)
@@ -78,12 +78,6 @@ def nifti_bytes(values: NDArray, affine: NDArray[np.float64], *, where: str | Pa
     is_sheared = Volume(np.empty((1, 1, 1), np.float32), affine).is_sheared
     image.set_qform(affine, 0 if is_sheared else SCANNER)
     return image.to_bytes()
-
-
-def _npy_bytes(values: NDArray) -> bytes:
-    buffer = io.BytesIO()
-    np.save(buffer, values.astype(np.float32), allow_pickle=False)
-    return buffer.getvalue()
 
 
 def _tiff_bytes(volume: Volume) -> bytes:

@@ -8,11 +8,13 @@ dimensions, and several may be sought at once.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+
+from nerfkit.scenes.observations.instrument import Instrument
 
 __all__ = ["State", "TvSolver", "gradient"]
 
@@ -56,8 +58,8 @@ class TvSolver:
 
     Parameters
     ----------
-    instrument : LatticeObservation
-        With ``product(picture)`` and ``adjoint(values)``, both for several at once along a leading axis.
+    instrument : Instrument
+        Its ``product`` and ``adjoint`` take several pictures at once, along a leading axis.
     weights : Tensor
         1 / variance of each value, of the values' shape; 0: it was not measured.
     shape : tuple of int
@@ -69,7 +71,7 @@ class TvSolver:
     """
 
     def __init__(
-        self, instrument: Any, weights: Tensor, shape: tuple[int, ...], *, least: float | None = 0.0,
+        self, instrument: Instrument, weights: Tensor, shape: tuple[int, ...], *, least: float | None = 0.0,
         dtype: torch.dtype = torch.float32,
     ) -> None:  # fmt: skip
         self.instrument, self.shape, self.least, self.dtype = instrument, tuple(shape), least, dtype

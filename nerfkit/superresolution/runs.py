@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from nerfkit.files import write_atomically
+from nerfkit.files import npy_bytes, write_atomically
 from nerfkit.scenes.errors import NerfkitError
 
 from .settings import SuperresSettings, plan_grids
@@ -52,9 +49,7 @@ def write_inputs(run: Run, source: Source, device: str) -> None:
     """Write what the run starts from: config.yml, frames.json (what followed from the frames), psf.npy."""
     config, settings = source.config, source.settings
     if source.psf_picture is not None:
-        payload = io.BytesIO()
-        np.save(payload, source.psf_picture, allow_pickle=False)
-        write_atomically(run.folder / PSF_FILE, payload.getvalue())
+        write_atomically(run.folder / PSF_FILE, npy_bytes(source.psf_picture))
         config = replace(config, psf=PSF_FILE)
     run.write_config(config, data=source.path, device=device, **source.inputs)
     facts = {

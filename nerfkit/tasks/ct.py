@@ -100,6 +100,7 @@ def solve(job: Job) -> Outcome:
     """Choose the prior's weight, fit a field with it, and tell how sure the picture is."""
     import torch
 
+    from nerfkit.files import npy_bytes
     from nerfkit.workbench.outcome import Outcome, Shown
     from nerfkit.workbench.regression import sample_picture
     from nerfkit.workbench.tomography.doctor import explain
@@ -145,7 +146,7 @@ def solve(job: Job) -> Outcome:
         n_params=sum(p.numel() for p in held.field.parameters()), held=held, bit_depth=32, span=(low, high),
         metrics=metrics, baselines=_baselines(job, scan, start, smooth, scale),
         chosen={"tv_weight": smooth.weight, **data.facts}, shown=shown, charts=_charts(smooth),
-        files={"deviation.npy": _npy(deviation)},
+        files={"deviation.npy": npy_bytes(deviation)},
         said=[
             *data.said, *([doubt] if doubt else []),
             f"{scan.side}x{scan.side} pixels of {scan.pixel:.4g} mm; the disc of {2 * scan.radius * scan.pixel:.4g} mm "
@@ -156,14 +157,6 @@ def solve(job: Job) -> Outcome:
 
 def _axes(data: CtData) -> str:
     return f"{data.scan.side * data.scan.pixel:.4g} mm a side: "
-
-
-def _npy(values: NDArray) -> bytes:
-    import io
-
-    payload = io.BytesIO()
-    np.save(payload, values.astype(np.float32), allow_pickle=False)
-    return payload.getvalue()
 
 
 def _smooth(job: Job, scan: Scan, start: torch.Tensor) -> Smooth:

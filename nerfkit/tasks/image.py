@@ -165,7 +165,9 @@ def solve(job: Job) -> Outcome:
         return {} if job.truth is None else compare(written, job.truth.values, span)
 
     if data.depth is not None:
-        np.save(job.run.folder / "depth.npy", own[..., -1], allow_pickle=False)
+        from nerfkit.files import npy_bytes, write_atomically
+
+        write_atomically(job.run.folder / "depth.npy", npy_bytes(own[..., -1]))
     if job.truth is not None:
         baselines |= _enlarged(data, job.truth.values, span)
     return Outcome(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.kspace_data import KspaceData
 from nerfkit.scenes.settings import check_positive, check_range
 from nerfkit.workbench.settings import AUTO, FitConfig
@@ -61,17 +61,9 @@ def read(paths: Sequence[Path], config: MriConfig) -> KspaceData:
             fix="let it be measured: --simulate acceleration=4,coils=8,noise=0.01, or give an npz of k-space",
         )  # fmt: skip
     data = read_kspace(paths[0], config.size)
-    _check_transform(data.trajectory is not None)
+    if data.trajectory is not None:
+        import_extra("finufft", "mri", paths[0])
     return data
-
-
-def _check_transform(is_needed: bool) -> None:
-    from importlib.util import find_spec
-
-    if is_needed and find_spec("finufft") is None:
-        raise NerfkitError(
-            "k-space off the grid needs finufft, which is not installed", fix='pip install "nerfkit[mri]"'
-        )
 
 
 def simulate(paths: Sequence[Path], config: MriConfig, keys: dict[str, Any]) -> Simulated:
@@ -86,7 +78,8 @@ def simulate(paths: Sequence[Path], config: MriConfig, keys: dict[str, Any]) -> 
         raise NerfkitError(
             "a magnitude of 16x16 pixels at least is wanted, 0 or more", where=paths[0], fix="give another picture"
         )
-    _check_transform(bool(keys["radial"]))
+    if keys["radial"]:
+        import_extra("finufft", "mri", "--simulate")
     data = simulate_kspace(grey, keys, config.seed)
     named = {"mask": data.mask, "trajectory": data.trajectory, "sensitivities": data.sensitivities}
     arrays = {name: array for name, array in named.items() if array is not None}
@@ -100,6 +93,7 @@ def simulate(paths: Sequence[Path], config: MriConfig, keys: dict[str, Any]) -> 
 
 def solve(job: Job) -> Outcome:
     """Estimate noise, phase and the prior's weight; fit a field; take what predicts held-out lines better."""
+    from nerfkit.files import npy_bytes, npz_bytes
     from nerfkit.workbench.magnetic.reconstruct import reconstruct
     from nerfkit.workbench.magnetic.shown import baselines, charts, pictures
     from nerfkit.workbench.magnetic.simulated import peak_of
@@ -117,21 +111,15 @@ def solve(job: Job) -> Outcome:
     figures = {} if done.holdout is None else {"holdout": round(done.holdout, 5)}
     return Outcome(
         image=magnitude, measure=measure, field=done.prior, n_params=done.n_params, bit_depth=32, span=span,
-        files={"phase.npy": _bytes(np.angle(done.picture)), "complex.npz": _bytes(done.picture, "picture")},
+        files={
+            "phase.npy": npy_bytes(np.angle(done.picture).astype(np.float32)),
+            "complex.npz": npz_bytes(picture=done.picture),
+        },
         metrics=figures, baselines={} if truth is None else baselines(done, truth, span), chosen=done.chosen,
         shown=pictures(done, job.data, truth, span), charts=charts(done),
         said=["held out: error of lines, or runs of samples, that were left out, over their own size"]
         if figures else [],
     )  # fmt: skip
-
-
-def _bytes(array: NDArray, name: str | None = None) -> bytes:
-    payload = io.BytesIO()
-    if name is None:
-        np.save(payload, array.astype(np.float32), allow_pickle=False)
-    else:
-        np.savez_compressed(payload, allow_pickle=False, **{name: array})
-    return payload.getvalue()
 
 
 TASK = FitTask(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,18 @@ from nerfkit.scenes.fields.plain_grid import PlainGrid
 from nerfkit.scenes.fields.scaled import Scaled
 from nerfkit.workbench.pretraining import teach_embedding
 
-__all__ = ["HeldField", "load_held_field", "make_held_equation_field", "make_held_field", "picture_field"]
+__all__ = [
+    "ATTENUATION",
+    "HeldField",
+    "held_state",
+    "load_held_field",
+    "make_held_equation_field",
+    "make_held_field",
+    "picture_field",
+]
 
-# name in a recipe of the solution of an equation
-EQUATION = "equation"
+# names in a recipe of the solution of an equation, and of a slice of a tomograph
+EQUATION, ATTENUATION = "equation", "attenuation"
 
 
 @dataclass
@@ -112,13 +121,14 @@ def picture_field(image: torch.Tensor, size: tuple[int, int] | None = None) -> H
     return HeldField(Scaled(grid, bounds), recipe)
 
 
-def load_held_field(run: Run, device: str) -> HeldField:
-    """What :meth:`HeldField.save` kept.
+@contextmanager
+def held_state(run: Run) -> Iterator[dict[str, Any]]:
+    """What a run keeps in its folder `field`, to be made into what it holds within the block.
 
     Raises
     ------
     NerfkitError
-        The run has no result yet, or is damaged.
+        The run has no result yet; or, from within the block, what was kept is not what is expected.
     """
     folder = CheckpointFolder(run.folder / "field")
     if not folder.steps():
@@ -128,11 +138,25 @@ def load_held_field(run: Run, device: str) -> HeldField:
         )  # fmt: skip
     state = folder.load_newest()
     try:
+        yield state
+    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+        raise NerfkitError(f"is damaged ({error})", where=folder.folder, fix="make the run again") from error
+
+
+def load_held_field(run: Run, device: str) -> HeldField:
+    """What :meth:`HeldField.save` kept.
+
+    Raises
+    ------
+    NerfkitError
+        The run has no result yet, or is damaged.
+    """
+    with held_state(run) as state:
         recipe = state["recipe"]
         if recipe["name"] == "picture":
             height, width = recipe["shape"]
             held = picture_field(torch.zeros(height, width, len(recipe["bounds"])), tuple(recipe["size"]))
-        elif recipe["name"] == "attenuation":
+        elif recipe["name"] == ATTENUATION:
             from nerfkit.workbench.tomography.field import make_attenuation_field
 
             held = make_attenuation_field(recipe, seed=0)
@@ -146,7 +170,5 @@ def load_held_field(run: Run, device: str) -> HeldField:
                 knob=recipe["knob"], options=recipe["options"], is_prepared=False,
             )  # fmt: skip
         held.field.load_state_dict(state["field"])
-    except (RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise NerfkitError(f"is damaged ({error})", where=folder.folder, fix="make the run again") from error
     held.field.to(device)
     return HeldField(held.field, recipe)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nerfkit.problem import Problem, Term
 from nerfkit.scenes.measurements.measurements import Measurements
+from nerfkit.scenes.measurements.whole import Whole
 from nerfkit.scenes.observations.instrument import Measured, WholePicture
 from nerfkit.solvers.primal_dual import gradient
 
@@ -26,14 +26,6 @@ def smooth_total_variation(picture: Tensor, n_dims: int, smooth: float = SMOOTH)
     """Sum of sqrt(|gradient|^2 + smooth^2) - smooth over the cells of ``picture`` [..., *shape], a scalar."""
     squares = gradient(picture, n_dims).abs().square().sum(0)
     return ((squares + smooth**2).sqrt() - smooth).sum()
-
-
-class _Whole:
-    def __init__(self, batch: Measurements) -> None:
-        self.batch = batch
-
-    def draw(self, n: int, generator: torch.Generator) -> Measurements:
-        return self.batch
 
 
 def instrument_problem(
@@ -64,4 +56,4 @@ def instrument_problem(
         return (misfit + tv_weight * smooth_total_variation(predicted.picture, n_dims)) / values.numel()
 
     batch = Measurements(points, values)
-    return Problem(field, [Term(observation, _Whole(batch), loss)], learning_rate=learning_rate, seed=seed)
+    return Problem(field, [Term(observation, Whole(batch), loss)], learning_rate=learning_rate, seed=seed)

@@ -13,6 +13,7 @@ from nerfkit.scenes.fields.image_field import render_lattice
 from nerfkit.scenes.measurements.epochs import Epochs
 from nerfkit.scenes.measurements.lattice_values import LatticeMeasurements, cell_centres
 from nerfkit.scenes.measurements.measurements import Measurements
+from nerfkit.scenes.measurements.whole import Whole
 from nerfkit.scenes.observations.pixel_boxes import LatticePixelBoxes, PixelBoxes, gauss_positions
 from nerfkit.scenes.observations.points import LatticeValues, PointValues
 
@@ -43,16 +44,6 @@ def known_error(predicted: Tensor, values: Tensor) -> Tensor:
     return errors * (values.numel() / is_known.sum().clamp(min=1))
 
 
-class _Whole:
-    """One batch, all of it, at every step."""
-
-    def __init__(self, batch: Measurements) -> None:
-        self.batch = batch
-
-    def draw(self, n: int, generator: torch.Generator) -> Measurements:
-        return self.batch
-
-
 def pixel_terms(field: Any, values: Tensor, known: Tensor, n: int, *, pixel: str = "point") -> list[Term]:
     """The term of the pixels that are known: a lattice of them, or a list, whichever the field evaluates faster.
 
@@ -74,7 +65,7 @@ def pixel_terms(field: Any, values: Tensor, known: Tensor, n: int, *, pixel: str
         masked = torch.where(known[..., None], values, math.nan).permute(2, 0, 1).contiguous()
         if pixel == "box":
             where = field.lattice(gauss_positions(height), gauss_positions(width))
-            return [Term(LatticePixelBoxes(), _Whole(Measurements(where, masked)), known_error)]
+            return [Term(LatticePixelBoxes(), Whole(Measurements(where, masked)), known_error)]
         axes = cell_centres(height, height), cell_centres(width, width)
         return [Term(LatticeValues(), LatticeMeasurements(masked, axes, field.lattice), known_error, n=n)]
     pixels = Measurements(pixel_centres(height, width).to(values.device), values.reshape(height * width, -1))

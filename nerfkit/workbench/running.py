@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nerfkit.files import write_atomically
+from nerfkit.files import npy_bytes, write_atomically
 from nerfkit.interrupts import stop_on_signals
 from nerfkit.limits import Limit
 from nerfkit.metrics import SSIM_WINDOW, ssim
@@ -112,9 +111,7 @@ def write_picture(
     """
     suffix = output.suffix.lower()
     if suffix == ".npy":
-        payload = io.BytesIO()
-        np.save(payload, image.astype(np.float32), allow_pickle=False)
-        return write_atomically(output, payload.getvalue())
+        return write_atomically(output, npy_bytes(image.astype(np.float32)))
     if suffix == ".png" and bit_depth == 32:
         image = (image - span[0]) / (span[1] - span[0])
     return write_atomically(output, picture_bytes(image, suffix, bit_depth, icc_profile))

@@ -67,15 +67,9 @@ class Simulated:
         return self._write(path, self.truth_arrays) if self.truth_arrays else source
 
     def _write(self, path: Path, arrays: Mapping[str, NDArray]) -> Path:
-        import io
+        from nerfkit.files import npz_bytes, write_atomically
 
-        import numpy as np
-
-        from nerfkit.files import write_atomically
-
-        payload = io.BytesIO()
-        np.savez_compressed(payload, allow_pickle=False, **arrays)
-        write_atomically(path, payload.getvalue())
+        write_atomically(path, npz_bytes(**arrays))
         return path
 
 

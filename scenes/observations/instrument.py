@@ -5,9 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
-__all__ = ["Instrument", "Measured", "WholePicture"]
+__all__ = ["Instrument", "Measured", "WholePicture", "linear"]
+
+
+def linear(picture: Tensor, forward: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
+    """``forward(picture)`` of a linear map that torch cannot differentiate; its ``adjoint`` takes gradients back."""
+    return _Linear.apply(picture, forward, adjoint)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, picture: Tensor, forward: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        ctx.adjoint = adjoint
+        return forward(picture)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return ctx.adjoint(grads[0]), None, None
 
 
 class Instrument(Protocol):

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nerfkit.scenes.observations.instrument import linear
+
 __all__ = ["CartesianKspace", "Kspace", "PhasedKspace", "RadialKspace", "centred_fft", "centred_ifft"]
 
 # relative accuracy of the transform off the grid
@@ -79,7 +81,7 @@ class RadialKspace:
 
     def apply(self, picture: Tensor) -> Tensor:
         """Coefficients [..., n_coils, n] of complex pictures [..., h, w]; differentiable."""
-        return _Samples.apply(self.sensitivities * picture.unsqueeze(-3), self)
+        return linear(self.sensitivities * picture.unsqueeze(-3), self.transform, self.spread)
 
     def product(self, picture: Tensor) -> Tensor:
         """:meth:`apply` without derivatives."""
@@ -116,17 +118,6 @@ class RadialKspace:
 
 
 Kspace = CartesianKspace | RadialKspace
-
-
-class _Samples(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, pictures: Tensor, kspace: RadialKspace) -> Tensor:
-        ctx.kspace = kspace
-        return kspace.transform(pictures)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.kspace.spread(grads[0]), None
 
 
 class PhasedKspace:

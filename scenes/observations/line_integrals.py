@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from nerfkit.kernels.strips import strip_matrix
+from nerfkit.scenes.observations.instrument import linear
 from nerfkit.scenes.scan_geometry import ScanGeometry
 
 __all__ = ["LineIntegrals"]
@@ -57,7 +58,7 @@ class LineIntegrals:
 
         Differentiable.
         """
-        return _Product.apply(picture, self)
+        return linear(picture, self.product, self.adjoint)
 
     def adjoint(self, values: Tensor) -> Tensor:
         """The transpose of :meth:`apply`: values [..., n_angles, n_bins] laid back on pictures [..., h, w]."""
@@ -77,14 +78,3 @@ def _each(matrix: Any, values: Tensor, shape: tuple[int, int], found_shape: tupl
         with ThreadPoolExecutor(min(len(rows), torch.get_num_threads())) as pool:
             found = np.stack(list(pool.map(lambda row: matrix @ row, rows)))
     return torch.from_numpy(found).reshape(*values.shape[:-2], *found_shape).to(values.device)
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, picture: Tensor, integrals: LineIntegrals) -> Tensor:
-        ctx.integrals = integrals
-        return integrals.product(picture)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return ctx.integrals.adjoint(grads[0]), None

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.kspace_data import KspaceData
 
 __all__ = ["read_ismrmrd"]
@@ -43,12 +44,7 @@ def read_ismrmrd(path: Path) -> KspaceData:
 
 def _acquisitions(path: Path) -> tuple[Any, list[NDArray], tuple[int, int, int], int | None]:
     """Heads, complex values of each, matrix of the encoding (x, y) and x of the result, the line of frequency 0."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise NerfkitError(
-            "ISMRMRD needs h5py, which is not installed", where=path, fix='pip install "nerfkit[medical]"'
-        ) from error
+    h5py = import_extra("h5py", "medical", path)
     try:
         with h5py.File(path, "r") as file:
             group: Any = file["dataset"]

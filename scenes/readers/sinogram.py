@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.readers.picture import load_array, read_picture
 
 __all__ = ["SCAN_KEYS", "ScanFile", "read_scan"]
@@ -124,10 +125,7 @@ def _read_npz(path: Path) -> ScanFile:
 
 def _read_exchange(path: Path) -> ScanFile:
     """Counts, brought to those of an even beam: dark frames taken off, divided by the white ones."""
-    try:
-        import h5py
-    except ImportError as error:
-        raise NerfkitError("HDF5 needs h5py", where=path, fix='pip install "nerfkit[medical]"') from error
+    h5py = import_extra("h5py", "medical", path)
     try:
         with h5py.File(path) as file:
             group: Any = file.get("exchange")

@@ -10,6 +10,9 @@ from nerfkit.solvers.risk import choose_tv_weight
 class Identity:
     """Every pixel is measured."""
 
+    def apply(self, picture):
+        return picture
+
     def product(self, picture):
         return picture
 

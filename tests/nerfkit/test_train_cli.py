@@ -47,7 +47,8 @@ def test_the_run_folder(trained_run, scene_folder):
     assert inputs == {"skip_bad": False}
     assert (config.field.kind, config.steps, config.seconds) == ("hash", 200, None)
     assert (data, device) == (scene_folder, "cuda" if torch.cuda.is_available() else "cpu")
-    assert Run(trained_run).checkpoints.steps() == [200]
+    # newest first: a machine on which the first step compiles for over a minute saves that as well
+    assert Run(trained_run).checkpoints.steps()[0] == 200
     assert not (trained_run.parent / "latest").exists()
     figures = json.loads((trained_run / "metrics.json").read_text())["train"]
     assert figures["steps"] == 200 and figures["preview_seconds"] >= 0
@@ -347,7 +348,7 @@ def test_a_run_that_diverges_as_it_goes_on_keeps_what_was_sound(nerfkit, run_cop
     assert error["error"]["what"].startswith("the fit diverged: ")
     assert error["error"]["where"] == str(run_copy)
     assert error["error"]["fix"].endswith("learning_rate=2.5e+29; the run keeps step 200, which was sound")
-    assert Run(run_copy).checkpoints.steps() == [200]
+    assert Run(run_copy).checkpoints.steps()[0] == 200
 
 
 def test_progress_of_a_part_of_a_run_counts_from_its_own_first_step():
@@ -467,7 +468,7 @@ def test_an_interrupted_command_saves_and_goes_on(nerfkit, scene_folder, small_h
     assert result["exit"] == 130
     assert result["steps"] >= 16
     assert f"nerfkit train --resume {run}" in err
-    assert Run(run).checkpoints.steps() == [result["steps"]]
+    assert Run(run).checkpoints.steps()[0] == result["steps"]
     answer = nerfkit("train", "--resume", run, "--steps", result["steps"] + 2, "--json")
     assert answer.code == 0
     assert answer.json["steps"] == result["steps"] + 2

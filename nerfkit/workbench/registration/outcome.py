@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nerfkit.files import npy_bytes
 from nerfkit.scenes.fields.named import count_parameters
 from nerfkit.scenes.observations.warps import Warp
 from nerfkit.scenes.readers.picture import PictureFile
@@ -143,9 +143,7 @@ def landmark_errors(landmarks: Landmarks, pair: Pair, moves: NDArray) -> dict[st
 
 def _files(data: RegisterData, found: Registered, moves: NDArray[np.float32]) -> dict[str, bytes]:
     """What the run folder gets."""
-    payload = io.BytesIO()
-    np.save(payload, moves, allow_pickle=False)
-    files = {DISPLACEMENT_FILE: payload.getvalue(), MATRIX_FILE: _matrix(data, found)}
+    files = {DISPLACEMENT_FILE: npy_bytes(moves), MATRIX_FILE: _matrix(data, found)}
     if data.is_volume:
         files[NIFTI_FILE] = _vectors(data, moves)
     return files

@@ -8,12 +8,10 @@ import torch
 
 from nerfkit.scenes.fields.named import make_named_field
 from nerfkit.scenes.fields.positive import Positive
-from nerfkit.workbench.held_fields import HeldField
+from nerfkit.workbench.held_fields import ATTENUATION, HeldField
 
-__all__ = ["ATTENUATION", "make_attenuation_field"]
+__all__ = ["make_attenuation_field"]
 
-# name of the recipe
-ATTENUATION = "attenuation"
 # levels from 8 cells to the picture's pixels, all of them without collisions up to 360 pixels (docs/decisions/0035)
 LEVELS, BASE, WIDTH, LOG2_TABLE = 12, 8, 64, 17
 # where the field begins, of the picture's scale: at the floor the bend of the softplus would hold it for a while

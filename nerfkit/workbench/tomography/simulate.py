@@ -15,7 +15,7 @@ from nerfkit.scenes.observations.line_integrals import LineIntegrals
 from nerfkit.scenes.readers.picture import PictureFile, read_picture
 from nerfkit.scenes.scan_geometry import ScanGeometry
 
-__all__ = ["SIMULATE_KEYS", "simulate_scan"]
+__all__ = ["simulate_scan"]
 
 # attenuation of water by X-rays of about 70 keV, per millimetre
 WATER = 0.0193
@@ -23,9 +23,6 @@ WATER = 0.0193
 LARGEST_INTEGRAL = 5.0
 # pixels of the picture along a pixel of the reconstruction that simulations are made with, where it has as many
 FINE = 2
-SIMULATE_KEYS: dict[str, Any] = {
-    "angles": 60, "range": 0.0, "noise": 0.01, "photons": 0.0, "geometry": "parallel", "size": 0,
-}  # fmt: skip
 
 
 def simulate_scan(path: Path, keys: dict[str, Any], seed: int) -> tuple[dict[str, NDArray], PictureFile]:

@@ -10,8 +10,8 @@ import torch
 
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.runs import Run
-from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.volumes import Volume
+from nerfkit.workbench.held_fields import held_state
 
 __all__ = ["HeldVolume", "load_held_volume"]
 
@@ -46,18 +46,9 @@ def load_held_volume(run: Run) -> HeldVolume:
     NerfkitError
         The run has no result yet, or is damaged.
     """
-    folder = CheckpointFolder(run.folder / "field")
-    if not folder.steps():
-        raise NerfkitError(
-            "this run was stopped before it had a result", where=run.folder,
-            fix=f"go on with it: nerfkit fit --resume {run.folder}",
-        )  # fmt: skip
-    state = folder.load_newest()
-    try:
+    with held_state(run) as state:
         recipe = state["recipe"]
         volume = Volume(state["values"].numpy(), np.array(recipe["affine"], np.float64))
         if volume.values.ndim != 3 or volume.affine.shape != (4, 4):
             raise ValueError(f"values of shape {volume.values.shape}, an affine of {volume.affine.shape}")
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise NerfkitError(f"is damaged ({error})", where=folder.folder, fix="make the run again") from error
     return HeldVolume(volume, recipe)
