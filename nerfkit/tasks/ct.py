@@ -102,6 +102,7 @@ def solve(job: Job) -> Outcome:
 
     from nerfkit.files import npy_bytes
     from nerfkit.workbench.outcome import Outcome, Shown
+    from nerfkit.workbench.pictures import error_map
     from nerfkit.workbench.regression import sample_picture
     from nerfkit.workbench.tomography.doctor import explain
     from nerfkit.workbench.tomography.reconstruct import fit_field, quick_picture, unit_of
@@ -130,8 +131,8 @@ def solve(job: Job) -> Outcome:
     measured = scan.instrument.product((torch.from_numpy(image[..., 0]) - data.intercept) / scale)
     residual = ((measured - scan.sinogram) / scan.deviations).numpy()
     shown = [
-        Shown("back_projection", (quick.numpy() * data.slope + data.intercept - low) / (high - low), _axes(data)
-              + "filtered back projection (Hann)"),
+        Shown("back_projection", (quick.numpy() * data.slope + data.intercept - low) / (high - low),
+              "filtered back projection (Hann)"),
         Shown("total_variation", (smooth.picture.numpy() * scale + data.intercept - low) / (high - low),
               "least total variation with the chosen weight"),
         Shown("deviation", deviation / (float(np.quantile(deviation[seen], 0.99)) or 1.0),
@@ -140,6 +141,9 @@ def solve(job: Job) -> Outcome:
         Shown("sinogram", scan.sinogram.numpy() / (float(scan.sinogram.max()) or 1.0), "sinogram, a row an angle"),
         Shown("residual", residual / 8 + 0.5, "what the result leaves of it; white is 4 standard deviations"),
     ]  # fmt: skip
+    if job.truth is not None:
+        errors = error_map(image, job.truth.values, (low, high)) * seen
+        shown.insert(2, Shown("error", errors, f"error; white is {0.1 * (high - low):.3g}, a tenth of the window"))
     metrics = {"holdout": float(f"{held_out * unit:.6g}"), "misfit": round(left, 3)}
     return Outcome(
         image=image, measure=lambda written: _measure(job, written, seen, deviation), field="hash",
@@ -149,14 +153,11 @@ def solve(job: Job) -> Outcome:
         files={"deviation.npy": npy_bytes(deviation)},
         said=[
             *data.said, *([doubt] if doubt else []),
-            f"{scan.side}x{scan.side} pixels of {scan.pixel:.4g} mm; the disc of {2 * scan.radius * scan.pixel:.4g} mm "
+            f"{scan.side}x{scan.side} pixels of {scan.pixel:.4g} mm, {scan.side * scan.pixel:.4g} mm a side, black at "
+            f"{low:.4g} and white at {high:.4g}; the disc of {2 * scan.radius * scan.pixel:.4g} mm "
             "that every angle sees is reconstructed",
         ],
     )  # fmt: skip
-
-
-def _axes(data: CtData) -> str:
-    return f"{data.scan.side * data.scan.pixel:.4g} mm a side: "
 
 
 def _smooth(job: Job, scan: Scan, start: torch.Tensor) -> Smooth:

@@ -81,7 +81,7 @@ def test_from_a_scan_to_a_slice(tmp_path):
     assert set(baselines) == {"filtered back projection", "SART", "total variation"}
     run = tmp_path / "slice"
     assert np.load(run / "deviation.npy").shape == (SIDE, SIDE)
-    for name in ("result", "back_projection", "sinogram", "residual", "deviation"):
+    for name in ("result", "back_projection", "error", "sinogram", "residual", "deviation"):
         assert (run / "pictures" / f"{name}.png").is_file()
     # the run holds the field: at its own size it is what was written
     again = nerfkit.load(run).render()
