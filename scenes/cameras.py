@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from .lenses import Distortion, distort, fold_radius, fov_radius, undistort, undistort_radius, unfov_radius
+
 if TYPE_CHECKING:  # the readers need Camera without waiting for torch; CameraBatch imports it when it is built
     import torch
     from torch import Tensor
 
-__all__ = ["Camera", "CameraBatch", "pixels_to_directions", "project", "unsolved_fraction"]
+__all__ = ["Camera", "CameraBatch", "pixels_to_directions", "project", "seen_pixels", "unsolved_fraction"]
 
 # Newton's steps; a lens that can be inverted needs 2 to 6 of them, the rest is for the nearly singular ones
 MAX_STEPS = 30
-# a step longer than this comes from a nearly flat spot of the lens; the bound keeps everything finite
-MAX_STEP = 0.5
+# how a lens is told from others in a table of numbers
+LENS_CODES = {"perspective": 0.0, "fisheye": 1.0, "fov": 2.0}
 # pixels by which a point may miss its own place, for directions of each dtype
 FLOAT32_TOLERANCE, FLOAT64_TOLERANCE = 1e-4, 1e-6
 
@@ -38,12 +40,21 @@ class Camera:
         Size of the photo in pixels.
     fx, fy, cx, cy : float
         Focal lengths and principal point in pixels; the centre of the photo is ``(width / 2, height / 2)``.
-    lens : {"perspective", "fisheye"}
-        What ``r`` in ``k`` is: the radius on the plane at distance 1, or the angle to the axis in radians.
+    lens : {"perspective", "fisheye", "fov"}
+        What ``r`` in ``k`` is: the radius on the plane at distance 1, or the angle to the axis in radians; "fov": the
+        radius follows an arc tangent of angle ``omega`` and nothing else.
     k : tuple of 4 floats
         Radial distortion, factors of ``r**2, r**4, r**6, r**8``.
     p : tuple of 2 floats
-        Tangential distortion ``p1, p2``; perspective lenses only.
+        Tangential distortion ``p1, p2``.
+    q : tuple of 3 floats
+        Denominator of the radial distortion, factors of ``r**2, r**4, r**6``: k4, k5, k6 of OpenCV's rational model.
+    s : tuple of 4 floats
+        Thin prisms, ``s1`` to ``s4`` of OpenCV.
+    omega : float
+        Angle of an "fov" lens in radians, inside (0, pi).
+    image_circle : float
+        Pixels from the principal point beyond which the lens lets no light through; 0: it reaches everywhere.
 
     Examples
     --------
@@ -57,27 +68,38 @@ class Camera:
     fy: float
     cx: float
     cy: float
-    lens: Literal["perspective", "fisheye"] = "perspective"
+    lens: Literal["perspective", "fisheye", "fov"] = "perspective"
     k: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
     p: tuple[float, float] = (0.0, 0.0)
+    q: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    s: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    omega: float = 0.0
+    image_circle: float = 0.0
 
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"a camera needs a positive size; got {self.width}x{self.height}")
-        numbers = (self.fx, self.fy, self.cx, self.cy, *self.k, *self.p)
+        terms = (*self.k, *self.p, *self.q, *self.s)
+        numbers = (self.fx, self.fy, self.cx, self.cy, *terms, self.omega, self.image_circle)
         if not np.isfinite(numbers).all() or self.fx <= 0 or self.fy <= 0:
             raise ValueError(f"a camera needs positive focal lengths and finite numbers; got {self}")
-        if self.lens not in ("perspective", "fisheye"):
-            raise ValueError(f"lens must be 'perspective' or 'fisheye'; got {self.lens!r}")
-        if len(self.k) != 4 or len(self.p) != 2:
-            raise ValueError(f"k takes 4 numbers and p takes 2; got {len(self.k)} and {len(self.p)}")
-        if self.lens == "fisheye" and any(self.p):
-            raise ValueError(f"a fisheye lens has no tangential terms; got p = {self.p}")
+        if self.lens not in ("perspective", "fisheye", "fov"):
+            raise ValueError(f"lens must be 'perspective', 'fisheye' or 'fov'; got {self.lens!r}")
+        lengths = tuple(map(len, (self.k, self.p, self.q, self.s)))
+        if lengths != (4, 2, 3, 4):
+            raise ValueError(f"k, p, q and s take 4, 2, 3 and 4 numbers; got {', '.join(map(str, lengths))}")
+        if self.lens == "fov" and (any(terms) or not 0 < self.omega < np.pi):
+            raise ValueError(f"an fov lens takes omega inside (0, pi) and no other term; got {self}")
 
     @property
     def has_distortion(self) -> bool:
-        """Whether any distortion coefficient is not zero."""
-        return any(self.k) or any(self.p)
+        """Whether any distortion coefficient that Newton's method has to undo is not zero."""
+        return any((*self.k, *self.p, *self.q, *self.s))
+
+    @property
+    def distortion(self) -> Distortion:
+        """The coefficients, without the terms that are all zero."""
+        return Distortion(self.k, *(terms if any(terms) else None for terms in (self.p, self.q, self.s)))
 
     def resized(self, width: int, height: int) -> Camera:
         """The same camera for its photo resized to ``width`` x ``height`` pixels."""
@@ -90,6 +112,7 @@ class Camera:
             fy=self.fy * sy,
             cx=self.cx * sx,
             cy=self.cy * sy,
+            image_circle=self.image_circle * min(sx, sy),
         )
 
 
@@ -118,15 +141,16 @@ def project(camera: Camera, xyz_cam: np.ndarray) -> np.ndarray:
         [-1.0],
         [-1.0],
     ]  # x right, y down, z forward
+    radius = np.hypot(x, y)
     if camera.lens == "fisheye":
-        radius = np.hypot(x, y)
-        theta = np.arctan2(radius, depth)
         # on the axis the ratio tends to 1 / depth, and x and y are 0
-        scale = theta * _radial(theta * theta, camera.k) / np.maximum(radius, 1e-300)
-        x, y = x * scale, y * scale
+        scale = np.arctan2(radius, depth) / np.maximum(radius, 1e-300)
     else:
         depth = np.where(depth > 0, depth, np.nan)
-        x, y = _distort(x / depth, y / depth, camera.k, camera.p)
+        scale = 1 / depth
+    if camera.lens == "fov":
+        scale = fov_radius(radius / depth, camera.omega, np) / np.maximum(radius, 1e-300)
+    x, y = distort(x * scale, y * scale, camera.distortion)
     return np.stack([camera.fx * x + camera.cx, camera.fy * y + camera.cy], axis=-1)
 
 
@@ -155,8 +179,10 @@ def pixels_to_directions(camera: Camera, pixels: np.ndarray) -> np.ndarray:
 
 def _directions(camera: Camera, pixels: np.ndarray, n_steps: int) -> np.ndarray:
     x_d, y_d = ((pixels - [camera.cx, camera.cy]) / [camera.fx, camera.fy]).T
+    if camera.lens == "fov":
+        return np.stack(_fov(x_d, y_d, camera.omega, np), axis=-1)
     lens = _fisheye if camera.lens == "fisheye" else _perspective
-    return np.stack(lens(x_d, y_d, camera.k, camera.p if any(camera.p) else None, n_steps, np), axis=-1)
+    return np.stack(lens(x_d, y_d, camera.distortion, n_steps, np), axis=-1)
 
 
 class CameraBatch:
@@ -191,11 +217,12 @@ class CameraBatch:
         row_of = {camera: row for row, camera in enumerate(dict.fromkeys(cameras))}
         unique = list(row_of)
         self._rows = torch.tensor([row_of[camera] for camera in cameras])  # [n_cameras]
-        # coefficients that no camera has would only cost time
-        n_radial = max((i + 1 for camera in unique for i in range(4) if camera.k[i]), default=0)
-        self._has_tangential = any(any(camera.p) for camera in unique)
         self._lenses = {camera.lens for camera in unique}
-        columns = [(c.fx, c.fy, c.cx, c.cy, float(c.lens == "fisheye"), *c.p, *c.k[:n_radial]) for c in unique]
+        columns = [(c.fx, c.fy, c.cx, c.cy, LENS_CODES[c.lens], *c.p, *c.q, *c.s, c.omega, *c.k) for c in unique]
+        # coefficients that no camera has would only cost time
+        has = [any(any(getattr(c, terms)) for c in unique) for terms in "pqs"]
+        n_radial = max((i + 1 for camera in unique for i in range(4) if camera.k[i]), default=0)
+        self._has_terms, self._n_radial = has, n_radial
         # one row per quantity: a gathered row is contiguous, which the arithmetic after it needs to be fast
         self._table = torch.tensor(columns, dtype=torch.float64).T.contiguous().to(dtype or torch.float32)
         # a single camera, the common case, needs no gather: plain numbers broadcast
@@ -235,98 +262,58 @@ class CameraBatch:
         import torch
 
         columns = self._single or self._table.index_select(1, self._rows[camera_ids]).unbind(0)
-        fx, fy, cx, cy, is_fisheye, p1, p2, *k = columns
+        (fx, fy, cx, cy, code), (p, q, s), omega = (
+            columns[:5],
+            (columns[5:7], columns[7:10], columns[10:14]),
+            columns[14],
+        )
         pixels = pixels.to(self._table.dtype)
         x_d, y_d = (pixels[:, 0] - cx) / fx, (pixels[:, 1] - cy) / fy  # [n]
-        p = (p1, p2) if self._has_tangential else None
-        found = {
-            lens: torch.stack(
-                (_fisheye if lens == "fisheye" else _perspective)(x_d, y_d, k, p, self._n_steps, torch),
-                dim=-1,
-            )
-            for lens in self._lenses
-        }
-        if len(found) == 1:
-            return next(iter(found.values()))
-        return torch.where(is_fisheye[:, None] > 0, found["fisheye"], found["perspective"])  # type: ignore[index]
+        terms = (term if has else None for term, has in zip((p, q, s), self._has_terms, strict=True))
+        distortion = Distortion(columns[15 : 15 + self._n_radial], *terms)
+        found = {lens: self._directions(lens, x_d, y_d, distortion, omega) for lens in self._lenses}
+        directions = found.popitem()[1]
+        for lens, others in found.items():
+            directions = torch.where((code == LENS_CODES[lens])[:, None], others, directions)  # type: ignore[index]
+        return directions
+
+    def _directions(self, lens: str, x_d: Tensor, y_d: Tensor, distortion: Distortion, omega: Any) -> Tensor:
+        import torch
+
+        if lens == "fov":
+            # cameras of another lens have no angle: any other will do, theirs are not looked at
+            omega = torch.as_tensor(omega, dtype=x_d.dtype, device=x_d.device)
+            return torch.stack(_fov(x_d, y_d, torch.where(omega > 0, omega, 1.0), torch), dim=-1)
+        invert = _fisheye if lens == "fisheye" else _perspective
+        return torch.stack(invert(x_d, y_d, distortion, self._n_steps, torch), dim=-1)
 
 
-def _radial(r2: Any, k: Sequence[Any]) -> Any:
-    """``1 + k1 r2 + k2 r2^2 + ...`` by Horner's rule."""
-    total: Any = 0.0
-    for coefficient in reversed(k):
-        total = (total + coefficient) * r2
-    return total + 1.0
-
-
-def _radial_slope(r2: Any, k: Sequence[Any]) -> Any:
-    """Derivative of :func:`_radial` by ``r2``."""
-    total: Any = 0.0
-    for power in range(len(k), 0, -1):
-        total = total * r2 + power * k[power - 1]
-    return total
-
-
-def _distort(x: Any, y: Any, k: Sequence[Any], p: Sequence[Any]) -> tuple[Any, Any]:
-    r2 = x * x + y * y
-    radial = _radial(r2, k)
-    x_d = x * radial + 2 * p[0] * x * y + p[1] * (r2 + 2 * x * x)
-    y_d = y * radial + p[0] * (r2 + 2 * y * y) + 2 * p[1] * x * y
-    return x_d, y_d
-
-
-def _undistort(x_d: Any, y_d: Any, k: Sequence[Any], p: Sequence[Any], n_steps: int) -> tuple[Any, Any]:
-    """Newton's method on :func:`_distort`, whose Jacobian is symmetric; arrays and tensors alike."""
-    x, y = x_d, y_d
-    p1, p2 = p
-    for _ in range(n_steps):
-        xx, yy, xy = x * x, y * y, x * y
-        r2 = xx + yy
-        radial, slope2 = _radial(r2, k), 2 * _radial_slope(r2, k)
-        miss_x = x * radial + (2 * p1) * xy + p2 * (r2 + 2 * xx) - x_d
-        miss_y = y * radial + p1 * (r2 + 2 * yy) + (2 * p2) * xy - y_d
-        j_xx = radial + slope2 * xx + (2 * p1) * y + (6 * p2) * x
-        j_yy = radial + slope2 * yy + (6 * p1) * y + (2 * p2) * x
-        j_xy = slope2 * xy + (2 * p1) * x + (2 * p2) * y
-        # where the lens folds over there is no inverse; the bounds keep such pixels finite
-        inverse = 1.0 / (j_xx * j_yy - j_xy * j_xy).clip(1e-6, None)
-        x = x - ((j_yy * miss_x - j_xy * miss_y) * inverse).clip(-MAX_STEP, MAX_STEP)
-        y = y - ((j_xx * miss_y - j_xy * miss_x) * inverse).clip(-MAX_STEP, MAX_STEP)
-    return x, y
-
-
-def _undistort_radius(r_d: Any, k: Sequence[Any], n_steps: int) -> Any:
-    """Radius or angle ``r`` with ``r * radial(r**2) = r_d``, by Newton's method in one dimension."""
-    r = r_d
-    for _ in range(n_steps):
-        r2 = r * r
-        radial = _radial(r2, k)
-        slope = (radial + 2 * r2 * _radial_slope(r2, k)).clip(1e-6, None)
-        r = (r - ((r * radial - r_d) / slope).clip(-MAX_STEP, MAX_STEP)).clip(0.0, None)
-    return r
-
-
-def _perspective(
-    x_d: Any, y_d: Any, k: Sequence[Any], p: Sequence[Any] | None, n_steps: int, xp: Any
-) -> tuple[Any, Any, Any]:
-    if n_steps and p is not None:
-        x_d, y_d = _undistort(x_d, y_d, k, p, n_steps)
+def _perspective(x_d: Any, y_d: Any, lens: Distortion, n_steps: int, xp: Any) -> tuple[Any, Any, Any]:
+    if n_steps and not lens.is_radial:
+        x_d, y_d = undistort(x_d, y_d, lens, n_steps)
     elif n_steps:
-        # no tangential terms: one unknown instead of two, a third of the work
+        # one unknown instead of two, a third of the work
         r_d = xp.sqrt(x_d * x_d + y_d * y_d).clip(1e-9, None)
-        stretch = _undistort_radius(r_d, k, n_steps) / r_d
+        stretch = undistort_radius(r_d, lens.k, n_steps) / r_d
         x_d, y_d = x_d * stretch, y_d * stretch
     return x_d, -y_d, xp.full_like(x_d, -1.0)
 
 
-def _fisheye(
-    x_d: Any, y_d: Any, k: Sequence[Any], p: Sequence[Any] | None, n_steps: int, xp: Any
-) -> tuple[Any, Any, Any]:
+def _fisheye(x_d: Any, y_d: Any, lens: Distortion, n_steps: int, xp: Any) -> tuple[Any, Any, Any]:
+    if n_steps and not lens.is_radial:
+        x_d, y_d = undistort(x_d, y_d, lens, n_steps)
+        n_steps = 0
     # the bound stands in for the axis, where sin(theta) / theta_d tends to 1
     theta_d = xp.sqrt(x_d * x_d + y_d * y_d).clip(1e-9, None)
-    theta = _undistort_radius(theta_d, k, n_steps)
+    theta = undistort_radius(theta_d, lens.k, n_steps)
     sine = xp.sin(theta) / theta_d
     return x_d * sine, -y_d * sine, -xp.cos(theta)
+
+
+def _fov(x_d: Any, y_d: Any, omega: Any, xp: Any) -> tuple[Any, Any, Any]:
+    r_d = xp.sqrt(x_d * x_d + y_d * y_d).clip(1e-9, None)
+    stretch = unfov_radius(r_d, omega, xp) / r_d
+    return x_d * stretch, -y_d * stretch, xp.full_like(x_d, -1.0)
 
 
 def unsolved_fraction(camera: Camera) -> float:
@@ -344,6 +331,28 @@ def unsolved_fraction(camera: Camera) -> float:
     return 1.0 - float(_returns(camera, _grid(camera), MAX_STEPS, FLOAT32_TOLERANCE).mean())
 
 
+def seen_pixels(camera: Camera) -> np.ndarray | None:
+    """Which pixels [h, w] light reaches: inside the image circle, and where the distortion has an inverse.
+
+    None: all of them.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> seen_pixels(Camera(4, 4, 2.0, 2.0, 2.0, 2.0, image_circle=2.0)).astype(int).tolist()
+    [[0, 1, 1, 0], [1, 1, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0]]
+    """
+    is_whole = unsolved_fraction(camera) == 0
+    if is_whole and not camera.image_circle:
+        return None
+    columns, rows = np.meshgrid(np.arange(camera.width) + 0.5, np.arange(camera.height) + 0.5)
+    pixels = np.stack([columns.ravel(), rows.ravel()], axis=-1)
+    seen = np.ones(len(pixels), bool) if is_whole else _returns(camera, pixels, MAX_STEPS, FLOAT32_TOLERANCE)
+    if camera.image_circle:
+        seen &= np.hypot(*(pixels - [camera.cx, camera.cy]).T) <= camera.image_circle
+    return seen.reshape(camera.height, camera.width)
+
+
 def _grid(camera: Camera) -> np.ndarray:
     """Points all over a photo [289, 2]."""
     columns, rows = np.meshgrid(np.linspace(0, camera.width, 17), np.linspace(0, camera.height, 17))
@@ -351,8 +360,16 @@ def _grid(camera: Camera) -> np.ndarray:
 
 
 def _returns(camera: Camera, pixels: np.ndarray, n_steps: int, tolerance: float) -> np.ndarray:
-    """Which pixels come back within ``tolerance`` pixels from their directions found in so many steps."""
-    return np.abs(project(camera, _directions(camera, pixels, n_steps)) - pixels).max(axis=-1) < tolerance
+    """Which pixels come back within ``tolerance`` pixels from their directions found in so many steps.
+
+    Not from behind a fold of the lens.
+    """
+    directions = _directions(camera, pixels, n_steps)
+    off_axis = np.hypot(directions[:, 0], directions[:, 1])
+    if camera.lens == "fisheye":
+        off_axis = np.arctan2(off_axis, -directions[:, 2])
+    returns = np.abs(project(camera, directions) - pixels).max(axis=-1) < tolerance
+    return returns & (off_axis < fold_radius(camera.distortion))
 
 
 def _steps_needed(camera: Camera, tolerance: float) -> int:

@@ -18,6 +18,7 @@ from nerfkit.scenes.bounds import bounded_scene, unbounded_scene
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import PosedPhotos, load_photos
+from nerfkit.scenes.readers.photo_search import PhotoSearch
 from nerfkit.scenes.readers.photos import some
 
 __all__ = ["check_photos", "grouped"]
@@ -77,7 +78,8 @@ def check_photos(photos: PosedPhotos, path: Path, report: Report) -> None:
 
 
 def _check_files(photos: PosedPhotos, report: Report) -> None:
-    absent = [file for file in photos.skipped if not _is_there(photos.root, file)]
+    search = PhotoSearch(photos.root)
+    absent = [file for file in photos.skipped if search.find(file) is None]
     n_bad = len(photos.skipped) - len(absent)
     text = f"{len(photos)} usable" + f", {n_bad} bad" * bool(n_bad) + f", {len(absent)} absent" * bool(absent)
     report.fact("views", len(photos), text)
@@ -85,12 +87,6 @@ def _check_files(photos: PosedPhotos, report: Report) -> None:
     twice = [file for file, count in Counter(photos.files).items() if count > 1]
     if twice:
         report.add("warning", f"listed more than once: {some(twice)}", where=photos.root, fix="list each photo once")
-
-
-def _is_there(root: Path, file: str) -> bool:
-    from nerfkit.scenes.readers.posed import find_photo
-
-    return find_photo(root, file) is not None
 
 
 def _check_splits(photos: PosedPhotos, report: Report) -> None:

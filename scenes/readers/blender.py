@@ -44,6 +44,6 @@ def read_blender(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos 
             findings.add_error(error)  # the scene can be trained without what is held out
             continue
         for frame in listed:
-            frame.split = split if len(present) > 1 else None
+            frame.splits = (split,) if len(present) > 1 else ()
         frames += listed
     return pose_photos(frames, root, "blender", skip_bad=skip_bad, findings=findings)

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,24 +20,24 @@ __all__ = ["read_colmap"]
 
 # folders that may hold a model, or numbered models; the first that does is read
 MODEL_FOLDERS = ("sparse", "colmap/sparse", "sparse_txt", "colmap/sparse_txt", ".")
-# name -> (number in cameras.bin, lens, what its parameters are); COLMAP, src/colmap/sensor/models.h
-MODELS = {
+# name -> (number in cameras.bin, lens, what its parameters are: fields of Camera, a letter and a digit for one of
+# several); COLMAP, src/colmap/sensor/models.h
+MODELS: dict[str, tuple[int, Literal["perspective", "fisheye", "fov"], str]] = {
     "SIMPLE_PINHOLE": (0, "perspective", "f cx cy"),
     "PINHOLE": (1, "perspective", "fx fy cx cy"),
     "SIMPLE_RADIAL": (2, "perspective", "f cx cy k1"),
     "RADIAL": (3, "perspective", "f cx cy k1 k2"),
     "OPENCV": (4, "perspective", "fx fy cx cy k1 k2 p1 p2"),
     "OPENCV_FISHEYE": (5, "fisheye", "fx fy cx cy k1 k2 k3 k4"),
+    "FULL_OPENCV": (6, "perspective", "fx fy cx cy k1 k2 p1 p2 k3 q1 q2 q3"),
+    "FOV": (7, "fov", "fx fy cx cy omega"),
     "SIMPLE_RADIAL_FISHEYE": (8, "fisheye", "f cx cy k1"),
     "RADIAL_FISHEYE": (9, "fisheye", "f cx cy k1 k2"),
+    # its thin prisms are s1 and s3 of OpenCV's four
+    "THIN_PRISM_FISHEYE": (10, "fisheye", "fx fy cx cy k1 k2 p1 p2 k3 k4 s1 s3"),
 }
 # number -> (name, parameters), so that the message can name them and the cameras after them can be read
-UNSUPPORTED = {
-    6: ("FULL_OPENCV", 12),
-    7: ("FOV", 5),
-    10: ("THIN_PRISM_FISHEYE", 12),
-    11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16),
-}
+UNSUPPORTED = {11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16)}
 # parameters of any model that there may be one day, and id, model, width and height of a camera in cameras.bin
 MAX_PARAMS, CAMERA_HEAD = 64, struct.Struct("<iiQQ")
 # w2c with +Y down and +Z forward (OpenCV) to OpenGL: the camera's second and third axes change sign
@@ -66,9 +67,10 @@ def read_colmap(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos |
 
     Notes
     -----
-    Of several models (``sparse/0``, ``sparse/1``) the one with most images is read. Photos are sorted by
-    name. Poses are for the pixels as stored: COLMAP ignores EXIF orientation (colmap#1456), so it is applied
-    only where the model's size says so. Rigs and frames of COLMAP 4 and the points are not read.
+    Of several models (``sparse/0``, ``sparse/1``) the one with most images is read. Photos are sorted by name; where
+    there is no ``images``, they are looked for by their names. Poses are for the pixels as stored: COLMAP ignores EXIF
+    orientation (colmap#1456), so it is applied only where the model's size says so. Rigs and frames of COLMAP 4 and the
+    points are not read.
     """
     if path.is_file():
         return None
@@ -86,14 +88,6 @@ def read_colmap(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos |
         findings.add_error(error)
     if not model.images:
         raise NerfkitError("the model has no images", where=model.folder, fix="reconstruct it again")
-    photos = path / "images"
-    if not photos.is_dir():
-        smaller = ", ".join(sorted(p.name for p in path.glob("images_*")))
-        raise NerfkitError(
-            f"no folder 'images' beside the model{f' (found {smaller})' if smaller else ''}",
-            where=path,
-            fix="put the photos there" + (", or rename the folder to images" if smaller else ""),
-        )
     images = sorted(model.images, key=lambda image: image.name)
     frames = [_frame(image, model) for image in images]
     return pose_photos(frames, path, "colmap", skip_bad=skip_bad, findings=findings, exif_by_default=False)
@@ -178,18 +172,19 @@ def _camera(model: str, width: int, height: int, params: list[float], where: str
     if len(params) != len(names.split()):
         return NerfkitError(f"{model} takes {len(names.split())} parameters ({names}); got {len(params)}", where=where)
     value = dict(zip(names.split(), params, strict=True))
+    # an FOV lens of no angle is none
+    if model == "FOV" and value["omega"] == 0:
+        lens = "perspective"
+
+    def several(letter: str, count: int) -> tuple[Any, ...]:
+        return tuple(value.get(f"{letter}{i}", 0.0) for i in range(1, count + 1))
+
     try:
         return Camera(
-            width,
-            height,
-            value.get("fx", value.get("f", 0.0)),
-            value.get("fy", value.get("f", 0.0)),
-            value["cx"],
-            value["cy"],
-            "fisheye" if lens == "fisheye" else "perspective",
-            (value.get("k1", 0.0), value.get("k2", 0.0), value.get("k3", 0.0), value.get("k4", 0.0)),
-            (value.get("p1", 0.0), value.get("p2", 0.0)),
-        )
+            width, height, value.get("fx", value.get("f", 0.0)), value.get("fy", value.get("f", 0.0)), value["cx"],
+            value["cy"], lens, several("k", 4), several("p", 2), several("q", 3), several("s", 4),
+            value.get("omega", 0.0),
+        )  # fmt: skip
     except ValueError as error:
         return NerfkitError(str(error), where=where, fix="export the model again")
 
@@ -313,12 +308,18 @@ def _cameras_txt(path: Path) -> dict[int, Camera | NerfkitError]:
 
 
 def _images_txt(path: Path) -> tuple[list[_Image], list[NerfkitError]]:
-    """Images, and what is wrong with lines that are none."""
-    images, errors = [], []
-    lines = _lines(path)
-    for number, line in lines:
+    """Images, and what is wrong with lines that are none.
+
+    Each image has a second line, its points, which may be empty; people who write poses of their own leave it out.
+    """
+    images, errors, is_image = [], [], True
+    for number, line in _lines(path):
+        if not is_image and _is_points(line):
+            is_image = True
+            continue
         if not line:
             continue
+        is_image = False
         try:
             _, qw, qx, qy, qz, tx, ty, tz, camera_id, name = line.split(maxsplit=9)
             quaternion = (float(qw), float(qx), float(qy), float(qz))
@@ -332,5 +333,13 @@ def _images_txt(path: Path) -> tuple[list[_Image], list[NerfkitError]]:
                     fix="export the model again",
                 )
             )
-        next(lines, None)  # the image's points, a line that may be empty
     return images, errors
+
+
+def _is_points(line: str) -> bool:
+    """Whether a line is one of points, X Y POINT3D_ID each: empty, or numbers by threes, where an image has a name."""
+    words = line.split()
+    try:
+        return len(words) % 3 == 0 and all(float(word) is not None for word in words)
+    except ValueError:
+        return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,11 @@ from nerfkit.scenes.cameras import Camera, unsolved_fraction
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 
+from .photo_search import PhotoSearch, say_moved
 from .photos import PhotoHeader, fit_camera, map_in_threads, read_header, read_photo, some
 
 __all__ = ["Frame", "PosedPhotos", "pose_photos", "read_each", "split_by_rule"]
 
-# suffixes tried, in this order, where a file_path has none
-SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG", ".webp", ".tif", ".tiff", ".heic", ".HEIC")
 # Blender's exports carry float noise of 1e-7, hand-typed matrices 1e-4
 RIGID_TOLERANCE = 1e-3
 SPLITS = ("train", "val", "test")
@@ -108,8 +108,8 @@ class Frame:
         ``(width, height) -> Camera`` of the photo as loaded; may raise NerfkitError.
     size : tuple of int, optional
         Width and height that the format states.
-    split : str, optional
-        The split that the format puts it in; None leaves it out, where any frame has one.
+    splits : tuple of str
+        Those that the format puts it in; none leaves it out, where any frame has one.
     mask : str, optional
         Mask file, relative to the root.
     """
@@ -119,7 +119,7 @@ class Frame:
     matrix: Any
     camera: Callable[[int, int], Camera]
     size: tuple[int, int] | None = None
-    split: str | None = None
+    splits: tuple[str, ...] = ()
     mask: str | None = None
 
 
@@ -167,14 +167,16 @@ def pose_photos(
     hints : dict, optional
         Passed on.
     """
-    found = [(frame, find_photo(root, frame.file)) for frame in frames]
+    search, listed = PhotoSearch(root), [frame.file for frame in frames]
+    places = search.find_all(listed)
+    say_moved(listed, places, root, findings)
+    found = [(frame, None if place is None else place.file) for frame, place in zip(frames, places, strict=True)]
     absent = [frame.file for frame, photo in found if photo is None]
     if len(absent) == len(frames):
         raise NerfkitError(
-            f"none of the {len(frames)} listed photos exists; the first is {absent[0]!r}",
-            where=root,
-            fix="put the photos beside the poses under the names listed",
-        )
+            f"none of the {len(frames)} listed photos exists; the first is {absent[0]!r}", where=root,
+            fix=_where_to_put(absent[0], search),
+        )  # fmt: skip
     if absent:
         findings.add(
             "warning",
@@ -186,7 +188,7 @@ def pose_photos(
     views, bad = _check_frames(present, root, skip_bad, exif_by_default, findings)
     skipped = [frame.file for frame, photo in found if photo is None or frame.file in bad]
     kept = [view.frame for view in views]
-    is_listed = any(frame.split for frame in frames)
+    is_listed = any(frame.splits for frame in frames)
     splits = _listed_splits(kept) if is_listed else split_by_rule(len(kept))
     if len(splits["train"]) < 2:
         raise NerfkitError(
@@ -206,19 +208,22 @@ def pose_photos(
         c2w=np.stack([view.c2w for view in views]),
         splits=splits,
         skipped=skipped,
-        masks=[_mask(root, frame, skip_bad, findings) for frame in kept] if has_masks else None,
+        masks=[_mask(root, search, frame, skip_bad, findings) for frame in kept] if has_masks else None,
         uses_exif=[view.uses_exif for view in views],
         hints=hints or {},
     )
 
 
-def find_photo(root: Path, file: str) -> str | None:
-    """The photo ``file`` below ``root`` with its suffix, slashes forward; None where there is none."""
-    plain = Path(file.replace("\\", "/"))  # exports from Windows
-    candidates = [plain] if plain.suffix.lower() in {s.lower() for s in SUFFIXES} else []
-    candidates += [plain.with_name(plain.name + suffix) for suffix in SUFFIXES] if not candidates else []
-    candidates += [plain] if plain not in candidates else []
-    return next((c.as_posix() for c in candidates if (root / c).is_file()), None)
+def _where_to_put(listed: str, search: PhotoSearch) -> str:
+    """What to do about photos that are not there."""
+    alike = search.alike(listed)
+    if len(alike) > 1:
+        return f"it may be any of {some(alike)}: list one of them"
+    # nobody can make a C:\\ elsewhere: the listed names are to be changed
+    if re.match(r"[A-Za-z]:|/", listed):
+        name = re.split(r"[/\\\\]", listed)[-1]
+        return f"the paths are of another machine: write names relative to this folder, such as images/{name}"
+    return "put the photos beside the poses under the names listed"
 
 
 def check_c2w(matrix: Any, where: str) -> np.ndarray:
@@ -323,15 +328,16 @@ def _aspect_gap(a: tuple[int, int], b: tuple[int, int]) -> float:
 
 
 def _listed_splits(frames: Sequence[Frame]) -> dict[str, list[int]]:
-    return {split: [i for i, frame in enumerate(frames) if frame.split == split] for split in SPLITS}
+    return {split: [i for i, frame in enumerate(frames) if split in frame.splits] for split in SPLITS}
 
 
-def _mask(root: Path, frame: Frame, skip_bad: bool, findings: Findings) -> Path | None:
+def _mask(root: Path, search: PhotoSearch, frame: Frame, skip_bad: bool, findings: Findings) -> Path | None:
     if frame.mask is None:
         return None
-    found = find_photo(root, frame.mask)
+    # a photo has the name of its mask: the folder must be the mask's
+    found = search.find(frame.mask, min_folders=1)
     if found is not None:
-        return root / found
+        return root / found.file
     error = NerfkitError(f"mask {frame.mask!r} does not exist", where=frame.where, fix="restore it or drop mask_path")
     if not skip_bad:
         raise error

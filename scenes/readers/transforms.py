@@ -31,7 +31,7 @@ def read_transforms(path: Path, skip_bad: bool, findings: Findings) -> PosedPhot
     if file.suffix.lower() != ".json" or not file.is_file():
         return None
     content = read_json(file)
-    frames = read_frames(content, file, skip_bad, findings)
+    frames = read_frames(content, file, skip_bad, findings, (*HINTS, *(f"{split}_filenames" for split in SPLITS)))
     _apply_lists(frames, content, file, findings if skip_bad else None)
     hints = {key: content[key] for key in HINTS if key in content}
     return pose_photos(frames, file.parent, "transforms", skip_bad=skip_bad, findings=findings, hints=hints)
@@ -47,7 +47,8 @@ def _apply_lists(frames: list[Frame], content: dict[str, Any], path: Path, findi
         for name in names:
             frame = by_file.get(_plain(name))
             if frame is not None:
-                frame.split = split
+                # nerfstudio's exporters write one list as val and as test
+                frame.splits = (*frame.splits, split)
                 continue
             error = NerfkitError(
                 f"{split}_filenames names {name!r}, which is no frame's file_path",
@@ -59,7 +60,7 @@ def _apply_lists(frames: list[Frame], content: dict[str, Any], path: Path, findi
             findings.add_error(error)
     if "train" not in lists:
         for frame in frames:
-            frame.split = frame.split or "train"
+            frame.splits = frame.splits or ("train",)
 
 
 def _plain(file: str) -> str:

@@ -1,11 +1,13 @@
 """Cameras: there and back through every lens, against OpenCV, numpy against torch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from support import DEVICE
 
-from nerfkit.scenes.cameras import Camera, CameraBatch, pixels_to_directions, project, unsolved_fraction
+from nerfkit.scenes.cameras import Camera, CameraBatch, pixels_to_directions, project, seen_pixels, unsolved_fraction
 
 # strong on purpose: the corner of "barrel" moves by a quarter of the photo's width
 LENSES = {
@@ -17,7 +19,18 @@ LENSES = {
     "tangential": Camera(640, 480, 400.0, 410.0, 310.0, 250.0, k=(-0.2, 0.05, 0.01, 0.002), p=(0.02, -0.015)),
     "equidistant": Camera(640, 640, 205.0, 205.0, 320.0, 320.0, "fisheye"),
     "fisheye": Camera(1000, 1000, 300.0, 310.0, 490.0, 505.0, "fisheye", (0.05, -0.01, 0.002, -0.0003)),
-}
+    "rational": Camera(
+        640, 480, 420.0, 425.0, 315.0, 236.0, k=(0.3, -0.02, 0.01, 0.0), p=(1e-3, -2e-3), q=(0.4, 0.03, 0.002),
+    ),
+    "prism": Camera(
+        640, 480, 420.0, 425.0, 315.0, 236.0, k=(-0.1, 0.02, 0.0, 0.0), p=(1e-3, -2e-3), s=(0.01, -0.004, -0.02, 0.003),
+    ),
+    "prism fisheye": Camera(
+        800, 800, 300.0, 310.0, 390.0, 405.0, "fisheye", (0.03, -0.01, 1e-3, -1e-4), (2e-3, -1e-3),
+        s=(0.004, 0.0, -0.003, 0.0),
+    ),
+    "fov": Camera(640, 480, 420.0, 425.0, 315.0, 236.0, "fov", omega=0.9),
+}  # fmt: skip
 
 
 def grid(camera, n=23):
@@ -51,8 +64,9 @@ def test_perspective_agrees_with_opencv(lens):
     K = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
     # OpenCV's fourth radial number is a denominator, ours belongs to r**8: compare without it
     k1, k2, k3, _ = camera.k
-    camera = Camera(*(640, 480, camera.fx, camera.fy, camera.cx, camera.cy), k=(k1, k2, k3, 0.0), p=camera.p)
-    want, _ = cv2.projectPoints(xyz, np.zeros(3), np.zeros(3), K, np.array([k1, k2, *camera.p, k3]))
+    camera = dataclasses.replace(camera, k=(k1, k2, k3, 0.0))
+    coefficients = np.array([k1, k2, *camera.p, k3, *camera.q, *camera.s])
+    want, _ = cv2.projectPoints(xyz, np.zeros(3), np.zeros(3), K, coefficients)
     np.testing.assert_allclose(project(camera, xyz * [1, -1, -1]), want[:, 0], atol=1e-9)
 
 
@@ -64,6 +78,52 @@ def test_fisheye_agrees_with_opencv(lens):
     K = np.array([[camera.fx, 0, camera.cx], [0, camera.fy, camera.cy], [0, 0, 1]])
     want, _ = cv2.fisheye.projectPoints(xyz[:, None], np.zeros(3), np.zeros(3), K, np.array(camera.k))
     np.testing.assert_allclose(project(camera, xyz * [1, -1, -1]), want[:, 0], atol=1e-9)
+
+
+# COLMAP's name, parameters after fx fy cx cy, and what they are here
+COLMAP_LENSES = {
+    "FULL_OPENCV": (
+        [0.3, -0.02, 1e-3, -2e-3, 0.01, 0.4, 0.03, 0.002],
+        {"k": (0.3, -0.02, 0.01, 0.0), "p": (1e-3, -2e-3), "q": (0.4, 0.03, 0.002)},
+    ),
+    "FOV": ([0.9], {"lens": "fov", "omega": 0.9}),
+    "OPENCV_FISHEYE": ([0.05, -0.01, 2e-3, -3e-4], {"lens": "fisheye", "k": (0.05, -0.01, 2e-3, -3e-4)}),
+    "THIN_PRISM_FISHEYE": (
+        [0.03, -0.01, 2e-3, -1e-3, 1e-3, -1e-4, 4e-3, -3e-3],
+        {"lens": "fisheye", "k": (0.03, -0.01, 1e-3, -1e-4), "p": (2e-3, -1e-3), "s": (4e-3, 0.0, -3e-3, 0.0)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", COLMAP_LENSES)
+def test_agrees_with_colmap(name):
+    pycolmap = pytest.importorskip("pycolmap")
+    params, ours = COLMAP_LENSES[name]
+    camera = Camera(640, 480, 420.0, 425.0, 315.0, 236.0, **ours)
+    theirs = pycolmap.Camera(model=name, width=640, height=480, params=[420.0, 425.0, 315.0, 236.0, *params])
+    pixels = grid(camera)
+    directions = pixels_to_directions(camera, pixels) * [1, -1, -1]
+    forward = directions[:, 2] > 0.05
+    assert forward.mean() > 0.8
+    found = theirs.img_from_cam(directions[forward] / directions[forward, 2:])
+    # COLMAP puts the middle of the first pixel at 0.5, as here
+    np.testing.assert_allclose(found, pixels[forward], atol=1e-6)
+
+
+def test_pixels_that_no_light_reaches():
+    assert seen_pixels(LENSES["brown"]) is None
+    circle = seen_pixels(Camera(100, 60, 40.0, 40.0, 50.0, 30.0, "fisheye", image_circle=20.0))
+    assert circle is not None and circle[30, 50] and not circle[0, 0]
+    assert circle.sum() == pytest.approx(np.pi * 20**2, rel=0.02)
+    small = Camera(100, 60, 40.0, 40.0, 50.0, 30.0, "fisheye", image_circle=20.0).resized(50, 30)
+    assert small.image_circle == 10
+    # r (1 - r^2) has no inverse beyond 2 / sqrt(27) = 0.385
+    folded = seen_pixels(Camera(200, 150, 100.0, 100.0, 100.0, 75.0, k=(-1.0, 0.0, 0.0, 0.0)))
+    assert folded is not None and folded.sum() == pytest.approx(np.pi * 38.5**2, rel=0.03)
+    # beyond 0.83 a second branch rises again, where a ray would be found and be wrong
+    twice = Camera(640, 480, 420.0, 425.0, 320.0, 240.0, k=(0.3, -0.1, 0.01, 0.0), q=(0.5, 0.05, 0.002))
+    reached = seen_pixels(twice)
+    assert reached is not None and reached[240, 320] and not reached[0, 0]
 
 
 def test_pixel_centres_and_axes():
@@ -139,9 +199,10 @@ def test_lens_without_inverse_stays_finite():
         ({"width": 0}, "positive size; got 0x5"),
         ({"fx": -1.0}, "positive focal lengths"),
         ({"cx": float("nan")}, "finite numbers"),
-        ({"lens": "mirror"}, "'perspective' or 'fisheye'; got 'mirror'"),
-        ({"k": (1.0,)}, "k takes 4 numbers and p takes 2; got 1 and 2"),
-        ({"lens": "fisheye", "p": (0.1, 0.0)}, "no tangential terms"),
+        ({"lens": "mirror"}, "'perspective', 'fisheye' or 'fov'; got 'mirror'"),
+        ({"k": (1.0,)}, "k, p, q and s take 4, 2, 3 and 4 numbers; got 1, 2, 3, 4"),
+        ({"lens": "fov"}, "omega inside"),
+        ({"lens": "fov", "omega": 0.5, "p": (0.1, 0.0)}, "no other term"),
     ],
 )
 def test_rejects_impossible_cameras(change, message):

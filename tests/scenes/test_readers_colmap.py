@@ -100,13 +100,26 @@ def test_poses_and_photos_by_name(tmp_path, kind, where):
         ),
         ("SIMPLE_RADIAL_FISHEYE", [10, 4, 3, 0.1], ("fisheye", 10, 10, (0.1, 0, 0, 0), (0, 0))),
         ("RADIAL_FISHEYE", [10, 4, 3, 0.1, 0.2], ("fisheye", 10, 10, (0.1, 0.2, 0, 0), (0, 0))),
+        (
+            "FULL_OPENCV",
+            [10, 11, 4, 3, 0.1, 0.2, 0.01, 0.02, 0.3, 0.4, 0.5, 0.6],
+            ("perspective", 10, 11, (0.1, 0.2, 0.3, 0), (0.01, 0.02), (0.4, 0.5, 0.6)),
+        ),
+        ("FOV", [10, 11, 4, 3, 0.9], ("fov", 10, 11, (0, 0, 0, 0), (0, 0), (0, 0, 0), (0, 0, 0, 0), 0.9)),
+        ("FOV", [10, 11, 4, 3, 0.0], ("perspective", 10, 11, (0, 0, 0, 0), (0, 0))),
+        (
+            "THIN_PRISM_FISHEYE",
+            [10, 11, 4, 3, 0.1, 0.2, 0.01, 0.02, 0.3, 0.4, 0.5, 0.6],
+            ("fisheye", 10, 11, (0.1, 0.2, 0.3, 0.4), (0.01, 0.02), (0, 0, 0), (0.5, 0, 0.6, 0)),
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", WRITERS)
 def test_lens_models(tmp_path, kind, model, params, want):
     cameras = {1: (model, 8, 6, [float(p) for p in params])}
     camera = read_posed_photos(write_colmap(tmp_path, cameras=cameras, writer=WRITERS[kind])).cameras[0]
-    assert (camera.lens, camera.fx, camera.fy, camera.k, camera.p) == want
+    found = (camera.lens, camera.fx, camera.fy, camera.k, camera.p, camera.q, camera.s, camera.omega)
+    assert found[: len(want)] == want and not any(np.hstack([*found[len(want) :], 0]))
     assert (camera.cx, camera.cy) == (4, 3)
 
 
@@ -117,9 +130,12 @@ def test_quaternion_of_zeros_is_named(tmp_path):
         read_posed_photos(write_colmap(tmp_path, images=images))
 
 
-@pytest.mark.parametrize("kind, model", [("text", "FOV"), ("binary", "FOV"), ("text", "MIRROR")])
-def test_unknown_lens_model_is_named(tmp_path, kind, model):
-    write_colmap(tmp_path, cameras={1: (model, 8, 6, [1.0] * 5)}, writer=WRITERS[kind])
+UNREAD = UNSUPPORTED[11][0]
+
+
+@pytest.mark.parametrize("kind, model, n", [("text", UNREAD, 16), ("binary", UNREAD, 16), ("text", "MIRROR", 5)])
+def test_unknown_lens_model_is_named(tmp_path, kind, model, n):
+    write_colmap(tmp_path, cameras={1: (model, 8, 6, [1.0] * n)}, writer=WRITERS[kind])
     with pytest.raises(NerfkitError, match=f"camera model {model} is not supported; supported are SIMPLE_PINHOLE, "):
         read_posed_photos(tmp_path)
 
@@ -170,11 +186,21 @@ def test_exif_is_ignored_as_colmap_does_unless_the_size_says_so(tmp_path):
     assert load_photos(read_posed_photos(tmp_path), [0]).images[0][0, 0, 0] == 255
 
 
-def test_no_folder_of_photos(tmp_path):
+def test_photos_in_a_folder_of_another_name(tmp_path):
     write_colmap(tmp_path)
-    (tmp_path / "images").rename(tmp_path / "images_4")
-    with pytest.raises(NerfkitError, match=r"no folder 'images' beside the model \(found images_4\); .*rename"):
-        read_posed_photos(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "Images")
+    assert read_posed_photos(tmp_path).files[0] == "Images/00.png"
+    (tmp_path / "Images").rename(tmp_path / "images_4")
+    assert read_posed_photos(tmp_path).files[0] == "images_4/00.png"
+
+
+@pytest.mark.parametrize("points", ["", "1.5 2.5 -1 3.5 4.5 7", None])
+def test_images_with_and_without_their_line_of_points(tmp_path, points):
+    write_colmap(tmp_path, n=6, writer=write_txt)
+    file = tmp_path / "sparse/0/images.txt"
+    lines = [line for line in file.read_text().splitlines() if line.endswith(".png")]
+    file.write_text("".join(f"{line}\n" + ("" if points is None else f"{points}\n") for line in lines))
+    assert len(read_posed_photos(tmp_path)) == 6
 
 
 def test_model_without_images(tmp_path):

@@ -12,7 +12,8 @@ from PIL import Image
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import READERS, load_photos, read_posed_photos
-from nerfkit.scenes.readers.posed import check_c2w, find_photo, split_by_rule
+from nerfkit.scenes.readers.photo_search import Found, PhotoSearch
+from nerfkit.scenes.readers.posed import check_c2w, split_by_rule
 
 
 def test_reading_needs_no_torch():
@@ -100,8 +101,71 @@ def test_split_rule():
 def test_photos_are_found_with_and_without_suffix(tmp_path, listed, found):
     for name in ("a.png", "b.JPG", "c.d.jpg", "s/e.jpg"):
         save_photo(tmp_path / name)
-    assert find_photo(tmp_path, listed) == found
-    assert find_photo(tmp_path, "a.jpg") is None
+    assert PhotoSearch(tmp_path).find(listed) == Found(found)
+
+
+@pytest.mark.parametrize(
+    "listed, found",
+    [
+        ("images/a.jpg", "images/a.png"),  # cut out after the poses were made
+        ("images/A.PNG", "images/a.png"),
+        ("images/b.png", "images/b.png.png"),  # Blender appended what was there already
+        ("train/c.png.png", "train/c.png"),
+        ("Images/d.png", "images/d.png"),
+        ("C:\\Users\\me\\scene\\images\\a.png", "images/a.png"),
+        ("/home/me/scene/images/a.png", "images/a.png"),
+        ("scene/images/a.png", "images/a.png"),  # relative to the folder above
+        ("photos/e.jpg", "images/e.jpg"),
+        ("train/e.jpg", None),  # that folder is there, and it is not in it
+        ("x/twice.png", None),  # two may be meant
+        ("train/twice.png", "train/twice.png"),
+        ("images/m.png", None),  # a mask is no photo
+        ("images/absent.png", None),
+        ("", None),
+    ],
+)
+def test_photos_are_found_by_the_end_of_their_path(tmp_path, listed, found):
+    for name in (
+        *("images/a.png", "images/b.png.png", "train/c.png", "images/d.png", "images/e.jpg", "masks/a.png"),
+        *("train/twice.png", "test/twice.png", "masks/m.png", ".cache/images/a.png"),
+    ):
+        save_photo(tmp_path / name)
+    place = PhotoSearch(tmp_path).find(listed)
+    assert (None if place is None else place.file) == found
+
+
+def test_a_photo_is_not_taken_for_two(tmp_path):
+    save_photo(tmp_path / "train/r_0.png")
+    # the folder test is absent: its photo is no photo of train
+    assert PhotoSearch(tmp_path).find_all(["train/r_0.png", "test/r_0.png"]) == [Found("train/r_0.png"), None]
+
+
+def test_photos_of_another_name_are_said(tmp_path):
+    write_transforms(tmp_path, n=5)
+    for file in list((tmp_path / "images").iterdir()):
+        file.rename(file.with_suffix(".PNG" if file.stem == "00" else ".jpg"))
+    findings = Findings()
+    photos = read_posed_photos(tmp_path, findings=findings)
+    assert photos.files == ["images/00.PNG", *(f"images/{i:02d}.jpg" for i in range(1, 5))]
+    assert [finding.level for finding in findings] == ["info"]
+    assert "5 of 5 photos have another name or place than is listed" in findings[0].what
+    assert "'images/00.png' is read from images/00.PNG" in findings[0].what
+
+
+def test_paths_of_another_machine_without_photos(tmp_path):
+    entries = frames(4, name="C:\\me\\{:02d}.png")
+    write_transforms(tmp_path, entries=entries, photos=False)
+    with pytest.raises(NerfkitError, match=r"paths are of another machine: write names .*such as images/00\.png"):
+        read_posed_photos(tmp_path)
+
+
+def test_photos_that_may_be_several_are_named(tmp_path):
+    write_transforms(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "images_2")
+    write_transforms(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "images_4")
+    with pytest.raises(NerfkitError, match=r"it may be any of images_2/00\.png, images_4/00\.png: list one"):
+        read_posed_photos(tmp_path)
 
 
 def sheared():

@@ -82,7 +82,7 @@ def test_lens_models(tmp_path, root, lens):
     [
         (
             {"fl_x": None},
-            "no focal length: looked for fl_x, fl_y, camera_angle_x, camera_angle_y in the frame",
+            "no focal length: looked for fl_x, fl_y, camera_angle_x, camera_angle_y, x_fov, y_fov in the frame",
         ),
         ({"fl_x": "wide"}, "fl_x must be a finite number; got 'wide'"),
         ({"k1": float("inf")}, "k1 must be a finite number; got inf"),
@@ -90,6 +90,8 @@ def test_lens_models(tmp_path, root, lens):
         ({"fl_x": -3}, "focal length must be positive; got -3"),
         ({"fl_x": 0}, "focal length must be positive; got 0"),
         ({"fl_x": None, "camera_angle_x": 40}, "camera_angle_x must be in radians, 0 to pi; got 40"),
+        ({"fl_x": None, "x_fov": 200}, "x_fov must be in degrees, 0 to 180; got 200"),
+        ({"is_fisheye": True, "k5": 0.1}, "a fisheye lens has k1 to k4; got k5 = 0.1, k6 = 0"),
         ({"w": 0}, "w and h must be at least 1 pixel; got 0 and 6"),
         (
             {"camera_model": "EQUIRECTANGULAR"},
@@ -133,6 +135,52 @@ def test_the_json_itself_may_be_given(tmp_path):
     assert (photos.name, len(photos), photos.hints) == ("scene", 4, {"aabb_scale": 4})
     with pytest.raises(NerfkitError, match="no poses found"):
         read_posed_photos(tmp_path / "scene")
+
+
+@pytest.mark.parametrize(
+    "root", [{"camera_model": "FULL_OPENCV"}, {"camera_model": "OPENCV", "k6": 0.03}, {"k5": 0.02}]
+)
+def test_the_rational_lens(tmp_path, root):
+    camera = camera_of(tmp_path, k1=0.1, k2=0.2, k3=0.3, k4=0.4, p1=0.01, **root)
+    assert (camera.lens, camera.k, camera.p) == ("perspective", (0.1, 0.2, 0.3, 0), (0.01, 0))
+    assert camera.q == (0.4, root.get("k5", 0), root.get("k6", 0))
+
+
+def test_the_circle_of_a_fisheye(tmp_path):
+    assert camera_of(tmp_path, is_fisheye=True, fisheye_crop_radius=2.5).image_circle == 2.5
+
+
+def test_the_pose_of_a_rolling_shutter_is_half_way(tmp_path):
+    entries = frames(5)
+    start, end = np.array(pose(2)), np.array(pose(2))
+    end[:3, 3] += [0.2, 0, 0]
+    end[:3, :3] = end[:3, :3] @ [[np.cos(0.2), 0, np.sin(0.2)], [0, 1, 0], [-np.sin(0.2), 0, np.cos(0.2)]]
+    del entries[2]["transform_matrix"]
+    entries[2] |= {"transform_matrix_start": start.tolist(), "transform_matrix_end": end.tolist()}
+    findings = Findings()
+    found = read_posed_photos(write_transforms(tmp_path, entries=entries), findings=findings).c2w[2]
+    np.testing.assert_allclose(found[:3, 3], start[:3, 3] + [0.1, 0, 0])
+    half = [[np.cos(0.1), 0, np.sin(0.1)], [0, 1, 0], [-np.sin(0.1), 0, np.cos(0.1)]]
+    np.testing.assert_allclose(found[:3, :3], start[:3, :3] @ half, atol=1e-12)
+    assert "1 photos have poses at the beginning and the end of their exposure" in findings[0].what
+
+
+def test_keys_that_are_not_read_are_named(tmp_path):
+    entries = frames(5)
+    entries[1]["exposure_bias"] = 0.5
+    entries[2]["sharpness"] = 12.0
+    findings = Findings()
+    read_posed_photos(write_transforms(tmp_path, entries=entries, sx1=0.1, aabb_scale=4), findings=findings)
+    assert [finding.what for finding in findings] == ["is read without sx1 and of its frames exposure_bias"]
+
+
+def test_a_list_that_is_val_and_test(tmp_path):
+    names = {"train_filenames": [f"images/{i:02d}.png" for i in range(3)]}
+    held_out = ["images/03.png", "images/04.png"]
+    photos = read_posed_photos(
+        write_transforms(tmp_path, n=5, **names, val_filenames=held_out, test_filenames=held_out)
+    )
+    assert photos.splits == {"train": [0, 1, 2], "val": [3, 4], "test": [3, 4]}
 
 
 def test_lists_of_files_are_the_splits(tmp_path):
