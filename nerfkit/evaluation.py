@@ -43,25 +43,28 @@ def evaluate(
     Returns
     -------
     result : dict
+        Over the pixels that count.
         ``results`` {psnr, ssim, seconds_per_frame, n_images} and ``images`` [{file, psnr, ssim}]. PSNR is the mean of
         the images' PSNR; the first frame's time is left out because it contains compiling. None stands for what is not
         a number: the PSNR of equal pictures, the SSIM of pictures smaller than its window.
     """
     scene, run = trained.scene, trained.run
-    photos = load_photo_data(run.read_photos(data), (split,), downscale=trained.downscale, max_side=None)
+    photos = load_photo_data(
+        run.read_photos(data), (split,), downscale=trained.downscale, max_side=None, alpha=scene.config.alpha
+    )
     names = picture_names([photos.source.files[index] for index in photos.split(split)])
     images, seconds = [], []
     for index in photos.split(split):
         started = time.perf_counter()
         view = scene.render(photos.cameras[index], photos.c2w[index])
         seconds.append(time.perf_counter() - started)
-        truth = photos.truth(index, scene.background)
+        truth, mask = photos.truth(index, scene.background), photos.masks.get(index)
         file = photos.source.files[index]
         has_window = min(truth.shape[:2]) >= SSIM_WINDOW
         entry = {
             "file": file,
-            "psnr": _finite(psnr(view.rgb, truth), 4),
-            "ssim": _finite(ssim(view.rgb, truth), 5) if has_window else None,
+            "psnr": _finite(psnr(view.rgb, truth, mask), 4),
+            "ssim": _finite(ssim(view.rgb, truth, mask), 5) if has_window else None,
         }
         images.append(entry)
         write_atomically(run.folder / "eval" / split / names[file], png_bytes(view.rgb.numpy()))

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nerfkit.files import explain_os_error, write_atomically
@@ -17,8 +19,10 @@ __all__ = ["SSIM_WINDOW", "MetricsLog", "psnr", "ssim"]
 SSIM_SIGMA, SSIM_WINDOW = 1.5, 11
 
 
-def psnr(image: Tensor, truth: Tensor) -> float:
+def psnr(image: Tensor, truth: Tensor, mask: NDArray[np.bool_] | None = None) -> float:
     """Peak signal-to-noise ratio in dB for values in [0, 1]; infinite for equal images.
+
+    With a ``mask`` [h, w] over the pixels where it is true; NaN where it is nowhere.
 
     Examples
     --------
@@ -26,17 +30,20 @@ def psnr(image: Tensor, truth: Tensor) -> float:
     >>> round(psnr(torch.zeros(2, 2, 3), torch.full((2, 2, 3), 0.1)), 6)
     20.0
     """
-    mse = float((image.double() - truth.double()).square().mean())
+    errors = (image.double() - truth.double()).square()
+    mse = float((errors if mask is None else errors[torch.from_numpy(mask)]).mean())
     return math.inf if mse == 0 else -10 * math.log10(mse)
 
 
-def ssim(image: Tensor, truth: Tensor) -> float:
+def ssim(image: Tensor, truth: Tensor, mask: NDArray[np.bool_] | None = None) -> float:
     """Structural similarity (Wang et al. 2004), Gaussian window of sigma 1.5, mean over pixels and channels.
 
     Parameters
     ----------
     image, truth : Tensor, shape (h, w, c)
         Values in [0, 1] on any device, at least 11 pixels a side. The border of 5 pixels is left out.
+    mask : bool ndarray, shape (h, w), optional
+        The mean is over pixels where it is true, NaN without any; elsewhere the images are taken for equal.
     """
     if min(image.shape[:2]) < SSIM_WINDOW:
         raise ValueError(f"SSIM needs images of at least 11 x 11 pixels; got {image.shape[1]} x {image.shape[0]}")
@@ -45,7 +52,13 @@ def ssim(image: Tensor, truth: Tensor) -> float:
 
     a, b = (x.detach().cpu().double().numpy() for x in (image, truth))
     options = {"gaussian_weights": True, "sigma": SSIM_SIGMA, "use_sample_covariance": False}
-    return float(np.asarray(structural_similarity(a, b, data_range=1, channel_axis=-1, **options)))
+    if mask is None:
+        return float(np.asarray(structural_similarity(a, b, data_range=1, channel_axis=-1, **options)))
+    a[~mask] = b[~mask]
+    everywhere = np.asarray(structural_similarity(a, b, data_range=1, channel_axis=-1, full=True, **options)[1])
+    edge = SSIM_WINDOW // 2
+    counted = mask[edge:-edge, edge:-edge]
+    return float(everywhere[edge:-edge, edge:-edge][counted].mean()) if counted.any() else math.nan
 
 
 class MetricsLog:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -14,9 +14,12 @@ from nerfkit.scenes.backgrounds import Background, object_mask
 from nerfkit.scenes.bounds import MAX_CARVING_VIEWS, SceneBounds, bounded_scene, unbounded_scene
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings, listed_or_logged
+from nerfkit.scenes.photo_masks import choose_alpha, find_masks, split_alpha
 from nerfkit.scenes.readers import PosedPhotos, load_photos
+from nerfkit.scenes.readers.photos import some
 
-__all__ = ["PhotoData", "find_bounds", "load_photo_data"]
+__all__ = ["PhotoData", "find_bounds", "load_photo_data", "load_views"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,12 +38,18 @@ class PhotoData:
         Their cameras at that size.
     downscale : float
         Factor between the photos' size and this one.
+    masks : dict of int to bool ndarray, shape (h, w)
+        Which pixels count, of photos of which some do not.
+    alpha : {"background", "ignore"}
+        What transparent pixels were taken for; where they are ignored the images have no alpha.
     """
 
     source: PosedPhotos
     images: dict[int, np.ndarray]
     cameras: dict[int, Camera]
     downscale: float
+    masks: dict[int, np.ndarray] = field(default_factory=dict)
+    alpha: str = "background"
 
     @property
     def c2w(self) -> np.ndarray:
@@ -59,6 +68,11 @@ class PhotoData:
         color = torch.tensor(background.color or (0.0, 0.0, 0.0))
         return values[..., :3] * values[..., 3:] + color * (1 - values[..., 3:])
 
+    def shows_object(self, index: int, background: Background) -> np.ndarray:
+        """Where photo ``index`` may show the object [h, w]: what does not count may be anything."""
+        shown = object_mask(self.images[index], background)
+        return shown | ~self.masks[index] if index in self.masks else shown
+
     @property
     def n_bytes(self) -> int:
         """Memory of the loaded photos."""
@@ -66,9 +80,9 @@ class PhotoData:
 
 
 def load_photo_data(
-    source: PosedPhotos, splits: Sequence[str], *, downscale: float | None, max_side: int | None
+    source: PosedPhotos, splits: Sequence[str], *, downscale: float | None, max_side: int | None, alpha: str = "auto"
 ) -> PhotoData:
-    """Load the photos of some splits of a dataset.
+    """Load the photos of some splits of a dataset, and find which of their pixels count.
 
     Parameters
     ----------
@@ -80,20 +94,52 @@ def load_photo_data(
         Factor by which photos are scaled down; None: so that no side is above ``max_side``.
     max_side : int or None
         Longest side in pixels when ``downscale`` is None.
+    alpha : {"auto", "background", "ignore"}
+        What transparent pixels mean.
     """
-    indices = [i for name in splits for i in source.splits.get(name, [])]
+    indices = list(dict.fromkeys(i for name in splits for i in source.splits.get(name, [])))
     if not indices:
         have = ", ".join(f"{name} {len(views)}" for name, views in source.splits.items())
         raise NerfkitError(
             f"has no photos in the split {' or '.join(splits)} (it has {have})", where=source.root,
             fix="choose another split, or list some in the dataset",
         )  # fmt: skip
-    if source.masks is not None:
-        logger.warning("%s lists masks; they are not used, all pixels count", source.name)
-    loaded = load_photos(source, indices, downscale, max_side)
+    return load_views(source, indices, downscale=downscale, max_side=max_side, alpha=alpha)
+
+
+def load_views(
+    source: PosedPhotos, indices: Sequence[int], *, downscale: float | None, max_side: int | None,
+    alpha: str = "auto", findings: Findings | None = None,
+) -> PhotoData:  # fmt: skip
+    """Load photos by their index; else as :func:`load_photo_data`. What is found goes to ``findings``, or is logged."""
+    loaded = load_photos(source, indices, downscale, max_side, findings=findings)
     images = dict(zip(indices, loaded.images, strict=True))
     cameras = dict(zip(indices, loaded.cameras, strict=True))
-    return PhotoData(source, images, cameras, loaded.downscale)
+    masks = find_masks(source, cameras, findings)
+    alpha = choose_alpha(alpha, loaded.images)
+    if alpha == "ignore":
+        with listed_or_logged(findings, logger) as said:
+            _ignore_transparent(images, masks, source, said)
+    return PhotoData(source, images, cameras, loaded.downscale, masks, alpha)
+
+
+def _ignore_transparent(
+    images: dict[int, np.ndarray], masks: dict[int, np.ndarray], source: PosedPhotos, findings: Findings
+) -> None:
+    """Leave the alpha of images out, and what is not opaque in their masks."""
+    holed = []
+    for index, image in images.items():
+        images[index], opaque = split_alpha(image)
+        if opaque is not None:
+            masks[index] = opaque & masks[index] if index in masks else opaque
+            holed.append(source.files[index])
+    if holed:
+        findings.add(
+            "warning", f"{len(holed)} of {len(images)} photos are partly transparent, the borders of most are opaque; "
+            f"what is transparent is ignored, not taken for empty space ({some(holed)})",
+            where=source.root, fix="right where people or cars were cut out of a scene; for objects that were cut out "
+            "of their background add --alpha background",
+        )  # fmt: skip
 
 
 def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
@@ -103,7 +149,7 @@ def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
         return unbounded_scene(data.c2w[train])
     # some views carve as well as all of them, and masks of large photos take memory
     train = [train[i] for i in np.unique(np.linspace(0, len(train) - 1, MAX_CARVING_VIEWS).round().astype(int))]
-    masks = [object_mask(data.images[i], background) for i in train]
+    masks = [data.shows_object(i, background) for i in train]
     if not any(mask.any() for mask in masks):
         raise NerfkitError(
             "every photo shows only the background: alpha is 0, or the colour is the background's, everywhere",

@@ -10,10 +10,12 @@ from nerfkit.scenes.fields.configs import FourierFieldConfig, HashFieldConfig
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 from nerfkit.scenes.settings import Settings, check_positive
 
-__all__ = ["PRESETS", "BackgroundName", "TrainConfig"]
+__all__ = ["PRESETS", "AlphaName", "BackgroundName", "TrainConfig"]
 
 # those of scenes/backgrounds.py, which loads numpy
 BackgroundName = Literal["auto", "white", "black", "random"]
+# those of scenes/photo_masks.py
+AlphaName = Literal["auto", "background", "ignore"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class TrainConfig(Settings):
     captured: bool = False
     # what lies behind the scene
     background: BackgroundName = "auto"
+    # what transparent pixels are: nothing behind an object, or parts of a scene that nobody knows; auto: by the photos
+    alpha: AlphaName = "auto"
     # wall seconds to train for, from the first step; None: steps decide
     seconds: float | None = 120.0
     # steps to train for; None: seconds decide

@@ -73,7 +73,7 @@ class RadianceFit(Problem):
         train = data.split("train")
         # handed over and taken back: no photo is in memory twice
         images = [data.images.pop(i) for i in train]
-        pixels = PhotoPixels(images, device)
+        pixels = PhotoPixels(images, device, [data.masks.get(i) for i in train])
         data.images.update(zip(train, images, strict=True))
         cameras = CameraBatch([data.cameras[i] for i in train]).to(device)
         poses = torch.from_numpy(scene.bounds.normalise(data.c2w[train])).to(device, torch.float32)
@@ -156,13 +156,14 @@ class RadianceFit(Problem):
         """Mean PSNR over the validation views; NaN without any."""
         views = [(i, self.data.images[i]) for i in self.data.split("val")]
         values = [self.score(i)[0] for i, _ in views]
+        values = [value for value in values if not math.isnan(value)]  # a photo of which nothing counts
         return {"psnr": float(np.mean(values)) if values else math.nan}
 
     def score(self, index: int) -> tuple[float, Tensor, Tensor]:
         """PSNR of the photo ``index``, the rendering and the truth it was compared with [h, w, 3]."""
         view = self.scene.render(self.data.cameras[index], self.data.c2w[index])
         truth = self.data.truth(index, self.scene.background)
-        return psnr(view.rgb, truth), view.rgb, truth
+        return psnr(view.rgb, truth, self.data.masks.get(index)), view.rgb, truth
 
     def state_dict(self) -> dict[str, Any]:
         """Weights, grid, generators and counters."""

@@ -56,8 +56,13 @@ class Prepared:
             f"photos at {camera.width} x {camera.height} (downscale {data.downscale:.3g}), "
             f"{data.n_bytes / 1e6:.0f} MB in memory",
             f"background: {self.background.name}{shown}",
+            *([f"{self._share_left_out():.1%} of the pixels do not count"] if data.masks else []),
             f"scene: {self.bounds}",
         ]
+
+    def _share_left_out(self) -> float:
+        masked = sum(int((~mask).sum()) for mask in self.data.masks.values())
+        return masked / sum(camera.width * camera.height for camera in self.data.cameras.values())
 
 
 def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
@@ -70,7 +75,11 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
     """
     _check_captured(config, device, fix="add --device cuda, or --set captured=false")
     max_side = config.max_side or MAX_SIDE.get(device, MAX_SIDE["cuda"])
-    photos = load_photo_data(source, ("train", "val"), downscale=config.downscale, max_side=max_side)
+    photos = load_photo_data(
+        source, ("train", "val"), downscale=config.downscale, max_side=max_side, alpha=config.alpha
+    )
+    # as it was decided, for all that comes after
+    config = dataclasses.replace(config, alpha=photos.alpha)
     if photos.downscale > 1 and config.downscale is None:
         logger.info(
             "photos are scaled down %.3g times to at most %d pixels a side on this %s; --downscale 1 keeps them whole",
@@ -80,7 +89,14 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
         raise NerfkitError(
             "has no photos to train on", where=source.root, fix="list some in train_filenames, or remove the lists"
         )
-    background = choose_background(config.background, [photos.images[i] for i in photos.split("train")])
+    train = photos.split("train")
+    masks = [photos.masks.get(i) for i in train]
+    if all(mask is not None and not mask.any() for mask in masks):
+        raise NerfkitError(
+            "no pixel of any photo counts: all are masked", where=source.root,
+            fix="look at the masks: black is left out, white counts",
+        )  # fmt: skip
+    background = choose_background(config.background, [photos.images[i] for i in train], masks)
     return Prepared(config, photos, background, find_bounds(photos, background), device)
 
 
@@ -135,7 +151,7 @@ def resume(
     _check_captured(config, device, fix=f"add --device cuda, or write captured: false in {run.folder / 'config.yml'}")
     source = run.read_photos(data, fix=f"give their folder: nerfkit train DATA --resume {run.folder}")
     bounds, background, downscale = run.read_scene()
-    photos = load_photo_data(source, ("train", "val"), downscale=downscale, max_side=None)
+    photos = load_photo_data(source, ("train", "val"), downscale=downscale, max_side=None, alpha=config.alpha)
     prepared = Prepared(config, photos, background, bounds, device)
     return _fit(prepared, run, on_progress, is_resumed=True)
 

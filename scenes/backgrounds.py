@@ -9,7 +9,7 @@ import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["BACKGROUNDS", "Background", "choose_background", "object_mask", "plain_color"]
+__all__ = ["BACKGROUNDS", "Background", "border_pixels", "choose_background", "object_mask", "plain_color"]
 
 BACKGROUNDS = ("auto", "white", "black", "random")
 # share of the border's pixels that must have one colour for it to be a plain background, and how near to it
@@ -40,7 +40,9 @@ class Background:
         return self.name == "random"
 
 
-def choose_background(option: str, images: Sequence[np.ndarray]) -> Background:
+def choose_background(
+    option: str, images: Sequence[np.ndarray], masks: Sequence[np.ndarray | None] | None = None
+) -> Background:
     """The background that ``--background`` and the photos ask for.
 
     Parameters
@@ -49,6 +51,8 @@ def choose_background(option: str, images: Sequence[np.ndarray]) -> Background:
         ``"auto"`` is white for photos with alpha, the photos' own colour where their borders are plain, else none.
     images : sequence of uint8 ndarray, shape (h, w, 3 or 4)
         The photos.
+    masks : sequence of bool ndarray or None, shape (h, w), optional
+        Which pixels of each count; None: all.
     """
     if option not in BACKGROUNDS:
         raise NerfkitError(
@@ -58,7 +62,7 @@ def choose_background(option: str, images: Sequence[np.ndarray]) -> Background:
     if option == "auto":
         if has_alpha:
             return Background("white", (1.0, 1.0, 1.0))
-        color = plain_color(images)
+        color = plain_color(images, masks)
         return Background("none", None) if color is None else Background("plain", color)
     if option == "random":
         if not has_alpha:
@@ -71,9 +75,17 @@ def choose_background(option: str, images: Sequence[np.ndarray]) -> Background:
     return Background(option, (value, value, value))
 
 
-def plain_color(images: Sequence[np.ndarray]) -> tuple[float, float, float] | None:
-    """The one colour [0, 1] along the borders of nearly all photos, or None."""
-    borders = [_border(image) for image in images]
+def plain_color(
+    images: Sequence[np.ndarray], masks: Sequence[np.ndarray | None] | None = None
+) -> tuple[float, float, float] | None:
+    """The one colour [0, 1] along the borders of nearly all photos, or of what counts in them, or None."""
+    borders = [
+        border_pixels(image[..., :3], mask).astype(np.float64)
+        for image, mask in zip(images, masks or [None] * len(images), strict=True)
+        if mask is None or mask.any()
+    ]
+    if not borders:
+        return None
     color = np.median(np.concatenate(borders), axis=0)
     near = [(np.abs(border - color).max(1) <= PLAIN_TOLERANCE).mean() for border in borders]
     if np.mean(np.array(near) >= PLAIN_SHARE) < PLAIN_VIEWS:
@@ -91,7 +103,10 @@ def object_mask(image: np.ndarray, background: Background) -> np.ndarray:
     return np.abs(image[..., :3] - 255 * np.asarray(background.color)).max(-1) > 2 * PLAIN_TOLERANCE
 
 
-def _border(image: np.ndarray) -> np.ndarray:
-    """The outermost pixels of a photo [n, 3] as float."""
-    sides = (image[0], image[-1], image[:, 0], image[:, -1])
-    return np.concatenate([side[:, :3] for side in sides]).astype(np.float64)
+def border_pixels(image: np.ndarray, mask: np.ndarray | None = None) -> np.ndarray:
+    """The outermost pixels [n, c] of a photo [h, w, c], or of the part of it where ``mask`` [h, w] is true."""
+    if mask is not None:
+        inner = np.pad(mask, 1)
+        inner = inner[:-2, 1:-1] & inner[2:, 1:-1] & inner[1:-1, :-2] & inner[1:-1, 2:]
+        return image[mask & ~inner]
+    return np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])

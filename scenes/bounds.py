@@ -24,6 +24,8 @@ CARVING_RESOLUTION = 48
 MAX_CARVING_VIEWS = 48
 # in units of the cameras' spread: axes that meet farther away say nothing of where the scene is
 MAX_FOCUS_DISTANCE = 20
+# in units of the farthest coordinate: cameras nearer to one another are in one place, for float32 says no more
+SAME_PLACE = 2e-7
 # far end of the rays of an unbounded scene, normalised: contracted, 1 / 256 from infinity
 UNBOUNDED_FAR = 256.0
 # far end of the rays of a bounded scene: beyond any camera; finite, because JSON has no infinity
@@ -95,7 +97,7 @@ def unbounded_scene(c2w: np.ndarray) -> SceneBounds:
         center, scale = eyes.mean(0), float(np.linalg.norm(eyes - eyes.mean(0), axis=1).max())
     else:
         center, scale = focus
-    if scale <= 1e-6 * np.abs(eyes).max():
+    if scale <= SAME_PLACE * np.abs(eyes).max():
         # a camera that only turns, or a single photo: nothing gives a length, and any will do
         scale = 1.0
     aabb = (-1.0, -1.0, -1.0, 1.0, 1.0, 1.0)
@@ -163,7 +165,7 @@ def _focus(c2w: np.ndarray) -> tuple[np.ndarray, float] | None:
     eyes = c2w[:, :3, 3]
     distance = float(np.median(np.linalg.norm(eyes - center, axis=1)))
     spread = float(np.linalg.norm(eyes - eyes.mean(0), axis=1).max())
-    is_useful = 1e-6 * np.abs(eyes).max() < distance <= MAX_FOCUS_DISTANCE * spread
+    is_useful = SAME_PLACE * np.abs(eyes).max() < distance <= MAX_FOCUS_DISTANCE * spread
     return (center, distance) if is_useful else None
 
 

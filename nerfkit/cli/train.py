@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from nerfkit.cli.options import CommonOptions, argument, option
 from nerfkit.cli.running import Console, Interrupted, use_cores
-from nerfkit.presets import BackgroundName
+from nerfkit.presets import AlphaName, BackgroundName
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
 
@@ -22,7 +22,7 @@ __all__ = ["Options", "ProgressPrinter", "keeping_memory", "main"]
 
 # options that a run which goes on has decided already
 FIXED_BY_A_RUN = (
-    "method", "out", "downscale", "background", "config", "set", "seed", "skip_bad", "overwrite", "dry_run",
+    "method", "out", "downscale", "background", "alpha", "config", "set", "seed", "skip_bad", "overwrite", "dry_run",
 )  # fmt: skip
 # seconds between two lines of progress where there is no terminal to draw a bar on
 LINE_SECONDS = 10.0
@@ -45,6 +45,10 @@ class Options(CommonOptions):
     background: str | None = option(
         None, "what lies behind the scene (default: auto)", choices=get_args(BackgroundName)
     )
+    alpha: str | None = option(
+        None, "what transparent pixels are: nothing behind an object, or to be ignored (default: auto, by the photos)",
+        choices=get_args(AlphaName),
+    )  # fmt: skip
     skip_bad: bool = option(False, "go on without frames that are damaged")
     overwrite: bool = option(False, "replace what is in the run folder")
     resume: str | None = option(None, "go on with this run", metavar="RUN")
@@ -74,7 +78,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
                 on_progress=keeping_memory(progress),
             )  # fmt: skip
             return _finish(scene, console)
-        given = {f"--{name}": {name: getattr(options, name)} for name in ("seed", "downscale", "background")}
+        given = {f"--{name}": {name: getattr(options, name)} for name in ("seed", "downscale", "background", "alpha")}
         given = {option: values for option, values in given.items() if None not in values.values()}
         given["--steps" if options.seconds is None else "--seconds"] = budget
         config = task.TASK.configure(

@@ -13,11 +13,12 @@ import numpy as np
 
 from nerfkit.doctor import conventions
 from nerfkit.doctor.findings import Report, raised_is_noted
-from nerfkit.scenes.backgrounds import choose_background, object_mask
+from nerfkit.photo_data import load_views
+from nerfkit.scenes.backgrounds import choose_background
 from nerfkit.scenes.bounds import bounded_scene, unbounded_scene
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.findings import Findings
-from nerfkit.scenes.readers import PosedPhotos, load_photos
+from nerfkit.scenes.readers import PosedPhotos
 from nerfkit.scenes.readers.photo_search import PhotoSearch
 from nerfkit.scenes.readers.photos import some
 
@@ -68,12 +69,6 @@ def check_photos(photos: PosedPhotos, path: Path, report: Report) -> None:
         _check_convention(photos, path, report)
     with raised_is_noted(report):
         _check_pixels(photos, report)
-    if photos.masks and any(photos.masks):
-        n_masks = sum(mask is not None for mask in photos.masks)
-        report.add(
-            "warning", f"{n_masks} photos have masks, which training does not use yet",
-            where=photos.root, fix="cut the masked parts out as transparent pixels (PNG with alpha)",
-        )  # fmt: skip
     report.next_command = f"nerfkit train {shlex.quote(str(path))}"
 
 
@@ -145,11 +140,12 @@ def _check_intrinsics(photos: PosedPhotos, report: Report) -> None:
             faults[fault].append(file)
     fixes = {
         "angle": "fl_x is in pixels of a photo of w x h, camera_angle_x in radians: correct them",
-        "principal": "cx and cy are in pixels of a photo of w x h: correct them, or leave them out for the middle",
+        "principal": "right for crops of larger photos; else cx and cy are in pixels of a photo of w x h: correct them",
         "fl_x": "unless the photos were stretched, correct fl_y",
     }
     for fault, files in faults.items():
-        level = "warning" if fault.startswith("fl_x") else "error"
+        # a crop may well leave its principal point out: whether poses fit is for the photos to say
+        level = "error" if fault.startswith("angle") else "warning"
         report.add(level, f"{fault} ({len(files)} photos)", where=some(files), fix=fixes[fault.split()[0]])
 
 
@@ -160,9 +156,7 @@ def _intrinsic_faults(camera: Camera) -> list[str]:
         wrong = widest if widest > FOV_RANGE[1] else narrowest
         faults.append(f"angle of view of {wrong:.3g} degrees; {FOV_RANGE[0]:g} to {FOV_RANGE[1]:g} is plausible")
     if not (0 <= camera.cx <= camera.width and 0 <= camera.cy <= camera.height):
-        faults.append(
-            f"principal point ({camera.cx:g}, {camera.cy:g}) outside the photo of {camera.width}x{camera.height}"
-        )
+        faults.append("principal point outside the photo")
     ratio = camera.fx / camera.fy
     if max(ratio, 1 / ratio) > MAX_FOCAL_RATIO:
         faults.append(f"fl_x is {ratio:.3g} times fl_y; pixels are square in nearly all cameras")
@@ -276,15 +270,19 @@ def _check_pixels(photos: PosedPhotos, report: Report) -> None:
     """Alpha, background and bounds, from a number of training photos at a small size."""
     train = photos.splits["train"]
     views = [train[i] for i in np.unique(np.linspace(0, len(train) - 1, N_LOOKED_AT).round().astype(int))]
-    loaded = load_photos(photos, views, max_side=LOOK_SIDE, findings=report.problems)
-    n_alpha = sum(image.shape[2] == 4 for image in loaded.images)
-    background = choose_background("auto", loaded.images)
+    data = load_views(photos, views, downscale=None, max_side=LOOK_SIDE, findings=report.problems)
+    images, masks = [data.images[i] for i in views], [data.masks.get(i) for i in views]
+    n_alpha = sum(image.shape[2] == 4 for image in images)
+    background = choose_background("auto", images, masks)
     color = "" if background.color is None else " ({:.2f}, {:.2f}, {:.2f})".format(*background.color)
     shown = "none, the scene fills the photos" if background.color is None else background.name + color
     report.fact("alpha", f"{n_alpha} of {len(views)}", f"{n_alpha} of {len(views)} photos looked at")
     report.fact("background", background.name, shown)
+    left_out = sum(float((~mask).mean()) for mask in data.masks.values()) / len(views)
+    if data.masks:
+        report.fact("left_out", round(left_out, 4), f"{left_out:.1%} of the pixels do not count")
     if 0 < n_alpha < len(views):
-        opaque = [photos.files[i] for i, image in zip(views, loaded.images, strict=True) if image.shape[2] == 3]
+        opaque = [photos.files[i] for i, image in zip(views, images, strict=True) if image.shape[2] == 3]
         report.add(
             "warning", f"{n_alpha} of {len(views)} photos looked at are partly transparent, the others opaque: "
             f"{some(opaque)}",
@@ -292,12 +290,12 @@ def _check_pixels(photos: PosedPhotos, report: Report) -> None:
         )  # fmt: skip
     bounds = unbounded_scene(photos.c2w[train])
     if background.color is not None:
-        masks = [object_mask(image, background) for image in loaded.images]
-        if not any(mask.any() for mask in masks):
+        shows = [data.shows_object(i, background) for i in views]
+        if not any(shown.any() for shown in shows):
             report.add(
                 "error", "every photo shows only the background: alpha is 0, or one colour, everywhere",
                 where=photos.root, fix="look at the photos; --background black or white takes them as they are",
             )  # fmt: skip
         else:
-            bounds = bounded_scene(photos.c2w[views], loaded.cameras, masks)
+            bounds = bounded_scene(photos.c2w[views], [data.cameras[i] for i in views], shows)
     report.fact("bounds", bounds.as_dict(), str(bounds))

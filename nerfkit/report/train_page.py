@@ -25,6 +25,7 @@ from nerfkit.report.findings import (
 from nerfkit.report.media import ERROR_GAIN, error_picture, load_picture
 from nerfkit.report.page import write_report
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.tasks import TASKS, get_task
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ __all__ = ["train_blocks", "train_report"]
 logger = logging.getLogger(__name__)
 
 SPLITS = {"test": "Test views", "val": "Validation views", "train": "Training views"}
+# a photo as it was compared, and which of its pixels count; None: all
+Truth = tuple[NDArray[np.uint8], NDArray[np.bool_] | None]
 # views on a contact sheet; of more, some are chosen from the worst to the best
 MAX_VIEWS = 12
 
@@ -190,12 +193,15 @@ def _chosen(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [ranked[index] for index in np.linspace(0, len(ranked) - 1, MAX_VIEWS).round().astype(int)]
 
 
-def _row(image: dict[str, Any], render: Picture, truth: NDArray[np.uint8] | None) -> ContactRow:
+def _row(image: dict[str, Any], render: Picture, compared: Truth | None) -> ContactRow:
     psnr, ssim = number(image, "psnr"), number(image, "ssim")
     figures = [f"{psnr:.2f} dB" if psnr is not None else "", f"SSIM {ssim:.3f}" if ssim is not None else ""]
     pictures = [render]
+    truth, mask = compared or (None, None)
     if truth is not None and truth.shape == render.pixels.shape:
         error = error_picture(render.pixels / 255, truth / 255)
+        if mask is not None:
+            error[~mask] = 0
         pictures = [
             Picture(truth, f"{image['file']}, photo"),
             render,
@@ -204,25 +210,24 @@ def _row(image: dict[str, Any], render: Picture, truth: NDArray[np.uint8] | None
     return ContactRow(image["file"], ", ".join(filter(None, figures)), pictures)
 
 
-def _truths(run: Run, split: str, files: Sequence[str]) -> dict[str, NDArray[np.uint8]]:
+def _truths(run: Run, split: str, files: Sequence[str]) -> dict[str, Truth]:
     """The photos of ``files`` as they were compared, in size and background; none when they are gone."""
     if not files:
         return {}
     # imported here: these load torch, which importing the report must not
-    from nerfkit.photo_data import PhotoData
-    from nerfkit.scenes.readers import load_photos
+    from nerfkit.photo_data import load_views
     from nerfkit.video import to_uint8
 
     try:
         source = run.read_photos(None)
         _, background, downscale = run.read_scene()
         indices = [i for i in source.splits.get(split, []) if source.files[i] in files]
-        loaded = load_photos(source, indices, downscale)
+        alpha = run.read_config("train")[0].alpha
+        data = load_views(source, indices, downscale=downscale, max_side=None, alpha=alpha, findings=Findings())
     except (NerfkitError, OSError) as error:
         logger.info("the report shows no photos beside the renderings: %s", error)
         return {}
-    data = PhotoData(source, dict(zip(indices, loaded.images, strict=True)), {}, loaded.downscale)
-    return {source.files[i]: to_uint8(data.truth(i, background).numpy()) for i in indices}
+    return {source.files[i]: (to_uint8(data.truth(i, background).numpy()), data.masks.get(i)) for i in indices}
 
 
 def _next_steps(folder: Path) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence
+from collections.abc import MutableSequence, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,13 @@ class PhotoPixels:
         bytes held here, so that photos are in memory once.
     device : torch.device or str
         Where the bytes lie and batches are drawn.
+    masks : sequence of bool ndarray or None, shape (h, w), optional
+        Which pixels of each photo are drawn; None: all.
+
+    Raises
+    ------
+    ValueError
+        No pixel is to be drawn.
 
     Examples
     --------
@@ -45,7 +52,10 @@ class PhotoPixels:
     (torch.Size([4, 3]), True)
     """
 
-    def __init__(self, images: MutableSequence[np.ndarray], device: torch.device | str) -> None:
+    def __init__(
+        self, images: MutableSequence[np.ndarray], device: torch.device | str,
+        masks: Sequence[np.ndarray | None] | None = None,
+    ) -> None:  # fmt: skip
         self.device = torch.device(device)
         self.n_photos = len(images)
         self.has_alpha = any(image.shape[2] == 4 for image in images)
@@ -64,12 +74,26 @@ class PhotoPixels:
                 # the memory of `_bytes` is taken page by page as it is written, while the photo's own is let go
                 images[i] = own.view(height, width, n_channels).numpy()
 
+        self._drawn = None if masks is None or all(m is None for m in masks) else self._counted(masks, sizes)
+
+    def _counted(self, masks: Sequence[np.ndarray | None], sizes: np.ndarray) -> Tensor:
+        """Places of the pixels that count in the run of bytes."""
+        counts = [np.ones(n, bool) if mask is None else mask.ravel() for mask, n in zip(masks, sizes, strict=True)]
+        # half the memory wherever the places fit
+        places = np.flatnonzero(np.concatenate(counts)).astype(np.int32 if sizes.sum() < 2**31 else np.int64)
+        if not len(places):
+            raise ValueError("no pixel of the photos counts")
+        return torch.from_numpy(places).to(self.device)
+
     def __len__(self) -> int:
-        return len(self._bytes)
+        """How many pixels are drawn from."""
+        return len(self._bytes) if self._drawn is None else len(self._drawn)
 
     def draw(self, n: int, generator: torch.Generator) -> PixelBatch:
         """``n`` pixels, each with the same chance, with replacement."""
         where = torch.randint(len(self), (n,), generator=generator, device=generator.device).to(self.device)
+        if self._drawn is not None:
+            where = self._drawn[where].long()
         photo_ids = torch.searchsorted(self._ends, where, right=True)
         inside = where - self._starts[photo_ids]
         widths = self._widths[photo_ids]

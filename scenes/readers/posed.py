@@ -257,7 +257,7 @@ def check_c2w(matrix: Any, where: str) -> np.ndarray:
         raise wrong(f"its last row is {c2w[3].tolist()} instead of 0 0 0 1 (is it transposed?)")
     determinant = np.linalg.det(c2w[:3, :3])
     scale = np.cbrt(abs(determinant))
-    if scale < 1e-9 * max(1.0, np.abs(c2w).max()):
+    if scale < 1e-9 * max(1.0, np.abs(c2w[:3, :3]).max()):
         raise wrong("this one is singular: its rotation part has determinant 0")
     rotation = c2w[:3, :3] / scale
     shear = np.abs(rotation.T @ rotation - np.eye(3)).max()

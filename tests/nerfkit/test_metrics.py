@@ -116,3 +116,17 @@ def test_a_full_disk_says_so():
     with pytest.raises(NerfkitError, match="no space left"):
         log.write({"step": 1})
     log.close()
+
+
+def test_only_pixels_that_count_are_compared():
+    rng = np.random.default_rng(0)
+    truth = torch.from_numpy(rng.random((30, 40, 3)))
+    image, mask = truth + 0.1, np.ones((30, 40), bool)
+    mask[:, :20] = False
+    image[:, :20] = 0.0
+    assert psnr(image, truth, mask) == pytest.approx(20)
+    assert ssim(image, truth, np.ones((30, 40), bool)) == pytest.approx(ssim(image, truth))
+    # away from the seam it is the half alone
+    assert ssim(image, truth, mask) == pytest.approx(ssim(image[:, 20:], truth[:, 20:]), abs=0.02)
+    nothing = np.zeros((30, 40), bool)
+    assert np.isnan(psnr(image, truth, nothing)) and np.isnan(ssim(image, truth, nothing))

@@ -100,3 +100,22 @@ def test_photos_are_in_memory_once():
     for image, old in zip(images, before, strict=True):
         np.testing.assert_array_equal(image[..., : old.shape[2]], old)
         assert np.shares_memory(image, pixels._bytes.numpy())
+
+
+def test_pixels_that_do_not_count_are_never_drawn():
+    images = [np.full((4, 5, 3), 10 * (i + 1), np.uint8) for i in range(3)]
+    mask = np.zeros((4, 5), bool)
+    mask[1, 2] = mask[3, 4] = True
+    pixels = PhotoPixels(images, "cpu", [None, mask, np.zeros((4, 5), bool)])
+    assert len(pixels) == 22
+    batch = pixels.draw(2000, torch.Generator().manual_seed(0))
+    counts = torch.bincount(batch.photo_ids, minlength=3).tolist()
+    assert counts[2] == 0 and counts[1] == pytest.approx(2000 * 2 / 22, abs=40)
+    of_masked = {tuple(pixel) for pixel in batch.pixels[batch.photo_ids == 1].tolist()}
+    assert of_masked == {(2.5, 1.5), (4.5, 3.5)}
+    assert torch.equal((batch.rgb[:, 0] * 255).round(), 10.0 * (batch.photo_ids + 1))
+
+
+def test_no_pixel_counts():
+    with pytest.raises(ValueError, match="no pixel of the photos counts"):
+        PhotoPixels([np.zeros((2, 2, 3), np.uint8)], "cpu", [np.zeros((2, 2), bool)])
