@@ -19,7 +19,7 @@ from nerfkit.scene import RadianceScene, View
 from nerfkit.scenes.camera_path import PathFrames, read_camera_path, write_camera_path
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.paths import PATHS, make_path
+from nerfkit.scenes.paths import PATHS, make_path, suggest_path
 from nerfkit.scenes.readers import PosedPhotos
 from nerfkit.video import SUFFIXES, VideoWriter, to_uint8
 
@@ -36,7 +36,7 @@ CHANNELS = ("rgb", "depth", "opacity")
 
 
 def render_path(
-    trained: TrainedScene, path: str, out: Path, *, n_frames: int | None = None, fps: float | None = None,
+    trained: TrainedScene, path: str | None, out: Path | None, *, n_frames: int | None = None, fps: float | None = None,
     size: tuple[int, int] | None = None, channels: tuple[str, ...] = ("rgb",), data: Path | None = None,
     on_frame: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
@@ -47,10 +47,11 @@ def render_path(
     trained : TrainedScene
         The scene.
     path : str
-        ``"orbit"``, ``"spiral"``, ``"interpolate"`` (through the photos), or a camera_path.json.
-    out : Path
-        The suffix decides: .mp4, .webm, .gif, none for a folder of PNGs. With several channels each gets a file of its
-        own, the channel's name before the suffix.
+        ``"orbit"``, ``"spiral"``, ``"interpolate"`` (through the photos), or a camera_path.json; None: an orbit where
+        the photos look at one point, else through the photos.
+    out : Path or None
+        None: ``<path>.mp4`` in the run folder. The suffix decides: .mp4, .webm, .gif, none for a folder of PNGs. With
+        several channels each gets a file of its own, the channel's name before the suffix.
     n_frames, fps, size
         Frames, frames a second, width and height in pixels; by default 120, 30 and the training size, or a file's own.
     channels : tuple of str
@@ -65,6 +66,10 @@ def render_path(
     result : dict
         ``output`` (or ``outputs`` with several channels), ``frames``, ``seconds``, ``camera_path``.
     """
+    if path is None:
+        photos = trained.run.read_photos(data)
+        path = suggest_path(photos.c2w[photos.splits["train"]])
+    out = out or trained.run.folder / f"{Path(path).stem}.mp4"
     if out.suffix not in SUFFIXES:
         raise NerfkitError(
             f"no video format {out.suffix!r}",

@@ -48,6 +48,8 @@ class TrainConfig(Settings):
     # weight of the distortion loss (mip-NeRF 360, eq. 15) of an unbounded scene, 0 or more; a bounded scene has none.
     # 0 leaves it out; three times the default puts surfaces too near (docs/decisions/0022)
     distortion_weight: float = 0.01
+    # steps over which that weight grows from 0
+    distortion_steps: int = 1000
     # photos are scaled down by this factor; None: to the largest side below
     downscale: float | None = None
     # longest side of a photo in pixels when downscale is None; None: 400 on a CPU, 1600 on a GPU
@@ -76,7 +78,7 @@ class TrainConfig(Settings):
             raise ValueError(f"distortion_weight must be 0 or more; got {self.distortion_weight}")
         for name in (
             "learning_rate", "final_share", "warmup_steps", "samples_per_step", "max_rays", "huber_delta", "max_side",
-            "seconds", "steps", "checkpoint_seconds",
+            "seconds", "steps", "checkpoint_seconds", "distortion_steps",
         ):  # fmt: skip
             check_positive(name, getattr(self, name))
         if self.downscale is not None and not self.downscale >= 1:

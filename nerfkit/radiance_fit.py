@@ -80,7 +80,10 @@ class RadianceFit(Problem):
         self.rays = PhotoRays(pixels, cameras, poses, scene.background)
         self.samples_per_step = samples_a_step(config, device.type)
         self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
-        self.distortion_weight = config.distortion_weight if scene.bounds.contract else 0.0
+        self.has_distortion = scene.bounds.contract and config.distortion_weight > 0
+        # on the device, so that steps that are captured see it grow
+        self.distortion_weight = torch.zeros((), device=device)
+        self._weigh_distortion(0)
         self.term = Term(scene.observation, self.rays, self._errors)
         super().__init__(scene.field, [self.term], learning_rate=config.learning_rate, seed=config.seed + 2)
         self.look_steps = LOOK_STEPS.get(device.type, 1)
@@ -122,7 +125,7 @@ class RadianceFit(Problem):
         if min_weight is None:
             min_weight = self.scene.config.min_weight * FAINT_FRACTION
         compared = self.term.compare(
-            self.field, self.generator, size, min_weight=min_weight, has_distortion=self.distortion_weight > 0
+            self.field, self.generator, size, min_weight=min_weight, has_distortion=self.has_distortion
         )
         seen = compared.predicted
         seen = seen._replace(
@@ -149,6 +152,7 @@ class RadianceFit(Problem):
     def after_step(self, step: int) -> None:
         """Refresh the sampler, and fill a scene that went empty with fog again."""
         self.scene.sampler.after_step(self.scene.field, step)
+        self._weigh_distortion(step + 1)
         if step % EMPTY_CHECK_STEPS == 0 and self.opacity < EMPTY_OPACITY and self.object_fraction > OBJECT_FRACTION:
             self._revive(step)
 
@@ -171,6 +175,7 @@ class RadianceFit(Problem):
             "scene": self.scene.state_dict(),
             "generator": self.generator.get_state(),
             "n_rays": self.n_rays,
+            "n_steps": self.n_steps,
             "watch": [self.opacity, self.object_fraction, self.n_revivals, self.mean_squared_error],
         }
 
@@ -180,6 +185,15 @@ class RadianceFit(Problem):
         restore_generator(self.generator, state["generator"])
         self.n_rays = int(state["n_rays"])
         self.opacity, self.object_fraction, self.n_revivals, self.mean_squared_error = state["watch"]
+        # runs of before know no step and had the whole weight
+        self._weigh_distortion(int(state.get("n_steps", self.scene.config.distortion_steps)))
+
+    def _weigh_distortion(self, step: int) -> None:
+        """Let its weight grow: in the fog of the first steps it finds its least in a wall before each camera."""
+        self.n_steps = step
+        if self.has_distortion:
+            config = self.scene.config
+            self.distortion_weight.fill_(config.distortion_weight * min(1.0, step / config.distortion_steps))
 
     def _adapt(self, n_rays: int, n_samples: int) -> None:
         """Let the number of rays follow the samples that so many took; by at most a half a step, to stay calm."""

@@ -75,7 +75,7 @@ class TrainedScene(Result):
 
     @telling_memory("nerfkit render", "lower --size")
     def render_path(
-        self, path: str = "orbit", out: str | Path | None = None, *, n_frames: int | None = None,
+        self, path: str | None = None, out: str | Path | None = None, *, n_frames: int | None = None,
         fps: float | None = None, size: tuple[int, int] | None = None, channels: tuple[str, ...] = ("rgb",),
         data: str | Path | None = None, on_frame: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[str, Any]:  # fmt: skip
@@ -83,8 +83,9 @@ class TrainedScene(Result):
 
         Parameters
         ----------
-        path : str
-            ``"orbit"``, ``"spiral"``, ``"interpolate"`` (through the photos), or a camera_path.json.
+        path : str, optional
+            ``"orbit"``, ``"spiral"``, ``"interpolate"`` (through the photos), or a camera_path.json; None: an orbit
+            where the photos look at one point, else through the photos.
         out : str or Path, optional
             The suffix decides: .mp4, .webm, .gif, none for a folder of PNGs; None: ``<path>.mp4`` in the run folder.
             With several channels each gets a file of its own, the channel's name before the suffix.
@@ -111,12 +112,11 @@ class TrainedScene(Result):
         from nerfkit.path_rendering import render_path
         from nerfkit.report import refresh
 
-        file = self.run.folder / f"{Path(path).stem}.mp4" if out is None else Path(out)
         result = render_path(
-            self, path, file, n_frames=n_frames, fps=fps, size=size, channels=channels,
+            self, path, None if out is None else Path(out), n_frames=n_frames, fps=fps, size=size, channels=channels,
             data=None if data is None else Path(data), on_frame=on_frame,
         )  # fmt: skip
-        if file.resolve().is_relative_to(self.run.folder.resolve()):
+        if Path(result["output"]).resolve().is_relative_to(self.run.folder.resolve()):
             # the run's page shows the videos that lie in its folder
             refresh(self.run)
         return result

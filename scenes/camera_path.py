@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NerfkitError
-from .poses import rigid_problem
+from .poses import RIGID_TOLERANCE, rigid_problem
 from .writing import write_atomically
 
 __all__ = ["PathFrames", "read_camera_path", "write_camera_path"]
@@ -123,7 +123,8 @@ def read_camera_path(path: str | Path) -> PathFrames:
     Returns
     -------
     frames : PathFrames
-        The numbers of the file, unchanged. ``size`` and ``fps`` are None where the file has none.
+        The numbers of the file; a scale of a pose's rotation is divided out, as it is of photos' poses. ``size`` and
+        ``fps`` are None where the file has none.
 
     Raises
     ------
@@ -180,6 +181,10 @@ def _frame(path: Path, index: int, entry: Any) -> tuple[NDArray[np.float64], flo
     if numbers.size != 16:
         raise _error(path, f"{where}: camera_to_world has {numbers.size} numbers, not 16 (4x4, row by row)")
     c2w = numbers.reshape(4, 4)
+    # a camera that was moved with an enlarged scene has its scale
+    scale = np.cbrt(abs(np.linalg.det(c2w[:3, :3])))
+    if scale > 0 and abs(scale - 1) > RIGID_TOLERANCE:
+        c2w = np.block([[c2w[:3, :3] / scale, c2w[:3, 3:]], [c2w[3:]]])
     problem = rigid_problem(c2w)
     if problem:
         raise _error(path, f"{where}: camera_to_world is no pose: {problem}")

@@ -18,7 +18,7 @@ from .errors import NerfkitError
 from .pose_curves import PoseCurve, short_order, step_lengths, take
 from .poses import focus_point, look_at, mean_up, normalize
 
-__all__ = ["PATHS", "PathFrames", "interpolate", "make_path", "orbit", "spiral"]
+__all__ = ["PATHS", "PathFrames", "interpolate", "make_path", "orbit", "spiral", "suggest_path"]
 
 logger = logging.getLogger(__name__)
 
@@ -257,6 +257,23 @@ def _turning_radius(c2w: Array) -> float:
 
 # name on the command line -> its function; a camera_path.json is the fourth way
 PATHS = {"orbit": orbit, "spiral": spiral, "interpolate": interpolate}
+
+
+def suggest_path(c2w: ArrayLike) -> str:
+    """Name of a path that photos [n_photos, 4, 4] allow: "orbit" where they look at one point, else "interpolate".
+
+    Examples
+    --------
+    >>> inwards = look_at([[4, 0, 1], [0, 4, 1], [-4, 0, 1], [0, -4, 1]], [0, 0, 0], [0, 0, 1])
+    >>> outwards = inwards @ np.diag([-1, 1, -1, 1])
+    >>> suggest_path(inwards), suggest_path(outwards)
+    ('orbit', 'interpolate')
+    """
+    c2w = _as_photos(c2w)
+    focus = _focus_in_front(c2w)
+    if focus is None:
+        return "interpolate"
+    return "orbit" if np.median(np.linalg.norm(c2w[:, :3, 3] - focus, axis=1)) > 0 else "interpolate"
 
 
 def make_path(

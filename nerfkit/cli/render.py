@@ -18,7 +18,9 @@ class Options(CommonOptions):
 
     run: str = argument("run folder, or a compressed picture (.nkc)")
     path: str | None = option(
-        None, "orbit, spiral, interpolate (through the photos), or a camera_path.json (default: orbit)"
+        None,
+        "orbit, spiral, interpolate (through the photos), or a camera_path.json (default: orbit where the photos "
+        "look at one point, else interpolate)",
     )
     out: str | None = option(
         None, "mp4, webm or gif file, or a folder for PNGs (default: RUN/<path>.mp4)", metavar="FILE"

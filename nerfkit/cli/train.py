@@ -142,7 +142,9 @@ def _finish(scene: TrainedScene, console: Console) -> dict[str, Any]:
     quality = "" if result["psnr"] is None else f", validation PSNR {result['psnr']:.2f} dB"
     console.say(f"trained {result['steps']} steps in {result['seconds']:.0f} s{quality}")
     console.say(f"report: {run / 'report.html'}")
-    console.say(f"next: nerfkit eval {run}\n      nerfkit render {run} --path orbit --out orbit.mp4")
+    # without photos held out there is nothing to evaluate
+    eval_line = f"nerfkit eval {run}\n      " * result["has_test"]
+    console.say(f"next: {eval_line}nerfkit render {run} --out film.mp4")
     return result
 
 

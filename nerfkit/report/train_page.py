@@ -234,6 +234,6 @@ def _next_steps(folder: Path) -> list[tuple[str, str]]:
     run = shlex.quote(str(folder))
     return [
         ("Compare with photos that were held out", f"nerfkit eval {run} --split test"),
-        ("Film it", f"nerfkit render {run} --path orbit --out orbit.mp4"),
+        ("Film it", f"nerfkit render {run} --out film.mp4"),
         ("Train longer; everything goes on from where it is", f"nerfkit train --resume {run} --seconds 300"),
     ]

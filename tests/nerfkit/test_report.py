@@ -246,7 +246,7 @@ def test_train_report_shows_the_run(tmp_path):
     levels = [level_of(image) for image in page.all("img")]
     assert levels == [10, 20, 50, 200, 20, 255]  # photo, rendered, five times their difference
     assert len(page.all("video")) == 1
-    assert f"nerfkit render {run.folder} --path orbit --out orbit.mp4" in page.text
+    assert f"nerfkit render {run.folder} --out film.mp4" in page.text
 
 
 def test_train_report_without_the_photos(tmp_path):

@@ -165,3 +165,12 @@ def test_frames_check_themselves(change, message):
     parts = {"c2w": frames.c2w, "fov_y": frames.fov_y, "aspect": frames.aspect, **change}
     with pytest.raises(ValueError, match=message):
         PathFrames(**parts)
+
+
+def test_a_scale_of_a_pose_is_divided_out(tmp_path):
+    scaled = np.diag([0.4, 0.4, 0.4, 1.0])
+    scaled[:3, 3] = [1.0, 2.0, 3.0]
+    path = write_json(tmp_path, set_frame("camera_to_world", scaled.ravel().tolist()))
+    found = read_camera_path(path).c2w[2]
+    np.testing.assert_allclose(found[:3, :3], np.eye(3), atol=1e-15)
+    assert found[:3, 3].tolist() == [1.0, 2.0, 3.0]
