@@ -53,11 +53,10 @@ class ConeGeometry:
 
     @property
     def row_edges(self) -> NDArray[np.floating]:
-        """Edges [n_rows + 1] of the rows, rising: millimetres on the detector from the source's plane, last row first."""
+        """Edges [n_rows + 1] of the rows, rising, millimetres on the detector above the source's plane."""
         return (np.arange(self.n_rows + 1) - 0.5 - (self.n_rows - 1 - self.center_row)) * self.row_spacing
 
-    def reach(self, radius: float) -> tuple[float, float]:
-        """Least and greatest z that all angles see at ``radius`` from the axis, millimetres."""
+    def reach(self, radius: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Least and greatest z that all angles see at places ``radius`` from the axis, millimetres."""
         nearest = (self.fan.source_distance - radius) / (self.fan.source_distance + self.fan.detector_distance)
-        low, high = self.row_edges[[0, -1]] * nearest
-        return float(low), float(high)
+        return self.row_edges[0] * nearest, self.row_edges[-1] * nearest

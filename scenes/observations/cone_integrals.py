@@ -57,7 +57,7 @@ class ConeIntegrals:
         return values.reshape(*picture.shape[:-3], *self.values_shape).to(picture.device)
 
     def adjoint(self, values: Tensor) -> Tensor:
-        """The transpose of :meth:`apply`: values [..., n_angles, n_rows, n_bins] laid back on volumes [..., d, h, w]."""
+        """The transpose of :meth:`apply`: values [..., n_angles, n_rows, n_bins] back on volumes [..., d, h, w]."""
         depth, height, width = self.shape
         views = values.detach().cpu().flip(-2).transpose(-1, -2).numpy()
         found = [

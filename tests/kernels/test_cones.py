@@ -13,8 +13,9 @@ CONE = Cone(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("shape", [(5, 4, 6), (1, 1, 1), (3, 7, 2)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("shape", "dtype"), [((5, 4, 6), np.float64), ((1, 1, 1), np.float64), ((3, 7, 2), np.float32)]
+)
 def test_loops_agree_with_the_definition(shape, dtype):
     rng = np.random.default_rng(0)
     volume, values = rng.random(shape).astype(dtype), rng.random(CONE.shape).astype(dtype)
@@ -63,7 +64,7 @@ def test_rays_through_a_ball_have_its_chords():
 
 
 def test_up_and_near():
-    """A voxel high up is seen by high rows, the higher the nearer it is to the source, which is at y > 0 at 0 degrees."""
+    """A voxel high up is seen by high rows, the higher the nearer it is to the source: at y > 0 at 0 degrees."""
     rows = np.linspace(-40, 40, 801)
     cone = Cone(np.zeros(1), np.linspace(-30, 30, 31), rows, 50.0, 50.0, 1.0, 1.0)
     volume = np.zeros((9, 9, 9))

@@ -14,10 +14,11 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers.sinogram import ScanFile
 from nerfkit.scenes.scan_geometry import ScanGeometry
 from nerfkit.workbench.tomography.centre import find_centre
+from nerfkit.workbench.tomography.cone_scan import ConeScan
 from nerfkit.workbench.tomography.reconstruct import noise_deviation
 from nerfkit.workbench.tomography.scan import Scan
 
-__all__ = ["CtData", "make_data"]
+__all__ = ["CtData", "line_integrals", "make_data", "plane_geometry", "plane_grid", "rescaling", "turned_angles"]
 
 # fewest angles and bins that a picture is made from, and the largest share of values that may be missing
 MIN_ANGLES, MIN_BINS, MOST_MISSING = 3, 8, 0.5
@@ -33,7 +34,7 @@ MAX_ENTRIES = 3e8
 class CtData:
     """A scan, how its unit becomes that of the result, and what there is to say of it."""
 
-    scan: Scan
+    scan: Scan | ConeScan
     # result = slope * attenuation per mm + intercept
     slope: float
     intercept: float
@@ -54,26 +55,29 @@ def make_data(file: ScanFile, config: Any, path: Path) -> CtData:
     values, row = _one_row(file.values, config.row, path)
     if row is not None:
         said.append(f"row {row} of {file.values.shape[1]}")
-    angles = _angles(file, config, path)
+    angles = turned_angles(file, config, path)
     if min(values.shape) < MIN_ANGLES or values.shape[1] < MIN_BINS:
         raise NerfkitError(
             f"has {values.shape[0]} angles of {values.shape[1]} bins; {MIN_ANGLES} of {MIN_BINS} at least are wanted",
             where=path, fix="a row of the sinogram is an angle; transpose it where columns are",
         )  # fmt: skip
-    sinogram, deviations, notes = _line_integrals(values, file, config, path)
+    sinogram, deviations, notes = line_integrals(values, file, config, path)
     said += notes
-    geometry, notes = _geometry(file.facts, config, angles, sinogram, deviations, path)
-    side, pixel = _grid(file.facts, config, geometry, path)
+    kind = config.geometry or file.facts.get("geometry", "parallel")
+    geometry, notes = plane_geometry(kind, file.facts, config, angles, sinogram, deviations, path)
+    side, pixel = plane_grid(file.facts, config, geometry, path)
     facts = {
         "geometry": geometry.kind, "angles": len(angles), "bins": geometry.n_bins,
         "center": round(geometry.center, 3), "pixel_spacing": float(f"{pixel:.6g}"), "side": side,
         "noise": float(f"{float(deviations[deviations.isfinite()].square().mean().sqrt()):.4g}"),
     }  # fmt: skip
-    slope, intercept = (float(file.facts.get(f"rescale_{name}", value)) for name, value in _NEUTRAL.items())
-    return CtData(Scan(geometry, sinogram, deviations, side, pixel), slope, intercept, (*said, *notes), facts)
+    scan = Scan(geometry, sinogram, deviations, side, pixel)
+    return CtData(scan, *rescaling(file.facts), (*said, *notes), facts)
 
 
-_NEUTRAL = {"slope": 1.0, "intercept": 0.0}
+def rescaling(facts: dict[str, Any]) -> tuple[float, float]:
+    """Slope and intercept from attenuation per mm to the unit of the result."""
+    return float(facts.get("rescale_slope", 1.0)), float(facts.get("rescale_intercept", 0.0))
 
 
 def _one_row(values: NDArray, row: int | None, path: Path) -> tuple[NDArray, int | None]:
@@ -86,7 +90,8 @@ def _one_row(values: NDArray, row: int | None, path: Path) -> tuple[NDArray, int
     return values[:, taken], taken
 
 
-def _angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
+def turned_angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
+    """Of the scan, in degrees, anticlockwise."""
     if config.angle_range is None and file.angles is not None:
         found = file.angles
     elif config.angle_range is None:
@@ -99,7 +104,7 @@ def _angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
     return tuple((found * (-1 if config.is_clockwise else 1)).tolist())
 
 
-def _line_integrals(
+def line_integrals(
     values: NDArray, file: ScanFile, config: Any, path: Path
 ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Line integrals and the standard deviations of their noise, infinite where nothing is known."""
@@ -141,15 +146,16 @@ def _line_integrals(
     return torch.from_numpy(integrals), torch.from_numpy(deviations.astype(np.float32)), said
 
 
-def _geometry(
-    facts: dict[str, Any], config: Any, angles: tuple[float, ...], sinogram: torch.Tensor, deviations: torch.Tensor,
-    path: Path,
+def plane_geometry(
+    kind: str, facts: dict[str, Any], config: Any, angles: tuple[float, ...], sinogram: torch.Tensor,
+    deviations: torch.Tensor, path: Path,
 ) -> tuple[ScanGeometry, list[str]]:  # fmt: skip
+    """Of one row of the detector, its centre found where nobody says it; and what is to be said."""
+
     def given(name: str, default: float) -> float:
         value = getattr(config, name)
         return float(facts.get(name, default) if value is None else value)
 
-    kind = config.geometry or facts.get("geometry", "parallel")
     center = config.center if config.center is not None else facts.get("center")
     n_bins, spacing = sinogram.shape[1], given("bin_spacing", 1.0)
     try:
@@ -167,7 +173,7 @@ def _geometry(
     return found, said if abs(found.center - middle) > 0.05 else []
 
 
-def _grid(facts: dict[str, Any], config: Any, geometry: ScanGeometry, path: Path) -> tuple[int, float]:
+def plane_grid(facts: dict[str, Any], config: Any, geometry: ScanGeometry, path: Path) -> tuple[int, float]:
     """Pixels along a side, and their spacing: bins at the axis, as many as the detector sees."""
     pixel = config.pixel_spacing or facts.get("pixel_spacing")
     side = config.side or (int(facts["size"]) if "size" in facts else None)
