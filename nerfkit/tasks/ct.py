@@ -42,6 +42,8 @@ class CtConfig(FitConfig):
     geometry: Literal["parallel", "fan", "cone"] | None = None
     # degrees over which the angles are spread evenly, the last one left out; goes before the file's angles
     angle_range: float | None = None
+    # of the file's angles
+    angle_unit: Literal["degrees", "radians"] = "degrees"
     # whether the object turned clockwise
     is_clockwise: bool = False
     # bin at which the axis of rotation is seen; None: the file's, else found
@@ -66,16 +68,18 @@ class CtConfig(FitConfig):
     # photons of a ray that meets nothing; standard deviation of line integrals. None: the file's, else estimated
     photons: float | None = None
     noise: float | None = None
+    # counts, or line integrals, from which on the detector was saturated: such rays are left out
+    saturation: float | None = None
     # weight of the total variation, in the unit that the log names; None: by the unbiased risk estimate
     tv_weight: float | None = None
-    # steps of the field's fit, None: 500; of the volume of a cone, None: 120
+    # steps of the field's fit, None: 500; of the volume of a cone, None: 80
     steps: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in (
             "bin_spacing", "pixel_spacing", "source_distance", "detector_distance", "photons", "noise", "tv_weight",
-            "angle_range", "row_spacing", "slice_spacing",
+            "angle_range", "saturation", "row_spacing", "slice_spacing",
         ):  # fmt: skip
             check_positive(name, getattr(self, name))
         for name, low, high in (("side", 8, 8192), ("row", 0, 10**6), ("slices", 1, 8192), ("steps", 1, 10**6)):

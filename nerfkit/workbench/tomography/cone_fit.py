@@ -27,7 +27,7 @@ __all__ = ["cone_weight", "fit_voxels"]
 # rows of the detector nearest to the source's plane by which the weight is chosen
 ROWS = 4
 # steps of the primal-dual algorithm, from FDK on, and after how many of them the state is saved
-STEPS, CHUNK = 120, 10
+STEPS, CHUNK = 80, 10
 # of the power iteration: line integrals are not negative, and that of ones is near its end at once
 POWER_STEPS = 5
 

@@ -93,7 +93,7 @@ def _one_row(values: NDArray, row: int | None, path: Path) -> tuple[NDArray, int
 def turned_angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
     """Of the scan, in degrees, anticlockwise."""
     if config.angle_range is None and file.angles is not None:
-        found = file.angles
+        found = np.rad2deg(file.angles) if config.angle_unit == "radians" else file.angles
     elif config.angle_range is None:
         raise NerfkitError(
             "says no angles", where=path, fix="add them in degrees as angles, or --set angle_range=180 for even ones"
@@ -109,9 +109,16 @@ def line_integrals(
 ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Line integrals and the standard deviations of their noise, infinite where nothing is known."""
     said, is_known = [], np.isfinite(values)
+    if config.saturation is not None:
+        is_saturated = is_known & (values >= config.saturation)
+        said.append(f"{is_saturated.sum()} saturated values, from {config.saturation:g} on, are left out")
+        values = np.where(is_saturated, np.nan, values)
+        is_known &= ~is_saturated
     if is_known.mean() < 1 - MOST_MISSING:
         raise NerfkitError(
-            f"has {1 - is_known.mean():.0%} values that are NaN or infinite", where=path, fix="mend the sinogram"
+            f"has {1 - is_known.mean():.0%} values that are NaN, infinite or saturated",
+            where=path,
+            fix="mend the sinogram",
         )
     if not is_known.all():
         said.append(f"{(~is_known).sum()} values that are NaN or infinite are left out")
@@ -125,7 +132,10 @@ def line_integrals(
         top = values[is_known].max()
         share = float((values[is_known] == top).mean())
         if share > SATURATED and top > 0.5 * photons:
-            said.append(f"{share:.1%} of the rays have the same greatest count, {top:g}: the detector may be saturated")
+            said.append(
+                f"{share:.1%} of the rays have the same greatest count, {top:g}: the detector may be saturated; "
+                f"--set saturation={top:g} leaves them out"
+            )
         counts = np.where(is_known, np.maximum(values, LEAST_COUNT), 1.0)
         integrals, deviations = -np.log(counts / photons), counts**-0.5
         if empty := int((values[is_known] < LEAST_COUNT).sum()):
@@ -183,10 +193,12 @@ def plane_grid(facts: dict[str, Any], config: Any, geometry: ScanGeometry, path:
     side = side or max(8, 2 * round(diameter / pixel / 2))
     if not pixel > 0 or side < 8:
         raise NerfkitError(f"{side} pixels of {pixel:g} mm make no picture", where=path, fix="--set side=256")
-    if geometry.kind == "fan" and side * pixel > 2**0.5 * geometry.source_distance:
+    source, detector = geometry.source_distance, geometry.detector_distance
+    if geometry.kind == "fan" and side * pixel > 2**0.5 * source:
         raise NerfkitError(
-            f"the source, {geometry.source_distance:g} mm from the axis, stands within the picture of "
-            f"{side * pixel:g} mm", where=path, fix="check the units: all lengths are millimetres",
+            f"the source, {source:g} mm from the axis, stands within the picture of {side * pixel:g} mm", where=path,
+            fix="all lengths are millimetres; from centimetres: --set "
+            f"source_distance={10 * source:g} --set detector_distance={10 * detector:g}",
         )  # fmt: skip
     widest = 2 + 1.5 * pixel * geometry.magnification / geometry.bin_spacing
     entries = side**2 * len(geometry.angles) * widest
