@@ -16,7 +16,7 @@ from nerfkit.workbench.tomography.centre import find_centre
 from nerfkit.workbench.tomography.scan import Scan
 from nerfkit.workbench.tomography.trial import coarse_misfit
 
-__all__ = ["Mistake", "explain", "find_mistake"]
+__all__ = ["Mistake", "explain", "find_mistake", "usual_distances"]
 
 # mean squared misfit, in variances of the noise, from which on a scan is not explained: noise estimates are off by
 # a tenth, pixels add some of their own
@@ -81,10 +81,10 @@ def _mistakes(scan: Scan) -> Iterator[tuple[ScanGeometry, str, str]]:
         degrees = tuple(np.rad2deg(geometry.angles).tolist())
         yield replace(geometry, angles=degrees), "angles in radians", "angle_unit=radians"
     if geometry.kind == "fan":
-        yield from _distances(geometry)
+        yield from usual_distances(geometry)
 
 
-def _distances(geometry: ScanGeometry) -> Iterator[tuple[ScanGeometry, str, str]]:
+def usual_distances(geometry: ScanGeometry) -> Iterator[tuple[ScanGeometry, str, str]]:
     """Centimetres for millimetres, or the reverse, of bins or of one of two distances or of both; the detector's
     distance from the source instead of the axis.
     """
