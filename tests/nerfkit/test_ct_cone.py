@@ -143,7 +143,7 @@ BAD = {
     "row_spacing": ({"row_spacing": np.array(-1.0)}, {}, "row_spacing above 0"),
     "slices": ({"slices": np.array(-3.0)}, {}, "slices of"),
     "affine": ({"affine": np.eye(3)}, {}, "affine of shape"),
-    "large": ({}, {"side": 200, "slices": 8000, "slice_spacing": 1.0}, "GB of memory"),
+    "large": ({}, {"side": 200, "pixel_spacing": 0.1, "slices": 8000, "slice_spacing": 1.0}, "GB of memory"),
 }
 
 
