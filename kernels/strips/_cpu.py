@@ -6,11 +6,11 @@ import numpy as np
 from numba import njit, prange
 from numpy.typing import NDArray
 
-__all__ = ["strips_cpu"]
+__all__ = ["area_below", "shadow", "strips_cpu"]
 
 
 @njit(cache=True, inline="always")
-def _ramp(t: float, low: float, high: float) -> float:
+def area_below(t: float, low: float, high: float) -> float:
     """Integral up to ``t`` of what rises from 0 at ``low`` to 1 at ``high``."""
     if t <= low:
         return 0.0
@@ -20,7 +20,7 @@ def _ramp(t: float, low: float, high: float) -> float:
 
 
 @njit(cache=True)
-def _shadow(
+def shadow(
     x: float, y: float, pixel: float, cos: float, sin: float, source: float, detector: float, corners: NDArray
 ) -> float:
     """Fill ``corners`` [4] with where they are seen, rising; gives the way through the pixel's middle."""
@@ -55,17 +55,17 @@ def _fill(
         corners = np.empty(4)
         at = 0 if is_counting else starts[p]
         for k in range(len(cos)):
-            way = _shadow(x, y, pixel, cos[k], sin[k], source, detector, corners)
+            way = shadow(x, y, pixel, cos[k], sin[k], source, detector, corners)
             a, b, c, d = corners[0], corners[1], corners[2], corners[3]
             begin = max(0, int(np.floor((a - first) / spacing)))
             end = min(n_bins - 1, int(np.floor((d - first) / spacing)))
             below = 0.0
             if begin <= end:
                 edge = first + begin * spacing
-                below = _ramp(edge, a, b) - _ramp(edge, c, d)
+                below = area_below(edge, a, b) - area_below(edge, c, d)
             for m in range(begin, end + 1):
                 edge = first + (m + 1) * spacing
-                until = _ramp(edge, a, b) - _ramp(edge, c, d)
+                until = area_below(edge, a, b) - area_below(edge, c, d)
                 if until > below:
                     if not is_counting:
                         columns[at] = k * n_bins + m

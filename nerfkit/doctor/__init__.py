@@ -20,12 +20,12 @@ def examine_machine(folder: str | Path = ".") -> Report:
 
 
 def examine_data(path: str | Path, device: str = "cpu", *, is_timed: bool = False) -> Report:
-    """Check a dataset: posed photos, or else frames of one view.
+    """Check a dataset: a tomograph's scan, posed photos, or else frames of one view.
 
     Parameters
     ----------
     path : str or Path
-        What ``nerfkit train`` or ``nerfkit superres`` would be given.
+        What ``nerfkit train``, ``nerfkit superres`` or ``nerfkit fit ct`` would be given.
     device : {"cpu", "cuda"}
         Where it would be computed.
     is_timed : bool
@@ -40,6 +40,11 @@ def examine_data(path: str | Path, device: str = "cpu", *, is_timed: bool = Fals
 
     path = Path(path).expanduser()
     report = Report("dataset")
+    from nerfkit.doctor.scan import check_scan, is_scan
+
+    if is_scan(path):
+        check_scan(path, report)
+        return report
     photos: PosedPhotos | None = None
     findings = Findings()
     with raised_is_noted(report):

@@ -68,18 +68,20 @@ class TvSolver:
         Bound of the picture's values from below; complex pictures have none.
     dtype : torch.dtype
         Of pictures.
+    power_steps : int
+        Of the power iteration that estimates the norm.
     """
 
     def __init__(
         self, instrument: Instrument, weights: Tensor, shape: tuple[int, ...], *, least: float | None = 0.0,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype = torch.float32, power_steps: int = POWER_STEPS,
     ) -> None:  # fmt: skip
         self.instrument, self.shape, self.least, self.dtype = instrument, tuple(shape), least, dtype
         self.unit = float(weights.max().sqrt()) or 1.0
         self._root = weights.sqrt() / self.unit
         picture = torch.ones(self.shape, dtype=dtype, device=weights.device)
         norm = 1.0
-        for _ in range(POWER_STEPS):
+        for _ in range(power_steps):
             picture = instrument.adjoint(self._root.square() * instrument.product(picture))
             norm = float(torch.linalg.vector_norm(picture)) or 1.0
             picture = picture / norm

@@ -1,4 +1,4 @@
-"""The task `ct`: a picture from the line integrals that a tomograph measured."""
+"""The task `ct`: a slice, or of a cone a volume, from the line integrals that a tomograph measured."""
 
 from __future__ import annotations
 
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.settings import check_positive, check_range
 from nerfkit.workbench.settings import FitConfig
-from nerfkit.workbench.task import FitTask, Simulated
+from nerfkit.workbench.task import PICTURES, FitTask, Simulated
 
 if TYPE_CHECKING:
     import torch
 
+    from nerfkit.fitted_result import FittedResult
+    from nerfkit.runs import Run
+    from nerfkit.scenes.readers.sinogram import ScanFile
     from nerfkit.workbench.job import Job
     from nerfkit.workbench.outcome import Outcome
     from nerfkit.workbench.tomography.inputs import CtData
@@ -36,9 +39,11 @@ class CtConfig(FitConfig):
     task: ClassVar[str] = "ct"
 
     # how rays run; parallel where nobody says
-    geometry: Literal["parallel", "fan"] | None = None
+    geometry: Literal["parallel", "fan", "cone"] | None = None
     # degrees over which the angles are spread evenly, the last one left out; goes before the file's angles
     angle_range: float | None = None
+    # of the file's angles
+    angle_unit: Literal["degrees", "radians"] = "degrees"
     # whether the object turned clockwise
     is_clockwise: bool = False
     # bin at which the axis of rotation is seen; None: the file's, else found
@@ -46,7 +51,14 @@ class CtConfig(FitConfig):
     # of bins on the detector and pixels of the result, millimetres
     bin_spacing: float | None = None
     pixel_spacing: float | None = None
-    # from the axis to the source and to the detector, millimetres; of a fan
+    # of a cone: row of the detector at which the plane of the source is seen, row 0 on top; None: the file's, else the
+    # middle; of rows on the detector and slices of the result, millimetres; None: those of bins and of pixels
+    center_row: float | None = None
+    row_spacing: float | None = None
+    slice_spacing: float | None = None
+    # slices of the result, 1 or more; None: the file's, else what is seen on the axis
+    slices: int | None = None
+    # from the axis to the source and to the detector, millimetres; of a fan and of a cone
     source_distance: float | None = None
     detector_distance: float | None = None
     # pixels of the result along a side, 8 or more
@@ -56,19 +68,21 @@ class CtConfig(FitConfig):
     # photons of a ray that meets nothing; standard deviation of line integrals. None: the file's, else estimated
     photons: float | None = None
     noise: float | None = None
+    # counts, or line integrals, from which on the detector was saturated: such rays are left out
+    saturation: float | None = None
     # weight of the total variation, in the unit that the log names; None: by the unbiased risk estimate
     tv_weight: float | None = None
-    # steps of the field's fit; None: 500
+    # steps of the field's fit, None: 500; of the volume of a cone, None: 80
     steps: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in (
             "bin_spacing", "pixel_spacing", "source_distance", "detector_distance", "photons", "noise", "tv_weight",
-            "angle_range",
+            "angle_range", "saturation", "row_spacing", "slice_spacing",
         ):  # fmt: skip
             check_positive(name, getattr(self, name))
-        for name, low, high in (("side", 8, 8192), ("row", 0, 10**6), ("steps", 1, 10**6)):
+        for name, low, high in (("side", 8, 8192), ("row", 0, 10**6), ("slices", 1, 8192), ("steps", 1, 10**6)):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low, high)
 
@@ -76,27 +90,68 @@ class CtConfig(FitConfig):
 def read(paths: Sequence[Path], config: CtConfig) -> CtData:
     """Read the scan."""
     from nerfkit.scenes.readers.sinogram import read_scan
+
+    return _made(read_scan(paths[0]), config, paths[0])
+
+
+def _made(file: ScanFile, config: CtConfig, path: Path) -> CtData:
+    from nerfkit.workbench.tomography.cone_inputs import is_cone, make_cone_data
     from nerfkit.workbench.tomography.inputs import make_data
 
-    return make_data(read_scan(paths[0]), config, paths[0])
+    return (make_cone_data if is_cone(file, config) else make_data)(file, config, path)
 
 
 def simulate(paths: Sequence[Path], config: CtConfig, keys: dict[str, Any]) -> Simulated:
-    """A scan of a picture or of a slice of DICOM."""
+    """A scan of a picture, of a slice of DICOM, or under a cone of a volume."""
     from nerfkit.scenes.readers.sinogram import ScanFile
-    from nerfkit.workbench.tomography.inputs import make_data
+    from nerfkit.scenes.readers.volume_arrays import volume_arrays
+    from nerfkit.workbench.tomography.cone_simulate import simulate_cone
     from nerfkit.workbench.tomography.simulate import simulate_scan
 
-    arrays, truth = simulate_scan(paths[0], keys, config.seed)
+    is_volume = keys["geometry"] == "cone"
+    truth: Any
+    arrays, truth = (simulate_cone if is_volume else simulate_scan)(paths[0], keys, config.seed)
     is_counts = "counts" in arrays
     values = arrays["counts" if is_counts else "sinogram"]
     facts = {name: array.item() for name, array in arrays.items() if array.ndim == 0}
-    file = ScanFile(np.asarray(values, np.float64), is_counts, arrays["angles"], facts)
-    data = make_data(file, config, paths[0])
-    return Simulated(data, truth, arrays, {"image": truth.values[..., 0]})
+    file = ScanFile(
+        np.asarray(values, np.float64), is_counts, arrays["angles"], facts, affine=arrays.get("affine")
+    )  # fmt: skip
+    truth_arrays = volume_arrays([truth]) if is_volume else {"image": truth.values[..., 0]}
+    return Simulated(_made(file, config, paths[0]), truth, arrays, truth_arrays)
+
+
+def shape(data: CtData, config: CtConfig) -> tuple[int, ...]:
+    """Of the output: a picture's, or a volume's."""
+    return data.scan.shape if data.facts["geometry"] == "cone" else (data.scan.side, data.scan.side, 1)
+
+
+def read_truth(path: str | Path) -> Any:
+    """A picture, or a volume where the file holds one."""
+    from nerfkit.scenes.readers.picture import read_picture
+    from nerfkit.scenes.readers.volume import read_volume
+    from nerfkit.scenes.readers.volume_arrays import holds_volume
+
+    return read_volume(path) if holds_volume(Path(path)) else read_picture(path)
+
+
+def load(run: Run, device: str) -> FittedResult:
+    """A slice, or the volume of a cone."""
+    from nerfkit.fitted_field import FittedField
+    from nerfkit.fitted_volume import FittedVolume
+
+    is_volume = run.read_figures().get("chosen", {}).get("geometry") == "cone"
+    return (FittedVolume if is_volume else FittedField)(run, device)
 
 
 def solve(job: Job) -> Outcome:
+    """A slice as a field, or the volume of a cone as voxels (docs/decisions/0040)."""
+    from nerfkit.workbench.tomography.cone_outcome import solve_cone
+
+    return solve_cone(job) if job.data.facts["geometry"] == "cone" else _solve_slice(job)
+
+
+def _solve_slice(job: Job) -> Outcome:
     """Choose the prior's weight, fit a field with it, and tell how sure the picture is."""
     import torch
 
@@ -106,6 +161,7 @@ def solve(job: Job) -> Outcome:
     from nerfkit.workbench.regression import sample_picture
     from nerfkit.workbench.tomography.doctor import explain
     from nerfkit.workbench.tomography.reconstruct import fit_field, quick_picture, unit_of
+    from nerfkit.workbench.tomography.slice_files import write_slice
     from nerfkit.workbench.tomography.trial import misfit
 
     data: CtData = job.data
@@ -151,6 +207,7 @@ def solve(job: Job) -> Outcome:
         metrics=metrics, baselines=_baselines(job, scan, start, smooth, scale),
         chosen={"tv_weight": smooth.weight, **data.facts}, shown=shown, charts=_charts(smooth),
         files={"deviation.npy": npy_bytes(deviation)},
+        write=(lambda output: write_slice(output, image, scan.pixel)) if _is_nifti(job) else None,
         said=[
             *data.said, *([doubt] if doubt else []),
             f"{scan.side}x{scan.side} pixels of {scan.pixel:.4g} mm, {scan.side * scan.pixel:.4g} mm a side, black at "
@@ -158,6 +215,10 @@ def solve(job: Job) -> Outcome:
             "that every angle sees is reconstructed",
         ],
     )  # fmt: skip
+
+
+def _is_nifti(job: Job) -> bool:
+    return str(job.run.read_config("ct").inputs["output"]).lower().endswith((".nii", ".nii.gz"))
 
 
 def _smooth(job: Job, scan: Scan, start: torch.Tensor) -> Smooth:
@@ -224,10 +285,10 @@ def _charts(smooth: Smooth) -> list[Any]:
 
 
 TASK = FitTask(
-    name="ct", holds="a reconstructed slice", data="a scan of a tomograph",
+    name="ct", holds="a reconstruction", data="a scan of a tomograph",
     usage="nerfkit render {run} --size WxH samples it at any size; {run}/deviation.npy says how sure it is",
     presets={"ct": CtConfig()}, read=read, solve=solve, simulate=simulate,
-    shape=lambda data, config: (data.scan.side, data.scan.side, 1),
+    load=load, shape=shape, read_truth=read_truth, suffixes=(*PICTURES, ".nii.gz", ".nii"),
     simulate_keys={
         "angles": 60, "range": 0.0, "noise": 0.01, "photons": 0.0, "geometry": "parallel", "size": 0,
     },

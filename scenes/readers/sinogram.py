@@ -20,9 +20,9 @@ __all__ = ["SCAN_KEYS", "ScanFile", "read_scan"]
 # arrays of an npz that are numbers about the scan, and those that are texts
 NUMBERS = (
     "bin_spacing", "pixel_spacing", "source_distance", "detector_distance", "center", "photons", "noise", "size",
-    "rescale_slope", "rescale_intercept",
+    "rescale_slope", "rescale_intercept", "row_spacing", "center_row", "slices", "slice_spacing",
 )  # fmt: skip
-ARRAYS = ("sinogram", "counts", "angles", "geometry")
+ARRAYS = ("sinogram", "counts", "angles", "geometry", "affine")
 SCAN_KEYS = (*ARRAYS, *NUMBERS)
 HDF5 = (".h5", ".hdf5", ".hdf", ".nxs")
 # a value of NumPy's that nobody's detector has
@@ -45,6 +45,8 @@ class ScanFile:
         What else it says, by the names of ``SCAN_KEYS``.
     unread : list of str
         What it holds that was not looked at.
+    affine : ndarray, shape (4, 4), optional
+        From voxels of the volume of a cone to millimetres in RAS+.
     """
 
     values: NDArray[np.float64]
@@ -52,6 +54,7 @@ class ScanFile:
     angles: NDArray[np.float64] | None = None
     facts: dict[str, Any] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
+    affine: NDArray[np.float64] | None = None
 
 
 def read_scan(path: str | Path) -> ScanFile:
@@ -119,8 +122,19 @@ def _read_npz(path: Path) -> ScanFile:
     return ScanFile(
         _real(arrays[present[0]], path), present[0] == "counts",
         None if angles is None else _real(angles, path).reshape(-1), facts,
-        sorted(set(arrays) - set(SCAN_KEYS)),
+        sorted(set(arrays) - set(SCAN_KEYS)), _affine(arrays.get("affine"), path),
     )  # fmt: skip
+
+
+def _affine(array: NDArray | None, path: Path) -> NDArray[np.float64] | None:
+    if array is None:
+        return None
+    if array.shape != (4, 4) or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+        raise NerfkitError(
+            f"has an affine of shape {list(array.shape)}; [4, 4] of finite numbers is wanted", where=path,
+            fix="mend affine, or leave it out",
+        )  # fmt: skip
+    return array.astype(np.float64)
 
 
 def _read_exchange(path: Path) -> ScanFile:

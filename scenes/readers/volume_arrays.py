@@ -14,10 +14,12 @@ from nerfkit.scenes.volumes import Volume, affine_of_spacing
 
 from .picture import array_names, load_array
 
-__all__ = ["read_npy", "read_npz", "volume_arrays"]
+__all__ = ["holds_volume", "read_npy", "read_npz", "volume_arrays"]
 
 # names in an npz; those of further stacks end in _2, _3
 KEYS = ("volume", "affine", "spacing", "thickness")
+# channels that a picture has at most: an array of more along its last axis is a volume
+MAX_CHANNELS = 4
 
 
 def volume_arrays(volumes: list[Volume]) -> dict[str, NDArray]:
@@ -29,6 +31,17 @@ def volume_arrays(volumes: list[Volume]) -> dict[str, NDArray]:
         if volume.thickness is not None:
             found[f"thickness{end}"] = np.array(volume.thickness)
     return found
+
+
+def holds_volume(path: Path) -> bool:
+    """Whether a file is NIfTI, an npz with a volume, or an array of three axes of which the last are no channels."""
+    name = path.name.lower()
+    if name.endswith(".npz"):
+        return "volume" in array_names(path)
+    if name.endswith(".npy"):
+        found = load_array(path)
+        return found.ndim == 3 and found.shape[2] > MAX_CHANNELS
+    return name.endswith((".nii", ".nii.gz"))
 
 
 def read_npy(path: Path) -> list[Callable[[], Volume]]:

@@ -113,6 +113,17 @@ def test_simulated_and_from_its_measurements(tmp_path, capsys):
     assert again.figures["chosen"] == figures["chosen"]
 
 
+def test_a_slice_as_nifti_has_its_spacing(tmp_path):
+    from nerfkit.scenes.readers.volume import read_volume
+
+    path = save(tmp_path / "scan.npz", **arrays_of(scan_of(noise=0.01)) | {"pixel_spacing": np.array(1.5)})
+    found = nerfkit.fit("ct", path, tmp_path / "a.nii.gz", steps=5, tv_weight=3.0, center=29.5)
+    written = read_volume(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(written.spacing, 1.5)
+    # the first row of the picture is on top: the highest y
+    np.testing.assert_allclose(written.values[0, ::-1], found.render(), atol=1e-5)
+
+
 @pytest.mark.parametrize("keys", ["geometry=fan,angles=24", "photons=20000,angles=24", "range=120,angles=24"])
 def test_other_scans_are_simulated(tmp_path, keys):
     np.save(tmp_path / "body.npy", picture(32))

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nerfkit.workbench.tomography.scan import Scan
 
-__all__ = ["WINDOWS", "filtered_back_projection", "ramp", "ramp_filter"]
+__all__ = ["WINDOWS", "filtered_back_projection", "ramp", "ramp_filter", "ramp_filtered"]
 
 # what the ramp is multiplied with, a function of the frequency as a fraction of the highest
 WINDOWS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -42,6 +42,14 @@ def ramp_filter(n: int, window: str, highest: float = 1.0) -> Tensor:
     return response * WINDOWS[window](frequencies.clamp(max=1)) * (frequencies <= 1)
 
 
+def ramp_filtered(values: Tensor, spacing: float, pixel: float, window: str) -> Tensor:
+    """Values [..., n_bins], ``spacing`` mm apart at the axis, filtered by the ramp for pixels of ``pixel`` mm."""
+    n = values.shape[-1]
+    # nothing finer than the pixels, where bins are
+    spectrum = torch.fft.rfft(values, 2 * n) * ramp_filter(n, window, min(1.0, spacing / pixel))
+    return torch.fft.irfft(spectrum, 2 * n)[..., :n] / spacing
+
+
 def filtered_back_projection(scan: Scan, window: str = "ramp") -> Tensor:
     """The picture [side, side], all views together taken for half a turn, in which each ray comes once."""
     geometry, n = scan.geometry, scan.geometry.n_bins
@@ -50,10 +58,7 @@ def filtered_back_projection(scan: Scan, window: str = "ramp") -> Tensor:
     if geometry.kind == "fan":
         source = geometry.source_distance
         values = values * source / (source**2 + at.square()).sqrt()
-    # nothing finer than the pixels, where bins are
-    highest = min(1.0, geometry.bin_spacing / geometry.magnification / scan.pixel)
-    spectrum = torch.fft.rfft(values, 2 * n) * ramp_filter(n, window, highest)
-    filtered = torch.fft.irfft(spectrum, 2 * n)[:, :n] / (geometry.bin_spacing / geometry.magnification)
+    filtered = ramp_filtered(values, geometry.bin_spacing / geometry.magnification, scan.pixel, window)
     return _back_project(scan, filtered) * math.pi / len(geometry.angles)
 
 

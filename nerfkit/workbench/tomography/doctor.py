@@ -7,55 +7,98 @@ after the other, and the one that explains it much better is named with the sett
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-import torch
+import numpy as np
 
 from nerfkit.scenes.scan_geometry import ScanGeometry
 from nerfkit.workbench.tomography.centre import find_centre
 from nerfkit.workbench.tomography.scan import Scan
 from nerfkit.workbench.tomography.trial import coarse_misfit
 
-__all__ = ["explain"]
+__all__ = ["Mistake", "explain", "find_mistake", "usual_distances"]
 
 # mean squared misfit, in variances of the noise, from which on a scan is not explained: noise estimates are off by
 # a tenth, pixels add some of their own
 UNEXPLAINED = 1.6
+# bins that a centre may be off, and the range of angles up to which they may be radians
+OFF_CENTRE, MOST_RADIANS = 0.25, 7.0
 # a mistake is named where undoing it leaves less than this part of the misfit beyond the noise
 EXPLAINS = 0.5
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """What a scan fits better with.
+
+    Parameters
+    ----------
+    words : str
+        What it is, such as "source_distance of 100 mm".
+    setting : str
+        What undoes it, for ``--set``.
+    before, after : float
+        Misfit of a coarse picture as it is, and with the setting, in variances of the noise.
+    """
+
+    words: str
+    setting: str
+    before: float
+    after: float
+
+
+def find_mistake(scan: Scan) -> Mistake | None:
+    """The usual mistake about the geometry that explains a scan best, if undoing one leaves much less of it."""
+    now = coarse_misfit(scan, scan.geometry)
+    found = [
+        Mistake(words, setting, now, coarse_misfit(scan, geometry)) for geometry, words, setting in _mistakes(scan)
+    ]
+    best = min(found, key=lambda mistake: mistake.after)
+    return best if best.after - 1 < EXPLAINS * (now - 1) else None
 
 
 def explain(scan: Scan, left: float) -> str | None:
     """What is to be said of a scan of which the picture leaves ``left`` of the misfit; None where all is well."""
     if left < UNEXPLAINED:
         return None
-    now = coarse_misfit(scan, scan.geometry)
-    found = [(coarse_misfit(scan, geometry), words) for geometry, words in _mistakes(scan)]
-    least, words = min(found, default=(now, ""))
+    mistake = find_mistake(scan)
     says = f"the picture leaves {left:.1f} times the variance of the noise unexplained"
-    if least - 1 < EXPLAINS * (now - 1):
-        return f"{says}; it fits better with {words}"
+    if mistake is not None:
+        return f"{says}; it fits better with {mistake.words}: --set {mistake.setting}"
     return (
         f"{says}, and no usual mistake about the geometry explains it: check the angles, the noise, the object's edge"
     )
 
 
-def _mistakes(scan: Scan) -> Iterator[tuple[ScanGeometry, str]]:
+def _mistakes(scan: Scan) -> Iterator[tuple[ScanGeometry, str, str]]:
     geometry = scan.geometry
     turned = replace(geometry, angles=tuple(-angle for angle in geometry.angles))
-    yield turned, "angles that turn the other way: --set is_clockwise=true"
+    yield turned, "angles that turn the other way", "is_clockwise=true"
     centred = find_centre(scan)
-    if abs(centred.center - geometry.center) > 0.25:
-        yield centred, f"the centre of rotation at bin {centred.center:.2f}: --set center={centred.center:.2f}"
-    if max(geometry.angles) - min(geometry.angles) < 7:
-        degrees = replace(geometry, angles=tuple(torch.rad2deg(torch.tensor(geometry.angles)).tolist()))
-        yield degrees, "angles in degrees: these look like radians"
+    if abs(centred.center - geometry.center) > OFF_CENTRE:
+        yield centred, f"the centre of rotation at bin {centred.center:.2f}", f"center={centred.center:.2f}"
+    if max(geometry.angles) - min(geometry.angles) < MOST_RADIANS:
+        degrees = tuple(np.rad2deg(geometry.angles).tolist())
+        yield replace(geometry, angles=degrees), "angles in radians", "angle_unit=radians"
     if geometry.kind == "fan":
-        for name in ("source_distance", "detector_distance"):
-            for factor in (0.1, 10.0):
-                value = getattr(geometry, name) * factor
-                yield replace(geometry, **{name: value}), f"{name} of {value:g} mm: --set {name}={value:g}"
-        between = geometry.detector_distance - geometry.source_distance
-        if between > 0:
-            says = f"the detector {between:g} mm behind the axis, if its distance is given from the source"
-            yield replace(geometry, detector_distance=between), f"{says}: --set detector_distance={between:g}"
+        yield from usual_distances(geometry)
+
+
+def usual_distances(geometry: ScanGeometry) -> Iterator[tuple[ScanGeometry, str, str]]:
+    """Centimetres for millimetres, or the reverse, of bins or of one of two distances or of both; the detector's
+    distance from the source instead of the axis.
+    """
+    source, detector = geometry.source_distance, geometry.detector_distance
+    tried = [
+        ({name: getattr(geometry, name) * factor for name in names}, "if it is given in another unit")
+        for names in (
+            ("bin_spacing",), ("source_distance",), ("detector_distance",), ("source_distance", "detector_distance")
+        )
+        for factor in (0.1, 10.0)
+    ]  # fmt: skip
+    if detector > source:
+        tried.append(({"detector_distance": detector - source}, "if its distance is given from the source"))
+    for change, why in tried:
+        words = " and ".join(f"{name} of {value:.6g} mm" for name, value in change.items())
+        settings = " --set ".join(f"{name}={value:.6g}" for name, value in change.items())
+        yield replace(geometry, **change), f"{words}, {why}", settings

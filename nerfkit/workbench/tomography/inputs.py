@@ -14,10 +14,11 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers.sinogram import ScanFile
 from nerfkit.scenes.scan_geometry import ScanGeometry
 from nerfkit.workbench.tomography.centre import find_centre
+from nerfkit.workbench.tomography.cone_scan import ConeScan
 from nerfkit.workbench.tomography.reconstruct import noise_deviation
 from nerfkit.workbench.tomography.scan import Scan
 
-__all__ = ["CtData", "make_data"]
+__all__ = ["CtData", "line_integrals", "make_data", "plane_geometry", "plane_grid", "rescaling", "turned_angles"]
 
 # fewest angles and bins that a picture is made from, and the largest share of values that may be missing
 MIN_ANGLES, MIN_BINS, MOST_MISSING = 3, 8, 0.5
@@ -33,7 +34,7 @@ MAX_ENTRIES = 3e8
 class CtData:
     """A scan, how its unit becomes that of the result, and what there is to say of it."""
 
-    scan: Scan
+    scan: Scan | ConeScan
     # result = slope * attenuation per mm + intercept
     slope: float
     intercept: float
@@ -54,26 +55,29 @@ def make_data(file: ScanFile, config: Any, path: Path) -> CtData:
     values, row = _one_row(file.values, config.row, path)
     if row is not None:
         said.append(f"row {row} of {file.values.shape[1]}")
-    angles = _angles(file, config, path)
+    angles = turned_angles(file, config, path)
     if min(values.shape) < MIN_ANGLES or values.shape[1] < MIN_BINS:
         raise NerfkitError(
             f"has {values.shape[0]} angles of {values.shape[1]} bins; {MIN_ANGLES} of {MIN_BINS} at least are wanted",
             where=path, fix="a row of the sinogram is an angle; transpose it where columns are",
         )  # fmt: skip
-    sinogram, deviations, notes = _line_integrals(values, file, config, path)
+    sinogram, deviations, notes = line_integrals(values, file, config, path)
     said += notes
-    geometry, notes = _geometry(file.facts, config, angles, sinogram, deviations, path)
-    side, pixel = _grid(file.facts, config, geometry, path)
+    kind = config.geometry or file.facts.get("geometry", "parallel")
+    geometry, notes = plane_geometry(kind, file.facts, config, angles, sinogram, deviations, path)
+    side, pixel = plane_grid(file.facts, config, geometry, path)
     facts = {
         "geometry": geometry.kind, "angles": len(angles), "bins": geometry.n_bins,
         "center": round(geometry.center, 3), "pixel_spacing": float(f"{pixel:.6g}"), "side": side,
         "noise": float(f"{float(deviations[deviations.isfinite()].square().mean().sqrt()):.4g}"),
     }  # fmt: skip
-    slope, intercept = (float(file.facts.get(f"rescale_{name}", value)) for name, value in _NEUTRAL.items())
-    return CtData(Scan(geometry, sinogram, deviations, side, pixel), slope, intercept, (*said, *notes), facts)
+    scan = Scan(geometry, sinogram, deviations, side, pixel)
+    return CtData(scan, *rescaling(file.facts), (*said, *notes), facts)
 
 
-_NEUTRAL = {"slope": 1.0, "intercept": 0.0}
+def rescaling(facts: dict[str, Any]) -> tuple[float, float]:
+    """Slope and intercept from attenuation per mm to the unit of the result."""
+    return float(facts.get("rescale_slope", 1.0)), float(facts.get("rescale_intercept", 0.0))
 
 
 def _one_row(values: NDArray, row: int | None, path: Path) -> tuple[NDArray, int | None]:
@@ -86,9 +90,10 @@ def _one_row(values: NDArray, row: int | None, path: Path) -> tuple[NDArray, int
     return values[:, taken], taken
 
 
-def _angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
+def turned_angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
+    """Of the scan, in degrees, anticlockwise."""
     if config.angle_range is None and file.angles is not None:
-        found = file.angles
+        found = np.rad2deg(file.angles) if config.angle_unit == "radians" else file.angles
     elif config.angle_range is None:
         raise NerfkitError(
             "says no angles", where=path, fix="add them in degrees as angles, or --set angle_range=180 for even ones"
@@ -99,14 +104,21 @@ def _angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
     return tuple((found * (-1 if config.is_clockwise else 1)).tolist())
 
 
-def _line_integrals(
+def line_integrals(
     values: NDArray, file: ScanFile, config: Any, path: Path
 ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Line integrals and the standard deviations of their noise, infinite where nothing is known."""
     said, is_known = [], np.isfinite(values)
+    if config.saturation is not None:
+        is_saturated = is_known & (values >= config.saturation)
+        said.append(f"{is_saturated.sum()} saturated values, from {config.saturation:g} on, are left out")
+        values = np.where(is_saturated, np.nan, values)
+        is_known &= ~is_saturated
     if is_known.mean() < 1 - MOST_MISSING:
         raise NerfkitError(
-            f"has {1 - is_known.mean():.0%} values that are NaN or infinite", where=path, fix="mend the sinogram"
+            f"has {1 - is_known.mean():.0%} values that are NaN, infinite or saturated",
+            where=path,
+            fix="mend the sinogram",
         )
     if not is_known.all():
         said.append(f"{(~is_known).sum()} values that are NaN or infinite are left out")
@@ -120,7 +132,10 @@ def _line_integrals(
         top = values[is_known].max()
         share = float((values[is_known] == top).mean())
         if share > SATURATED and top > 0.5 * photons:
-            said.append(f"{share:.1%} of the rays have the same greatest count, {top:g}: the detector may be saturated")
+            said.append(
+                f"{share:.1%} of the rays have the same greatest count, {top:g}: the detector may be saturated; "
+                f"--set saturation={top:g} leaves them out"
+            )
         counts = np.where(is_known, np.maximum(values, LEAST_COUNT), 1.0)
         integrals, deviations = -np.log(counts / photons), counts**-0.5
         if empty := int((values[is_known] < LEAST_COUNT).sum()):
@@ -141,15 +156,16 @@ def _line_integrals(
     return torch.from_numpy(integrals), torch.from_numpy(deviations.astype(np.float32)), said
 
 
-def _geometry(
-    facts: dict[str, Any], config: Any, angles: tuple[float, ...], sinogram: torch.Tensor, deviations: torch.Tensor,
-    path: Path,
+def plane_geometry(
+    kind: str, facts: dict[str, Any], config: Any, angles: tuple[float, ...], sinogram: torch.Tensor,
+    deviations: torch.Tensor, path: Path,
 ) -> tuple[ScanGeometry, list[str]]:  # fmt: skip
+    """Of one row of the detector, its centre found where nobody says it; and what is to be said."""
+
     def given(name: str, default: float) -> float:
         value = getattr(config, name)
         return float(facts.get(name, default) if value is None else value)
 
-    kind = config.geometry or facts.get("geometry", "parallel")
     center = config.center if config.center is not None else facts.get("center")
     n_bins, spacing = sinogram.shape[1], given("bin_spacing", 1.0)
     try:
@@ -167,7 +183,7 @@ def _geometry(
     return found, said if abs(found.center - middle) > 0.05 else []
 
 
-def _grid(facts: dict[str, Any], config: Any, geometry: ScanGeometry, path: Path) -> tuple[int, float]:
+def plane_grid(facts: dict[str, Any], config: Any, geometry: ScanGeometry, path: Path) -> tuple[int, float]:
     """Pixels along a side, and their spacing: bins at the axis, as many as the detector sees."""
     pixel = config.pixel_spacing or facts.get("pixel_spacing")
     side = config.side or (int(facts["size"]) if "size" in facts else None)
@@ -177,10 +193,12 @@ def _grid(facts: dict[str, Any], config: Any, geometry: ScanGeometry, path: Path
     side = side or max(8, 2 * round(diameter / pixel / 2))
     if not pixel > 0 or side < 8:
         raise NerfkitError(f"{side} pixels of {pixel:g} mm make no picture", where=path, fix="--set side=256")
-    if geometry.kind == "fan" and side * pixel > 2**0.5 * geometry.source_distance:
+    source, detector = geometry.source_distance, geometry.detector_distance
+    if geometry.kind == "fan" and side * pixel > 2**0.5 * source:
         raise NerfkitError(
-            f"the source, {geometry.source_distance:g} mm from the axis, stands within the picture of "
-            f"{side * pixel:g} mm", where=path, fix="check the units: all lengths are millimetres",
+            f"the source, {source:g} mm from the axis, stands within the picture of {side * pixel:g} mm", where=path,
+            fix="all lengths are millimetres; from centimetres: --set "
+            f"source_distance={10 * source:g} --set detector_distance={10 * detector:g}",
         )  # fmt: skip
     widest = 2 + 1.5 * pixel * geometry.magnification / geometry.bin_spacing
     entries = side**2 * len(geometry.angles) * widest

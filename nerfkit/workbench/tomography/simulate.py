@@ -15,7 +15,7 @@ from nerfkit.scenes.observations.line_integrals import LineIntegrals
 from nerfkit.scenes.readers.picture import PictureFile, read_picture
 from nerfkit.scenes.scan_geometry import ScanGeometry
 
-__all__ = ["simulate_scan"]
+__all__ = ["LARGEST_INTEGRAL", "chosen_side", "even_angles", "simulate_scan", "within_disc"]
 
 # attenuation of water by X-rays of about 70 keV, per millimetre
 WATER = 0.0193
@@ -38,12 +38,12 @@ def simulate_scan(path: Path, keys: dict[str, Any], seed: int) -> tuple[dict[str
         pixels of the result along a side, 0: half of the picture's.
     """
     values, pixel, slope, intercept = _attenuation(path)
-    side = _side(keys["size"], min(values.shape), path)
+    side = chosen_side(keys["size"], min(values.shape), path)
     block = min(values.shape) // side
     fine = _middle_square(values, side * block)
     truth = fine.reshape(side, block, side, block).mean((1, 3))
     spacing = pixel * block
-    fine, truth = (_within(picture) for picture in (fine, truth))
+    fine, truth = (within_disc(picture) for picture in (fine, truth))
     if keys["photons"] > 0 and slope == 1.0:
         # a picture without a unit lets as much through as a body does
         longest = float(fine.sum(0).max() * pixel)
@@ -88,7 +88,8 @@ def _attenuation(path: Path) -> tuple[NDArray[np.float64], float, float, float]:
     return WATER * (1 + hounsfield / 1000), float(volume.spacing[0]), 1000 / WATER, -1000.0
 
 
-def _side(size: int, available: int, path: Path) -> int:
+def chosen_side(size: int, available: int, path: Path) -> int:
+    """Pixels of the result along a side: what is asked for, else half of what there is."""
     side = size or (available // FINE if available >= 256 else available)
     if not 8 <= side <= available:
         raise NerfkitError(
@@ -102,28 +103,34 @@ def _middle_square(values: NDArray, side: int) -> NDArray:
     return values[top : top + side, left : left + side]
 
 
-def _within(picture: NDArray) -> NDArray:
-    """The picture, 0 outside the disc that a detector as wide as the picture sees, two pixels of 256 within."""
-    axis = np.arange(len(picture)) - (len(picture) - 1) / 2
-    return picture * (axis[:, None] ** 2 + axis**2 < (0.492 * len(picture)) ** 2)
+def within_disc(picture: NDArray) -> NDArray:
+    """Pictures [..., h, h], 0 outside the disc that a detector as wide as they are sees, two pixels of 256 within."""
+    side = picture.shape[-1]
+    axis = np.arange(side) - (side - 1) / 2
+    return picture * (axis[:, None] ** 2 + axis**2 < (0.492 * side) ** 2)
 
 
 def _geometry(keys: dict[str, Any], side: int, spacing: float, path: Path) -> ScanGeometry:
-    n, is_fan = keys["angles"], keys["geometry"] == "fan"
-    span = keys["range"] or (360.0 if is_fan else 180.0)
-    if n < 3 or keys["noise"] < 0 or keys["photons"] < 0:
-        raise NerfkitError(
-            f"angles={n}, noise={keys['noise']}, photons={keys['photons']}; wanted are 3 angles or more and no number "
-            "below 0", where="--simulate", fix="angles=60,noise=0.01",
-        )  # fmt: skip
-    angles = tuple((np.arange(n) * span / n).tolist())
+    is_fan = keys["geometry"] == "fan"
+    angles = even_angles(keys, 360.0 if is_fan else 180.0)
     if not is_fan:
         try:
             return ScanGeometry(keys["geometry"], angles, side, spacing, (side - 1) / 2)
         except ValueError as error:
-            raise NerfkitError(str(error), where="--simulate", fix="geometry=parallel, or fan") from error
+            raise NerfkitError(str(error), where="--simulate", fix="geometry=parallel, fan or cone") from error
     # the source two pictures away, the detector as far on the other side; wide enough for the disc
     distance = 2.0 * side * spacing
     n_bins = int(1.5 * side)
     width = 2 * 2 * distance * math.tan(math.asin(0.5 * side * spacing / distance)) * 1.05
     return ScanGeometry("fan", angles, n_bins, width / n_bins, (n_bins - 1) / 2, distance, distance)
+
+
+def even_angles(keys: dict[str, Any], turn: float) -> tuple[float, ...]:
+    """``angles`` over the ``range``, or over ``turn`` degrees; raises NerfkitError where a key is wrong."""
+    n, span = keys["angles"], keys["range"] or turn
+    if n < 3 or keys["noise"] < 0 or keys["photons"] < 0:
+        raise NerfkitError(
+            f"angles={n}, noise={keys['noise']}, photons={keys['photons']}; wanted are 3 angles or more and no number "
+            "below 0", where="--simulate", fix="angles=60,noise=0.01",
+        )  # fmt: skip
+    return tuple((np.arange(n) * span / n).tolist())

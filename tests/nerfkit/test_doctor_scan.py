@@ -1,0 +1,100 @@
+"""`nerfkit doctor SCAN`: what a scan holds, and the setting that undoes a mistake about it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from nerfkit.cli import main
+from nerfkit.doctor import examine_data
+from nerfkit.doctor.scan import thinned
+from nerfkit.scenes.scan_geometry import ScanGeometry
+from nerfkit.tasks.ct import CtConfig, read, simulate
+from nerfkit.workbench.tomography.doctor import usual_distances
+from nerfkit.workbench.tomography.scan import Scan
+
+KEYS = {"angles": 30, "range": 0.0, "noise": 0.01, "photons": 0.0, "geometry": "fan", "size": 0}
+
+
+def arrays_of(tmp_path, **keys):
+    side = 40
+    axis = (np.arange(side) - (side - 1) / 2) / side
+    x, y = axis[None, :], -axis[:, None]
+    picture = 0.5 * ((x / 0.42) ** 2 + (y / 0.35) ** 2 < 1) + 0.4 * ((x - 0.15) ** 2 + (y - 0.1) ** 2 < 0.01)
+    np.save(tmp_path / "body.npy", picture.astype(np.float32))
+    return dict(simulate([tmp_path / "body.npy"], CtConfig(), KEYS | keys).arrays)
+
+
+def examined(tmp_path, arrays):
+    np.savez(tmp_path / "scan.npz", **arrays)
+    return examine_data(tmp_path / "scan.npz")
+
+
+def test_a_right_scan(tmp_path, capsys):
+    np.savez(tmp_path / "scan.npz", **arrays_of(tmp_path))
+    assert main(["doctor", str(tmp_path / "scan.npz"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert found["ok"] and found["dataset"]["geometry"] == "fan" and found["dataset"]["angles"] == 30
+    assert not found["problems"]
+
+
+def test_a_mistake_is_named_with_its_setting(tmp_path):
+    arrays = arrays_of(tmp_path)
+    arrays["angles"] = -arrays["angles"]
+    report = examined(tmp_path, arrays)
+    assert report.ok and [problem.level for problem in report.problems] == ["warning"]
+    assert report.next_command.endswith("-o slice.tif --set is_clockwise=true")
+
+
+def test_distances_that_are_tried():
+    geometry = ScanGeometry("fan", (0.0, 90.0, 180.0), 20, 1.0, 9.5, 100.0, 250.0)
+    tried = {settings: found for found, _, settings in usual_distances(geometry)}
+    assert tried["detector_distance=150"].detector_distance == 150.0
+    assert tried["bin_spacing=0.1"].bin_spacing == pytest.approx(0.1)
+    both = tried["source_distance=1000 --set detector_distance=2500"]
+    assert (both.source_distance, both.detector_distance) == (1000.0, 2500.0)
+
+
+def test_centimetres_for_millimetres(tmp_path):
+    arrays = arrays_of(tmp_path)
+    for name in ("source_distance", "detector_distance"):
+        arrays[name] = arrays[name] / 10
+    report = examined(tmp_path, arrays)
+    assert not report.ok and "--set source_distance=80 --set detector_distance=80" in report.problems[0].fix
+
+
+def test_a_saturated_detector(tmp_path):
+    arrays = arrays_of(tmp_path, photons=1e4, geometry="parallel")
+    arrays["counts"] = np.minimum(arrays["counts"], 9000)
+    np.savez(tmp_path / "scan.npz", **arrays)
+    assert any("--set saturation=9000" in text for text in read([tmp_path / "scan.npz"], CtConfig()).said)
+    data = simulate([tmp_path / "body.npy"], CtConfig(saturation=9000.0), KEYS | {"photons": 1e4}).data
+    assert any("saturated values, from 9000 on" in text for text in data.said)
+
+
+def test_a_cone_is_checked_by_its_middle_row(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr("nerfkit.doctor.scan.find_mistake", seen.append)
+    np.save(tmp_path / "block.npy", np.pad(np.ones((8, 8, 6), np.float32), 6))
+    report = examined(tmp_path, simulate([tmp_path / "block.npy"], CtConfig(), KEYS | {"geometry": "cone"}).arrays)
+    assert seen[0].geometry.kind == "fan" and len(seen[0].sinogram) == 30
+    assert report.facts["geometry"] == "cone" and report.next_command.endswith("-o volume.nii.gz")
+
+
+def test_what_cannot_be_read_is_an_error(tmp_path):
+    report = examined(tmp_path, {"sinogram": np.random.rand(9, 20)})
+    assert not report.ok and "angle_range" in report.problems[0].fix
+
+
+def test_a_large_scan_is_made_smaller():
+    """Averages of neighbouring bins: of a ramp along the bins the same ramp, its centre where it was."""
+    import torch
+
+    geometry = ScanGeometry("parallel", tuple(np.arange(500.0)), 1000, 0.5, 480.0)
+    ramp = ((torch.arange(1000.0) - 480) * 0.5).expand(500, -1)
+    found = thinned(Scan(geometry, ramp, torch.ones(500, 1000), 10, 1.0))
+    n_angles, n_bins = found.sinogram.shape
+    assert n_angles <= 120 and n_bins <= 192 and found.geometry.angles[-1] == 499.0
+    wanted = (torch.arange(n_bins) - found.geometry.center) * found.geometry.bin_spacing
+    torch.testing.assert_close(found.sinogram[3], wanted.float(), atol=1e-3, rtol=0)
+    assert float(found.deviations[0, 0]) == pytest.approx(6**-0.5, rel=1e-5)
