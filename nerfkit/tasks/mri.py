@@ -32,7 +32,7 @@ class MriConfig(FitConfig):
 
     # what holds the picture; auto: the mean of both that predicts held-out samples best
     prior: Literal["auto", "field", "variation"] = AUTO
-    # standard deviation of a real part of the noise, in the data's unit, above 0; None: from the rim of k-space and the air
+    # standard deviation of a real part of the noise, in the data's unit, above 0; None: from k-space's rim and the air
     noise: float | None = None
     # of the total variation, against squared errors over the noise's variance, peak 1; None: by the risk estimate
     weight: float | None = None
