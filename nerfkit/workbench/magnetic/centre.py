@@ -1,4 +1,4 @@
-"""What the centre of k-space tells before any picture is made: sensitivities, phase, and the noise from its rim."""
+"""What the centre of k-space tells before any picture is made: sensitivities, phase, and the noise from rim and air."""
 
 from __future__ import annotations
 
