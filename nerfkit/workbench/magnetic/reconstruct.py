@@ -26,7 +26,7 @@ from .refine import first_controls, refine, with_controls
 
 __all__ = ["Reconstruction", "reconstruct"]
 
-# of the stage that copies a picture, and of those after it: a higher one makes noise of what was not measured
+# of the stage that copies a picture, and of those that go on from it
 BEGIN_RATE, RATE, WARMUP = 1e-2, 2e-3, 10
 # a field is smooth by itself: of the weight that pixels want it takes this part (docs/decisions/0035)
 FIELD_WEIGHT = 0.8
