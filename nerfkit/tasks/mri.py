@@ -30,15 +30,15 @@ class MriConfig(FitConfig):
 
     task: ClassVar[str] = "mri"
 
-    # what holds the picture; auto: what predicts held-out lines better
+    # what holds the picture; auto: the mean of both that predicts held-out samples best
     prior: Literal["auto", "field", "variation"] = AUTO
-    # standard deviation of a real part of the noise, in the data's unit, above 0; None: from the outermost samples
+    # standard deviation of a real part of the noise, in the data's unit, above 0; None: from k-space's rim and the air
     noise: float | None = None
     # of the total variation, against squared errors over the noise's variance, peak 1; None: by the risk estimate
     weight: float | None = None
     # width and height of the picture, for a trajectory whose file does not say it
     size: tuple[int, int] | None = None
-    # steps of the field's fit, those without the held-out lines included, 1 or more
+    # steps of the field's fit, those without the held-out samples included, 1 or more
     steps: int = 600
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ def simulate(paths: Sequence[Path], config: MriConfig, keys: dict[str, Any]) -> 
 
 
 def solve(job: Job) -> Outcome:
-    """Estimate noise, phase and the prior's weight; fit a field; take what predicts held-out lines better."""
+    """Estimate noise, phase and the prior's weight; mix pixels and a field as predicts held-out samples best."""
     from nerfkit.files import npy_bytes, npz_bytes
     from nerfkit.workbench.magnetic.reconstruct import reconstruct
     from nerfkit.workbench.magnetic.shown import baselines, charts, pictures
@@ -117,7 +117,7 @@ def solve(job: Job) -> Outcome:
         },
         metrics=figures, baselines={} if truth is None else baselines(done, truth, span), chosen=done.chosen,
         shown=pictures(done, job.data, truth, span), charts=charts(done),
-        said=["held out: error of lines, or runs of samples, that were left out, over their own size"]
+        said=["held out: error of runs of samples that were left out, over their own size"]
         if figures else [],
     )  # fmt: skip
 

@@ -61,6 +61,10 @@ class CartesianKspace:
         """Pictures [..., h, w] of coefficients [..., n_coils, h, w]."""
         return (self.sensitivities.conj() * centred_ifft(values)).sum(-3)
 
+    def with_sensitivities(self, sensitivities: Tensor) -> CartesianKspace:
+        """The same with other sensitivities."""
+        return CartesianKspace(sensitivities)
+
 
 class RadialKspace:
     """Coefficients anywhere, by the non-uniform Fourier transform (finufft, ``nerfkit[mri]``; computed on the CPU).
@@ -74,7 +78,7 @@ class RadialKspace:
     """
 
     def __init__(self, sensitivities: Tensor, trajectory: Tensor) -> None:
-        self.sensitivities = sensitivities
+        self.sensitivities, self.trajectory = sensitivities, trajectory
         self.shape = tuple(sensitivities.shape[-2:])
         turns = (2 * np.pi * trajectory.cpu().double().numpy()).astype(np.float32)
         self._x, self._y = (np.ascontiguousarray(turns[:, axis]) for axis in (0, 1))
@@ -90,6 +94,10 @@ class RadialKspace:
     def adjoint(self, values: Tensor) -> Tensor:
         """Pictures [..., h, w] of coefficients [..., n_coils, n]."""
         return (self.sensitivities.conj() * self.spread(values)).sum(-3)
+
+    def with_sensitivities(self, sensitivities: Tensor) -> RadialKspace:
+        """The same with other sensitivities."""
+        return RadialKspace(sensitivities, self.trajectory)
 
     def transform(self, pictures: Tensor) -> Tensor:
         """Coefficients [..., n] of pictures [..., h, w], without sensitivities."""

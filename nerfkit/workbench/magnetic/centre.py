@@ -1,4 +1,4 @@
-"""What the centre of k-space tells before any picture is made: sensitivities, phase, and the noise from its rim."""
+"""What the centre of k-space tells before any picture is made: sensitivities, phase, and the noise from rim and air."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ RIM = 0.05
 QUANTILE = 0.2
 # that quantile of complex noise whose parts have deviation 1 (Rayleigh's distribution)
 RAYLEIGH = math.sqrt(-2 * math.log(1 - QUANTILE))
+# width of a strip of air, of the picture's
+STRIP = 0.05
 # least noise beside the root mean square of the values: a solution for less takes ever more steps
 LEAST_NOISE = 1e-5
 # cycles over the picture at which the centre of a trajectory has faded to exp(-1/2)
@@ -30,7 +32,11 @@ FADING = 12.0
 
 
 def noise_of(data: KspaceData) -> float:
-    """Standard deviation of a real part of the noise, by magnitudes of the outermost samples."""
+    """Standard deviation of a real part of the noise: the lesser of what two places show that should hold little else.
+
+    One is the rim of k-space, by magnitudes of the outermost samples. The other is the air beside what is in the
+    picture: a line that was read all over is transformed along itself, to columns that no missing line blurs.
+    """
     if data.trajectory is not None:
         radius, values = np.hypot(*data.trajectory.T), data.values
     else:
@@ -40,8 +46,26 @@ def noise_of(data: KspaceData) -> float:
         radius = np.hypot((y - height // 2) / height, (x - width // 2) / width)[data.mask]
         values = data.values[:, data.mask]
     rim = values[:, radius >= np.quantile(radius, 1 - RIM)]
+    found = float(np.quantile(np.abs(rim), QUANTILE)) / RAYLEIGH
     least = LEAST_NOISE * float(np.sqrt(np.mean(np.abs(values) ** 2)))
-    return max(float(np.quantile(np.abs(rim), QUANTILE)) / RAYLEIGH, least)
+    return max(min(found, _noise_in_air(data)), least)
+
+
+def _noise_in_air(data: KspaceData) -> float:
+    """By the quietest strip of columns (or of rows) that whole lines show; infinite where no line is whole."""
+    if data.mask is None:
+        return math.inf
+    found = math.inf
+    for axis, is_whole in ((-1, data.mask.all(1)), (-2, data.mask.all(0))):
+        if not is_whole.any():
+            continue
+        lines = np.compress(is_whole, data.values, axis=-1 if axis == -2 else -2)
+        energy = np.square(np.abs(np.fft.ifft(lines, axis=axis, norm="ortho"))).mean(axis=(0, -1 if axis == -2 else -2))
+        # strips of several columns: the least of many single ones would be well below the noise
+        n = max(1, round(STRIP * len(energy)))
+        strips = np.convolve(np.concatenate([energy, energy[: n - 1]]), np.full(n, 1 / n), "valid")
+        found = min(found, math.sqrt(strips.min() / 2))
+    return found
 
 
 def sampling_weights(data: KspaceData) -> NDArray[np.float32]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from nerfkit.solvers.risk import WeightChoice, choose_tv_weight
 
 from .centre import centre_pictures, sampling_weights, sensitivities_of
 
-__all__ = ["ORACLE_RATIOS", "KspaceProblem", "choose_weight", "least_variation", "make_problem", "zero_filled"]
+__all__ = [
+    "ORACLE_RATIOS", "KspaceProblem", "choose_weight", "least_variation", "make_problem", "start_of", "zero_filled",
+]  # fmt: skip
 
 # steps of a first solution, of the next one, of one from nothing
 FIRST_STEPS, NEXT_STEPS, WHOLE_STEPS = 150, 60, 200
@@ -44,6 +46,10 @@ class KspaceProblem:
         What a value of 1 is in the data's unit.
     noise : float
         Standard deviation of a real part.
+    phasor : Tensor, shape (h, w)
+        exp(i phase) of the picture.
+    has_coils : bool
+        Whether the sensitivities are known. Where they are estimated they hold the picture's phase too.
     """
 
     kspace: Kspace
@@ -53,6 +59,8 @@ class KspaceProblem:
     centre: Tensor
     unit: float
     noise: float
+    phasor: Tensor
+    has_coils: bool
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -60,9 +68,13 @@ class KspaceProblem:
         return self.centre.shape[0], self.centre.shape[1]
 
     @property
-    def phasor(self) -> Tensor:
-        """exp(i phase) [h, w] of the centre."""
-        return torch.exp(1j * self.centre.angle())
+    def phased(self) -> PhasedKspace:
+        """The instrument of real pictures that have the phase."""
+        return PhasedKspace(self.kspace, self.phasor)
+
+    def changed(self, sensitivities: Tensor, phasor: Tensor) -> KspaceProblem:
+        """The same measurements with other sensitivities [n_coils, h, w] and another phase [h, w]."""
+        return replace(self, kspace=self.kspace.with_sensitivities(sensitivities), phasor=phasor)
 
 
 def make_problem(data: KspaceData, noise: float, device: str) -> KspaceProblem:
@@ -81,7 +93,10 @@ def make_problem(data: KspaceData, noise: float, device: str) -> KspaceProblem:
     unit = float(np.quantile(first.abs().cpu().numpy(), 0.998)) or 1.0
     noise = noise / unit
     centre = (coils.conj() * blurred).sum(0).to(device) / unit
-    return KspaceProblem(kspace, values / unit, sampling / noise**2, sampling, centre, unit, noise)
+    return KspaceProblem(
+        kspace, values / unit, sampling / noise**2, sampling, centre, unit, noise, torch.exp(1j * centre.angle()),
+        data.n_coils == 1 or data.sensitivities is not None,
+    )  # fmt: skip
 
 
 def zero_filled(kspace: Kspace, values: Tensor, sampling: Tensor) -> Tensor:
@@ -92,14 +107,19 @@ def zero_filled(kspace: Kspace, values: Tensor, sampling: Tensor) -> Tensor:
     return picture * scale
 
 
+def start_of(problem: KspaceProblem, kept: Tensor | None = None) -> Tensor:
+    """A real picture [h, w], 0 or more, to begin with: zero-filled, from values where ``kept`` is 1."""
+    sampling = problem.sampling if kept is None else problem.sampling * kept
+    return (zero_filled(problem.kspace, problem.values, sampling) * problem.phasor.conj()).real.clamp(min=0)
+
+
 def choose_weight(problem: KspaceProblem, seed: int, check: Callable[[], None]) -> WeightChoice:
-    """Weight of the total variation of a picture with the centre's phase, by the unbiased risk estimate."""
-    solver = TvSolver(PhasedKspace(problem.kspace, problem.phasor), problem.weights, problem.shape)
-    start = zero_filled(problem.kspace, problem.values, problem.sampling)
+    """Weight of the total variation of a picture with the problem's phase, by the unbiased risk estimate."""
+    solver = TvSolver(problem.phased, problem.weights, problem.shape)
     # a complex draw of variance 1 has half of it in each part
     deviations = torch.full_like(problem.sampling, 2**0.5 * problem.noise) * (problem.sampling > 0)
     return choose_tv_weight(
-        solver, problem.values, deviations, (start * problem.phasor.conj()).real.clamp(min=0),
+        solver, problem.values, deviations, start_of(problem),
         FIRST_WEIGHT / problem.noise, n_steps=(FIRST_STEPS, NEXT_STEPS),
         metric=lambda values: problem.sampling * values, seed=seed, check=check,
     )  # fmt: skip
@@ -114,17 +134,18 @@ def least_variation(
     Parameters
     ----------
     has_phase : bool
-        Whether the centre's phase is given; the picture is then real and not negative behind it.
+        Whether the problem's phase is given; the picture is then real and not negative behind it.
     kept : Tensor, optional
         1 where values count, 0 where they are held out.
     """
     counted = problem.weights if kept is None else problem.weights * kept
-    sampling = problem.sampling if kept is None else problem.sampling * kept
-    start = zero_filled(problem.kspace, problem.values, sampling)
     if has_phase:
-        start = (start * problem.phasor.conj()).real.clamp(min=0)
-        solver = TvSolver(PhasedKspace(problem.kspace, problem.phasor), counted, problem.shape)
+        start = start_of(problem, kept)
+        solver = TvSolver(problem.phased, counted, problem.shape)
     else:
+        start = zero_filled(
+            problem.kspace, problem.values, problem.sampling if kept is None else problem.sampling * kept
+        )
         solver = TvSolver(problem.kspace, counted, problem.shape, least=None, dtype=torch.complex64)
     state = solver.begin(start.expand(len(weights), *problem.shape))
     found = solver.solve(problem.values, weights, state, WHOLE_STEPS, check=check).picture

@@ -1,4 +1,8 @@
-"""What is held out of k-space: whole lines, or whole runs of samples, away from the middle."""
+"""What is held out of k-space: runs of neighbouring samples, away from the middle.
+
+A run leaves a hole as wide as the gap between lines, so that what fills it well fills those too. Of whole lines a few
+would be held out, and the one that is nearest to the middle would decide.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,11 @@ from torch import Tensor
 
 from nerfkit.scenes.kspace_data import KspaceData
 
-__all__ = ["held_out", "relative_error"]
+__all__ = ["best_share", "held_out", "relative_error"]
 
-# fraction of the lines that is held out, and of the half-width round the middle that is not
+# fraction of the samples that is held out, and of the half-width round the middle where none is
 FRACTION, MIDDLE = 0.06, 0.15
-# samples of a trajectory that are held out together
+# samples of a line or spoke that are held out together
 RUN = 8
 
 
@@ -20,17 +24,14 @@ def held_out(data: KspaceData, seed: int) -> Tensor:
     """1 where values are held out, else 0, of the values' shape."""
     rng = np.random.default_rng(seed)
     if data.trajectory is not None:
-        n_runs = -(-len(data.trajectory) // RUN)
-        chosen = np.repeat(rng.random(n_runs) < FRACTION, RUN)[: len(data.trajectory)]
-        chosen &= np.hypot(*data.trajectory.T) > MIDDLE / 2
+        radius = np.hypot(*data.trajectory.T)
     else:
-        assert data.mask is not None
-        height = data.shape[0]
-        outer = data.mask.any(1) & (np.abs(np.arange(height) - height // 2) > MIDDLE * height / 2)
-        lines = np.flatnonzero(outer)
-        some = rng.choice(lines, min(len(lines), max(2, round(FRACTION * data.mask.any(1).sum()))), replace=False)
-        chosen = np.zeros(data.shape, bool)
-        chosen[some] = data.mask[some]
+        y, x = (np.abs(np.arange(n) - n // 2) / n for n in data.shape)
+        radius = np.hypot(y[:, None], x).ravel()
+    n_runs = -(-len(radius) // RUN)
+    chosen = np.repeat(rng.random(n_runs) < FRACTION, RUN)[: len(radius)] & (radius > MIDDLE / 2)
+    if data.mask is not None:
+        chosen = chosen.reshape(data.shape) & data.mask
     return torch.from_numpy(np.broadcast_to(chosen, data.values.shape).astype(np.float32))
 
 
@@ -38,3 +39,10 @@ def relative_error(predicted: Tensor, values: Tensor, is_held: Tensor) -> float 
     """Root mean square error of the values held out over their own size; None where none is."""
     size = float((is_held * values).abs().square().sum())
     return None if size == 0 else (float((is_held * (predicted - values)).abs().square().sum()) / size) ** 0.5
+
+
+def best_share(first: Tensor, second: Tensor, values: Tensor, is_held: Tensor) -> float:
+    """Share of ``second`` in the mean with ``first`` that predicts held-out values best, in [0, 1]; 0 where none is."""
+    apart = is_held * (second - first)
+    size = float(apart.abs().square().sum())
+    return 0.0 if size == 0 else min(1.0, max(0.0, float((apart.conj() * (values - first)).real.sum()) / size))

@@ -1,4 +1,4 @@
-"""From k-space to a complex picture: noise, weight, a field, and what predicts held-out lines better."""
+"""From k-space to a complex picture: noise, phase, weight, pixels and a field, mixed by held-out values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nerfkit.fitting import FitSchedule
+from nerfkit.fitting import FitSchedule, Fittable
 from nerfkit.scenes.kspace_data import KspaceData
+from nerfkit.scenes.observations.instrument import Itself, WholePicture
 from nerfkit.workbench.instrument_fit import instrument_problem
 from nerfkit.workbench.job import Job
 from nerfkit.workbench.regression import pixel_centres
@@ -19,17 +20,18 @@ from nerfkit.workbench.settings import AUTO
 
 from .centre import noise_of
 from .classical import KspaceProblem, choose_weight, least_variation, make_problem
-from .held_lines import held_out, relative_error
-from .phased_field import PhasedField, PhasedPicture, magnitude_field
+from .held_lines import best_share, held_out, relative_error
+from .magnitude import magnitude_field
+from .refine import first_controls, refine, with_controls
 
 __all__ = ["Reconstruction", "reconstruct"]
 
-LEARNING_RATE = 2e-2
-# the risk estimate sees the error of measured coefficients alone; for the whole picture about half of the weight that
-# it finds is best (docs/decisions/0036)
-RATIO = 0.5
-# part of the steps, and of the seconds, that goes without what is held out; the rest has all values
-HELD_FRACTION = 0.6
+# of the stage that copies a picture, and of those that go on from it
+BEGIN_RATE, RATE, WARMUP = 1e-2, 2e-3, 10
+# a field is smooth by itself: of the weight that pixels want it takes this part (docs/decisions/0035)
+FIELD_WEIGHT = 0.8
+# parts of the steps: to become the picture of least variation; without what is held out; the rest has all values
+BEGIN_FRACTION, HELD_FRACTION = 0.25, 0.4
 
 
 @dataclass(frozen=True)
@@ -41,23 +43,24 @@ class Reconstruction:
     picture : ndarray of complex64, shape (h, w)
         In the data's unit.
     prior : str
-        What made it: ``field`` or ``variation``.
+        What made it: ``field``, ``variation`` or ``mean``, of both.
     n_params : int
         Of the field; of total variation its pixels.
-    problem : KspaceProblem
-        What was solved.
+    problem, refined : KspaceProblem
+        With the phase and the sensitivities of the centre, and with those that were found.
     curve : list of (float, float)
         Weights, and errors that the risk estimate expects of them, less the least.
     holdout : float or None
         Relative error of held-out values.
     chosen : dict
-        Noise, weight, prior and the held-out errors of each.
+        Noise, weight, prior, the field's share of the picture and the held-out errors of each.
     """
 
     picture: NDArray[np.complex64]
     prior: str
     n_params: int
     problem: KspaceProblem
+    refined: KspaceProblem
     curve: list[tuple[float, float]]
     holdout: float | None
     chosen: dict[str, Any]
@@ -70,26 +73,42 @@ def reconstruct(job: Job) -> Reconstruction:
     noise = config.noise or noise_of(data)
     job.say(f"noise: {noise:.4g}{'' if config.noise else ', estimated'}")
     problem = make_problem(data, noise, job.device)
-    weight, curve = _weight(job, problem)
     is_held = held_out(data, config.seed).to(problem.values.device)
-    fields = _Fields(job, problem, weight)
-    makers = {"variation": lambda kept: _variation(job, problem, weight, kept), "field": fields.fit}
+    controls = _controls(job, "maps_held_out", problem, first_controls(problem), 1 - is_held)
+    known = with_controls(problem, controls)
+    weight, curve = _weight(job, known)
+    fields = _Fields(job, weight)
+    makers = {"variation": lambda part, kept: _variation(job, part, weight, kept), "field": fields.fit}
     names = list(makers) if config.prior == AUTO else [config.prior]
-    errors: dict[str, float | None] = {}
-    for name in names:
-        predicted = problem.kspace.product(makers[name](1 - is_held))
-        errors[name] = relative_error(predicted, problem.values, is_held)
-    prior = min(names, key=lambda name: errors[name] or 0.0)
-    picture = makers[prior](None)
-    n_params = fields.n_params if prior == "field" else picture.numel()
+    predicted = {name: known.phased.product(makers[name](known, 1 - is_held)) for name in names}
+    errors = {name: relative_error(values, problem.values, is_held) for name, values in predicted.items()}
+    share = float(names == ["field"])
+    if len(names) > 1:
+        share = best_share(predicted["variation"], predicted["field"], problem.values, is_held)
+        mixed = torch.lerp(predicted["variation"], predicted["field"], share)
+        errors["mean"] = relative_error(mixed, problem.values, is_held)
+    refined = with_controls(problem, _controls(job, "maps", problem, controls, None))
+    pixels = makers["variation"](refined, None) if share < 1 else torch.zeros(problem.shape, device=job.device)
+    picture = torch.lerp(pixels, makers["field"](refined, None), share) if share > 0 else pixels
+    prior = {0.0: "variation", 1.0: "field"}.get(share, "mean")
     chosen = {
         "prior": prior, "noise": float(f"{noise:.5g}"), "weight": float(f"{weight:.5g}"),
-        "by": "held-out lines" if len(names) > 1 else "given",
+        "field_share": round(share, 3), "by": "held-out samples" if len(names) > 1 else "given",
         "held_out": {name: None if error is None else round(error, 5) for name, error in errors.items()},
     }  # fmt: skip
     return Reconstruction(
-        (picture * problem.unit).cpu().numpy(), prior, n_params, problem, curve, errors[prior], chosen
-    )
+        (picture * refined.phasor * problem.unit).cpu().numpy(), prior, fields.n_params or picture.numel(), problem,
+        refined, curve, errors[prior], chosen,
+    )  # fmt: skip
+
+
+def _controls(job: Job, name: str, problem: KspaceProblem, start: Tensor, kept: Tensor | None) -> Tensor:
+    """Control values of the phase or the coils, as they were decided or now."""
+
+    def compute() -> list[Any]:
+        return torch.view_as_real(refine(problem, start, kept, job.check_stopped)).tolist()
+
+    return torch.view_as_complex(torch.tensor(job.decide(name, compute), device=start.device))
 
 
 def _weight(job: Job, problem: KspaceProblem) -> tuple[float, list[tuple[float, float]]]:
@@ -99,44 +118,58 @@ def _weight(job: Job, problem: KspaceProblem) -> tuple[float, list[tuple[float, 
 
     def compute() -> list[Any]:
         found = choose_weight(problem, job.config.seed, job.check_stopped)
-        return [RATIO * found.weight, [list(pair) for pair in found.curve]]
+        return [found.weight, [list(pair) for pair in found.curve]]
 
     weight, curve = job.decide("weight", compute)
-    job.say(f"weight of the total variation: {weight:.4g}, half of what the unbiased risk estimate finds")
+    job.say(f"weight of the total variation: {weight:.4g}, by the unbiased risk estimate")
     return weight, [(pair[0], pair[1]) for pair in curve]
 
 
 @torch.no_grad()
 def _variation(job: Job, problem: KspaceProblem, weight: float, kept: Tensor | None) -> Tensor:
-    return least_variation(
-        problem, torch.tensor([weight], device=problem.values.device), has_phase=True, kept=kept,
-        check=job.check_stopped,
-    )[0]  # fmt: skip
+    """The magnitude [h, w] of least variation."""
+    weights = torch.tensor([weight], device=problem.values.device)
+    found = least_variation(problem, weights, has_phase=True, kept=kept, check=job.check_stopped)[0]
+    return found.abs()
 
 
 class _Fields:
-    """One field, fitted to what is kept of the values, and from there to all of them."""
+    """One field: it becomes the picture of least variation, is fitted to what is kept of the values, then to all."""
 
-    def __init__(self, job: Job, problem: KspaceProblem, weight: float) -> None:
-        self.job, self.problem, self.weight = job, problem, weight
-        magnitude = magnitude_field(problem.shape, job.config.seed)
-        self.field = PhasedField(magnitude, problem.centre.cpu()).to(job.device)
-        self.n_params = sum(parameter.numel() for parameter in self.field.parameters())
+    def __init__(self, job: Job, weight: float) -> None:
+        self.job, self.weight, self.field = job, weight, None
 
-    def fit(self, kept: Tensor | None) -> Tensor:
-        """The complex picture [h, w] in the problem's unit, from values where ``kept`` is 1; None: from all."""
-        problem, job = self.problem, self.job
-        weights = problem.weights if kept is None else problem.weights * kept
+    @property
+    def n_params(self) -> int:
+        """Of the field; 0 where none was fitted."""
+        return 0 if self.field is None else sum(parameter.numel() for parameter in self.field.parameters())
+
+    def fit(self, problem: KspaceProblem, kept: Tensor | None) -> Tensor:
+        """The magnitude [h, w] in the problem's unit, from values where ``kept`` is 1; None: from all."""
+        job, steps = self.job, self.job.config.steps
         points = pixel_centres(*problem.shape).to(job.device)
+        n_begin, n_held = round(BEGIN_FRACTION * steps), round(HELD_FRACTION * steps)
+        if self.field is None:
+            self.field = magnitude_field(problem.shape, job.config.seed).to(job.device)
+            start = _variation(job, problem, self.weight, kept)
+            seen = instrument_problem(
+                self.field, WholePicture(Itself(), lambda values: values.view(problem.shape)), points, start,
+                torch.full_like(start, problem.noise**-2), 0.0, n_dims=2, learning_rate=BEGIN_RATE,
+                seed=job.config.seed,
+            )  # fmt: skip
+            self._go("begin", seen, n_begin, BEGIN_FRACTION)
         fitted = instrument_problem(
-            self.field, PhasedPicture(problem.kspace), points, problem.values, weights, self.weight, n_dims=2,
-            learning_rate=LEARNING_RATE, seed=job.config.seed,
+            self.field, WholePicture(problem.phased, lambda values: values.view(problem.shape)), points,
+            problem.values, problem.weights if kept is None else problem.weights * kept, FIELD_WEIGHT * self.weight,
+            n_dims=2, learning_rate=RATE, seed=job.config.seed,
         )  # fmt: skip
-        n_held = round(HELD_FRACTION * job.config.steps)
-        job.fit(
-            "whole" if kept is None else "held_out", fitted,
-            max(1, job.config.steps - n_held if kept is None else n_held),
-            fraction=1.0 if kept is None else HELD_FRACTION, schedule=FitSchedule(final_fraction=0.02),
-        )  # fmt: skip
+        if kept is None:
+            self._go("whole", fitted, steps - n_begin - n_held, 1.0)
+        else:
+            self._go("held_out", fitted, n_held, HELD_FRACTION)
         with torch.no_grad():
-            return self.field(points).view(problem.shape) * self.field.phasor()
+            return self.field(points).view(problem.shape)
+
+    def _go(self, stage: str, fitted: Fittable, steps: int, fraction: float) -> None:
+        schedule = FitSchedule(final_fraction=0.02, warmup_steps=WARMUP)
+        self.job.fit(stage, fitted, max(1, steps), fraction=fraction, schedule=schedule)

@@ -47,7 +47,7 @@ def pictures(done: Reconstruction, data: KspaceData, truth: NDArray | None, span
     first = zero_filled(problem.kspace, problem.values, problem.sampling).abs().cpu().numpy() * problem.unit / span[1]
     found = [Shown("zero_filled", first, "zero-filled: what was not measured is 0")]
     found.append(Shown("phase", 0.5 + np.angle(done.picture) / (2 * np.pi), "phase; black to white is -pi to pi"))
-    predicted = problem.kspace.product(torch.from_numpy(done.picture).to(problem.values.device) / problem.unit)
+    predicted = done.refined.kspace.product(torch.from_numpy(done.picture).to(problem.values.device) / problem.unit)
     rests = (problem.values - predicted) * (problem.sampling > 0)
     measured = _on_picture(problem.values, data)
     top = float(measured.max())
