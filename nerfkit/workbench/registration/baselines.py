@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["USUAL", "measure_baselines"]
 
-# what the truth chose on a smooth known warp of a photograph of 512 x 512: the weight of the data of TV-L1, the radius
+# whole but for the deviation: what the truth chose on a smooth known warp of a photograph of 512 x 512: the weight of the data of TV-L1, the radius
 # of iterative Lucas-Kanade, the deviation in pixels of the smoothed displacement of demons, and the intervals along a
 # side of the finest mesh of the B-splines
 USUAL: dict[str, tuple[float, ...]] = {"tvl1": (50,), "ilk": (7,), "demons": (3,), "bspline": (32,)}
@@ -79,9 +79,9 @@ def _flows(fixed: NDArray, moving: NDArray) -> dict[str, Method]:
 
     return {
         "tvl1": lambda attachment: _x_first(
-            optical_flow_tvl1(fixed, moving, attachment=attachment, num_warp=TVL1_WARPS)
+            optical_flow_tvl1(fixed, moving, attachment=round(attachment), num_warp=TVL1_WARPS)
         ),
-        "ilk": lambda radius: _x_first(optical_flow_ilk(fixed, moving, radius=radius, num_warp=ILK_WARPS)),
+        "ilk": lambda radius: _x_first(optical_flow_ilk(fixed, moving, radius=round(radius), num_warp=ILK_WARPS)),
     }  # fmt: skip
 
 
