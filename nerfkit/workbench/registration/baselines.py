@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 __all__ = ["USUAL", "measure_baselines"]
 
-# whole but for the deviation: what the truth chose on a smooth known warp of a photograph of 512 x 512: the weight of the data of TV-L1, the radius
+# what the truth chose on a smooth known warp of a photograph of 512 x 512: the weight of the data of TV-L1, the radius
 # of iterative Lucas-Kanade, the deviation in pixels of the smoothed displacement of demons, and the intervals along a
 # side of the finest mesh of the B-splines
 USUAL: dict[str, tuple[float, ...]] = {"tvl1": (50,), "ilk": (7,), "demons": (3,), "bspline": (32,)}
