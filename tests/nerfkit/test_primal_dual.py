@@ -20,6 +20,16 @@ class Identity:
         return values
 
 
+class Twice(Identity):
+    """Every pixel is measured by two instruments."""
+
+    def product(self, picture):
+        return torch.stack([picture, picture])
+
+    def adjoint(self, values):
+        return values.sum(0)
+
+
 @pytest.mark.parametrize("n_dims", [1, 2, 3])
 def test_the_divergence_is_minus_the_transpose_of_the_gradient(n_dims):
     from nerfkit.solvers.primal_dual import _divergence
@@ -62,6 +72,27 @@ def test_a_state_goes_on_where_it_stood():
     # the extrapolated picture begins anew: the same solution, not the same steps
     twice = solver.solve(values, 0.1, solver.solve(values, 0.1, solver.begin(values), 200), 200)
     torch.testing.assert_close(twice.picture, solver.solve(values, 0.1, once, 400).picture, atol=2e-3, rtol=0)
+
+
+def test_rows_and_a_known_norm_change_the_steps_and_not_the_solution():
+    values = torch.rand(2, 5, 6, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor([1.0, 0.01]).view(2, 1, 1)
+    weights = weights.expand_as(values).contiguous()
+    alone = TvSolver(Twice(), weights, (5, 6))
+    scaled = TvSolver(Twice(), weights, (5, 6), rows=weights.rsqrt(), norm=2**0.5)
+    wanted, found = (
+        solver.solve(values, 0.05, solver.begin(values[0]), 600).picture for solver in (alone, scaled)
+    )  # fmt: skip
+    torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
+
+
+def test_what_is_given_stays_as_it_is():
+    values = torch.rand(4, 5)
+    solver = TvSolver(Identity(), torch.ones(4, 5), (4, 5))
+    state = solver.begin(values)
+    solver.solve(values, 0.1, state, 3)
+    torch.testing.assert_close(state.picture, values, atol=0, rtol=0)
+    assert not state.dual.any() and not state.slopes.any()
 
 
 def test_the_weight_with_the_least_true_error_is_found():

@@ -16,7 +16,7 @@ from nerfkit.scenes.observations.warps import Warp
 from nerfkit.scenes.volumes import Volume, affine_of_spacing
 from nerfkit.tasks.fit import resume_fit
 from nerfkit.volume_files import write_volume
-from nerfkit.workbench.registration.baselines import measure_baselines
+from nerfkit.workbench.registration.baselines import USUAL, measure_baselines
 from nerfkit.workbench.registration.choosing import Judged, choose_smoothest, held_out_blocks
 from nerfkit.workbench.registration.images import Pair, Spatial
 from nerfkit.workbench.registration.inputs import Landmarks, read_landmarks
@@ -161,17 +161,24 @@ def test_places_outside_are_told_and_a_shift_is_exact():
 
 
 def test_a_known_warp_is_found_and_goes_on_where_it_was_stopped(tmp_path):
-    source = picture(tmp_path / "a.png", texture((72, 72)))
+    source = picture(tmp_path / "a.png", texture((56, 56)))
     out = tmp_path / "out.png"
     found = nerfkit.fit("register", source, out, simulate={"warp": 2}, steps=30, baselines=False, similarity="ssd")
     metrics, run = found.figures["metrics"], tmp_path / "out"
     assert metrics["error_median"] < 0.1
     assert metrics["folds"] == 0
     moves = np.load(run / "displacement.npy")
-    assert moves.shape == (72, 72, 2)
+    assert moves.shape == (56, 56, 2)
     assert json.loads((run / "transform.json").read_text())["has_displacement"]
     assert (run / "report.html").is_file()
+    shown = json.loads((run / "shown.json").read_text())
+    assert any("folds nowhere" in text for text in shown["said"])
+    losses, choice = shown["charts"]
+    assert [series["name"] for series in losses["series"]][-1] == "displacement, whole" and choice["series"][0]["y"]
+    steps = [step for series in losses["series"] for step in series["x"]]
+    assert steps == sorted(steps) and len(set(steps)) == len(steps)
     again = resume_fit(run)
+    assert json.loads((run / "shown.json").read_text())["charts"] == shown["charts"]
     assert again.figures["metrics"]["error_median"] == pytest.approx(metrics["error_median"], abs=0.05)
     assert again.figures["chosen"] == found.figures["chosen"]
     anew = nerfkit.fit("register", run / "measurements.npz", tmp_path / "b.npy", steps=30, similarity="ssd")
@@ -196,6 +203,8 @@ def test_a_rigid_turn_in_colour_with_landmarks(tmp_path):
         "register", [fixed, moving], tmp_path / "o.png", transform="rigid", similarity="ssd", steps=80,
         landmarks=str(tmp_path / "l.csv"),
     )  # fmt: skip
+    told = json.loads((tmp_path / "o" / "shown.json").read_text())["said"]
+    assert any(text.startswith("3 landmarks: mean distance") for text in told)
     marks = found.figures["metrics"]["landmarks"]
     assert marks["before"] > 1
     assert marks["after"] < 0.2
@@ -233,8 +242,9 @@ def test_baselines_find_a_shift_and_say_what_is_missing(monkeypatch):
 
     def measure():
         return measure_baselines(
-            fixed, pair.moving.values, lambda moves: displacement_errors(moves, truth, pair), said.append, lambda: None
-        )
+            fixed, pair.moving.values, lambda moves: displacement_errors(moves, truth, pair), said.append,
+            lambda: None, USUAL | {"bspline": (8,)},
+        )  # fmt: skip
 
     monkeypatch.setitem(sys.modules, "SimpleITK", None)
     assert set(measure()) == {"tvl1", "ilk"}
@@ -244,6 +254,22 @@ def test_baselines_find_a_shift_and_say_what_is_missing(monkeypatch):
     found = measure()
     assert set(found) == {"tvl1", "ilk", "demons", "bspline"}
     assert all(found[name]["error_median"] < 0.5 for name in ("tvl1", "ilk", "demons"))
+
+
+def test_the_truth_chooses_from_a_ladder_and_is_said_to():
+    fixed = texture()
+    pair, truth = Pair(Spatial(fixed, np.eye(3)), Spatial(fixed, np.eye(3))), np.zeros((SIDE, SIDE, 2))
+    moving = np.roll(fixed, 1, 1)
+    truth[..., 0] = 1
+
+    def measure(*radii):
+        return measure_baselines(
+            fixed, moving, lambda moves: displacement_errors(moves, truth, pair), print, lambda: None, {"ilk": radii}
+        )["ilk"]
+
+    best, small, large = measure(2, 7), measure(2), measure(7)
+    assert best["error_median"] == min(small["error_median"], large["error_median"])
+    assert "oracle of 2, 7" in best["how"] and "oracle on a plain warp" in small["how"]
 
 
 @pytest.mark.parametrize("suffix", ["png", "nii"])

@@ -24,7 +24,7 @@ from nerfkit.workbench.volumes.learned import SliceRehearsal, planes_of
 from nerfkit.workbench.volumes.shown import montage
 from nerfkit.workbench.volumes.simulated import simulate_stacks
 from nerfkit.workbench.volumes.statistics import background_of, noise_of
-from nerfkit.workbench.volumes.variation import least_variation
+from nerfkit.workbench.volumes.variation import Stacks, least_variation
 
 SIDE = 24
 AFFINE = np.array([[-2.0, 0, 0, 30], [0, 2, 0, -20], [0, 0, 2, 5], [0, 0, 0, 1]])
@@ -94,6 +94,17 @@ def test_one_stack_of_any_pitch_has_cells_that_divide_it():
     grid = working_grid([stack])
     assert grid.shape == (15, 6, 7) and grid.spacing == pytest.approx((1.0, 1.0, 1.1))
     assert grid.affine[2, 3] == pytest.approx(-1.1)
+
+
+def test_stacks_have_an_exact_adjoint_and_norms_of_one(tmp_path):
+    truth, found = stacks(tmp_path)
+    instrument = Stacks([SliceAverages(VoxelGrid(truth.shape, truth.affine), stack) for stack in found])
+    volume = torch.rand(truth.shape)
+    values = torch.rand_like(instrument.product(volume))
+    there, back = (instrument.product(volume) * values).sum(), (volume * instrument.adjoint(values)).sum()
+    assert float(there) == pytest.approx(float(back), rel=1e-5)
+    # slices of four cells shrink a volume of ones by no more than to a half
+    torch.testing.assert_close(instrument.rows(), torch.full_like(values, 2.0))
 
 
 def test_least_variation_finds_a_box_and_keeps_its_means(tmp_path):

@@ -1,82 +1,107 @@
-"""Registrations to compare with where the truth is known: flow of scikit-image, demons and B-splines of SimpleITK.
-
-Parameters are those that the truth chose on a smooth known warp of a photograph of 512 x 512.
-"""
+"""Registrations to compare with where the truth is known: flow of scikit-image, demons and B-splines of SimpleITK."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["measure_baselines"]
+__all__ = ["USUAL", "measure_baselines"]
 
-# weight of the data in TV-L1, and its warps; radius of iterative Lucas-Kanade, and its warps
-TVL1_ATTACHMENT, TVL1_WARPS, ILK_RADIUS, ILK_WARPS = 50, 10, 7, 15
-# deviation of the smoothed displacement of demons, pixels; iterations at each level
-DEMONS_SIGMA, DEMONS_ITERATIONS, LEVELS = 3.0, 100, (8, 4, 2, 1)
-# intervals of the B-spline's finest mesh, bins, iterations
-MESH, BINS, ITERATIONS = 32, 50, 60
+# what the truth chose on a smooth known warp of a photograph of 512 x 512: the weight of the data of TV-L1, the radius
+# of iterative Lucas-Kanade, the deviation in pixels of the smoothed displacement of demons, and the intervals along a
+# side of the finest mesh of the B-splines
+USUAL: dict[str, tuple[float, ...]] = {"tvl1": (50,), "ilk": (7,), "demons": (3,), "bspline": (32,)}
+WORDS = {
+    "tvl1": "scikit-image, attachment {:g}", "ilk": "scikit-image, radius {:g}", "demons": "SimpleITK, sigma {:g}",
+    "bspline": "SimpleITK, mesh {:g}, mutual information",
+}  # fmt: skip
+# warps of both flows
+TVL1_WARPS, ILK_WARPS = 10, 15
+# iterations of demons at each level
+DEMONS_ITERATIONS, LEVELS = 100, (8, 4, 2, 1)
+# bins and iterations of the B-splines
+BINS, ITERATIONS = 50, 60
 MISSING = "demons and B-splines are not measured: the package SimpleITK is not installed; pip install simpleitk"
+
+# of a parameter: the displacement [(d,) h, w, n_dims], x first
+Method = Callable[[float], NDArray]
 
 
 def measure_baselines(
     fixed: NDArray[np.float32], moving: NDArray[np.float32], error: Callable[[NDArray], dict[str, float]],
-    say: Callable[[str], None], check: Callable[[], None],
+    say: Callable[[str], None], check: Callable[[], None], parameters: Mapping[str, Sequence[float]] = USUAL,
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
-    """Errors by ``error`` of a displacement [(d,) h, w, n_dims], x first; ``check`` may raise between them."""
+    """Errors of each method's displacement, with the one of its parameters that the truth likes best.
+
+    Parameters
+    ----------
+    fixed, moving : ndarray, shape (h, w) or (d, h, w)
+        The images.
+    error : callable
+        From a displacement [(d,) h, w, n_dims], x first, to errors, ``error_median`` among them.
+    say, check : callable
+        Told what is missing; called before each registration, may raise.
+    parameters : mapping of str to sequence of float
+        What is tried of each method; a method that is not named is not run.
+    """
     methods = _flows(fixed, moving) if fixed.ndim == 2 else {}
     try:
         methods |= _of_simpleitk(fixed, moving)
     except ImportError:
         say(MISSING)
     found = {}
-    for name, (how, method) in methods.items():
-        check()
-        began = time.process_time()
-        moves = method()
-        found[name] = error(moves) | {"cpu_seconds": round(time.process_time() - began, 1), "how": how}
+    for name in (name for name in methods if name in parameters):
+        tried = []
+        for parameter in parameters[name]:
+            check()
+            began = time.process_time()
+            moves = methods[name](parameter)
+            seconds = round(time.process_time() - began, 1)
+            how = f"{WORDS[name].format(parameter)}, {_chosen_by(parameters[name])}"
+            tried.append(error(moves) | {"cpu_seconds": seconds, "how": how})
+        found[name] = min(tried, key=lambda figures: figures["error_median"])
     return found
 
 
-def _flows(fixed: NDArray, moving: NDArray) -> dict[str, tuple[str, Callable[[], NDArray]]]:
+def _chosen_by(tried: Sequence[float]) -> str:
+    """How a parameter was chosen."""
+    if len(tried) == 1:
+        return "oracle on a plain warp"
+    return "oracle of " + ", ".join(f"{value:g}" for value in tried)
+
+
+def _flows(fixed: NDArray, moving: NDArray) -> dict[str, Method]:
     from skimage.registration import optical_flow_ilk, optical_flow_tvl1
 
-    def tvl1() -> NDArray:
-        return _x_first(optical_flow_tvl1(fixed, moving, attachment=TVL1_ATTACHMENT, num_warp=TVL1_WARPS))
-
-    def ilk() -> NDArray:
-        return _x_first(optical_flow_ilk(fixed, moving, radius=ILK_RADIUS, num_warp=ILK_WARPS))
-
     return {
-        "tvl1": (f"scikit-image, attachment {TVL1_ATTACHMENT}, oracle on a plain warp", tvl1),
-        "ilk": (f"scikit-image, radius {ILK_RADIUS}, oracle on a plain warp", ilk),
-    }
+        "tvl1": lambda attachment: _x_first(
+            optical_flow_tvl1(fixed, moving, attachment=round(attachment), num_warp=TVL1_WARPS)
+        ),
+        "ilk": lambda radius: _x_first(optical_flow_ilk(fixed, moving, radius=round(radius), num_warp=ILK_WARPS)),
+    }  # fmt: skip
 
 
 def _x_first(flow: Any) -> NDArray:
     return np.moveaxis(np.asarray(flow)[::-1], 0, -1)
 
 
-def _of_simpleitk(fixed: NDArray, moving: NDArray) -> dict[str, tuple[str, Callable[[], NDArray]]]:
+def _of_simpleitk(fixed: NDArray, moving: NDArray) -> dict[str, Method]:
     import SimpleITK as sitk
 
     # one thread, as everything else here
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
     images = sitk.GetImageFromArray(fixed), sitk.GetImageFromArray(moving)
-    found = {
-        "demons": (f"SimpleITK, sigma {DEMONS_SIGMA:g}, oracle on a plain warp", lambda: _demons(sitk, *images)),
-    }
+    found: dict[str, Method] = {"demons": lambda sigma: _demons(sitk, *images, sigma)}
     if fixed.ndim == 2:
-        how = f"SimpleITK, mesh {MESH}, mutual information, oracle on a plain warp"
-        found["bspline"] = (how, lambda: _bspline(sitk, *images))
+        found["bspline"] = lambda mesh: _bspline(sitk, *images, round(mesh))
     return found
 
 
-def _demons(sitk: Any, fixed: Any, moving: Any) -> NDArray:
+def _demons(sitk: Any, fixed: Any, moving: Any, sigma: float) -> NDArray:
     """Diffeomorphic demons from coarse to fine."""
     moves = None
     for level in LEVELS:
@@ -90,17 +115,17 @@ def _demons(sitk: Any, fixed: Any, moving: Any) -> NDArray:
         method = sitk.DiffeomorphicDemonsRegistrationFilter()
         method.SetNumberOfIterations(DEMONS_ITERATIONS)
         method.SetSmoothDisplacementField(True)
-        method.SetStandardDeviations(DEMONS_SIGMA)
+        method.SetStandardDeviations(sigma)
         moves = method.Execute(*small) if moves is None else method.Execute(*small, sitk.Resample(moves, small[0]))
     assert moves is not None
     return sitk.GetArrayFromImage(sitk.Resample(moves, fixed))
 
 
-def _bspline(sitk: Any, fixed: Any, moving: Any) -> NDArray:
+def _bspline(sitk: Any, fixed: Any, moving: Any, mesh: int) -> NDArray:
     """Three meshes, each twice as fine as the one before."""
     method = sitk.ImageRegistrationMethod()
     method.SetNumberOfThreads(1)
-    start = sitk.BSplineTransformInitializer(fixed, [max(1, MESH // 4)] * fixed.GetDimension())
+    start = sitk.BSplineTransformInitializer(fixed, [max(1, mesh // 4)] * fixed.GetDimension())
     method.SetMetricAsMattesMutualInformation(BINS)
     method.SetOptimizerAsLBFGS2(numberOfIterations=ITERATIONS)
     method.SetShrinkFactorsPerLevel([4, 2, 1])

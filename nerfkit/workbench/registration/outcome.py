@@ -22,6 +22,7 @@ from nerfkit.workbench.outcome import Outcome, Shown
 from nerfkit.workbench.running import write_picture
 
 from .baselines import measure_baselines
+from .curves import choice_charts, fit_chart
 from .images import Pair
 from .inputs import Landmarks, RegisterData, grey
 from .pictures import checkerboard, determinant_map, overlay, unit_range, warped_grid
@@ -66,8 +67,27 @@ def registration_outcome(job: Job, found: Registered) -> Outcome:
         n_params=count_parameters(found.transform), bit_depth=32 if data.is_volume else data.moving.bit_depth,
         held=picture_field(torch.from_numpy(image.copy())), span=data.moving.range,
         write=lambda output: _write(output, data, warped, moves), files=_files(data, found, moves), metrics=metrics,
-        baselines=baselines, chosen=found.chosen, shown=_shown(data, warped, places, jacobian), said=list(data.said),
+        baselines=baselines, chosen=found.chosen, shown=_shown(data, warped, places, jacobian),
+        said=[*data.said, *_told_of(metrics, data)],
+        charts=[fit_chart(job.run.folder / "stages", found.stages), *choice_charts(found.chosen)],
     )  # fmt: skip
+
+
+def _told_of(metrics: dict[str, Any], data: RegisterData) -> list[str]:
+    """Sentences of the report: landmarks, and whether the map folds."""
+    said = []
+    if marks := metrics.get("landmarks"):
+        unit = "mm" if data.is_volume else "pixels"
+        said.append(
+            f"{marks['n']} landmarks: mean distance {marks['before']:g} {unit} before, {marks['after']:g} {unit} after "
+            f"(median {marks['after_median']:g})"
+        )
+    folds = metrics["folds"]
+    said.append(
+        f"the map folds at {folds:.2%} of the pixels" if folds
+        else f"the map folds nowhere: det J is {metrics['least_jacobian']:g} or more"
+    )  # fmt: skip
+    return said
 
 
 def _field_name(found: Registered) -> str:

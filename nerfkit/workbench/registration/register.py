@@ -31,6 +31,8 @@ TRIAL_STEPS, STEPS = 40, 60
 LEARNING_RATE = 0.1
 # how many of the coarsest levels find a linear map that a displacement is added to
 LINEAR_LEVELS = 2
+# a level has few steps, and its curve many points
+SCHEDULE = FitSchedule(final_fraction=0.02, log_every=4)
 # smoothness while the similarity is chosen, and the finest level that is looked at
 SMOOTH, JUDGED_AT = 0.1, 4
 # similarities in the order of how exact they are where they hold; a later one has to tell this much more
@@ -55,6 +57,8 @@ class Registered:
         Plain values, as ``--json`` prints them.
     unit : str
         What :attr:`holdout` is.
+    stages : list of str
+        Names of the fits, in their order.
     """
 
     transform: Transform
@@ -62,6 +66,7 @@ class Registered:
     holdout: float | None
     unit: str
     chosen: dict[str, Any] = field(default_factory=dict)
+    stages: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -72,6 +77,13 @@ class _Work:
     pair: Pair
     noise: tuple[float, float]
     spacing: float
+    # names of the fits that were done
+    stages: list[str] = field(default_factory=list)
+
+    def fit(self, stage: str, problem: LevelProblem, n_steps: int, fraction: float = 1.0) -> None:
+        """A stage that a resumed run need not do again."""
+        self.stages.append(stage)
+        self.job.fit(stage, problem, n_steps, fraction=fraction, schedule=SCHEDULE)
 
     @property
     def unit(self) -> float:
@@ -130,7 +142,7 @@ def register(job: Job, pair: Pair) -> Registered:
         job.say(f"weight of bending {bending:g}: the smoothest that held-out blocks do not speak against")
     transform = _fitted(work, similarity, bending or 0.0)
     unit = work.problem(transform, level_factors(pair)[0], similarity).similarity.unit
-    return Registered(transform, similarity, holdout, unit, chosen)
+    return Registered(transform, similarity, holdout, unit, chosen, work.stages)
 
 
 def _spacing(pair: Pair) -> float:
@@ -231,28 +243,28 @@ def _judge(work: _Work, similarity: str) -> dict[str, Any]:
 
 
 def _fitted(work: _Work, similarity: str, bending: float) -> Transform:
-    """All levels, each a stage that a resumed run need not do again."""
-    job, config, factors = work.job, work.job.config, level_factors(work.pair)
+    """All levels."""
+    config, factors = work.job.config, level_factors(work.pair)
     n_steps = config.steps or STEPS
     linear = work.linear()
     is_linear = config.transform in ("rigid", "affine")
     transform = Transform(work.pair.fixed, linear)
     for factor in factors if is_linear else factors[:LINEAR_LEVELS]:
         problem = work.problem(transform, factor, similarity)
-        job.fit(f"linear_{factor}", problem, n_steps, fraction=1.0 if factor == 1 else 0.3)
+        work.fit(f"linear_{factor}", problem, n_steps, fraction=1.0 if factor == 1 else 0.3)
     if is_linear:
         return transform
     transform = work.displaced(linear)
     for factor in factors:
         problem = work.problem(transform, factor, similarity, bending)
-        job.fit(f"level_{factor}", problem, n_steps, fraction=1.0 if factor == 1 else 0.4)
+        work.fit(f"level_{factor}", problem, n_steps, fraction=1.0 if factor == 1 else 0.4)
     folding = Weights().folding
     for turn in range(ROUNDS):
         if not has_folds(work.pair, transform):
             break
         folding *= STRONGER
         problem = work.problem(transform, factors[-1], similarity, bending, folding=folding)
-        job.fit(f"unfold_{turn}", problem, max(1, n_steps // UNFOLDING))
+        work.fit(f"unfold_{turn}", problem, max(1, n_steps // UNFOLDING))
     return transform
 
 

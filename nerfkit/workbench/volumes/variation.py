@@ -9,19 +9,57 @@ import torch
 from torch import Tensor
 
 from nerfkit.scenes.observations.slice_averages import SliceAverages
+from nerfkit.solvers.primal_dual import TvSolver
 
-__all__ = ["least_variation"]
+__all__ = ["Stacks", "least_variation"]
 
-# iterations, and the primal step for values in [0, 1]: far above the dual one, as dual variables are at most the weight
-# (docs/decisions/0033)
-N_STEPS, STEP = 60, 16.0
+# steps, and the scale by which the primal one is about 16 for values in [0, 1]: far above the dual one, as dual
+# variables are at most the weight (docs/decisions/0033)
+N_STEPS, SCALE = 60, 6.0
+
+
+class Stacks:
+    """All stacks as one instrument: their values one after the other.
+
+    Parameters
+    ----------
+    slices : sequence of SliceAverages
+        How each stack measures the volume.
+    """
+
+    def __init__(self, slices: Sequence[SliceAverages]) -> None:
+        self.slices = slices
+        self._counts = [math.prod(at.shape) for at in slices]
+
+    def apply(self, picture: Tensor) -> Tensor:
+        """Values [n] of a volume [d, h, w]."""
+        return torch.cat([at.predict(picture).flatten() for at in self.slices])
+
+    def product(self, picture: Tensor) -> Tensor:
+        """The same."""
+        return self.apply(picture)
+
+    def adjoint(self, values: Tensor) -> Tensor:
+        """The transpose of :meth:`product`: a volume [d, h, w]."""
+        parts = zip(self.slices, values.split(self._counts), strict=True)
+        first, *others = (at.adjoint(part) for at, part in parts)
+        for part in others:
+            first.add_(part)
+        return first
+
+    def rows(self) -> Tensor:
+        """Factors [n] that bring each stack to a norm of at most 1."""
+        return torch.cat([
+            torch.full((n,), 1 / math.sqrt(max(at.cover, 1e-6)))
+            for at, n in zip(self.slices, self._counts, strict=True)
+        ])  # fmt: skip
 
 
 def least_variation(
     slices: Sequence[SliceAverages], stacks: Sequence[Tensor], weight: float, start: Tensor, *,
     floor: float | None = None, n_steps: int = N_STEPS, check: Callable[[], None] = lambda: None,
 ) -> Tensor:  # fmt: skip
-    """Minimise sum |A_s u - t_s|^2 / 2 + weight TV(u) (Chambolle and Pock 2011, algorithm 1).
+    """Minimise sum |A_s u - t_s|^2 / 2 + weight TV(u) by :class:`nerfkit.solvers.primal_dual.TvSolver`.
 
     Parameters
     ----------
@@ -42,45 +80,13 @@ def least_variation(
     -------
     volume : Tensor, shape (d, h, w)
     """
-    # each operator brought to norm 1: without that the steps would be as small as the thickest slice asks for
-    scales = [1 / math.sqrt(max(at.cover, 1e-6)) for at in slices]
-    known = [at.is_seen & ~stack.isnan() for at, stack in zip(slices, stacks, strict=True)]
-    wanted = [stack.nan_to_num() for stack in stacks]
-    sigma = 1 / (STEP * (12 + len(slices)))
-    image, ahead = start.clone(), start.clone()
-    dual = start.new_zeros(3, *start.shape)
-    data = [torch.zeros_like(stack) for stack in stacks]
-    for _ in range(n_steps):
-        check()
-        step = torch.zeros_like(image)
-        for at, stack, scale, is_known, held in zip(slices, wanted, scales, known, data, strict=True):
-            residual = (at.predict(ahead) - stack).mul_(is_known)
-            held.add_(residual, alpha=sigma * scale).div_(1 + sigma * scale**2)
-            step.add_(at.adjoint(held), alpha=scale)
-        _ascend(dual, ahead, sigma, weight)
-        _subtract_divergence(step, dual)
-        ahead.copy_(image)
-        image.sub_(step, alpha=STEP)
-        if floor is not None:
-            image.clamp_(min=floor)
-        ahead.mul_(-1).add_(image, alpha=2)
-    return image
-
-
-def _ascend(dual: Tensor, image: Tensor, sigma: float, weight: float) -> None:
-    """A step of the dual [3, d, h, w] along the differences, and back to lengths of at most ``weight``."""
-    dual[0, :-1].add_(image[1:] - image[:-1], alpha=sigma)
-    dual[1, :, :-1].add_(image[:, 1:] - image[:, :-1], alpha=sigma)
-    dual[2, :, :, :-1].add_(image[:, :, 1:] - image[:, :, :-1], alpha=sigma)
-    length = dual[0].square().addcmul_(dual[1], dual[1]).addcmul_(dual[2], dual[2]).sqrt_()
-    dual.div_(length.div_(weight).clamp_(min=1))
-
-
-def _subtract_divergence(step: Tensor, dual: Tensor) -> None:
-    """Subtract the divergence, which is minus the transpose of the differences."""
-    step[:-1].sub_(dual[0, :-1])
-    step[1:].add_(dual[0, :-1])
-    step[:, :-1].sub_(dual[1, :, :-1])
-    step[:, 1:].add_(dual[1, :, :-1])
-    step[:, :, :-1].sub_(dual[2, :, :, :-1])
-    step[:, :, 1:].add_(dual[2, :, :, :-1])
+    instrument = Stacks(slices)
+    values = torch.cat([stack.flatten() for stack in stacks])
+    is_seen = torch.cat([at.is_seen.flatten() for at in slices])
+    # without rows the steps would be as small as the thickest slice asks for
+    solver = TvSolver(
+        instrument, (is_seen & ~values.isnan()).float(), tuple(start.shape), least=floor, rows=instrument.rows(),
+        norm=math.sqrt(len(slices)),
+    )  # fmt: skip
+    state = solver.begin(start)
+    return solver.solve(values.nan_to_num(), weight, state, n_steps, scale=SCALE, check=check).picture
