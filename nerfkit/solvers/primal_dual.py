@@ -113,7 +113,9 @@ class TvSolver:
     def begin(self, start: Tensor) -> State:
         """A state from pictures [..., *shape]."""
         picture = start.to(self.dtype)
-        dual = torch.zeros(*start.shape[: -len(self.shape)], *self._root.shape, dtype=self.dtype, device=start.device)
+        # values may be complex where pictures are not
+        values = self.instrument.product(torch.zeros(self.shape, dtype=self.dtype, device=start.device))
+        dual = values.new_zeros(*start.shape[: -len(self.shape)], *self._root.shape)
         return State(picture, dual, torch.zeros_like(gradient(picture, len(self.shape))))
 
     @torch.no_grad()
