@@ -201,18 +201,20 @@ def _lattice(equation: Equation) -> tuple[Any, tuple[int, int]]:
 def _evaluate(field: Any, points: Any, shape: tuple[int, int]) -> NDArray[np.float32]:
     import torch
 
-    device = next(field.parameters()).device
+    # on the device and in the precision of the field
+    weights = next(field.parameters())
     with torch.no_grad():
-        return torch.cat([field(part.to(device)).cpu() for part in points.split(2**14)]).view(*shape, -1).numpy()
+        found = [field(part.to(weights)).float().cpu() for part in points.split(2**14)]
+    return torch.cat(found).view(*shape, -1).numpy()
 
 
 def _residual_picture(field: Any, equation: Equation, points: Any, shape: tuple[int, int]) -> tuple[NDArray, str]:
     """Size of the first term's residual over the domain, and a caption."""
     import torch
 
-    device, observation = next(field.parameters()).device, equation.terms[0].observation
+    weights, observation = next(field.parameters()), equation.terms[0].observation
     with torch.no_grad():
-        found = [observation.predict(field, part.to(device)).cpu() for part in points.split(2**12)]
+        found = [observation.predict(field, part.to(weights)).cpu() for part in points.split(2**12)]
     sizes = torch.cat(found).view(*shape, -1).norm(dim=-1).numpy()
     top = float(np.quantile(sizes, 0.99)) or 1.0
     return sizes / top, f"size of the residual; white is {top:.3g}"
