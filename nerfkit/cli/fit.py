@@ -20,7 +20,7 @@ __all__ = ["Options", "main"]
 SETTINGS = {
     "field": "field", "params": "n_params", "sigma": "sigma", "scale": "scale", "steps": "steps",
     "learning_rate": "learning_rate", "seconds": "seconds", "seed": "seed", "spacing": "spacing",
-    "transform": "transform", "similarity": "similarity", "landmarks": "landmarks",
+    "transform": "transform", "similarity": "similarity", "landmarks": "landmarks", "solver": "solver",
 }  # fmt: skip
 EXAMPLE = "nerfkit fit image PICTURE -o OUT.png"
 
@@ -67,6 +67,10 @@ class Options(CommonOptions):
     landmarks: str | None = option(
         None, "pairs of points, x_fixed,y_fixed[,z_fixed],x_moving,..., whose distance is told", metavar="FILE.csv"
     )
+    solver: str | None = option(
+        None, "of an equation: the last layer by least squares, Adam, or the better (default: auto)",
+        choices=("auto", "last-layer", "adam"),
+    )  # fmt: skip
     truth: str | None = option(None, "picture or volume of the output's size to compare with", metavar="FILE")
     simulate: str | None = option(
         None, "make the measurements from INPUT, use these alone, compare with INPUT", metavar="KEY=VALUE,..."

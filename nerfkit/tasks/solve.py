@@ -8,27 +8,32 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.settings import check_positive, check_range
-from nerfkit.workbench.settings import MAX_PARAMS, MIN_PARAMS, FitConfig
+from nerfkit.workbench.settings import AUTO, MAX_PARAMS, MIN_PARAMS, FitConfig
 from nerfkit.workbench.task import FitTask
 
 if TYPE_CHECKING:
     from nerfkit.workbench.equation import Equation
+    from nerfkit.workbench.equations.solution import Solution
     from nerfkit.workbench.job import Job
     from nerfkit.workbench.outcome import Outcome
 
 __all__ = ["EXAMPLES", "TASK", "SolveConfig"]
 
 # equations by name: files of nerfkit/workbench/examples
-EXAMPLES = ("poisson", "eikonal", "heat", "burgers")
-# points along the longer side of the pictures, and those that judge a solution, of one more seed than the fit's
-SIDE, N_JUDGED = 256, 2**13
+EXAMPLES = ("poisson", "eikonal", "heat", "burgers", "plate")
+SOLVERS = (AUTO, "adam", "last-layer")
+# points along the longer side of the pictures
+SIDE = 256
+# the last layer has solved an equation that leaves less than this fraction of what the zero field leaves, in rms, at
+# points that it did not see; else Adam has its turn
+SOLVED = 0.05
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,17 @@ class SolveConfig(FitConfig):
 
     task: ClassVar[str] = "solve"
 
-    # parameters of the sine network at most, 16 to 2**28
-    n_params: int = 9_000
-    # hidden layers, 1 to 16
+    # who solves: all weights of a network by Adam, or the last layer of fixed sines by least squares; auto: the last
+    # layer, and Adam as well where that left much at held-out points, the better of the two
+    solver: Literal["auto", "adam", "last-layer"] = AUTO
+    # weights that are fitted at most, 16 to 2**28; None: 9000 by Adam, 1000 sines a function by the last layer
+    n_params: int | None = None
+    # Adam: hidden layers of the network, 1 to 16
     n_layers: int = 3
-    # frequency of the sines, above 0; None: the equation's own
+    # frequency of the sines, above 0: of a network (Adam), radians per half side (last layer); None: the equation's
+    # own, or chosen by the residual at held-out points
     scale: float | None = None
-    # steps, 1 or more
+    # Adam: steps, 1 or more
     steps: int = 2000
     # wall seconds from the first step, a limit
     seconds: float = 180.0
@@ -52,7 +61,10 @@ class SolveConfig(FitConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_range("n_params", self.n_params, MIN_PARAMS, MAX_PARAMS)
+        if self.solver not in SOLVERS:
+            raise ValueError(f"solver must be one of {', '.join(SOLVERS)}; got {self.solver!r}")
+        if self.n_params is not None:
+            check_range("n_params", self.n_params, MIN_PARAMS, MAX_PARAMS)
         check_range("n_layers", self.n_layers, 1, 16)
         check_range("steps", self.steps, 1, 10**9)
         check_positive("scale", self.scale)
@@ -102,37 +114,23 @@ def read(paths: Sequence[Path], config: SolveConfig) -> Equation:
 
 
 def solve(job: Job) -> Outcome:
-    """Minimise the residuals on points that are drawn anew at every step."""
-    import torch
-
-    from nerfkit.problem import Problem
-    from nerfkit.scenes.fields.named import count_parameters
-    from nerfkit.workbench.held_fields import make_held_equation_field
+    """Minimise the residuals by the solver that is asked for, or the better one, and show what is left."""
     from nerfkit.workbench.outcome import Outcome, Shown
 
-    config, equation = job.config, job.data
-    held = make_held_equation_field(
-        equation.sides, equation.n_outputs, config.n_params, config.n_layers, config.scale or equation.scale,
-        seed=config.seed, device=job.device,
-    )  # fmt: skip
-    problem = Problem(held.field, equation.terms, learning_rate=config.learning_rate, seed=config.seed)
-    n_params = count_parameters(held.field)
-    job.say(f"solving with {n_params:,} parameters, residuals on new points at every step")
-    job.fit("solve", problem, config.steps)
-    judge = torch.Generator(job.device).manual_seed(config.seed + 1)
-    with torch.no_grad():
-        losses = [float(term.compare(held.field, judge, N_JUDGED).loss / term.weight) for term in equation.terms]
-    residual = float(f"{losses[0] ** 0.5:.6g}")
+    equation = job.data
+    found, words = _solution(job)
+    held = found.held
     points, shape = _lattice(equation)
     held.recipe["pixels"] = [shape[1], shape[0]]
     solution = _evaluate(held.field, points, shape)
     low, high = float(solution.min()), float(solution.max())
     high = high if high > low else low + 1
     shown = [Shown("residual", *_residual_picture(held.field, equation, points, shape))]
+    residual = float(f"{found.residual:.6g}")
     metrics: dict[str, Any] = {"holdout": residual, "residual": residual}
     truth = None
     if equation.exact is not None:
-        truth = equation.exact(points).detach().reshape(*shape, -1).numpy()
+        truth = equation.exact(points.double()).detach().reshape(*shape, -1).numpy()
         shown.append(Shown("exact", (truth[..., :1] - low) / (high - low), "the known solution"))
 
     def measure(written: NDArray) -> dict[str, Any]:
@@ -144,10 +142,46 @@ def solve(job: Job) -> Outcome:
         for name, (low, high), way in zip(equation.names, equation.sides, ("to the right", "down"), strict=False)
     )
     return Outcome(
-        image=solution[..., :1], measure=measure, field="siren", n_params=n_params, held=held, bit_depth=32,
-        span=(low, high), metrics=metrics, chosen={"scale": config.scale or equation.scale}, shown=shown,
-        said=[f"{axes}; black to white is {low:.4g} to {high:.4g}", "residuals are on points that no step saw"],
+        image=solution[..., :1], measure=measure, field=held.recipe["name"] if found.solver != "adam" else "siren",
+        n_params=found.n_params, held=held, bit_depth=32, span=(low, high), metrics=metrics,
+        chosen={"solver": found.solver, **found.chosen}, shown=shown,
+        said=[
+            words, f"{axes}; black to white is {low:.4g} to {high:.4g}",
+            f"the residual is {found.residual:.3g} (rms) at points that the solver did not see",
+        ],
     )  # fmt: skip
+
+
+def _solution(job: Job) -> tuple[Solution, str]:
+    """The solution, and how it was come by."""
+    from nerfkit.solvers.last_layer import NotLeastSquares
+    from nerfkit.workbench.equations.by_descent import solve_by_descent
+    from nerfkit.workbench.equations.by_last_layer import solve_by_last_layer
+    from nerfkit.workbench.equations.solution import judge, zero_field
+
+    config, equation = job.config, job.data
+    if config.solver == "adam":
+        found = solve_by_descent(job, equation)
+        return found, found.words
+    try:
+        by_layer = solve_by_last_layer(job, equation)
+    except NotLeastSquares as error:
+        if config.solver == "last-layer":
+            raise NerfkitError(str(error), where="--solver last-layer", fix="--solver adam") from error
+        found = solve_by_descent(job, equation)
+        return found, f"{found.words}, as {error}"
+    nothing, _ = judge(zero_field(equation.n_outputs), equation.terms, config.seed, job.device)
+    left = (by_layer.loss / nothing) ** 0.5 if nothing else 0.0
+    told = f"{by_layer.words}; it leaves {left:.2g} of what the zero field leaves at held-out points"
+    if config.solver == "last-layer" or (by_layer.is_converged and left < SOLVED):
+        job.say(told)
+        return by_layer, told
+    job.say(f"{told}: Adam has its turn")
+    by_adam = solve_by_descent(job, equation)
+    other = (by_adam.loss / nothing) ** 0.5 if nothing else 0.0
+    words = f"{told}, Adam {other:.2g}: the better is taken"
+    job.say(words)
+    return (by_layer if by_layer.loss < by_adam.loss else by_adam), words
 
 
 def _lattice(equation: Equation) -> tuple[Any, tuple[int, int]]:
@@ -167,18 +201,20 @@ def _lattice(equation: Equation) -> tuple[Any, tuple[int, int]]:
 def _evaluate(field: Any, points: Any, shape: tuple[int, int]) -> NDArray[np.float32]:
     import torch
 
-    device = next(field.parameters()).device
+    # on the device and in the precision of the field
+    weights = next(field.parameters())
     with torch.no_grad():
-        return torch.cat([field(part.to(device)).cpu() for part in points.split(2**14)]).view(*shape, -1).numpy()
+        found = [field(part.to(weights)).float().cpu() for part in points.split(2**14)]
+    return torch.cat(found).view(*shape, -1).numpy()
 
 
 def _residual_picture(field: Any, equation: Equation, points: Any, shape: tuple[int, int]) -> tuple[NDArray, str]:
     """Size of the first term's residual over the domain, and a caption."""
     import torch
 
-    device, observation = next(field.parameters()).device, equation.terms[0].observation
+    weights, observation = next(field.parameters()), equation.terms[0].observation
     with torch.no_grad():
-        found = [observation.predict(field, part.to(device)).cpu() for part in points.split(2**12)]
+        found = [observation.predict(field, part.to(weights)).cpu() for part in points.split(2**12)]
     sizes = torch.cat(found).view(*shape, -1).norm(dim=-1).numpy()
     top = float(np.quantile(sizes, 0.99)) or 1.0
     return sizes / top, f"size of the residual; white is {top:.3g}"

@@ -18,6 +18,7 @@ from nerfkit.scenes.fields.named import RECIPES, make_named_field, widest
 from nerfkit.scenes.fields.networks import FullyConnected
 from nerfkit.scenes.fields.plain_grid import PlainGrid
 from nerfkit.scenes.fields.scaled import Scaled
+from nerfkit.solvers.frequencies import make_sine_layer
 from nerfkit.workbench.pretraining import teach_embedding
 
 __all__ = [
@@ -27,11 +28,12 @@ __all__ = [
     "load_held_field",
     "make_held_equation_field",
     "make_held_field",
+    "make_held_sines",
     "picture_field",
 ]
 
-# names in a recipe of the solution of an equation, and of a slice of a tomograph
-EQUATION, ATTENUATION = "equation", "attenuation"
+# names in a recipe of the solution of an equation by a network or by fixed sines, and of a slice of a tomograph
+EQUATION, SINES, ATTENUATION = "equation", "sines", "attenuation"
 
 
 @dataclass
@@ -109,6 +111,19 @@ def make_held_equation_field(
     return HeldField(Scaled(field, torch.tensor(bounds)).to(device), recipe)
 
 
+def make_held_sines(
+    sides: Sequence[tuple[float, float]], n_outputs: int, n_features: int, radii: Sequence[float], *, seed: int,
+    device: str = "cpu",
+) -> HeldField:  # fmt: skip
+    """A layer of fixed sines over a box, as :func:`nerfkit.solvers.frequencies.make_sine_layer` makes it."""
+    recipe = {
+        "name": SINES, "sides": [list(side) for side in sides], "bounds": [[-1.0, 1.0]] * n_outputs,
+        "n_features": n_features, "radii": list(radii), "size": [high - low for low, high in sides],
+        "origin": [low for low, _ in sides],
+    }  # fmt: skip
+    return HeldField(make_sine_layer(sides, n_outputs, n_features, radii, seed=seed, device=device), recipe)
+
+
 def picture_field(image: torch.Tensor, size: tuple[int, int] | None = None) -> HeldField:
     """The picture [h, w, c] itself as a field, cubic between its pixels, over ``size`` (width, height)."""
     height, width, n_channels = image.shape
@@ -163,6 +178,10 @@ def load_held_field(run: Run, device: str) -> HeldField:
         elif recipe["name"] == EQUATION:
             held = make_held_equation_field(
                 recipe["sides"], len(recipe["bounds"]), recipe["n_params"], recipe["n_layers"], recipe["scale"], seed=0
+            )
+        elif recipe["name"] == SINES:
+            held = make_held_sines(
+                recipe["sides"], len(recipe["bounds"]), recipe["n_features"], recipe["radii"], seed=0
             )
         else:
             held = make_held_field(

@@ -113,3 +113,31 @@ def test_richardson_differences_of_a_siren():
         for tested, tolerance in ((jet(field, at, "laplacian"), 1e-6), (jet(single, at.float(), "laplacian"), 1e-5)):
             assert (tested.gradient - slopes).norm() < tolerance * slopes.norm()
             assert (tested.laplacian - laplacians).norm() < tolerance * laplacians.norm()
+
+
+@pytest.mark.parametrize("encoding", ["identity", "gaussian", "hash"])
+def test_second_derivatives_are_those_of_differences(encoding):
+    """All of them, mixed ones too, to 1e-5 of their size in float64: SIREN, Fourier features, and a hash grid."""
+    generator = torch.Generator().manual_seed(0)
+    settings = {"identity": {}, "gaussian": {"n_frequencies": 8, "sigma": 2.0},
+                "hash": {"n_levels": 3, "log2_table_size": 8, "base_resolution": 4, "max_resolution": 16}}  # fmt: skip
+    encode: Any = make_encoding(encoding, 2, generator, settings[encoding])
+    network = FullyConnected([encode.n_outputs, 8, 8, 2], generator, activation="sine", scale=3.0)
+    field = CoordinateField(encode, network, BOX).double()
+    if encoding == "hash":
+        with torch.no_grad():
+            encode.table.uniform_(-1, 1, generator=generator)
+    # no point is within 2 h of a face of a cell, on which a hash grid has no second derivative
+    at, h = points(), 2e-4
+    axes = torch.eye(2, dtype=torch.float64) * h
+
+    def second(i, j, by):
+        a, b = axes[i] * by, axes[j] * by
+        return (field(at + a + b) - field(at + a - b) - field(at - a + b) + field(at - a - b)) / (4 * (h * by) ** 2)
+
+    with torch.no_grad():
+        expected = torch.stack(
+            [torch.stack([(4 * second(i, j, 1) - second(i, j, 2)) / 3 for j in range(2)], -1) for i in range(2)], -1
+        )
+    found = jet(field, at, 2).hessian.detach()
+    assert (found - expected).norm() < 1e-5 * expected.norm()
