@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,12 @@ from nerfkit.scenes.readers.formats import is_image
 from nerfkit.scenes.readers.frames import natural_key
 from nerfkit.scenes.readers.photos import some
 from nerfkit.scenes.readers.picture import (
-    ARRAY_SUFFIXES, PictureFile, array_names, load_array, picture_of_array, read_picture,
+    ARRAY_SUFFIXES,
+    PictureFile,
+    array_names,
+    load_array,
+    picture_of_array,
+    read_picture,
 )  # fmt: skip
 
 __all__ = ["LEAST", "Instances", "Split", "read_instances", "split"]
@@ -158,9 +162,10 @@ def _of_array(path: Path) -> tuple[list[PictureFile], list[str]]:
             f"has shape {list(found.shape)}; [n, h, w] or [n, h, w, c] is wanted", where=path,
             fix="stack pictures of one size along the first axis",
         )  # fmt: skip
-    names = [str(index) for index in range(len(found))]
+    indices = [str(index) for index in range(len(found))]
     # a message names the one that is wrong
-    return [picture_of_array(array, Path(f"{path}[{name}]")) for name, array in zip(names, found, strict=True)], names
+    pictures = [picture_of_array(array, Path(f"{path}[{at}]")) for at, array in zip(indices, found, strict=True)]
+    return pictures, indices
 
 
 def _fitted(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
@@ -175,8 +180,3 @@ def _fitted(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.fl
     top, left = (height - h) // 2, (width - w) // 2
     part: Any = values[top : top + h, left : left + w]
     return np.asarray(resize(part, (size[1], size[0]), order=1, anti_aliasing=factor > 1), np.float32)
-
-
-def chosen_names(names: Sequence[str], indices: NDArray[np.intp]) -> list[str]:
-    """Names at the indices."""
-    return [names[index] for index in indices]

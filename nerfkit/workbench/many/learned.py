@@ -1,4 +1,4 @@
-"""A start as files: tensors in start.safetensors, and what they are in start.json. No pickle; any program reads both."""
+"""A start as files that any program reads: tensors in start.safetensors, what they are in start.json."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from safetensors.torch import load, save
 
 from nerfkit.files import write_atomically
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.workbench.many.networks import FIELD, Shape
+from nerfkit.workbench.many.networks import Shape
 from nerfkit.workbench.many.starts import STARTS, MetaLearned, Modulated, Start
+from nerfkit.workbench.settings import START_FIELD
 
 __all__ = ["START_FILE", "Learned", "make_start", "read_start", "write_start"]
 
@@ -71,7 +72,7 @@ def write_start(folder: Path, learned: Learned) -> Path:
     }
     shape, matrix = learned.shape, getattr(learned.whole, "matrix", None)
     facts = {
-        "field": FIELD, "method": learned.whole.kind, "n_outputs": shape.n_outputs, "width": shape.width,
+        "field": START_FIELD, "method": learned.whole.kind, "n_outputs": shape.n_outputs, "width": shape.width,
         "n_layers": shape.n_layers, "scale": shape.scale, "n_latents": 0 if matrix is None else len(matrix),
         "rate": learned.rate, "size": list(learned.size), "bounds": list(learned.bounds),
     }  # fmt: skip
@@ -94,26 +95,26 @@ def read_start(path: Path) -> Learned:
     for file in (path, beside):
         if not file.is_file():
             raise NerfkitError(
-                "there is no such file", where=file, fix="give a run of nerfkit fit many, or its start.safetensors with "
-                "the start.json beside it",
+                "there is no such file", where=file,
+                fix="give a run of nerfkit fit many, or its start.safetensors with the start.json beside it",
             )  # fmt: skip
     try:
         facts: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
         missing = [name for name in FACTS if name not in facts]
         if missing:
             raise ValueError(f"{beside.name} lacks {', '.join(missing)}")
-        if facts["field"] != FIELD or facts["method"] not in STARTS:
+        if facts["field"] != START_FIELD or facts["method"] not in STARTS:
             raise ValueError(f"it is of the field {facts['field']} by {facts['method']}")
         shape = Shape(facts["n_outputs"], facts["width"], facts["n_layers"], facts["scale"])
-        starts = [make_start(facts["method"], shape, facts["n_latents"], 0) for _ in range(2)]
+        whole, part = (make_start(facts["method"], shape, facts["n_latents"], 0) for _ in range(2))
         tensors = load(path.read_bytes())
-        for name, start in zip(("whole", "part"), starts, strict=True):
+        for name, start in (("whole", whole), ("part", part)):
             start.load_state_dict(
                 {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
             )
         if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise ValueError(f"{bad[0]} holds values that are NaN or infinite")
         (width, height), (low, high) = facts["size"], facts["bounds"]
-        return Learned(*starts, float(facts["rate"]), (int(width), int(height)), (float(low), float(high)))
+        return Learned(whole, part, float(facts["rate"]), (int(width), int(height)), (float(low), float(high)))
     except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
         raise NerfkitError(f"is no start, or damaged ({error})", where=path, fix="make the run again") from error

@@ -20,9 +20,16 @@ from nerfkit.workbench.many.instances import Instances, Split
 from nerfkit.workbench.many.learned import Learned, make_start
 from nerfkit.workbench.many.learning import N_STEPS, Learning
 from nerfkit.workbench.many.measuring import (
-    STEPS, Found, best_unseen, fresh_after_steps, mean_psnr, start_after_steps, unseen_after_steps,
+    STEPS,
+    Found,
+    best_unseen,
+    fresh_after_steps,
+    mean_psnr,
+    start_after_steps,
+    unseen_after_steps,
 )  # fmt: skip
 from nerfkit.workbench.many.networks import Networks, Shape, pixel_points
+from nerfkit.workbench.many.starts import Start
 
 __all__ = ["Given", "Measured", "choose", "learn", "measure"]
 
@@ -73,9 +80,10 @@ class Given:
         values = torch.from_numpy((data.values - low) / (high - low) * 2 - 1).reshape(n, -1, n_channels).to(device)
         generator = torch.Generator().manual_seed(config.seed)
         seen = torch.rand(height * width, generator=generator).argsort() < round(SEEN * height * width)
+        learned, choosing, new = (values[part] for part in (parts.learned, parts.choosing, parts.new))
         return cls(
-            pixel_points(height, width).to(device), *(values[part] for part in (parts.learned, parts.choosing, parts.new)),
-            seen.to(device), Shape(n_channels, config.width, config.n_layers, config.scale), (width, height),
+            pixel_points(height, width).to(device), learned, choosing, new, seen.to(device),
+            Shape(n_channels, config.width, config.n_layers, config.scale), (width, height),
             data.bounds, config.n_latents, config.seed,
         )  # fmt: skip
 
@@ -118,15 +126,17 @@ class Measured:
 
 def learn(job: Job, given: Given, method: str, n_left: int) -> Learned:
     """A start for whole instances and one for those seen in part; ``n_left`` methods share the time that is left."""
-    starts = []
-    for index, name in enumerate(("whole", "part")):
+
+    def learned(name: str, fraction: float) -> Start:
         start = make_start(method, given.shape, given.n_latents, given.seed).to(job.device)
         job.say(f"learning a start by {method} for instances that are seen {'whole' if name == 'whole' else 'in part'}")
         problem = Learning(start, given.points, given.learned, is_whole=name == "whole", seed=given.seed)
-        # the last part of the time is for measuring
-        job.fit(f"{method}_{name}", problem, job.config.steps, fraction=1 / (2 * n_left + 1 - index))
-        starts.append(start)
-    return Learned(*starts, starts[0].going_on[0], given.size, given.bounds)
+        job.fit(f"{method}_{name}", problem, job.config.steps, fraction=fraction)
+        return start
+
+    # the last part of the time is for measuring
+    whole, part = learned("whole", 1 / (2 * n_left + 1)), learned("part", 1 / (2 * n_left))
+    return Learned(whole, part, whole.going_on[0], given.size, given.bounds)
 
 
 def choose(given: Given, learned: dict[str, Learned], check: Callable[[], None]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,11 +12,9 @@ from torch import Tensor
 from nerfkit.kernels.mlp import mlp
 from nerfkit.workbench.held_fields import HeldField, make_held_field
 from nerfkit.workbench.regression import pixel_centres
+from nerfkit.workbench.settings import START_FIELD
 
-__all__ = ["FIELD", "Networks", "Shape", "evaluate", "hold", "interpolated", "pixel_points"]
-
-# name of the field that an instance is held in
-FIELD = "siren"
+__all__ = ["Networks", "Shape", "evaluate", "hold", "interpolated", "pixel_points", "take_networks"]
 
 
 @dataclass(frozen=True)
@@ -46,7 +45,7 @@ class Shape:
     def n_params(self) -> int:
         """Of a network."""
         sizes = self.sizes
-        return sum(n_in * n_out + n_out for n_in, n_out in zip(sizes, sizes[1:], strict=False))
+        return sum(n_in * n_out + n_out for n_in, n_out in itertools.pairwise(sizes))
 
 
 class Networks(NamedTuple):
@@ -75,7 +74,7 @@ def interpolated(networks: Networks, fraction: float) -> Networks:
 
 
 def pixel_points(height: int, width: int) -> Tensor:
-    """Centres [height * width, 2] (x, y) of pixels, the longer side from -1 to 1, as the field of a picture has them."""
+    """Centres [height * width, 2] (x, y) of pixels, the longer side from -1 to 1 as for the field of a picture."""
     size = torch.tensor([width, height])
     return (2 * pixel_centres(height, width) - size) / max(height, width)
 
@@ -83,7 +82,7 @@ def pixel_points(height: int, width: int) -> Tensor:
 def hold(networks: Networks, index: int, shape: Shape, size: tuple[int, int], bounds: list[list[float]]) -> HeldField:
     """One of the networks as the field of a picture of ``size`` (width, height)."""
     held = make_held_field(
-        FIELD, size, bounds, shape.n_params, seed=0, knob=shape.scale, options={"n_layers": shape.n_layers}
+        START_FIELD, size, bounds, shape.n_params, seed=0, knob=shape.scale, options={"n_layers": shape.n_layers}
     )
     take_networks(held, networks, index)
     return held

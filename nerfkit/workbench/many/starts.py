@@ -128,7 +128,8 @@ class Modulated(Start):
 
     def begin(self, n: int) -> list[Tensor]:
         """Latents [n, n_latents] of 0."""
-        return [self.matrix.new_zeros(n, len(self.matrix))]
+        # slopes by them are asked for, though nothing that is learned goes into them
+        return [self.matrix.new_zeros(n, len(self.matrix)).requires_grad_()]
 
     def networks(self, free: list[Tensor]) -> Networks:
         """The shared network, shifted."""
