@@ -9,6 +9,7 @@ at 24 pixels on 32x32, photographs are crops of 64x64 of scikit-image's; all are
 from __future__ import annotations
 
 import argparse
+import itertools
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +112,7 @@ def _rows(case: str, seed: int, folder: Path, settings: dict[str, Any]) -> Itera
             if key in figures:
                 yield Row(f"{name}: {other} {key}", figures[key], "dB", figures["how"], command)
     times = list(spent.items())
-    for (text, start), (_, end) in zip(times, times[1:], strict=False):
+    for (text, start), (_, end) in itertools.pairwise(times):
         if text.startswith("learning"):
             yield Row(f"{name}: CPU, {text}", end - start, "s", "<= 60 for both of a method, idle", command)
 

@@ -35,7 +35,7 @@ class ManyConfig(FitConfig):
     # numbers of a latent, and components that it is compared with, 1 to 4096
     n_latents: int = 64
     # steps that a start is learned for, and again for instances that are seen in part, 1 or more
-    steps: int = 150
+    steps: int = 120
     # width and height that all instances are brought to; None: that of most of them
     output_size: tuple[int, int] | None = None
     # wall seconds from the first step, a limit
