@@ -68,10 +68,11 @@ def test_a_step_is_a_gradient_times_its_rate_and_can_be_learned(method):
         below = loss().item()
         parameter.data += step * direction
         assert (above - below) / (2 * step) == pytest.approx(float((slope * direction).sum()), rel=1e-4, abs=1e-8)
-    # without learning the numbers are the same
+    # without learning, and by the kernels, the numbers are the same; float32, which these are compiled for already
+    start, points, values = start.float(), points.float(), values.float()
     plain, learning = learnt_steps(start, points, values, 2), learnt_steps(start, points, values, 2, is_learning=True)
     for one, other in zip(plain, learning, strict=True):
-        torch.testing.assert_close(one, other.detach())
+        torch.testing.assert_close(one, other.detach(), atol=1e-5, rtol=1e-4)
 
 
 def test_instances_of_a_modulated_network_are_sine_networks():
