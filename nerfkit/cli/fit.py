@@ -21,6 +21,7 @@ SETTINGS = {
     "field": "field", "params": "n_params", "sigma": "sigma", "scale": "scale", "steps": "steps",
     "learning_rate": "learning_rate", "seconds": "seconds", "seed": "seed", "spacing": "spacing",
     "transform": "transform", "similarity": "similarity", "landmarks": "landmarks", "solver": "solver",
+    "start": "start", "method": "method",
 }  # fmt: skip
 EXAMPLE = "nerfkit fit image PICTURE -o OUT.png"
 
@@ -71,6 +72,12 @@ class Options(CommonOptions):
         None, "of an equation: the last layer by least squares, Adam, or the better (default: auto)",
         choices=("auto", "last-layer", "adam"),
     )  # fmt: skip
+    start: str | None = option(
+        None, "a run of nerfkit fit many, or its start.safetensors, that the field begins with", metavar="RUN"
+    )
+    method: str | None = option(
+        None, "of many: how a start is learned (default: the better one)", choices=("auto", "meta", "modulation")
+    )
     truth: str | None = option(None, "picture or volume of the output's size to compare with", metavar="FILE")
     simulate: str | None = option(
         None, "make the measurements from INPUT, use these alone, compare with INPUT", metavar="KEY=VALUE,..."
@@ -139,7 +146,10 @@ def _finish(result: FittedResult, console: Console) -> dict[str, Any]:
         console.say(f"stopped; go on with it: nerfkit fit --resume {figures['run']}")
         raise Interrupted(figures)
     found = figures["metrics"]
-    names = {"holdout_psnr": "held out", "psnr": "PSNR", "fitted_psnr": "fitted"}
+    names = {
+        "holdout_psnr": "held out", "psnr": "PSNR", "fitted_psnr": "fitted", "psnr_3": "3 steps",
+        "psnr_10": "10 steps", "psnr_100": "100 steps", "unseen": "unseen half of the pixels",
+    }  # fmt: skip
     known = ", ".join(f"{name} {found[key]:.2f} dB" for key, name in names.items() if found.get(key) is not None)
     console.say(f"{figures['output']}: {figures['field']}, {figures['n_params']:,} parameters{known and ', ' + known}")
     for name, baseline in figures["baselines"].items():

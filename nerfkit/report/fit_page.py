@@ -20,6 +20,10 @@ FIGURES = (
     ("psnr", "PSNR", "{:.2f} dB", "against the truth"),
     ("ssim", "SSIM", "{:.3f}", "against the truth"),
     ("fitted_psnr", "Fitted", "{:.2f} dB", "values that the fit saw: how well it remembers them"),
+    ("psnr_3", "After 3 steps", "{:.2f} dB", "new instances, every pixel seen"),
+    ("psnr_10", "After 10 steps", "{:.2f} dB", "new instances"),
+    ("psnr_100", "After 100 steps", "{:.2f} dB", "new instances"),
+    ("unseen", "Unseen", "{:.2f} dB", "the other pixels of new instances, half of them seen, after 3 steps"),
 )
 
 

@@ -36,6 +36,7 @@ TASKS = {
     "register": "nerfkit.tasks.register:TASK",
     "ct": "nerfkit.tasks.ct:TASK",
     "mri": "nerfkit.tasks.mri:TASK",
+    "many": "nerfkit.tasks.many:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -50,6 +51,7 @@ FIT_TASKS = {
     "register": "where in a second image or volume each pixel of a first one is, and the second brought onto the first",
     "ct": "a slice from the sinogram of a tomograph, and how sure it is",
     "mri": "a picture from few coefficients of a magnetic resonance scanner, its phase kept",
+    "many": "one start for many pictures of a kind, from which a new one is fitted in a few steps",
 }
 
 

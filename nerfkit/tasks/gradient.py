@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.settings import check_range
 from nerfkit.workbench.given_derivatives import GradientData, Of, read_derivatives
-from nerfkit.workbench.settings import AUTO, FieldSettings
+from nerfkit.workbench.settings import FieldSettings
 from nerfkit.workbench.task import FitTask
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def solve(job: Job) -> Outcome:
     from nerfkit.scenes.observations.spectral_derivatives import GradientSpectrum, LaplacianSpectrum, MovedGrids
     from nerfkit.workbench.choosing import hold_out
     from nerfkit.workbench.held_fields import make_held_field
+    from nerfkit.workbench.many.beginning import begin_with
     from nerfkit.workbench.outcome import Outcome
     from nerfkit.workbench.regression import sample_picture
     from nerfkit.workbench.running import compare
@@ -77,9 +78,12 @@ def solve(job: Job) -> Outcome:
     exact = _poisson(derivatives).numpy() + data.mean
     span = data.span or _range(exact)
     truth = _truth(job)
-    name = DEFAULT_FIELD if config.field == AUTO else config.field
+    name = config.field_or(DEFAULT_FIELD)
     recipe, n_params = RECIPES[name], config.n_params or max(16, PER_PIXEL * height * width)
     knob = config.knob or (DEFAULT_SCALE if name == DEFAULT_FIELD else recipe.default)
+    start = begin_with(job, len(data.mean), (width, height))
+    if start is not None:
+        n_params, knob = start.n_params, start.knob
     over = config.over
     # wide enough for the values that there will be; the field is scaled by it, not told them
     low, high = _range(exact)
@@ -90,8 +94,10 @@ def solve(job: Job) -> Outcome:
     ) -> Any:
         held = make_held_field(
             name, (width, height), bounds, n_params, seed=config.seed, knob=knob if recipe.knob else None,
-            device=job.device,
+            device=job.device, options=None if start is None else start.options,
         )  # fmt: skip
+        if start is not None:
+            start.give(held)
         held.go_on_from(before)
         observation = GradientSpectrum(target, known, over) if data.is_gradient else LaplacianSpectrum(target, over)
         problem = Problem(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.settings import check_range
-from nerfkit.workbench.settings import AUTO, FieldSettings
+from nerfkit.workbench.settings import FieldSettings
 from nerfkit.workbench.task import FitTask
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def solve(job: Job) -> Outcome:
     from nerfkit.scenes.fields.named import RECIPES, count_parameters
     from nerfkit.workbench.choosing import choice_chart, choose_knob, hold_out
     from nerfkit.workbench.held_fields import make_held_field
+    from nerfkit.workbench.many.beginning import begin_with
     from nerfkit.workbench.outcome import Outcome
     from nerfkit.workbench.pictures import spectrum_chart
     from nerfkit.workbench.regression import held_out_figures, pixel_problem, sample_picture
@@ -110,11 +111,15 @@ def solve(job: Job) -> Outcome:
     config, data = job.config, job.data
     values = torch.from_numpy(data.values).to(job.device)
     height, width, _ = values.shape
-    name = DEFAULT_FIELD if config.field == AUTO else config.field
+    start = begin_with(job, values.shape[2], (width, height))
+    name = config.field_or(DEFAULT_FIELD)
     recipe, n_params = RECIPES[name], config.n_params or 4 * height * width
     everything = torch.ones(height, width, dtype=torch.bool, device=values.device)
     chosen: dict[str, Any] = {"field": name}
-    knob, charts = config.knob, []
+    knob, charts, rate, options, bounds = config.knob, [], recipe.learning_rate, {}, data.bounds
+    if start is not None:
+        bounds = start.bounds
+        knob, n_params, rate, options = start.knob, start.n_params, start.rate, start.options
     if recipe.knob and knob is None:
         found = job.decide(
             "knob", lambda: choose_knob(
@@ -129,11 +134,15 @@ def solve(job: Job) -> Outcome:
 
     def fitted(stage: str, known: torch.Tensor, fraction: float, before: HeldField | None = None) -> HeldField:
         held = make_held_field(
-            name, (width, height), data.bounds, n_params, seed=config.seed, knob=knob, device=job.device
-        )
-        held.go_on_from(before)
+            name, (width, height), bounds, n_params, seed=config.seed, knob=knob, device=job.device,
+            options=options,
+        )  # fmt: skip
+        if start is None:
+            held.go_on_from(before)
+        else:
+            start.adapt(held, values, known)
         problem = pixel_problem(
-            held.field, values, known, learning_rate=config.learning_rate or recipe.learning_rate, n=recipe.batch,
+            held.field, values, known, learning_rate=config.learning_rate or rate, n=recipe.batch,
             seed=config.seed, pixel=config.pixel,
         )  # fmt: skip
         job.fit(stage, problem, config.steps or STEPS, fraction=fraction)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.settings import check_range
-from nerfkit.workbench.settings import AUTO, FieldSettings
+from nerfkit.workbench.settings import FieldSettings
 from nerfkit.workbench.task import FitTask, Simulated
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def solve(job: Job) -> Outcome:
     data, config = job.data, job.config
     values, known, span = data.picture.values, data.known, data.picture.range
     truth = None if job.truth is None else job.truth.values
-    name = DEFAULT_FIELD if config.field == AUTO else config.field
+    name = config.field_or(DEFAULT_FIELD)
     found = fill_by_grid(job) if name == "grid" else fill_by_network(job, name)
     image = np.where(known[..., None], values, found.image)
     if data.picture.bit_depth < 32:

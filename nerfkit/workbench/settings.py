@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from nerfkit.scenes.fields.named import FIELD_NAMES, RECIPES
 from nerfkit.scenes.settings import Settings, check_positive, check_range
 
-__all__ = ["AUTO", "FieldSettings", "FitConfig", "check_field"]
+__all__ = ["AUTO", "START_FIELD", "FieldSettings", "FitConfig", "check_field"]
 
 AUTO = "auto"
+# what `nerfkit fit many` learns a start of
+START_FIELD = "siren"
 # parameters of a field
 MIN_PARAMS, MAX_PARAMS = 16, 2**28
 
@@ -45,10 +47,14 @@ class FieldSettings(FitConfig):
     learning_rate: float | None = None
     # steps of the fit, 1 or more; None: the task's own number
     steps: int | None = None
+    # a run of nerfkit fit many, or its start.safetensors, that the field begins with; None: it begins with nothing
+    start: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_field("field", self.field)
+        if self.start is not None and self.field not in (AUTO, START_FIELD):
+            raise ValueError(f"a start is of the field {START_FIELD}, not {self.field}: leave field out, or start")
         if self.n_params is not None:
             check_range("n_params", self.n_params, MIN_PARAMS, MAX_PARAMS)
         if self.steps is not None:
@@ -59,6 +65,12 @@ class FieldSettings(FitConfig):
             if getattr(self, name) is not None and self.field != AUTO and RECIPES[self.field].knob != name:
                 has = RECIPES[self.field].knob or "neither sigma nor scale"
                 raise ValueError(f"{name} is none of the field {self.field}'s settings: it has {has}")
+
+    def field_or(self, default: str) -> str:
+        """The field that is named, else that of a start, else the ``default``."""
+        if self.field != AUTO:
+            return self.field
+        return default if self.start is None else START_FIELD
 
     @property
     def knob(self) -> float | None:

@@ -12,7 +12,7 @@ from nerfkit.scenes.errors import NerfkitError
 
 from ._images import decode_image
 
-__all__ = ["PictureFile", "array_names", "load_array", "read_map", "read_mask", "read_picture"]
+__all__ = ["PictureFile", "array_names", "load_array", "picture_of_array", "read_map", "read_mask", "read_picture"]
 
 ARRAY_SUFFIXES = (".npy", ".npz")
 # names that an npz's picture may have beside others
@@ -77,10 +77,10 @@ def read_picture(path: str | Path, *, key: str | None = None, has_unknown: bool 
     if path.is_dir():
         raise NerfkitError("is a folder; one picture is wanted", where=path, fix="give one of the files in it")
     if path.suffix.lower() in ARRAY_SUFFIXES:
-        return _of_array(load_array(path, key), path, has_unknown=has_unknown)
+        return picture_of_array(load_array(path, key), path, has_unknown=has_unknown)
     found = decode_image(path)
     pixels = found.pixels if found.alpha is None else np.dstack([found.pixels, found.alpha])
-    return _of_array(pixels, path, found.icc_profile)
+    return picture_of_array(pixels, path, found.icc_profile)
 
 
 def read_mask(path: str | Path, size: tuple[int, int], *, key: str | None = None) -> NDArray[np.bool_]:
@@ -164,9 +164,10 @@ def array_names(path: Path) -> list[str]:
         return []
 
 
-def _of_array(
+def picture_of_array(
     pixels: NDArray, path: Path, icc_profile: bytes | None = None, *, has_unknown: bool = False
 ) -> PictureFile:  # fmt: skip
+    """A picture of its pixels [h, w] or [h, w, c] as an array has them; ``path`` is named where they are none."""
     if pixels.ndim == 2:
         pixels = pixels[..., None]
     if pixels.ndim != 3 or 0 in pixels.shape:

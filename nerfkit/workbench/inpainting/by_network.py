@@ -18,6 +18,7 @@ from nerfkit.workbench.held_fields import make_held_field
 from nerfkit.workbench.inpainting.filled import REACH, Filled, choice_charts, tried_rows
 from nerfkit.workbench.inpainting.holes import held_out_holes
 from nerfkit.workbench.job import Job
+from nerfkit.workbench.many.beginning import begin_with
 from nerfkit.workbench.regression import pixel_problem, sample_picture
 
 __all__ = ["fill_by_network"]
@@ -37,18 +38,26 @@ def fill_by_network(job: Job, name: str) -> Filled:
     values = torch.from_numpy(job.data.picture.values).to(job.device)
     known = torch.from_numpy(job.data.known)
     bounds = [list(span)] * values.shape[2]
+    start = begin_with(job, values.shape[2], (width, height))
+    bounds = bounds if start is None else start.bounds
+    fixed_knob = config.knob if start is None else start.knob
+    n_params = (config.n_params or N_PARAMS) if start is None else start.n_params
+    rate = config.learning_rate or (recipe.learning_rate if start is None else start.rate)
     # differences of range 1: the weight means the same for any unit
     domain = Box([(0.0, width - 1.0), (0.0, height - 1.0)])
 
     def make(knob: float, variation: float, seen: torch.Tensor) -> tuple[Any, Any]:
         held = make_held_field(
-            name, (width, height), bounds, config.n_params or N_PARAMS, seed=config.seed, knob=knob, device=job.device
-        )
+            name, (width, height), bounds, n_params, seed=config.seed, knob=knob, device=job.device,
+            options=None if start is None else start.options,
+        )  # fmt: skip
+        if start is not None:
+            start.adapt(held, values, seen.to(values.device))
         weight = variation * (span[1] - span[0])
         smooth = Term(NeighbourDifferences(), domain, total_variation, weight, VARIATION_POINTS)
         problem = pixel_problem(
-            held.field, values, seen.to(values.device), learning_rate=config.learning_rate or recipe.learning_rate,
-            n=recipe.batch, seed=config.seed, extra=[smooth] if variation else [],
+            held.field, values, seen.to(values.device), learning_rate=rate, n=recipe.batch, seed=config.seed,
+            extra=[smooth] if variation else [],
         )  # fmt: skip
         return held, problem
 
@@ -72,10 +81,10 @@ def fill_by_network(job: Job, name: str) -> Filled:
         return Trial(setting, torch.empty(0), errors(held, held_out))
 
     def search() -> dict[str, Any]:
-        knob = config.knob or recipe.default
+        knob = fixed_knob or recipe.default
         variation = VARIATION if config.variation is None else config.variation
         tried, best = {}, None
-        if recipe.knob and config.knob is None:
+        if recipe.knob and fixed_knob is None:
             best = fitted((knob, variation))
             found = search_line(best, lambda at: (knob * 2.0**at, variation) if abs(at) <= REACH else None, attempt)
             best = min(found.values(), key=lambda trial: trial.mse)

@@ -1,0 +1,131 @@
+"""How well `nerfkit fit many` learns a start: new instances after 3, 10, 100 steps, and pixels that were not seen.
+
+python scripts/workbench_many.py [--cases faces glyphs photographs] [--seeds 1] [--json FILE]
+
+Faces are the first hundred of scikit-image's lfw_subset (25x25), glyphs are letters of matplotlib's DejaVu fonts drawn
+at 24 pixels on 32x32, photographs are crops of 64x64 of scikit-image's; all are instances of one kind.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from benchmarking import Row, publish
+from numpy.typing import NDArray
+
+import nerfkit
+
+__all__ = ["CASES", "measure"]
+
+# wall seconds that a run may take: another process may hold the core
+LIMIT = 3600.0
+LETTERS = "ABCDEFGHJKLMNPQRSTUVXYZabcdefghknopqrstuvxyz23456789"
+PHOTOGRAPHS = ("camera", "astronaut", "coffee", "chelsea", "rocket", "brick", "grass", "gravel")
+
+
+def faces() -> NDArray[np.float32]:
+    """Faces [100, 25, 25]."""
+    from skimage.data import lfw_subset
+
+    return np.asarray(lfw_subset()[:100], np.float32)
+
+
+def glyphs() -> NDArray[np.uint8]:
+    """Letters of all DejaVu styles [n, 32, 32]."""
+    import matplotlib
+    from PIL import Image, ImageDraw, ImageFont
+
+    found = []
+    for path in sorted(Path(matplotlib.get_data_path(), "fonts/ttf").glob("DejaVu*.ttf")):
+        if "Display" in path.name:
+            continue
+        font = ImageFont.truetype(str(path), 24)
+        for letter in LETTERS:
+            image = Image.new("L", (32, 32))
+            ImageDraw.Draw(image).text((16, 16), letter, font=font, fill=255, anchor="mm")
+            found.append(np.asarray(image))
+    return np.stack(found)
+
+
+def photographs() -> NDArray[np.float32]:
+    """Crops [n, 64, 64] of grey photographs, side by side at half their size."""
+    from skimage import color, data
+    from skimage.transform import rescale
+
+    found = []
+    for name in PHOTOGRAPHS:
+        picture = np.asarray(getattr(data, name)())
+        grey = color.rgb2gray(picture) if picture.ndim == 3 else picture / 255.0
+        small = rescale(grey, 0.5, anti_aliasing=True)
+        rows, columns = (side // 64 for side in small.shape)
+        found += [small[64 * y : 64 * y + 64, 64 * x : 64 * x + 64] for y in range(rows) for x in range(columns)]
+    return np.stack(found).astype(np.float32).clip(0, 1)
+
+
+# name -> instances, and what is wanted after 3 steps
+CASES: dict[str, tuple[Callable[[], NDArray], str]] = {
+    "faces": (faces, ">= 37"), "glyphs": (glyphs, ">= 36"), "photographs": (photographs, "above pca"),
+}  # fmt: skip
+
+
+def measure(cases: Sequence[str] = tuple(CASES), seeds: Sequence[int] = (0,), **settings: Any) -> list[Row]:
+    """PSNR of both methods and of the baselines, and CPU seconds of learning, a row each; printed as they come."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for case in cases:
+            for seed in seeds:
+                for row in _rows(case, seed, Path(folder), settings):
+                    print(row, flush=True)
+                    rows.append(row)
+    return rows
+
+
+def _rows(case: str, seed: int, folder: Path, settings: dict[str, Any]) -> Iterator[Row]:
+    make, wanted = CASES[case]
+    source = folder / f"{case}.npz"
+    np.savez(source, images=make())
+    began, spent = time.process_time(), dict[str, float]()
+
+    def say(text: str) -> None:
+        # what comes before the first line is reading
+        spent[text] = time.process_time() - began
+
+    found = nerfkit.fit(
+        "many", source, folder / f"{case}.png", seed=seed, overwrite=True, say=say, **{"seconds": LIMIT, **settings}
+    ).figures
+    command = f"nerfkit fit many {source.name} --seed {seed} -o out.png"
+    name, fresh = f"{case}, seed {seed}", found["baselines"]["fresh"]["unseen"]
+    goals = {"psnr_3": wanted, "unseen": f">= {fresh + 2:.1f}, 2 dB above a fresh net" if case != "photographs" else ""}
+    for key in ("psnr_3", "psnr_10", "psnr_100", "unseen"):
+        yield Row(
+            f"{name}: {found['chosen']['method']} {key}", found["metrics"][key], "dB", goals.get(key, ""), command
+        )
+    for other, figures in found["baselines"].items():
+        for key in ("psnr", "psnr_3", "psnr_10", "psnr_100", "unseen"):
+            if key in figures:
+                yield Row(f"{name}: {other} {key}", figures[key], "dB", figures["how"], command)
+    times = list(spent.items())
+    for (text, start), (_, end) in itertools.pairwise(times):
+        if text.startswith("learning"):
+            yield Row(f"{name}: CPU, {text}", end - start, "s", "<= 60 for both of a method, idle", command)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    publish(measure(given.cases, range(given.seeds)), given.json)
+
+
+if __name__ == "__main__":
+    main()
