@@ -48,7 +48,7 @@ def _rows(rows: list[Row]) -> tuple[str, Any]:
 
 def _of_fits(part: str) -> Callable[[int], tuple[str, Any]]:
     def measure(seeds: int) -> tuple[str, Any]:
-        rows = workbench_fit.PARTS[part](seeds)
+        rows = workbench_fit.printed(part, seeds)
         return workbench_fit.table(rows), rows
 
     return measure

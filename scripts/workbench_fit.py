@@ -3,7 +3,7 @@
     python scripts/workbench_fit.py [--parts fit,siren,choice,derivatives,compare] [--seeds 3] [--json FILE]
 
 Photographs are those of NERFKIT_TEST_DATA/images where that is set, else scikit-image's. Seconds are the process's
-CPU-seconds of the fits alone. Nothing is chosen on what is reported.
+CPU-seconds of the fits alone. Nothing is chosen on what is reported. A row is printed when it is measured.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,20 @@ from workbench_pictures import photograph
 
 import nerfkit
 from nerfkit.fitting import Budget, FitSchedule, fit
+from nerfkit.heldout import Trial, search_line
 from nerfkit.scenes.fields.named import RECIPES, count_parameters
 from nerfkit.scenes.observations.derivatives import jet
-from nerfkit.workbench.choosing import choose_knob, hold_out
+from nerfkit.workbench.choosing import choose_knob, detailed_part, hold_out
 from nerfkit.workbench.held_fields import make_held_field
 from nerfkit.workbench.interpolation import scattered_cubic
 from nerfkit.workbench.regression import decibels, pixel_problem, sample_picture
 
-__all__ = ["PARTS", "measure", "picture", "table"]
+__all__ = ["PARTS", "picture", "printed", "table"]
 
-# CPU-seconds at which a fit is looked at
-MARKS = (5.0, 20.0)
+# CPU-seconds that a fit has: those of the goals, and of fields that have none
+MARKS, LAST = (5.0, 20.0), 20.0
+# fields that have a goal for what they remember; with the default these are measured with every seed
+WITH_GOAL = ("tiled, scale 15", "hash")
 # what the part "fit" measures: a field, and settings of it
 FITTED = {
     "default": ("tiled", {"knob": None}),
@@ -57,6 +61,8 @@ FITTED = {
 # pictures that sigma and scale are chosen on: letters, photographs, a scan
 CHOSEN_ON = ("text", "camera", "astronaut", "phantom")
 CHOICES = {"siren": "scale", "fourier": "sigma", "tiled": "scale"}
+# steps of the whole fits that a choice is held against, and pixels a step of single networks
+WHOLE_STEPS, WHOLE_BATCH = 400, 1024
 
 
 def picture(name: str, side: int = 256) -> torch.Tensor:
@@ -67,9 +73,9 @@ def picture(name: str, side: int = 256) -> torch.Tensor:
 
 def _fit(
     values: torch.Tensor, name: str, knob: float | None, n_params: int, held_out: torch.Tensor, seed: int,
-    seconds: float, steps: int | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
-    """A field fitted to the pixels that are not held out; figures at each mark of CPU-seconds and at the end."""
+    seconds: float,
+) -> dict[str, Any]:  # fmt: skip
+    """A field fitted for some CPU-seconds to the pixels that are not held out, and figures of it."""
     height, width, n_channels = values.shape
     bounds = [[0.0, 1.0]] * n_channels
     known = ~held_out
@@ -88,47 +94,40 @@ def _fit(
     before = time.process_time()
     fit(trial, Budget(steps=3), schedule=FitSchedule())
     per_step = (time.process_time() - before) / 3
-    n_steps = steps or max(3, round(seconds / per_step))
+    n_steps = max(3, round(seconds / per_step))
     before = time.process_time()
     fit(problem, Budget(steps=n_steps), schedule=FitSchedule(final_fraction=0.02))
     spent = time.process_time() - before
     errors = (sample_picture(held.field, (width, height), (width, height)) - values).square().mean(-1)
-    return [
-        {
-            "seconds": round(spent, 1), "steps": n_steps, "n_params": count_parameters(held.field), "knob": knob,
-            "fitted_psnr": round(decibels(float(errors[known].mean())), 2),
-            "holdout_psnr": round(decibels(float(errors[held_out].mean())), 2) if held_out.any() else None,
-        }
-    ]  # fmt: skip
+    return {
+        "seconds": round(spent, 1), "steps": n_steps, "n_params": count_parameters(held.field), "knob": knob,
+        "fitted_psnr": round(decibels(float(errors[known].mean())), 2),
+        "holdout_psnr": round(decibels(float(errors[held_out].mean())), 2) if held_out.any() else None,
+    }  # fmt: skip
 
 
-def fits(seeds: int) -> list[dict[str, Any]]:
-    """camera 256 x 256 at 270 000 parameters: fitted (all pixels) and held out (a tenth of them)."""
-    values, rows = picture("camera"), []
+def fits(seeds: int) -> Iterator[dict[str, Any]]:
+    """camera 256 x 256 at 270 000 parameters: a tenth of the pixels held out at 20 CPU-s, all fitted where there is a
+    goal for that, at 5, too.
+    """
+    values = picture("camera")
     nothing = torch.zeros(values.shape[:2], dtype=torch.bool)
     for label, (name, given) in FITTED.items():
-        for seconds in MARKS:
-            for seed in range(seeds if label in ("default", "tiled, scale 15", "hash") else 1):
-                row = {"picture": "camera 256", "field": label, "seed": seed, "budget_cpu_s": seconds}
-                knob = given.get("knob")
-                held_out = hold_out(values.shape[:2], 0.1, seed)
-                row |= _fit(values, name, knob, 270_000, held_out, seed, seconds)[0]
-                row["fitted_all_psnr"] = _fit(values, name, row["knob"], 270_000, nothing, seed, seconds)[0][
-                    "fitted_psnr"
-                ]
-                rows.append(row)
+        for seed in range(seeds if label in ("default", *WITH_GOAL) else 1):
+            row = {"picture": "camera 256", "field": label, "seed": seed}
+            held_out, knob = hold_out(values.shape[:2], 0.1, seed), given.get("knob")
+            yield row | {"budget_cpu_s": LAST} | _fit(values, name, knob, 270_000, held_out, seed, LAST)
+            for seconds in MARKS if label in WITH_GOAL else ():
+                yield row | {"budget_cpu_s": seconds} | _fit(values, name, knob, 270_000, nothing, seed, seconds)
     held_out = hold_out(values.shape[:2], 0.1, 0)
     cubic = scattered_cubic(values.numpy(), ~held_out.numpy())
     mse = float(np.square(cubic - values.numpy())[held_out.numpy()].mean())
-    rows.append(
-        {"picture": "camera 256", "field": "cubic through the kept pixels", "holdout_psnr": round(decibels(mse), 2)}
-    )
-    return rows
+    yield {"picture": "camera 256", "field": "cubic through the kept pixels", "holdout_psnr": round(decibels(mse), 2)}
 
 
-def sirens(seeds: int) -> list[dict[str, Any]]:
+def sirens(seeds: int) -> Iterator[dict[str, Any]]:
     """camera 128 x 128, SIREN of 3 x 256, 100 steps of all pixels."""
-    values, rows = picture("camera", 128), []
+    values = picture("camera", 128)
     for scale, fraction in ((60.0, 0.0), (30.0, 0.1)):
         for seed in range(seeds):
             row = {
@@ -150,39 +149,55 @@ def sirens(seeds: int) -> list[dict[str, Any]]:
                 "fitted_psnr": round(decibels(float(errors[~held_out].mean())), 2),
                 "holdout_psnr": round(decibels(float(errors[held_out].mean())), 2) if fraction else None,
             }  # fmt: skip
-            rows.append(row)
-    return rows
+            yield row
 
 
-def choices(seeds: int) -> list[dict[str, Any]]:
-    """What is lost against the best value by choosing sigma or scale: held-out PSNR of whole fits."""
-    rows = []
+def choices(seeds: int) -> Iterator[dict[str, Any]]:
+    """What is lost against the best value by choosing sigma or scale: held-out PSNR of whole fits.
+
+    The best is sought from the chosen value on, by halves and doubles, until it gets worse on both sides.
+    """
     for name_of_picture in CHOSEN_ON:
         values = picture(name_of_picture, 128)
+        # of the letters, which are larger, the part with most of them
+        values = detailed_part(values, 128).contiguous()
         for name, knob in CHOICES.items():
-            held_out = hold_out(values.shape[:2], 0.1, 0)
-            before = time.process_time()
-            bounds = [[0.0, 1.0]] * values.shape[2]
-            found = choose_knob(name, values, ~held_out, bounds, 70_000, seed=0)
-            seconds = time.process_time() - before
-            candidates = [found["value"] * 2.0**place for place in range(-2, 3)]
-            steps = 300 if name == "tiled" else 400
-            scores = {
-                value: _fit(values, name, value, 70_000, held_out, 0, 0.0, steps)[0]["holdout_psnr"]
-                for value in candidates
-            }
-            best = max(scores, key=lambda value: scores[value])
-            rows.append({
-                "picture": name_of_picture, "field": name, "setting": knob, "chosen": found["value"], "best": best,
-                "lost_db": round(scores[best] - scores[found["value"]], 2), "choice_cpu_s": round(seconds, 1),
-                "scores": {f"{value:g}": score for value, score in scores.items()},
-            })  # fmt: skip
-    return rows
+            for seed in range(seeds):
+                yield {"picture": name_of_picture, "field": name, "seed": seed, "setting": knob} | _choice(
+                    values, name, seed
+                )
 
 
-def derivatives(seeds: int) -> list[dict[str, Any]]:
+def _choice(values: torch.Tensor, name: str, seed: int) -> dict[str, Any]:
+    """The value that is chosen, the best one, and the difference of their whole fits."""
+    height, width, n_channels = values.shape
+    bounds, held_out = [[0.0, 1.0]] * n_channels, hold_out((height, width), 0.1, seed)
+    before = time.process_time()
+    chosen = choose_knob(name, values, ~held_out, bounds, 70_000, seed=seed)["value"]
+    seconds = time.process_time() - before
+    recipe = RECIPES[name]
+
+    def whole(value: float, best: Trial[float] | None = None) -> Trial[float]:
+        held = make_held_field(name, (width, height), bounds, 70_000, seed=seed, knob=value)
+        n = recipe.batch if name == "tiled" else WHOLE_BATCH
+        problem = pixel_problem(held.field, values, ~held_out, learning_rate=recipe.learning_rate, n=n, seed=seed)
+        fit(problem, Budget(steps=WHOLE_STEPS), schedule=FitSchedule(final_fraction=0.02))
+        found = sample_picture(held.field, (width, height), (width, height))
+        return Trial(value, found, (found - values)[held_out].square().mean(-1))
+
+    tried = search_line(whole(chosen), lambda place: chosen * 2.0**place, whole)
+    scores = {trial.setting: decibels(trial.mse) for trial in tried.values()}
+    best = max(scores, key=lambda value: scores[value])
+    return {
+        "chosen": chosen, "best": best, "lost_db": round(scores[best] - scores[chosen], 2),
+        "choice_cpu_s": round(seconds, 1),
+        "scores": {f"{value:g}": round(scores[value], 2) for value in sorted(scores)},
+    }  # fmt: skip
+
+
+def derivatives(seeds: int) -> Iterator[dict[str, Any]]:
     """Relative L2 error of derivatives of fitted fields against Richardson differences in float64."""
-    rows, values = [], picture("camera", 64)
+    values = picture("camera", 64)
     for name in ("siren", "exp-fourier", "fourier", "hash"):
         held = make_held_field(name, (64, 64), [[0.0, 1.0]], 20_000, seed=0)
         everything, rate = torch.ones(64, 64, dtype=torch.bool), RECIPES[name].learning_rate
@@ -214,11 +229,10 @@ def derivatives(seeds: int) -> list[dict[str, Any]]:
                     row[f"laplacian {label}"] = float(
                         f"{float((found.laplacian - wanted2).norm() / wanted2.norm()):.2g}"
                     )
-        rows.append(row)
-    return rows
+        yield row
 
 
-def comparison(seeds: int) -> list[dict[str, Any]]:
+def comparison(seeds: int) -> Iterator[dict[str, Any]]:
     """Wall seconds of `nerfkit fit compare`: all fields, 70 000 parameters, camera 128 x 128, 1000 iterations, mp4."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "camera.png"
@@ -227,17 +241,24 @@ def comparison(seeds: int) -> list[dict[str, Any]]:
         found = nerfkit.fit("compare", source, Path(folder) / "out.png").figures
         seconds = round(time.monotonic() - began, 1)
     rows = {found["field"]: found["metrics"], **found["baselines"]}
-    return [{"field": "all", "wall_s": seconds, "cut": found["cut"]}] + [
-        {"field": name, **{key: row[key] for key in ("fitted_psnr", "holdout_psnr")}} for name, row in rows.items()
-    ]
+    yield {"field": "all", "wall_s": seconds, "cut": found["cut"]}
+    for name, row in rows.items():
+        yield {"field": name, **{key: row[key] for key in ("fitted_psnr", "holdout_psnr")}}
 
 
-PARTS = {"fit": fits, "siren": sirens, "choice": choices, "derivatives": derivatives, "compare": comparison}
+# part -> its rows for a number of seeds, each when it is measured
+PARTS: dict[str, Callable[[int], Iterator[dict[str, Any]]]] = {
+    "fit": fits, "siren": sirens, "choice": choices, "derivatives": derivatives, "compare": comparison,
+}  # fmt: skip
 
 
-def measure(parts: list[str], seeds: int = 1) -> dict[str, list[dict[str, Any]]]:
-    """Rows of each part."""
-    return {part: PARTS[part](seeds) for part in parts}
+def printed(part: str, seeds: int) -> list[dict[str, Any]]:
+    """Rows of a part, each printed when it is measured."""
+    rows = []
+    for row in PARTS[part](seeds):
+        print(json.dumps(row), flush=True)
+        rows.append(row)
+    return rows
 
 
 def table(rows: list[dict[str, Any]]) -> str:
@@ -258,7 +279,7 @@ def main() -> None:
     options = parser.parse_args()
     found: dict[str, Any] = {"machine": machine()}
     for part in options.parts.split(","):
-        found[part] = PARTS[part](options.seeds)
+        found[part] = printed(part, options.seeds)
         print(f"\n{part}\n{table(found[part])}", flush=True)
         if options.json:
             Path(options.json).write_text(json.dumps(found, indent=1))

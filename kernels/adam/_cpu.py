@@ -54,7 +54,8 @@ def adam_cpu(
     given = param, exp_avg, exp_avg_sq
     changed = [x.contiguous() for x in given]
     rows = [x.detach().view(len(param), -1).numpy() for x in (*changed, grad.contiguous())]
-    numbers = np.array([float(x) for x in (*step_factors(step, lr, betas), *betas, eps)]).astype(rows[0].dtype)
+    # as numbers of Python: a dozen operations of torch on one number took longer than the loop over a small layer
+    numbers = np.array([*step_factors(float(step), float(lr), betas), *betas, eps], rows[0].dtype)
     _adam(*rows, numbers, touched_only)
     for tensor, new in zip(given, changed, strict=True):
         if new is not tensor:

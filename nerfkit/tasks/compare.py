@@ -28,12 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ["SEED_SHAPES", "TASK", "CompareConfig", "shown_steps"]
 
-# pixels a step: so few that wide networks, too, take a thousand steps
-BATCH = 1024
+# pixels a step: so few that all fields take a thousand steps in three minutes; 1024 give a SIREN 0.8 dB more, Fourier
+# features 0.1 (docs/decisions/0038)
+BATCH = 768
 # fields whose step sees more, as many as their recipe says: a lattice, or look-ups that cost little
 CHEAP = ("tiled", "hash", "exp-hash", "grid")
 # pictures of the evolution at most, and frames a second of the video
-N_SHOWN, FPS = 48, 8
+N_SHOWN, FPS = 24, 6
 # the shapes of the original comparison: 263 683 parameters, and 70 770 of a table and 206 595 of a network, for RGB
 SEED_SHAPES = {
     "exp-fourier": (263_683, {"n_layers": 4, "has_first_bias": False}),

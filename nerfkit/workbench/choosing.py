@@ -18,7 +18,7 @@ from nerfkit.workbench.regression import decibels, pixel_centres, pixel_problem
 __all__ = ["choice_chart", "choose_knob", "detailed_part", "hold_out"]
 
 # a trial's field, steps and pixels a step: what orders the candidates as the whole fit does, at a fraction of its price
-TRIAL_PARAMS, TRIAL_STEPS, TRIAL_BATCH = 40_000, 120, 1024
+TRIAL_PARAMS, TRIAL_STEPS, TRIAL_BATCH = 40_000, 120, 512
 # side of the part of the picture that tiled fields are tried on; their networks see no more of it anyway
 TRIAL_SIDE = 96
 # fraction of the pixels that trials hold out

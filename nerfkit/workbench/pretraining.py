@@ -17,7 +17,7 @@ from nerfkit.scenes.observations.points import PointValues
 __all__ = ["STEPS", "teach_embedding"]
 
 # steps, points a step and rate: a quarter of the fit that follows
-STEPS, POINTS, LEARNING_RATE = 250, 2**12, 4e-3
+STEPS, POINTS, LEARNING_RATE = 250, 2**10, 4e-3
 
 
 class _Embedding:

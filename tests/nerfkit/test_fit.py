@@ -17,7 +17,7 @@ from nerfkit.fitting import Budget
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields.named import FIELD_NAMES, RECIPES
 from nerfkit.scenes.readers.picture import read_picture
-from nerfkit.workbench import choosing, job
+from nerfkit.workbench import choosing, job, pretraining
 from nerfkit.workbench.choosing import choose_knob, detailed_part, hold_out
 from nerfkit.workbench.held_fields import picture_field
 from nerfkit.workbench.interpolation import scattered_cubic
@@ -75,7 +75,8 @@ def test_a_picture_goes_in_and_comes_out_at_any_size(photo, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", FIELD_NAMES)
-def test_every_field_holds_a_picture(photo, tmp_path, name):
+def test_every_field_holds_a_picture(photo, tmp_path, name, monkeypatch):
+    monkeypatch.setattr(pretraining, "STEPS", 5)
     knob = RECIPES[name].knob
     settings: dict[str, Any] = {"n_params": 3000, "steps": 10, "holdout": 0.0} | ({knob: 6.0} if knob else {})
     found = nerfkit.fit("image", photo, tmp_path / "out.png", field=name, **settings)
@@ -252,6 +253,7 @@ def test_a_picture_of_a_pixel_is_refused(tmp_path, capsys):
 
 def test_fields_are_compared_over_the_iterations(photo, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(choosing, "TRIAL_STEPS", 5)
+    monkeypatch.setattr(pretraining, "STEPS", 5)
     out = tmp_path / "out.png"
     code, found = command(
         capsys, "compare", photo, "-o", out, "--set", "fields=[hash, siren, relu-pretrained, grid]", "--steps", 12,

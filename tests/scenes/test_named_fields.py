@@ -70,6 +70,17 @@ def test_a_wavelet_network_is_its_formula():
     torch.testing.assert_close(network(x), (wave @ last + bias).real)
 
 
+def test_wavelets_behind_the_first_layer_take_complex_numbers():
+    network = GaborNetwork([2, 4, 3, 1], torch.Generator().manual_seed(0), scale=3.0, spread=0.5).double()
+    x = torch.rand(6, 2, dtype=torch.float64)
+    hidden = x @ network.weights[0] + network.biases[0]
+    for weight, bias in zip(list(network.weights)[1:], list(network.biases)[1:], strict=True):
+        wave = torch.exp(3j * hidden - (0.5 * hidden).abs().square())
+        hidden = wave @ torch.view_as_complex(weight) + torch.view_as_complex(bias)
+    torch.testing.assert_close(network(x), hidden.real)
+    assert torch.autograd.gradcheck(network, x.requires_grad_())
+
+
 def test_a_plain_grid_goes_through_its_knots_and_holds_parabolas():
     grid = PlainGrid((6, 8), 1, [(0.0, 8.0), (0.0, 6.0)])
     ys, xs = torch.meshgrid(torch.arange(6) + 0.5, torch.arange(8) + 0.5, indexing="ij")
