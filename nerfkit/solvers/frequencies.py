@@ -1,8 +1,8 @@
 """How high the frequencies of a layer of sines have to be, by the residual at points that the solution did not see.
 
 Frequencies are spread over an ellipsoid, a radius an axis: a front that stands still needs high ones along x and low
-ones along t, and a ball for both would spend its features on what is not there. The residual ranks the errors of
-solutions without knowing them (docs/decisions/0042).
+ones along t, and a ball for both would spend its features on what is not there. Where the residual at
+points not seen was least, so was the error (docs/decisions/0042).
 """
 
 from __future__ import annotations
