@@ -36,6 +36,7 @@ TASKS = {
     "register": "nerfkit.tasks.register:TASK",
     "ct": "nerfkit.tasks.ct:TASK",
     "mri": "nerfkit.tasks.mri:TASK",
+    "shape": "nerfkit.tasks.shape:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -50,6 +51,7 @@ FIT_TASKS = {
     "register": "where in a second image or volume each pixel of a first one is, and the second brought onto the first",
     "ct": "a slice from the sinogram of a tomograph, and how sure it is",
     "mri": "a picture from few coefficients of a magnetic resonance scanner, its phase kept",
+    "shape": "a mesh with or without holes, or points, as a signed distance, and a mesh of any resolution of it",
 }
 
 
@@ -161,7 +163,7 @@ def load_run(run: str | Path, *, device: str = "auto") -> Any:
 
     Returns
     -------
-    result : TrainedScene, SuperresolvedImage, FittedField, FittedVolume or CompressedPicture
+    result : TrainedScene, SuperresolvedImage, FittedField, FittedVolume, FittedShape or CompressedPicture
         By the task that config.yml names. Its weights are read when they are first used.
 
     Raises

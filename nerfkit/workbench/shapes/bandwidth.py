@@ -1,0 +1,66 @@
+"""How wide the weights of a cloud's distances are, and how noisy its points: told by points that are left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from nerfkit.scenes.surfaces import PointCloud
+from nerfkit.workbench.shapes.cloud_distance import neighbours_within, sphere_distances
+from nerfkit.workbench.shapes.cloud_winding import point_areas
+
+__all__ = ["Bandwidth", "choose_bandwidth"]
+
+# widths that are tried, in distances between neighbours, and points that judge each
+WIDTHS, N_JUDGED = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0), 4000
+
+
+@dataclass(frozen=True)
+class Bandwidth:
+    """What points that were left out tell.
+
+    Parameters
+    ----------
+    width : float
+        Of the weights.
+    noise : float
+        Standard deviation of the points along the normal, at most: what bends faster than points tell counts too.
+    curve : list of (width, error)
+        Root mean square distance of points to what their neighbours say, of which the least was chosen.
+    """
+
+    width: float
+    noise: float
+    curve: list[tuple[float, float]]
+
+
+def choose_bandwidth(cloud: PointCloud, rng: np.random.Generator) -> Bandwidth:
+    """The width whose surfaces come nearest to points that they were not made from."""
+    assert cloud.normals is not None
+    points, tree = cloud.points, cKDTree(cloud.points)
+    area = float(np.median(point_areas(points, tree)))
+    judged = rng.permutation(len(points))[:N_JUDGED]
+    curve, shares = [], []
+    for factor in WIDTHS:
+        width = factor * area**0.5
+        n = min(neighbours_within(area, width) + 1, len(points))
+        distances, near = tree.query(points[judged], n)
+        # the first is the point itself
+        weights = np.exp(-(distances[:, 1:] ** 2) / width**2) + 1e-300
+        off = sphere_distances(points[judged], points[near[:, 1:]], cloud.normals[near[:, 1:]], weights)
+        # the median: sharp edges and outliers are few
+        curve.append((width, float(np.median(np.abs(off)) / 0.6745)))
+        shares.append(_share_of_neighbours(weights))
+    best = int(np.argmin([error for _, error in curve]))
+    width, error = curve[best]
+    # what is left is the point's own noise and that of the mean of its neighbours
+    return Bandwidth(width, error / (1 + shares[best]) ** 0.5, curve)
+
+
+def _share_of_neighbours(weights: NDArray[np.float64]) -> float:
+    """Variance of a weighted mean of neighbours, of one's own."""
+    parts = weights / weights.sum(1, keepdims=True)
+    return float(np.median((parts**2).sum(1)))
