@@ -42,8 +42,8 @@ class Options(CommonOptions):
         "further files: depth, a mask, another picture, other stacks", default=[], metavar="INPUT2"
     )
     out: str | None = option(
-        None, "what to write, a picture (PNG, TIFF, npy), volume (NIfTI) or mesh (PLY), unless the task says otherwise; its "
-        "run folder is OUT without suffix", flag="-o", metavar="OUT",
+        None, "what to write, a picture (PNG, TIFF, npy), volume (NIfTI) or mesh (PLY), unless the task differs; "
+        "its run folder is OUT without suffix", flag="-o", metavar="OUT",
     )  # fmt: skip
     resume: str | None = option(None, "go on with a run that was stopped", metavar="RUN")
     field: str | None = option(None, "field to fit (default: auto)", choices=("auto", *FIELD_NAMES))

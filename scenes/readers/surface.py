@@ -131,6 +131,9 @@ def checked_points(
             said = (*said, f"{n_zero} points whose normal is 0 are left out")
         kept = lengths >= NO_LENGTH
         points, normals = points[kept], normals[kept] / lengths[kept, None]
+        # the flux of points that are spread evenly: their volume's sign
+        if ((points - points.mean(0)) * normals).sum() < 0:
+            normals, said = -normals, (*said, "normals pointed inward: all turned")
     _, first = np.unique(points, axis=0, return_index=True)
     if n_double := len(points) - len(first):
         first = np.sort(first)
@@ -244,4 +247,4 @@ def _of_text(path: Path) -> PointCloud:
         raise NerfkitError(
             f"cannot be read as numbers ({error})", where=path, fix="give lines of three or six numbers"
         ) from error
-    return _of_columns(values.reshape(len(values), -1), path)
+    return _of_columns(values, path)

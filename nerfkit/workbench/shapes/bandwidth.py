@@ -9,13 +9,15 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from nerfkit.scenes.surfaces import PointCloud
-from nerfkit.workbench.shapes.cloud_distance import neighbours_within, sphere_distances
+from nerfkit.workbench.shapes.cloud_distance import MAX_NEIGHBOURS, sphere_distances
 from nerfkit.workbench.shapes.cloud_winding import point_areas
 
 __all__ = ["Bandwidth", "choose_bandwidth"]
 
 # widths that are tried, in distances between neighbours, and points that judge each
 WIDTHS, N_JUDGED = (0.7, 1.0, 1.4, 2.0, 2.8, 4.0), 4000
+# weights narrower than this many deviations of the noise would follow the outlier that is nearest
+LEAST_WIDTH = 2.0
 
 
 @dataclass(frozen=True)
@@ -43,21 +45,24 @@ def choose_bandwidth(cloud: PointCloud, rng: np.random.Generator) -> Bandwidth:
     points, tree = cloud.points, cKDTree(cloud.points)
     area = float(np.median(point_areas(points, tree)))
     judged = rng.permutation(len(points))[:N_JUDGED]
+    # the first is the point itself
+    near = tree.query(points[judged], min(MAX_NEIGHBOURS + 1, len(points)))[1][:, 1:]
+    offsets = points[near] - points[judged, None]
+    # along the surface alone: neighbours of an outlier that are near in space are outliers to the same side
+    along = np.einsum("nki,nki->nk", offsets, offsets) - np.einsum("nki,ni->nk", offsets, cloud.normals[judged]) ** 2
     curve, shares = [], []
     for factor in WIDTHS:
         width = factor * area**0.5
-        n = min(neighbours_within(area, width) + 1, len(points))
-        distances, near = tree.query(points[judged], n)
-        # the first is the point itself
-        weights = np.exp(-(distances[:, 1:] ** 2) / width**2) + 1e-300
-        off = sphere_distances(points[judged], points[near[:, 1:]], cloud.normals[near[:, 1:]], weights)
+        weights = np.exp(-(along - along.min(1, keepdims=True)) / width**2)
+        off = sphere_distances(points[judged], points[near], cloud.normals[near], weights)
         # the median: sharp edges and outliers are few
         curve.append((width, float(np.median(np.abs(off)) / 0.6745)))
         shares.append(_share_of_neighbours(weights))
     best = int(np.argmin([error for _, error in curve]))
     width, error = curve[best]
     # what is left is the point's own noise and that of the mean of its neighbours
-    return Bandwidth(width, error / (1 + shares[best]) ** 0.5, curve)
+    noise = error / (1 + shares[best]) ** 0.5
+    return Bandwidth(max(width, LEAST_WIDTH * noise), noise, curve)
 
 
 def _share_of_neighbours(weights: NDArray[np.float64]) -> float:

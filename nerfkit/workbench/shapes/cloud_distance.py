@@ -15,7 +15,7 @@ from nerfkit.scenes.surfaces import PointCloud
 from nerfkit.workbench.shapes.cloud_winding import point_areas, winding
 from nerfkit.workbench.shapes.mesh_distance import WITHIN
 
-__all__ = ["CloudDistance", "neighbours_within", "sphere_distances"]
+__all__ = ["MAX_NEIGHBOURS", "CloudDistance", "neighbours_within", "sphere_distances"]
 
 Floats = NDArray[np.float64]
 # beyond so many widths of the weights a point counts as far: spheres of one side of a sheet would reach through

@@ -14,7 +14,6 @@ from nerfkit.files import write_atomically
 from nerfkit.fitting import FitSchedule
 from nerfkit.problem import Problem, Term
 from nerfkit.runs import Run
-from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields.named import RECIPES
 from nerfkit.scenes.measurements.epochs import Epochs
 from nerfkit.scenes.measurements.measurements import Measurements
@@ -83,13 +82,7 @@ def cloud_source(job: Job, cloud: PointCloud, frame: Frame) -> Source:
 
 
 def fit_shape(job: Job, source: Source, frame: Frame, name: str, loss: str) -> HeldShape:
-    """Fit the field ``name`` by a loss of ``LOSSES``.
-
-    Raises
-    ------
-    NerfkitError
-        The surface encloses nothing.
-    """
+    """Fit the field ``name`` by a loss of ``LOSSES``."""
     config = job.config
     recipe = recipe_of(name, loss, config.n_params)
     held = make_held_shape(
@@ -119,11 +112,6 @@ def _samples(job: Job, source: Source) -> Epochs:
 
     found = _kept(job.run, "samples", compute)
     job.check_stopped()
-    if not (found["distances"] < 0).any():
-        raise NerfkitError(
-            "encloses nothing: nowhere is its winding number above a half", where=job.run.read_config().data,
-            fix="give a surface that closes but for holes, its faces or normals outward",
-        )  # fmt: skip
     points, values = (torch.from_numpy(found[key]).float().to(job.device) for key in ("points", "distances"))
     return Epochs(Measurements(points, values[:, None]))
 
