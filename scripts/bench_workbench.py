@@ -3,6 +3,7 @@
     python scripts/bench_workbench.py --part images [--only fit,siren,choice,derivatives,compare,gradient,inpaint,
         denoise,compress] [--seeds 3] [--json FILE]
     python scripts/bench_workbench.py --part instruments [--only ct,mri,volume,register]
+    python scripts/bench_workbench.py --part shapes_physics [--only shape]
 
 Each item is a script of its own, scripts/workbench_*.py, whose options say more. Baselines have the best parameters
 that the truth can choose, in the same run. Photographs are those of NERFKIT_TEST_DATA/images, else scikit-image's.
@@ -29,6 +30,7 @@ import workbench_gradient
 import workbench_inpaint
 import workbench_mri
 import workbench_register
+import workbench_shape
 import workbench_volume
 from benchmarking import Row, machine
 
@@ -80,7 +82,10 @@ INSTRUMENTS: dict[str, Callable[[int], tuple[str, Any]]] = {
     "register": lambda seeds: _rows(workbench_register.measure(seeds=range(seeds))),
     "mri": lambda seeds: _rows(workbench_mri.measure(seeds=range(seeds))),
 }
-PARTS = {"images": IMAGES, "instruments": INSTRUMENTS}
+SHAPES_PHYSICS: dict[str, Callable[[int], tuple[str, Any]]] = {
+    "shape": lambda seeds: _rows(workbench_shape.measure(seeds=range(seeds))),
+}
+PARTS = {"images": IMAGES, "instruments": INSTRUMENTS, "shapes_physics": SHAPES_PHYSICS}
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ from nerfkit.workbench.shapes.normals import estimated_normals
 from nerfkit.workbench.shapes.samples import truncated, untruncated
 
 VOLUME = 2 * np.pi**2 * RING * TUBE**2
-SMALL = {"steps": 150, "n_samples": 20_000, "resolution": 64, "n_params": 30_000}
+SMALL = {"steps": 150, "n_samples": 20_000, "resolution": 64, "n_params": 60_000}
 
 
 @pytest.fixture(autouse=True)
@@ -166,7 +166,7 @@ def test_a_mesh_is_itself_and_no_other():
     frame = Frame.around(mesh.bounds)
     same = compare_meshes(mesh, mesh, frame, fewer=50)
     assert same["iou"] == same["iou_near"] == 1 and same["chamfer"] < 1e-9 and same["normals"] == pytest.approx(1)
-    moved = compare_meshes(Mesh(mesh.vertices + [0.05, 0, 0], mesh.faces), mesh, frame, fewer=50)
+    moved = compare_meshes(Mesh(mesh.vertices + np.array([0.05, 0, 0]), mesh.faces), mesh, frame, fewer=50)
     assert moved["iou"] < 0.95 and 0.01 < moved["chamfer"] < 0.05
 
 
@@ -176,7 +176,7 @@ def test_from_a_mesh_with_a_hole_to_a_closed_one(tmp_path, capsys):
     holed = Mesh(1000 * mesh.vertices + 5000, mesh.faces[30:])
     path = write(tmp_path / "scan.stl", holed)
     command = ["fit", "shape", str(path), "-o", str(tmp_path / "a.ply"), "--truth", str(path), "--size", "64"]
-    assert main([*command, "--params", "30000", "--steps", "150", "--set", "n_samples=20000", "--json"]) == 0
+    assert main([*command, "--params", "60000", "--steps", "150", "--set", "n_samples=20000", "--json"]) == 0
     printed = capsys.readouterr()
     figures = json.loads(printed.out.splitlines()[-1])
     metrics = figures["metrics"]

@@ -1,7 +1,8 @@
-"""How a shape is held: the field, what its values mean, and what it is trained on. Loads no torch."""
+"""How a shape is held: the field, what its values mean, and what it is trained on."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,5 +50,28 @@ def recipe_of(name: str, loss: str, n_params: int | None) -> ShapeRecipe:
     found = HASH if name in ("hash", "exp-hash") else EIKONAL if loss == "eikonal" else NETWORK
     if n_params is None:
         return found
-    options = {"max_resolution": HASH_SIZES["max_resolution"]} if found is HASH else {}
+    options = hash_sizes(n_params) if found is HASH else {}
     return ShapeRecipe(n_params, found.learning_rate, found.steps, found.batch, options)
+
+
+def hash_sizes(n_params: int) -> dict[str, Any]:
+    """Levels and table of a hash grid of space with at most ``n_params`` parameters; its network stays as it is.
+
+    Examples
+    --------
+    >>> hash_sizes(60_000)["max_resolution"], hash_sizes(60_000)["log2_table_size"]
+    (117, 12)
+    """
+    from nerfkit.kernels.hashgrid import HashGridSpec
+
+    base, width = HASH_SIZES["base_resolution"], HASH_SIZES["width"]
+    # as many cells as a table has entries are a cube of half that side: hashed levels may be a few times finer
+    finest = max(base, min(HASH_SIZES["max_resolution"], round(3 * n_params ** (1 / 3))))
+    n_levels = min(HASH_SIZES["n_levels"], 2 + round(1.6 * math.log2(finest / base)))
+    sizes = HASH_SIZES | {"max_resolution": finest, "n_levels": n_levels}
+    weights = (2 * n_levels + 1) * width + width + 1
+
+    def count(log2_size: int) -> int:
+        return 2 * HashGridSpec.geometric(n_levels, base, finest, log2_size, 2).n_entries + weights
+
+    return sizes | {"log2_table_size": max(4, *(size for size in range(3, 25) if count(size) <= n_params or size == 3))}
