@@ -52,8 +52,11 @@ class FittedShape(FittedResult):
         """
         from nerfkit.scenes.surfaces import Mesh
 
-        found = self.held.mesh(int(self.run.read_config().config.resolution) if size is None else size)
+        found = self.held.mesh(self._cells(size))
         return Mesh(self.held.frame.outward(found.vertices), found.faces)
+
+    def _cells(self, size: int | None) -> int:
+        return int(self.run.read_config().config.resolution) if size is None else size
 
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Signed distances [n] at ``points`` [n, 3], negative within; see ``HeldShape.distances`` for their reach."""
@@ -87,8 +90,9 @@ class FittedShape(FittedResult):
         check_mesh_name(output)
         written = write_mesh(output, self.render(**options))
         return {
-            "output": str(output), "frames": 1, "cells": options.get("size"), "vertices": len(written.vertices),
-            "faces": len(written.faces), "seconds": round(time.perf_counter() - started, 3),
+            "output": str(output), "frames": 1, "cells": self._cells(options.get("size")),
+            "vertices": len(written.vertices), "faces": len(written.faces),
+            "seconds": round(time.perf_counter() - started, 3),
         }  # fmt: skip
 
     def main_figures(self) -> dict[str, str]:

@@ -44,7 +44,7 @@ def read_surface(path: str | Path) -> Mesh | PointCloud:
     Returns
     -------
     surface : Mesh or PointCloud
-        Vertices at one place are one, faces without area are left out, and a mesh that is inside out is turned:
+        Vertices at one place are one, faces that then have one twice are left out, and a mesh that is inside out is turned:
         ``said`` tells.
 
     Raises
@@ -90,12 +90,12 @@ def checked_mesh(vertices: NDArray, faces: NDArray, path: str | Path, said: tupl
     _check_coordinates(vertices, "vertices", path)
     places, same = np.unique(vertices, axis=0, return_inverse=True)
     faces = same.ravel()[faces.astype(np.int64)]
-    mesh = Mesh(places, faces)
-    kept = mesh.areas > 0
-    if not kept.any():
+    if not (Mesh(places, faces).areas > 0).any():
         raise NerfkitError(f"none of its {len(faces)} faces has an area", where=path, fix="give a mesh of triangles")
-    if n_flat := int((~kept).sum()):
-        said = (*said, f"{n_flat} faces without area are left out")
+    # of three vertices on a line it stays: without it there would be a hole
+    kept = (faces != faces[:, [1, 2, 0]]).all(1)
+    if n_collapsed := int((~kept).sum()):
+        said = (*said, f"{n_collapsed} faces that have one corner twice are left out")
     faces = faces[kept]
     _check_extent(Mesh(places, faces).bounds, path)
     return _outward(places, faces, said)

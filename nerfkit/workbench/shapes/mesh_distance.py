@@ -31,7 +31,8 @@ class MeshDistance:
     """
 
     def __init__(self, mesh: Mesh) -> None:
-        self.mesh = mesh
+        # triangles without area have no normal, and are on the border of others
+        self.mesh = mesh = Mesh(mesh.vertices, mesh.faces[mesh.areas > 0])
         self._igl: Any = import_extra("igl", "mesh", "nerfkit fit shape")
         # libigl takes no other memory order and type
         self._vertices = np.ascontiguousarray(mesh.vertices, np.float64)

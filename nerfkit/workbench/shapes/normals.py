@@ -70,7 +70,9 @@ def _corrected(points: Floats, normals: Floats, tree: cKDTree) -> Floats:
     step = BESIDE * np.median(spacing)
     for _ in range(ROUNDS):
         beside = step * normals
-        rises = winding(points, normals, areas, points + beside) > winding(points, normals, areas, points - beside)
+        both = np.concatenate([points + beside, points - beside])
+        outer, inner = np.split(winding(points, normals, areas, both), 2)
+        rises = outer > inner
         if not rises.any():
             break
         normals = np.where(rises[:, None], -normals, normals)
