@@ -44,7 +44,7 @@ def read_surface(path: str | Path) -> Mesh | PointCloud:
     Returns
     -------
     surface : Mesh or PointCloud
-        Vertices at one place are one, faces that then have one twice are left out, and a mesh that is inside out is turned:
+        Vertices at one place are one, faces that then have one twice are left out, a mesh that is inside out is turned:
         ``said`` tells.
 
     Raises

@@ -71,13 +71,14 @@ def level_set(
             fix=f"lower it: {n_cells // 2}",
         )  # fmt: skip
     axes = [(np.arange(n) - (n - 1) / 2).astype(np.float32) * np.float32(step) for n in shape]
-    values = _on_grid(evaluate, [axis[::factor] for axis in axes])
+    values = _closed(_on_grid(evaluate, [axis[::factor] for axis in axes]))
     active = np.ones(blocks, bool)
     if factor > 1:
         active = _active(values, bound(STEEPNESS * math.sqrt(3) / 2 * step * factor))
         values, mask = _refined(evaluate, values, active, axes, factor)
     else:
         mask = None
+    values = _closed(values)
     if not values.min() < 0 < values.max():
         return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
     vertices, faces, _, _ = marching_cubes(values, 0.0, mask=mask)
@@ -88,6 +89,14 @@ def level_set(
 def _on_grid(evaluate: Callable, axes: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     points = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
     return evaluate(points.reshape(-1, 3)).reshape(points.shape[:3]).astype(np.float32)
+
+
+def _closed(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The values, positive on the border of the grid: the shape ends before it, and so does its mesh."""
+    for axis in range(3):
+        ends = np.moveaxis(values, axis, 0)[[0, -1]]
+        np.moveaxis(values, axis, 0)[[0, -1]] = np.maximum(np.abs(ends), np.finfo(np.float32).eps)
+    return values
 
 
 def _active(values: NDArray[np.float32], least: float) -> NDArray[np.bool_]:

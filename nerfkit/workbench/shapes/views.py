@@ -18,6 +18,8 @@ SIDE, N_DRAWN = 320, 900_000
 VIEWS = (((0.0, 0.0, 1.0), (0.0, 1.0, 0.0)), ((1.0, 0.0, 0.3), (0.0, 1.0, 0.0)), ((-0.6, 0.5, -0.8), (0.0, 1.0, 0.0)))
 # light beside the viewer, along right, up and towards him
 LIGHT = np.array([0.3, 0.5, 0.8])
+# half a side of a view, frame units: corners of the box are farther than its sides
+REACH = 1.2 * BOX
 # what is not lit, and the background
 AMBIENT, BACKGROUND = 0.15, 1.0
 # contours of slices: so many of the frame apart
@@ -46,7 +48,7 @@ def _view(points: Floats, normals: Floats | None, towards: Floats, up: Floats, s
     right /= np.linalg.norm(right)
     axes = np.stack([right, np.cross(towards, right), towards])
     x, y, depth = axes @ points.T
-    column, row = (((x + BOX) / (2 * BOX)) * side).astype(int), (((BOX - y) / (2 * BOX)) * side).astype(int)
+    column, row = (((x + REACH) / (2 * REACH)) * side).astype(int), (((REACH - y) / (2 * REACH)) * side).astype(int)
     if normals is None:
         # depth instead of light: near is bright
         shade = 0.2 + 0.4 * (depth + BOX) / BOX
