@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +87,7 @@ def consistently_oriented(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     a, b, is_turned = owner[pairs], owner[pairs + 1], is_forward[pairs] == is_forward[pairs + 1]
     n = len(faces)
     # 1 joins faces that agree, 2 those that do not
-    joined = coo_matrix((1 + is_turned.astype(np.int8), (a, b)), (n, n)).tocsr()
+    joined: Any = coo_matrix((1 + is_turned.astype(np.int8), (a, b)), (n, n)).tocsr()
     joined = joined.maximum(joined.T)
     flip = np.zeros(n, bool)
     for root in np.unique(connected_components(joined, directed=False)[1], return_index=True)[1]:

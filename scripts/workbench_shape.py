@@ -10,6 +10,7 @@ Poisson, where pymeshlab is installed, has the better of depths 7 and 8 by the t
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import tempfile
 import time
@@ -94,7 +95,8 @@ def _with_holes(mesh: Any, seed: int) -> Mesh:
 def _poisson(points: Path, path: Path, title: str) -> list[Row]:
     """Screened Poisson reconstruction (Kazhdan and Hoppe 2013) of the same points."""
     try:
-        import pymeshlab  # pyright: ignore[reportMissingImports]
+        # a module of C++, whose names no type checker finds
+        pymeshlab: Any = importlib.import_module("pymeshlab")
     except ImportError:
         print("no Poisson: pip install pymeshlab")
         return []

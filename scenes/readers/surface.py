@@ -133,7 +133,7 @@ def checked_points(
         points, normals = points[kept], normals[kept] / lengths[kept, None]
         # the flux of points that are spread evenly: their volume's sign
         if ((points - points.mean(0)) * normals).sum() < 0:
-            normals, said = -normals, (*said, "normals pointed inward: all turned")
+            normals, said = np.negative(normals), (*said, "normals pointed inward: all turned")
     _, first = np.unique(points, axis=0, return_index=True)
     if n_double := len(points) - len(first):
         first = np.sort(first)

@@ -1,6 +1,7 @@
 """`nerfkit fit shape`: distances of closed forms, meshes of any resolution, and the task from its file to its mesh."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ from nerfkit.workbench.shapes.normals import estimated_normals
 from nerfkit.workbench.shapes.samples import truncated, untruncated
 
 VOLUME = 2 * np.pi**2 * RING * TUBE**2
-SMALL = {"steps": 150, "n_samples": 20_000, "resolution": 64, "n_params": 60_000}
+SMALL: dict[str, Any] = {"steps": 150, "n_samples": 20_000, "resolution": 64, "n_params": 60_000}
 
 
 @pytest.fixture(autouse=True)
@@ -253,7 +254,7 @@ def test_points_are_not_simulated_of_points(tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{"field": "tiled"}, {"resolution": 4}, {"n_samples": 3}, {"loss": "l2"}])
-def test_bad_settings_are_named(settings, tmp_path):
+def test_bad_settings_are_named(settings: dict[str, Any], tmp_path):
     path = write(tmp_path / "torus.ply", torus(16))
     with pytest.raises(NerfkitError):
         nerfkit.fit("shape", path, tmp_path / "a.ply", **settings)

@@ -78,6 +78,7 @@ def test_points_of_every_format(tmp_path):
         found = read_surface(tmp_path / name)
         assert isinstance(found, PointCloud)
         np.testing.assert_allclose(found.points, POINTS)
+        assert found.normals is not None
         np.testing.assert_allclose(found.normals, NORMALS, atol=1e-12)
     bare = read_surface(tmp_path / "a.csv")
     assert isinstance(bare, PointCloud) and bare.normals is None
@@ -94,11 +95,13 @@ def test_points_of_ply_keep_their_normals(tmp_path):
     (tmp_path / "a.ply").write_text(f"{header}end_header\n{rows}\n")
     found = read_surface(tmp_path / "a.ply")
     assert isinstance(found, PointCloud)
+    assert found.normals is not None
     np.testing.assert_allclose(found.normals, NORMALS, atol=1e-5)
 
 
 def test_normals_that_point_inward_are_turned():
     found = checked_points(POINTS, -NORMALS, "f")
+    assert found.normals is not None
     np.testing.assert_allclose(found.normals, NORMALS)
     assert found.said == ("normals pointed inward: all turned",)
 

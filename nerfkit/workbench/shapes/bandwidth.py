@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from nerfkit.scenes.surfaces import PointCloud
 from nerfkit.workbench.shapes.cloud_distance import MAX_NEIGHBOURS, sphere_distances
@@ -42,7 +42,7 @@ class Bandwidth:
 def choose_bandwidth(cloud: PointCloud, rng: np.random.Generator) -> Bandwidth:
     """The width whose surfaces come nearest to points that they were not made from."""
     assert cloud.normals is not None
-    points, tree = cloud.points, cKDTree(cloud.points)
+    points, tree = cloud.points, KDTree(cloud.points)
     area = float(np.median(point_areas(points, tree)))
     judged = rng.permutation(len(points))[:N_JUDGED]
     # the first is the point itself

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from nerfkit.scenes.surfaces import PointCloud
 from nerfkit.workbench.shapes.cloud_winding import point_areas, winding
@@ -40,7 +40,7 @@ class CloudDistance:
     def __init__(self, cloud: PointCloud, width: float) -> None:
         assert cloud.normals is not None
         self.points, self.normals, self.width = cloud.points, cloud.normals, width
-        self.tree = cKDTree(self.points)
+        self.tree = KDTree(self.points)
         self.areas = point_areas(self.points, self.tree)
         self.n_neighbours = neighbours_within(float(np.median(self.areas)), width)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from nerfkit.scenes.extras import import_extra
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 N_AREA = 8
 
 
-def point_areas(points: Floats, tree: cKDTree) -> Floats:
+def point_areas(points: Floats, tree: KDTree) -> Floats:
     """Area of the surface that belongs to each of ``points`` [n, 3]: of the disc to its eighth neighbour, an eighth."""
     n = min(N_AREA, len(points) - 1)
     return math.pi * tree.query(points, n + 1)[0][:, -1] ** 2 / n

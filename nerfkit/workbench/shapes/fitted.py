@@ -91,8 +91,8 @@ def fit_shape(job: Job, source: Source, frame: Frame, name: str, loss: str) -> H
         options=recipe.options,
     )  # fmt: skip
     if loss == "eikonal":
-        tensors = (torch.from_numpy(x).float().to(job.device) for x in (source.points, source.normals))
-        terms = eikonal_terms(*tensors, recipe.batch)
+        points, normals = (torch.from_numpy(x).float().to(job.device) for x in (source.points, source.normals))
+        terms = eikonal_terms(points, normals, recipe.batch)
     else:
         job.say(f"distances of {config.n_samples:,} points")
         terms = [Term(PointValues(), _samples(job, source), _compared(loss), n=recipe.batch)]

@@ -66,7 +66,7 @@ class HeldShape:
 
     def mesh(self, n_cells: int) -> Mesh:
         """Where the field is 0, in the frame, with ``n_cells`` along the longest side of the input."""
-        bounds = {"truncated": lambda d: float(truncated(np.float64(d))), "distance": lambda d: d}
+        bounds = {"truncated": lambda d: float(truncated(np.array(d))), "distance": lambda d: d}
         bound = bounds.get(self.recipe["kind"], lambda d: 0.0)
         return level_set(self.values, self.frame.sides, n_cells, bound=bound)
 

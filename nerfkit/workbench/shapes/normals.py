@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from nerfkit.workbench.shapes.cloud_winding import point_areas, winding
 
@@ -33,7 +33,7 @@ def estimated_normals(points: Floats, n_neighbours: int) -> Floats:
     parallel. Each part then faces outward by the volume that it encloses, and points where the winding number of all
     the others (Barill et al. 2018) grows outward are turned.
     """
-    tree = cKDTree(points)
+    tree = KDTree(points)
     _, near = tree.query(points, min(n_neighbours, len(points)))
     offsets = points[near] - points[near].mean(1, keepdims=True)
     normals = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))[1][..., 0]
@@ -64,7 +64,7 @@ def _agreeing(points: Floats, normals: Floats, near: NDArray[np.int64]) -> Float
     return np.where((flux[part] < 0)[:, None], -turned, turned)
 
 
-def _corrected(points: Floats, normals: Floats, tree: cKDTree) -> Floats:
+def _corrected(points: Floats, normals: Floats, tree: KDTree) -> Floats:
     """Normals turned where the winding number is greater on the side that they point to."""
     areas, spacing = point_areas(points, tree), tree.query(points, 2)[0][:, 1]
     step = BESIDE * np.median(spacing)

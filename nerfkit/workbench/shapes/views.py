@@ -73,7 +73,7 @@ def slices(held: HeldShape) -> NDArray[np.float32]:
     pictures = []
     for flat in (2, 0, 1):
         places = np.insert(np.stack([across, down], -1).reshape(-1, 2), flat, 0.0, axis=1)
-        values = held.values(places).reshape(SIDE, SIDE)
+        values = held.values(places.astype(np.float32)).reshape(SIDE, SIDE)
         reach = float(np.quantile(np.abs(values), 0.99)) or 1.0
         picture = 0.55 + 0.4 * np.clip(values / reach, -1, 1)
         if held.recipe["kind"] != "logit":
