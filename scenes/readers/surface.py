@@ -130,10 +130,11 @@ def checked_points(
         if n_zero := int((lengths < NO_LENGTH).sum()):
             said = (*said, f"{n_zero} points whose normal is 0 are left out")
         kept = lengths >= NO_LENGTH
-        points, normals = points[kept], normals[kept] / lengths[kept, None]
+        points, directions = points[kept], normals[kept] / lengths[kept, None]
         # the flux of points that are spread evenly: their volume's sign
-        if ((points - points.mean(0)) * normals).sum() < 0:
-            normals, said = np.negative(normals), (*said, "normals pointed inward: all turned")
+        normals = directions
+        if ((points - points.mean(0)) * directions).sum() < 0:
+            normals, said = -directions, (*said, "normals pointed inward: all turned")
     _, first = np.unique(points, axis=0, return_index=True)
     if n_double := len(points) - len(first):
         first = np.sort(first)

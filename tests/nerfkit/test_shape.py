@@ -215,7 +215,7 @@ def test_simulated_and_from_its_measurements(tmp_path):
 @pytest.mark.parametrize(("field", "loss"), [("siren", "auto"), ("hash", "occupancy")])
 def test_other_fields_and_losses(field, loss, tmp_path):
     path = write(tmp_path / "torus.ply", torus(32))
-    settings = SMALL | {"steps": 80, "resolution": 32}
+    settings: dict[str, Any] = SMALL | {"steps": 80, "resolution": 32}
     settings |= {"n_params": 2500} if field == "siren" else {}
     found = nerfkit.fit("shape", path, tmp_path / "a.ply", field=field, loss=loss, **settings)
     assert found.figures["metrics"]["iou"] > 0.6

@@ -46,7 +46,7 @@ def choose_bandwidth(cloud: PointCloud, rng: np.random.Generator) -> Bandwidth:
     area = float(np.median(point_areas(points, tree)))
     judged = rng.permutation(len(points))[:N_JUDGED]
     # the first is the point itself
-    near = tree.query(points[judged], min(MAX_NEIGHBOURS + 1, len(points)))[1][:, 1:]
+    near = np.asarray(tree.query(points[judged], min(MAX_NEIGHBOURS + 1, len(points)))[1])[:, 1:]
     offsets = points[near] - points[judged, None]
     # along the surface alone: neighbours of an outlier that are near in space are outliers to the same side
     along = np.einsum("nki,nki->nk", offsets, offsets) - np.einsum("nki,ni->nk", offsets, cloud.normals[judged]) ** 2

@@ -66,7 +66,7 @@ def _agreeing(points: Floats, normals: Floats, near: NDArray[np.int64]) -> Float
 
 def _corrected(points: Floats, normals: Floats, tree: KDTree) -> Floats:
     """Normals turned where the winding number is greater on the side that they point to."""
-    areas, spacing = point_areas(points, tree), tree.query(points, 2)[0][:, 1]
+    areas, spacing = point_areas(points, tree), np.asarray(tree.query(points, 2)[0])[:, 1]
     step = BESIDE * np.median(spacing)
     for _ in range(ROUNDS):
         beside = step * normals
