@@ -39,6 +39,8 @@ class Result:
     # options of `nerfkit render` that write() takes, and a command that shows them
     options: ClassVar[tuple[str, ...]] = ()
     example: ClassVar[str] = ""
+    # whether --size is a number of cells, not of pixels
+    counts_cells: ClassVar[bool] = False
 
     def __init__(
         self, run: Run, device: str, figures: dict[str, Any] | None = None, *, is_interrupted: bool = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_size
+from nerfkit.cli.options import CommonOptions, argument, option, parse_cells, parse_size
 from nerfkit.cli.running import Console, Interrupted, progress_bar, use_cores
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields.named import FIELD_NAMES
@@ -34,15 +34,17 @@ class Options(CommonOptions):
         "; ".join(f"{name}: {what}" for name, what in FIT_TASKS.items()), default=None, metavar="TASK"
     )
     source: str | None = argument(
-        "what it works on: a picture, an npy, an npz, a volume (NIfTI, DICOM folder)", default=None, metavar="INPUT"
+        "what it works on: a picture, an npy, an npz, a volume (NIfTI, DICOM folder), a mesh",
+        default=None,
+        metavar="INPUT",
     )
     # argument() returns a dataclass field that makes a new list each time
     others: list[str] = argument(  # noqa: RUF009
         "further files: depth, a mask, another picture, other stacks", default=[], metavar="INPUT2"
     )
     out: str | None = option(
-        None, "what to write, a picture (PNG, TIFF, npy) or volume (NIfTI), unless the task says otherwise; its run "
-        "folder is OUT without suffix", flag="-o", metavar="OUT",
+        None, "what to write, a picture (PNG, TIFF, npy), volume (NIfTI) or mesh (PLY), unless the task differs; "
+        "its run folder is OUT without suffix", flag="-o", metavar="OUT",
     )  # fmt: skip
     resume: str | None = option(None, "go on with a run that was stopped", metavar="RUN")
     field: str | None = option(None, "field to fit (default: auto)", choices=("auto", *FIELD_NAMES))
@@ -55,7 +57,9 @@ class Options(CommonOptions):
     )
     learning_rate: float | None = option(None, "Adam's peak rate (default: the field's own)", kind=float, metavar="R")
     steps: int | None = option(None, "steps of the fit (default: by the task)", kind=int, metavar="N")
-    size: str | None = option(None, "width and height of the output (default: the picture's)", metavar="WxH")
+    size: str | None = option(
+        None, "width and height of the output (default: the picture's); of a shape N", metavar="WxH"
+    )
     spacing: float | None = option(
         None, "side of a volume's voxels in mm (default: the finest of the inputs)", kind=float, metavar="MM"
     )
@@ -118,7 +122,9 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         for name, setting in SETTINGS.items()
         if (value := getattr(options, name)) is not None
     }
-    if (size := parse_size(options.size, "--size", most=99999)) is not None:
+    if options.size is not None and hasattr(next(iter(task.presets.values())), "resolution"):
+        given["--size"] = {"resolution": parse_cells(options.size, "--size")}
+    elif (size := parse_size(options.size, "--size", most=99999)) is not None:
         given["--size"] = {"output_size": size}
     config = task.configure(file=options.config, assignments=options.set, given=given)
     use_cores(options.device)
@@ -151,6 +157,8 @@ def _finish(result: FittedResult, console: Console) -> dict[str, Any]:
         "psnr_10": "10 steps", "psnr_100": "100 steps", "unseen": "unseen half of the pixels",
     }  # fmt: skip
     known = ", ".join(f"{name} {found[key]:.2f} dB" for key, name in names.items() if found.get(key) is not None)
+    overlap = {"iou": "IoU", "iou_near": "near the surface"}
+    known = ", ".join([known] * bool(known) + [f"{overlap[key]} {found[key]:.4f}" for key in overlap if key in found])
     console.say(f"{figures['output']}: {figures['field']}, {figures['n_params']:,} parameters{known and ', ' + known}")
     for name, baseline in figures["baselines"].items():
         values = ", ".join(f"{names[key]} {baseline[key]:.2f} dB" for key in names if baseline.get(key) is not None)

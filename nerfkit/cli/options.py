@@ -124,6 +124,17 @@ def parse_size(text: str | None, name: str, *, most: int = 16384) -> tuple[int, 
     return int(match[1]), int(match[2])
 
 
+def parse_cells(text: str | None, name: str) -> int | None:
+    """Cells along the longest side of a mesh, the value of the option ``name``; None when not given."""
+    if text is None:
+        return None
+    if re.fullmatch(r"\d{1,5}", text) is None:
+        raise NerfkitError(
+            f"must be the number of cells along the longest side; got {text!r}", where=name, fix="for example 256"
+        )
+    return int(text)
+
+
 def parse_crop(text: str | None, name: str = "--crop") -> tuple[int, ...] | None:
     """x, y, width and height of ``X,Y,W,H`` or, as ImageMagick has it, ``WxH+X+Y``; None when not given.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_crop, parse_size
+from nerfkit.cli.options import CommonOptions, argument, option, parse_cells, parse_crop, parse_size
 from nerfkit.cli.running import Console, progress_bar, use_cores
 from nerfkit.tasks import load_run
 
@@ -28,7 +28,10 @@ class Options(CommonOptions):
     frames: int | None = option(None, "number of frames (default: 120, or a file's own)", kind=int, metavar="N")
     fps: float | None = option(None, "frames a second (default: 30, or a file's own)", kind=float, metavar="F")
     size: str | None = option(
-        None, "width and height in pixels (default: the training size, or a file's own)", metavar="WxH"
+        None,
+        "width and height in pixels (default: the training size, or a file's own); of a shape N, the cells of its "
+        "mesh along the longest side",
+        metavar="WxH",
     )
     crop: str | None = option(
         None, "part of a picture, in pixels of its --size; of a volume X,Y,Z,W,H,D in voxels", metavar="X,Y,W,H"
@@ -44,20 +47,22 @@ class Options(CommonOptions):
 
 def main(options: Options, console: Console) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
+    use_cores(options.device)
+    found = load_run(options.run, device=options.device)
+    size = (parse_cells if found.counts_cells else parse_size)(options.size, "--size")
     given = {
-        "path": options.path, "frames": options.frames, "fps": options.fps, "size": parse_size(options.size, "--size"),
+        "path": options.path, "frames": options.frames, "fps": options.fps, "size": size,
         "crop": parse_crop(options.crop), "channels": _channels(options.channels), "data": options.data,
         "spacing": options.spacing,
     }  # fmt: skip
-    use_cores(options.device)
-    result = load_run(options.run, device=options.device).write(
+    result = found.write(
         options.out, on_part=progress_bar(console, "frames"),
         **{name: value for name, value in given.items() if value is not None},
     )  # fmt: skip
     files = ", ".join(result.get("outputs", {"": result["output"]}).values())
     size = result.get("size", ())
     made = f"{' x '.join(map(str, size))} {'voxels' if len(size) == 3 else 'pixels'}"
-    made = made if size else f"{result['frames']} frames"
+    made = made if size else f"{result['faces']:,} faces" if "faces" in result else f"{result['frames']} frames"
     path = f"; path: {result['camera_path']}" if "camera_path" in result else ""
     console.say(f"{files}: {made} in {result['seconds']:.1f} s{path}")
     return result

@@ -19,6 +19,13 @@ FIGURES = (
     ("holdout_psnr", "Held out", "{:.2f} dB", "values that the fit did not see"),
     ("psnr", "PSNR", "{:.2f} dB", "against the truth"),
     ("ssim", "SSIM", "{:.3f}", "against the truth"),
+    ("iou", "IoU", "{:.4f}", "volume shared with the truth, of both"),
+    ("iou_near", "IoU near", "{:.4f}", "the same about the surface alone"),
+    ("chamfer", "Chamfer", "{:.3g}", "mean distance between the surfaces"),
+    ("volume", "Volume", "{:.4g}", "in the input's unit"),
+    ("area", "Area", "{:.4g}", "in the input's unit"),
+    ("components", "Parts", "{:.0f}", "of the mesh that was written"),
+    ("holes", "Holes", "{:.0f}", "of the mesh that was written"),
     ("fitted_psnr", "Fitted", "{:.2f} dB", "values that the fit saw: how well it remembers them"),
     ("psnr_3", "After 3 steps", "{:.2f} dB", "new instances, every pixel seen"),
     ("psnr_10", "After 10 steps", "{:.2f} dB", "new instances"),
@@ -50,7 +57,7 @@ def fit_report(run_folder: Path) -> Path:
     run_folder = Path(run_folder)
     task = next(iter(read_dict(run_folder / "metrics.json")), "fit")
     blocks = [
-        *fit_blocks(run_folder), Steps("Next steps", _next_steps(run_folder)), *settings_and_versions(run_folder),
+        *fit_blocks(run_folder), Steps("Next steps", _next_steps(run_folder, task)), *settings_and_versions(run_folder),
     ]  # fmt: skip
     title = f"{run_folder.resolve().name}: {task}"
     return write_report(run_folder / "report.html", title, blocks, subtitle=describe_run(run_folder))
@@ -144,8 +151,14 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith((".", "!", "?")) else ".")
 
 
-def _next_steps(folder: Path) -> list[tuple[str, str]]:
+def _next_steps(folder: Path, task: str) -> list[tuple[str, str]]:
     run, larger = shlex.quote(str(folder)), shlex.quote(f"{folder.name or 'result'}_larger.png")
+    if task == "shape":
+        finer = shlex.quote(f"{folder.name or 'result'}_finer.ply")
+        return [
+            ("Make a finer mesh", f"nerfkit render {run} --size 512 --out {finer}"),
+            ("Go on where it was stopped", f"nerfkit fit --resume {run}"),
+        ]
     found = load_picture(folder / "pictures" / "result.png", "")
     width, height = (512, 512) if found is None else found.size
     return [

@@ -37,6 +37,7 @@ TASKS = {
     "ct": "nerfkit.tasks.ct:TASK",
     "mri": "nerfkit.tasks.mri:TASK",
     "many": "nerfkit.tasks.many:TASK",
+    "shape": "nerfkit.tasks.shape:TASK",
 }
 # those of `nerfkit fit`, and what they do
 FIT_TASKS = {
@@ -52,6 +53,7 @@ FIT_TASKS = {
     "ct": "a slice from the sinogram of a tomograph, and how sure it is",
     "mri": "a picture from few coefficients of a magnetic resonance scanner, its phase kept",
     "many": "one start for many pictures of a kind, from which a new one is fitted in a few steps",
+    "shape": "a mesh with or without holes, or points, as a signed distance, and a mesh of any resolution of it",
 }
 
 
@@ -163,7 +165,7 @@ def load_run(run: str | Path, *, device: str = "auto") -> Any:
 
     Returns
     -------
-    result : TrainedScene, SuperresolvedImage, FittedField, FittedVolume or CompressedPicture
+    result : TrainedScene, SuperresolvedImage, FittedField, FittedVolume, FittedShape or CompressedPicture
         By the task that config.yml names. Its weights are read when they are first used.
 
     Raises

@@ -69,7 +69,7 @@ def fit(
 
     Returns
     -------
-    result : FittedField or FittedVolume
+    result : FittedField, FittedVolume or FittedShape
         With what was measured in ``result.figures``.
 
     Raises
@@ -202,7 +202,7 @@ def _read_truth(task: FitTask, truth: str | Path | None, data: Any, config: Any)
     if task.shape is None:
         raise NerfkitError(f"{task.name} has no truth to compare with", where="--truth", fix="leave it out")
     found, wanted = task.read_truth(truth), task.shape(data, config)
-    if found.values.shape != wanted:
+    if wanted and found.values.shape != wanted:
         raise NerfkitError(
             f"has shape {list(found.values.shape)}; that of the output is {list(wanted)}",
             where=truth, fix="give one of the output's size and kind, or leave --truth out",

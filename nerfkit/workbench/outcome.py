@@ -14,6 +14,7 @@ from nerfkit.report.blocks import Chart, Table
 
 if TYPE_CHECKING:
     from nerfkit.workbench.held_fields import HeldField
+    from nerfkit.workbench.shapes.held_shape import HeldShape
     from nerfkit.workbench.volumes.held_volume import HeldVolume
 
 __all__ = ["Outcome", "Shown"]
@@ -44,7 +45,7 @@ class Outcome:
         Name of what holds the result.
     n_params : int
         Its parameters.
-    held : HeldField or HeldVolume, optional
+    held : HeldField, HeldVolume or HeldShape, optional
         What ``nerfkit render`` samples; None: the picture itself, by cubics.
     bit_depth, icc_profile
         Of the picture's file.
@@ -61,14 +62,14 @@ class Outcome:
     """
 
     image: NDArray
-    measure: Callable[[NDArray], dict[str, Any]]
+    measure: Callable[[Any], dict[str, Any]]
     field: str
     n_params: int
-    held: HeldField | HeldVolume | None = None
+    held: HeldField | HeldVolume | HeldShape | None = None
     bit_depth: int = 8
     icc_profile: bytes | None = None
     span: tuple[float, float] = (0.0, 1.0)
-    write: Callable[[Path], NDArray] | None = None
+    write: Callable[[Path], Any] | None = None
     files: dict[str, bytes] = dataclasses.field(default_factory=dict)
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)

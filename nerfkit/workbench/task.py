@@ -89,7 +89,7 @@ class FitTask(Task):
         How many files it takes at most.
     shape : callable, optional
         From what ``read`` gave and the settings to the shape of the output, (h, w, c) of a picture, which a truth must
-        have; None: there is no truth to compare with.
+        have; (): the task compares with any; None: there is no truth to compare with.
     read_truth : callable
         From the path of a truth to what it holds; ``values`` is an array of the output's shape.
     simulate : callable, optional
