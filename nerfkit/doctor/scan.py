@@ -38,7 +38,7 @@ def check_scan(path: Path, report: Report) -> None:
     with raised_is_noted(report):
         file, config = read_scan(path), CtConfig()
         # of a detector without a cone the task takes one row, and so does the check
-        data: CtData = read([path], config)
+        data: CtData[Any] = read([path], config)
         given: Any = data.scan
         scan: Scan = given.middle if data.facts["geometry"] == "cone" else given
         report.fact("kind", "scan", "a tomograph's scan" + (", counts" if file.is_counts else ""))
@@ -76,7 +76,7 @@ def thinned(scan: Scan) -> Scan:
     return replace(scan, geometry=coarse, sinogram=values.mean(2), deviations=deviations.square().sum(2).sqrt() / width)
 
 
-def _facts(data: CtData, scan: Scan, report: Report) -> None:
+def _facts(data: CtData[Any], scan: Scan, report: Report) -> None:
     geometry, facts = scan.geometry, data.facts
     turn = max(geometry.angles) - min(geometry.angles)
     report.fact("geometry", facts["geometry"])
@@ -89,6 +89,6 @@ def _facts(data: CtData, scan: Scan, report: Report) -> None:
     report.fact("pixel_spacing", facts["pixel_spacing"], f"{facts['side']} pixels of {facts['pixel_spacing']:.4g} mm")
 
 
-def _command(path: Path, data: CtData, more: str = "") -> str:
+def _command(path: Path, data: CtData[Any], more: str = "") -> str:
     out = "volume.nii.gz" if data.facts["geometry"] == "cone" else "slice.tif"
     return f"nerfkit fit ct {shlex.quote(str(path))} -o {out}{more}"

@@ -87,14 +87,14 @@ class CtConfig(FitConfig):
                 check_range(name, getattr(self, name), low, high)
 
 
-def read(paths: Sequence[Path], config: CtConfig) -> CtData:
+def read(paths: Sequence[Path], config: CtConfig) -> CtData[Any]:
     """Read the scan."""
     from nerfkit.scenes.readers.sinogram import read_scan
 
     return _made(read_scan(paths[0]), config, paths[0])
 
 
-def _made(file: ScanFile, config: CtConfig, path: Path) -> CtData:
+def _made(file: ScanFile, config: CtConfig, path: Path) -> CtData[Any]:
     from nerfkit.workbench.tomography.cone_inputs import is_cone, make_cone_data
     from nerfkit.workbench.tomography.inputs import make_data
 
@@ -121,7 +121,7 @@ def simulate(paths: Sequence[Path], config: CtConfig, keys: dict[str, Any]) -> S
     return Simulated(_made(file, config, paths[0]), truth, arrays, truth_arrays)
 
 
-def shape(data: CtData, config: CtConfig) -> tuple[int, ...]:
+def shape(data: CtData[Any], config: CtConfig) -> tuple[int, ...]:
     """Of the output: a picture's, or a volume's."""
     return data.scan.shape if data.facts["geometry"] == "cone" else (data.scan.side, data.scan.side, 1)
 
@@ -164,7 +164,7 @@ def _solve_slice(job: Job) -> Outcome:
     from nerfkit.workbench.tomography.slice_files import write_slice
     from nerfkit.workbench.tomography.trial import misfit
 
-    data: CtData = job.data
+    data: CtData[Scan] = job.data
     for text in data.said:
         job.say(text)
     quick = quick_picture(data.scan)

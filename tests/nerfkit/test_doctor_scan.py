@@ -1,6 +1,7 @@
 """`nerfkit doctor SCAN`: what a scan holds, and the setting that undoes a mistake about it."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from nerfkit.workbench.tomography.scan import Scan
 KEYS = {"angles": 30, "range": 0.0, "noise": 0.01, "photons": 0.0, "geometry": "fan", "size": 0}
 
 
-def arrays_of(tmp_path, **keys):
+def arrays_of(tmp_path, **keys) -> dict[str, Any]:
     side = 40
     axis = (np.arange(side) - (side - 1) / 2) / side
     x, y = axis[None, :], -axis[:, None]

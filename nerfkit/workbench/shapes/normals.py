@@ -34,7 +34,7 @@ def estimated_normals(points: Floats, n_neighbours: int) -> Floats:
     the others (Barill et al. 2018) grows outward are turned.
     """
     tree = KDTree(points)
-    _, near = tree.query(points, min(n_neighbours, len(points)))
+    near = np.asarray(tree.query(points, min(n_neighbours, len(points)))[1])
     offsets = points[near] - points[near].mean(1, keepdims=True)
     normals = np.linalg.eigh(np.einsum("nki,nkj->nij", offsets, offsets))[1][..., 0]
     normals = _agreeing(points, normals, near[:, : N_JOINED + 1])

@@ -34,7 +34,7 @@ def is_cone(file: ScanFile, config: Any) -> bool:
     return (config.geometry or file.facts.get("geometry")) == "cone"
 
 
-def make_cone_data(file: ScanFile, config: Any, path: Path) -> CtData:
+def make_cone_data(file: ScanFile, config: Any, path: Path) -> CtData[ConeScan]:
     """As :func:`nerfkit.workbench.tomography.inputs.make_data`, of a volume.
 
     Raises

@@ -34,7 +34,7 @@ __all__ = ["solve_cone"]
 def solve_cone(job: Job) -> Outcome:
     """Choose the prior's weight, find the volume with it, and tell what is left of the views."""
     _check_output(job.run)
-    data: CtData = job.data
+    data: CtData[ConeScan] = job.data
     given: Any = data.scan
     for text in data.said:
         job.say(text)
@@ -99,8 +99,8 @@ def _figures(values: NDArray, truth: Volume, seen: NDArray[np.bool_]) -> dict[st
     low, high = float(truth.values[seen].min()), float(truth.values[seen].max())
     high = high if low < high else low + 1.0
     off = np.square(values.astype(np.float64) - truth.values)[seen]
-    both = (np.where(seen, x, low).transpose(1, 2, 0) for x in (values, truth.values))
-    return compare(*both, (low, high)) | {"psnr": round(decibels(float(off.mean()), high - low), 3)}
+    ours, wanted = (np.where(seen, x, low).transpose(1, 2, 0) for x in (values, truth.values))
+    return compare(ours, wanted, (low, high)) | {"psnr": round(decibels(float(off.mean()), high - low), 3)}
 
 
 def _measure(job: Job, written: NDArray) -> dict[str, Any]:
@@ -110,7 +110,8 @@ def _measure(job: Job, written: NDArray) -> dict[str, Any]:
 def _baselines(job: Job, scan: ConeScan, volume_of: Any) -> dict[str, dict[str, Any]]:
     if job.truth is None:
         return {}
-    seen, best = scan.seen.numpy(), dict[str, Any]()
+    seen = scan.seen.numpy()
+    best: dict[str, Any] = {}
     for window in WINDOWS:
         figures = _figures(volume_of(feldkamp(scan, window).clamp(min=0) * scan.disc).values, job.truth, seen)
         if not best or figures["psnr"] > best["psnr"]:

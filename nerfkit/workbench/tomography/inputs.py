@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -30,11 +30,14 @@ SATURATED = 0.02
 MAX_ENTRIES = 3e8
 
 
+AnyScan = TypeVar("AnyScan", Scan, ConeScan)
+
+
 @dataclass(frozen=True)
-class CtData:
+class CtData(Generic[AnyScan]):
     """A scan, how its unit becomes that of the result, and what there is to say of it."""
 
-    scan: Scan | ConeScan
+    scan: AnyScan
     # result = slope * attenuation per mm + intercept
     slope: float
     intercept: float
@@ -43,7 +46,7 @@ class CtData:
     facts: dict[str, Any]
 
 
-def make_data(file: ScanFile, config: Any, path: Path) -> CtData:
+def make_data(file: ScanFile, config: Any, path: Path) -> CtData[Scan]:
     """What the task works on; settings go before what the file says.
 
     Raises
