@@ -246,6 +246,8 @@ def _convention_fix(convention: str, photos: PosedPhotos, path: Path) -> str:
     """A command that rewrites the json files in place."""
     if photos.format == "colmap":
         return "export the model again with COLMAP: its images file holds world to camera, OpenCV axes"
+    if photos.format == "llff":
+        return "make poses_bounds.npy again: its columns are down, right, backwards"
     if path.is_file():
         files = [path]
     else:

@@ -25,6 +25,8 @@ READERS = {
     "transforms_train.json (Blender, NeRF-synthetic)": "nerfkit.scenes.readers.blender:read_blender",
     "transforms.json (instant-ngp, nerfstudio)": "nerfkit.scenes.readers.transforms:read_transforms",
     "sparse/0/cameras.bin or .txt (COLMAP)": "nerfkit.scenes.readers.colmap:read_colmap",
+    # after COLMAP's model, which has the lens as well
+    "poses_bounds.npy (LLFF)": "nerfkit.scenes.readers.llff:read_llff",
 }
 
 

@@ -57,7 +57,7 @@ class PosedPhotos:
     root : Path
         Folder that ``files`` are relative to.
     format : str
-        ``"blender"``, ``"transforms"`` or ``"colmap"``.
+        ``"blender"``, ``"transforms"``, ``"colmap"`` or ``"llff"``.
     files : list of str
         Photos that exist, in listed order, with their suffix.
     cameras : list of Camera
