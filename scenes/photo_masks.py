@@ -14,7 +14,7 @@ from nerfkit.scenes.cameras import Camera, seen_pixels
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 from nerfkit.scenes.readers import PosedPhotos
-from nerfkit.scenes.readers.photos import area_resize, map_in_threads, read_photo, some
+from nerfkit.scenes.readers.photos import area_resize, map_in_threads, read_listed, some
 from nerfkit.scenes.rims import find_rims
 
 __all__ = ["ALPHAS", "choose_alpha", "find_masks", "split_alpha"]
@@ -71,11 +71,8 @@ def find_masks(
     findings : Findings, optional
         Filled with what is left out; it is logged unless given.
     """
-
-    def read(index: int) -> np.ndarray:
-        return read_photo(photos.root / photos.files[index], photos.uses_exif is None or photos.uses_exif[index])
-
-    rims = find_rims(photos.splits["train"] or list(cameras), photos.cameras, read)
+    train = photos.splits["train"] or list(cameras)
+    rims = find_rims(train, photos.cameras, lambda index: read_listed(photos, index))
     masks = dict(zip(cameras, map_in_threads(lambda i: _file_mask(photos, i, cameras[i]), list(cameras)), strict=True))
     lenses = {camera: seen_pixels(camera) for camera in dict.fromkeys(cameras.values())}
     rims_at = {}

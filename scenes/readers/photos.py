@@ -34,7 +34,9 @@ __all__ = [
     "fit_camera",
     "load_photos",
     "map_in_threads",
+    "narrow_range",
     "read_header",
+    "read_listed",
     "read_photo",
     "some",
 ]
@@ -51,6 +53,8 @@ EXIF_ORIENTATION = 0x0112
 LONG_LOADING = 100_000_000
 # EXIF orientations that swap width and height
 TRANSPOSING = (5, 6, 7, 8)
+# photos that are looked at for their values, and the share of 16 bits that narrow ones use at most
+N_LOOKED_AT, NARROW = 24, 0.25
 # first letter of Pillow's modes with more than 8 bits a channel: I, I;16, F
 WIDE_MODES = "IF"
 
@@ -133,9 +137,8 @@ def load_photos(
     logger.log(level, "loading %d photos, downscale %g, about %.0f MB", len(indices), factor, n_bytes / 1e6)
 
     def load(index: int) -> tuple[np.ndarray, Camera]:
-        uses_exif = photos.uses_exif is None or photos.uses_exif[index]
         path = photos.root / photos.files[index]
-        image = read_photo(path, uses_exif)
+        image = read_listed(photos, index)
         camera = _downscaled(fit_camera(photos.cameras[index], image.shape[1], image.shape[0], path), factor)
         return area_resize(image, camera.width, camera.height), camera
 
@@ -144,8 +147,35 @@ def load_photos(
     with listed_or_logged(findings, logger) as found:
         if deep:
             what = f"{len(deep)} photos have 16 bits a channel and are read as 8: {some(deep)}"
+            if photos.value_range is not None:
+                low, high = photos.value_range
+                what += f"; the values {low:g} to {high:g}, all that they use, become 0 to 255 in all of them"
             found.add("info", what, where=photos.root)
     return LoadedPhotos([image for image, _ in pairs], [camera for _, camera in pairs], factor)
+
+
+def narrow_range(paths: Sequence[Path]) -> tuple[float, float] | None:
+    """Least and greatest value of grey photos of 16 bits that use a small part of their range; else None.
+
+    Heat pictures and sensors of 10 or 12 bits fill few of the 256 steps that 8 bits have.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The photos of a scene; some, spread evenly, are looked at.
+    """
+    chosen = np.unique(np.linspace(0, len(paths) - 1, N_LOOKED_AT).round().astype(int))
+    low, high = np.inf, -np.inf
+    for path in (paths[i] for i in chosen):
+        with _opened(path) as image:
+            if not image.mode.startswith("I"):
+                return None
+            try:
+                values = np.asarray(image)
+            except (OSError, SyntaxError, ValueError):
+                continue  # named where the photo is read
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    return (low, high) if 0 <= low < high and high - low <= NARROW * 65535 else None
 
 
 def fit_camera(camera: Camera, width: int, height: int, path: Path) -> Camera:
@@ -171,7 +201,13 @@ def read_header(path: Path) -> PhotoHeader:
         return PhotoHeader(image.size, _orientation(image))
 
 
-def read_photo(path: Path, uses_exif: bool = True) -> np.ndarray:
+def read_listed(photos: PosedPhotos, index: int) -> np.ndarray:
+    """Photo ``index`` of a dataset at its full size, turned and stretched as all of them: uint8 [h, w, 3 or 4]."""
+    uses_exif = photos.uses_exif is None or photos.uses_exif[index]
+    return read_photo(photos.root / photos.files[index], uses_exif, photos.value_range)
+
+
+def read_photo(path: Path, uses_exif: bool = True, value_range: tuple[float, float] | None = None) -> np.ndarray:
     """One photo as uint8 RGB, or RGBA where it has a pixel that is not opaque.
 
     Parameters
@@ -179,6 +215,8 @@ def read_photo(path: Path, uses_exif: bool = True) -> np.ndarray:
     path : Path
     uses_exif : bool
         Turn it as its EXIF orientation says.
+    value_range : (float, float), optional
+        Values that become 0 and 255 in grey photos of 16 bits; None: 0 and 65535.
 
     Returns
     -------
@@ -188,7 +226,7 @@ def read_photo(path: Path, uses_exif: bool = True) -> np.ndarray:
         try:
             image.load()
             turns = uses_exif and _orientation(image) != 1
-            return _to_rgb(ImageOps.exif_transpose(image) if turns else image, path)
+            return _to_rgb(ImageOps.exif_transpose(image) if turns else image, path, value_range)
         except (
             OSError,
             SyntaxError,
@@ -271,16 +309,16 @@ def _opened(path: Path) -> Image.Image:
         raise NerfkitError(f"cannot be read ({error})", where=path, fix=_BAD_PHOTO) from error
 
 
-def _to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+def _to_rgb(image: Image.Image, path: Path, value_range: tuple[float, float] | None) -> np.ndarray:
     if image.mode[0] in WIDE_MODES:
-        return _wide_to_rgb(image, path)
+        return _wide_to_rgb(image, path, value_range or (0, 65535))
     if image.has_transparency_data:
         rgba = np.asarray(image.convert("RGBA"))
         return rgba if (rgba[..., 3] < 255).any() else np.ascontiguousarray(rgba[..., :3])
     return np.asarray(image.convert("RGB"))
 
 
-def _wide_to_rgb(image: Image.Image, path: Path) -> np.ndarray:
+def _wide_to_rgb(image: Image.Image, path: Path, value_range: tuple[float, float]) -> np.ndarray:
     """Grey photos of 16 bits; Pillow's own conversion clips them to 255."""
     values = np.asarray(image)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
@@ -289,7 +327,8 @@ def _wide_to_rgb(image: Image.Image, path: Path) -> np.ndarray:
             where=path,
             fix="save it as PNG or JPEG",
         )
-    grey = np.round(values.astype(np.float32) / 257).astype(np.uint8)
+    low, high = value_range
+    grey = np.round((values.astype(np.float32) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
     return np.repeat(grey[..., None], 3, axis=-1)
 
 

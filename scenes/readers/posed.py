@@ -15,7 +15,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 
 from .photo_search import PhotoSearch, say_moved
-from .photos import PhotoHeader, fit_camera, map_in_threads, read_header, read_photo, some
+from .photos import PhotoHeader, fit_camera, map_in_threads, narrow_range, read_header, read_photo, some
 
 __all__ = ["Frame", "PosedPhotos", "pose_photos", "read_each", "split_by_rule"]
 
@@ -74,6 +74,8 @@ class PosedPhotos:
         Whether a photo is turned as its EXIF orientation says; None turns all.
     hints : dict
         What else the format says about the scene, such as ``aabb_scale``.
+    value_range : (float, float), optional
+        Values that become black and white in grey photos of 16 bits that use a part of them; None: all.
     """
 
     name: str
@@ -87,6 +89,7 @@ class PosedPhotos:
     masks: list[Path | None] | None = None
     uses_exif: list[bool] | None = None
     hints: dict[str, Any] = field(default_factory=dict)
+    value_range: tuple[float, float] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -211,6 +214,7 @@ def pose_photos(
         masks=[_mask(root, search, frame, skip_bad, findings) for frame in kept] if has_masks else None,
         uses_exif=[view.uses_exif for view in views],
         hints=hints or {},
+        value_range=narrow_range([root / view.file for view in views]),
     )
 
 

@@ -4,12 +4,13 @@ import logging
 
 import numpy as np
 import pytest
-from photo_folders import one_photo, save_photo
+from photo_folders import frames, one_photo, save_photo, write_transforms
 from PIL import Image
 
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.readers import load_photos
+from nerfkit.scenes.findings import Findings
+from nerfkit.scenes.readers import load_photos, read_posed_photos
 from nerfkit.scenes.readers.photos import area_resize, map_in_threads, read_photo
 
 
@@ -207,3 +208,30 @@ def test_the_first_error_in_order_is_raised():
 
     with pytest.raises(ValueError, match="7"):
         map_in_threads(fail, [7, 8, 9], threads=3)
+
+
+def grey_scene(folder, low, high):
+    """Nine grey photos of 16 bits whose values go from ``low`` to ``high``."""
+    rng = np.random.default_rng(0)
+    write_transforms(folder, n=9, photos=False)
+    (folder / "images").mkdir()
+    for entry in frames(9):
+        values = rng.integers(low, high + 1, (6, 8)).astype(np.uint16)
+        values[0, :2] = low, high
+        Image.fromarray(values).save(folder / entry["file_path"])
+    return read_posed_photos(folder)
+
+
+def test_narrow_photos_of_16_bits_are_stretched_alike(tmp_path):
+    photos, findings = grey_scene(tmp_path / "scene", 51241, 52181), Findings()
+    assert photos.value_range == (51241, 52181)
+    images = load_photos(photos, range(9), findings=findings).images
+    assert all((image[0, 0, 0], image[0, 1, 0]) == (0, 255) for image in images)
+    assert len(np.unique(np.stack(images))) > 100
+    assert "the values 51241 to 52181, all that they use, become 0 to 255" in findings[0].what
+
+
+def test_wide_photos_of_16_bits_keep_black_and_white(tmp_path):
+    photos = grey_scene(tmp_path / "scene", 0, 40000)
+    assert photos.value_range is None
+    assert load_photos(photos, [0], findings=Findings()).images[0].max() == 156
