@@ -7,7 +7,7 @@ from pathlib import Path
 
 from nerfkit.doctor.findings import Report, raised_is_noted
 from nerfkit.scenes.findings import Findings
-from nerfkit.scenes.readers import PosedPhotos, find_posed_photos
+from nerfkit.scenes.readers import PosedPhotos, find_posed_photos, posed_below
 
 __all__ = ["Report", "examine_data", "examine_machine"]
 
@@ -57,6 +57,9 @@ def examine_data(path: str | Path, device: str = "cpu", *, is_timed: bool = Fals
         from nerfkit.doctor.cost import check_cost
 
         check_cost(photos, device, report, is_timed=is_timed)
+    elif not report.problems and (below := posed_below(path)) is not None:
+        report.add("error", "has no poses itself", where=path, fix=f"give {below}, which has")
+        report.next_command = f"nerfkit doctor {shlex.quote(str(below))}"
     elif not report.problems:
         from nerfkit.doctor.frames import check_frames
 

@@ -16,7 +16,15 @@ from nerfkit.scenes.findings import Findings, listed_or_logged
 from .photos import LoadedPhotos, load_photos
 from .posed import PosedPhotos
 
-__all__ = ["READERS", "LoadedPhotos", "PosedPhotos", "find_posed_photos", "load_photos", "read_posed_photos"]
+__all__ = [
+    "READERS",
+    "LoadedPhotos",
+    "PosedPhotos",
+    "find_posed_photos",
+    "load_photos",
+    "posed_below",
+    "read_posed_photos",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +36,10 @@ READERS = {
     # after COLMAP's model, which has the lens as well
     "poses_bounds.npy (LLFF)": "nerfkit.scenes.readers.llff:read_llff",
 }
+
+
+# what the folder of a scene holds, in any of these formats
+POSES = ("transforms_train.json", "transforms.json", "sparse", "poses_bounds.npy")
 
 
 def read_posed_photos(path: str | Path, skip_bad: bool = False, findings: Findings | None = None) -> PosedPhotos:
@@ -59,11 +71,13 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False, findings: Findin
         photos = find_posed_photos(path, skip_bad, found)
     if photos is not None:
         return photos
+    below = posed_below(path)
     raise NerfkitError(
         f"no poses found; looked for {', '.join(READERS)}; found {_contents(path)}",
         where=path,
-        fix="give a folder with one of these; photos without poses get them from COLMAP or nerfstudio",
-    )
+        fix=f"give {below}, which has poses" if below is not None
+        else "give a folder with one of these; photos without poses get them from COLMAP or nerfstudio",
+    )  # fmt: skip
 
 
 def find_posed_photos(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | None:
@@ -74,6 +88,12 @@ def find_posed_photos(path: Path, skip_bad: bool, findings: Findings) -> PosedPh
         if photos is not None:
             return photos
     return None
+
+
+def posed_below(path: Path) -> Path | None:
+    """The first folder in a folder that has poses: archives often hold one folder."""
+    folders = sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
+    return next((folder for folder in folders if any((folder / name).exists() for name in POSES)), None)
 
 
 def _contents(path: Path) -> str:

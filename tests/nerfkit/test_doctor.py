@@ -238,6 +238,13 @@ def test_implausible_intrinsics(tmp_path, intrinsics, level, message):
     assert message in the_one(report, level)
 
 
+def test_a_folder_round_the_scene(tmp_path):
+    write_scene(tmp_path / "scene", n=20)
+    report = examine_data(tmp_path)
+    assert the_one(report, "error").endswith(f"give {tmp_path / 'scene'}, which has")
+    assert report.next_command == f"nerfkit doctor {tmp_path / 'scene'}"
+
+
 def test_photos_of_several_sizes(tmp_path):
     folder = write_scene(tmp_path / "scene", n=20)
     save_photo(folder / "images/03.png", size=(16, 12))

@@ -27,6 +27,12 @@ def test_no_such_path(tmp_path):
         read_posed_photos(tmp_path / "absent")
 
 
+def test_a_folder_round_the_scene_says_which(tmp_path):
+    write_transforms(tmp_path / "scene")
+    with pytest.raises(NerfkitError, match=r"give .*scene, which has poses"):
+        read_posed_photos(tmp_path)
+
+
 def test_no_format_names_what_is_read_and_what_was_found(tmp_path):
     with pytest.raises(NerfkitError) as error:
         read_posed_photos(tmp_path)
