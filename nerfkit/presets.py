@@ -48,8 +48,8 @@ class TrainConfig(Settings):
     # weight of the distortion loss (mip-NeRF 360, eq. 15) of an unbounded scene, 0 or more; a bounded scene has none.
     # 0 leaves it out; three times the default puts surfaces too near (docs/decisions/0022)
     distortion_weight: float = 0.01
-    # steps over which that weight grows from 0
-    distortion_steps: int = 1000
+    # steps over which that weight grows from 0; with 20 and less each camera of a room may get a wall before it
+    distortion_steps: int = 50
     # photos are scaled down by this factor; None: to the largest side below
     downscale: float | None = None
     # longest side of a photo in pixels when downscale is None; None: 400 on a CPU, 1600 on a GPU
