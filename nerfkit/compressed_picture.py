@@ -31,6 +31,9 @@ class CompressedPicture:
     (512, 768, 3)
     """
 
+    # as nerfkit.results.Result has it
+    counts_cells = False
+
     def __init__(self, path: Path) -> None:
         self.path = path
 

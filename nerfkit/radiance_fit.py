@@ -193,7 +193,7 @@ class RadianceFit(Problem):
         self.n_steps = step
         if self.has_distortion:
             config = self.scene.config
-            self.distortion_weight.fill_(config.distortion_weight * min(1.0, step / config.distortion_steps))
+            self.distortion_weight.fill_(config.distortion_weight * min(1.0, (step + 1) / config.distortion_steps))
 
     def _adapt(self, n_rays: int, n_samples: int) -> None:
         """Let the number of rays follow the samples that so many took; by at most a half a step, to stay calm."""

@@ -122,8 +122,7 @@ def train(
     Returns
     -------
     result : dict
-        ``run``, ``steps``, ``seconds``, ``psnr`` (mean over the validation views, dB), ``has_test`` (whether there are
-        photos to evaluate on) and ``interrupted``.
+        ``run``, ``steps``, ``seconds``, ``psnr`` (mean over the validation views, dB) and ``interrupted``.
     """
     place = data or prepared.data.source.root
     run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad)
@@ -189,8 +188,11 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
     result: dict[str, Any] = {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
     if not done.is_interrupted:
         result["psnr"] = _finite(task.validate()["psnr"])
-    result["has_test"] = bool(prepared.data.source.splits.get("test"))
-    run.write_json("metrics.json", {"train": {**result, "preview_seconds": round(previews.spent, 3)}})
+    # those that `nerfkit eval` would find
+    n_test = len(prepared.data.source.splits.get("test", []))
+    run.write_json(
+        "metrics.json", {"train": {**result, "test_views": n_test, "preview_seconds": round(previews.spent, 3)}}
+    )
     return {**result, "interrupted": done.is_interrupted}
 
 

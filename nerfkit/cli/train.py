@@ -143,7 +143,7 @@ def _finish(scene: TrainedScene, console: Console) -> dict[str, Any]:
     console.say(f"trained {result['steps']} steps in {result['seconds']:.0f} s{quality}")
     console.say(f"report: {run / 'report.html'}")
     # without photos held out there is nothing to evaluate
-    eval_line = f"nerfkit eval {run}\n      " * result["has_test"]
+    eval_line = f"nerfkit eval {run}\n      " if scene.run.read_figures().get("test_views") else ""
     console.say(f"next: {eval_line}nerfkit render {run} --out film.mp4")
     return result
 

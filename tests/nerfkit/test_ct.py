@@ -258,7 +258,7 @@ BAD = {
     "no angles": ({"sinogram": np.random.rand(9, 20)}, {}, "says no angles"),
     "flat": ({"sinogram": np.ones((9, 20))}, {"angle_range": 180.0}, "same value everywhere"),
     "complex": ({"sinogram": np.ones((9, 20), complex)}, {"angle_range": 180.0}, "real numbers"),
-    "nan": ({"sinogram": np.full((9, 20), np.nan)}, {"angle_range": 180.0}, "NaN or infinite"),
+    "nan": ({"sinogram": np.full((9, 20), np.nan)}, {"angle_range": 180.0}, "NaN, infinite or saturated"),
     "one dimension": ({"sinogram": np.ones(9)}, {"angle_range": 180.0}, r"\[n_angles, n_bins\]"),
     "few": ({"sinogram": np.random.rand(2, 20)}, {"angle_range": 180.0}, "2 angles of 20 bins"),
     "negative counts": ({"counts": -np.random.rand(9, 20)}, {"angle_range": 180.0}, "counts below 0"),

@@ -36,7 +36,8 @@ def test_the_distortion_of_rays_counts_where_the_scene_is_unbounded(scene_folder
     bounds = replace(prepared.bounds, contract=is_unbounded, near=0.02, far=256.0)
     losses, distortions = {}, []
     for weight in (0.0, 0.5):
-        scene = RadianceScene(replace(prepared.config, distortion_weight=weight), bounds, prepared.background)
+        config = replace(prepared.config, distortion_weight=weight, distortion_steps=1)
+        scene = RadianceScene(config, bounds, prepared.background)
         task, predict = RadianceFit(scene, prepared.data), scene.observation.predict
 
         def watched(*where, predict=predict, **options):
@@ -52,6 +53,22 @@ def test_the_distortion_of_rays_counts_where_the_scene_is_unbounded(scene_folder
         return
     assert losses[0.5] == pytest.approx(losses[0.0] + 0.5 * float(distortions[1].detach().mean()), rel=1e-5)
     assert float(distortions[1].detach().mean()) > 1e-3
+
+
+def test_the_weight_of_distortion_grows_and_goes_on_where_it_was(scene_folder):
+    prepared = prepare(read_posed_photos(scene_folder), PRESETS["hash"], "cpu")
+    config = replace(prepared.config, distortion_weight=0.5, distortion_steps=4)
+    bounds = replace(prepared.bounds, contract=True, near=0.02, far=256.0)
+    tasks = [RadianceFit(RadianceScene(config, bounds, prepared.background), prepared.data) for _ in range(2)]
+    weights = []
+    for step in range(6):
+        weights.append(float(tasks[0].distortion_weight))
+        tasks[0].after_step(step)
+    assert weights == [0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
+    fresh = RadianceFit(RadianceScene(config, bounds, prepared.background), prepared.data)
+    fresh.after_step(0)
+    tasks[1].load_state_dict(fresh.state_dict())
+    assert float(tasks[1].distortion_weight) == 0.25
 
 
 def test_a_gpu_is_looked_at_when_the_log_waits_for_it_too(scene_folder, monkeypatch):
