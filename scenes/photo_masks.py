@@ -84,25 +84,26 @@ def find_masks(
             masks[index] = _both(masks[index], other)
     found = {index: mask for index, mask in masks.items() if mask is not None and not mask.all()}
     with listed_or_logged(findings, logger) as said:
-        _say(photos, found, cameras, rims, said)
+        dark = [index for index, camera in cameras.items() if lenses[camera] is not None]
+        _say(photos, found, dark, rims, said)
     return found
 
 
 def _say(
-    photos: PosedPhotos, masks: Mapping[int, np.ndarray], cameras: Mapping[int, Camera],
+    photos: PosedPhotos, masks: Mapping[int, np.ndarray], dark: Sequence[int],
     rims: Mapping[tuple[int, int], np.ndarray], findings: Findings,
 ) -> None:  # fmt: skip
+    """Note rims, photos with pixels that are ``dark`` because of the lens, and photos of which nothing is left."""
     for (width, height), inside in rims.items():
         findings.add(
             "info", f"photos of {width}x{height} have a rim, {1 - inside.mean():.1%} of their pixels, of one colour in "
             "all of them: it is left out, in training and in evaluation",
             where=photos.root,
         )  # fmt: skip
-    lens = [index for index, camera in cameras.items() if index in masks and seen_pixels(camera) is not None]
-    if lens:
+    if dark:
         findings.add(
-            "info", f"{len(lens)} photos have pixels that the lens lets no light through to; they are left out: "
-            f"{some([photos.files[i] for i in lens])}",
+            "info", f"{len(dark)} photos have pixels that the lens lets no light through to; they are left out: "
+            f"{some([photos.files[i] for i in dark])}",
             where=photos.root,
         )  # fmt: skip
     blank = [photos.files[index] for index, mask in masks.items() if not mask.any()]
