@@ -159,6 +159,12 @@ def _next_steps(folder: Path, task: str) -> list[tuple[str, str]]:
             ("Make a finer mesh", f"nerfkit render {run} --size 512 --out {finer}"),
             ("Go on where it was stopped", f"nerfkit fit --resume {run}"),
         ]
+    if task == "volume":
+        part = shlex.quote(f"{folder.name or 'result'}_again.nii.gz")
+        return [
+            ("Write it again; --spacing MM for other cubes, --crop for a part", f"nerfkit render {run} --out {part}"),
+            ("Go on where it was stopped", f"nerfkit fit --resume {run}"),
+        ]
     found = load_picture(folder / "pictures" / "result.png", "")
     width, height = (512, 512) if found is None else found.size
     return [

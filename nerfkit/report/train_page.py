@@ -92,6 +92,8 @@ def describe_run(folder: Path) -> str:
     values = {
         "field": _dict(config.get("field")).get("kind"),
         **{key: config.get(key) for key in ("data", "device", "seed")},
+        # an example has a name and no path
+        **({"data": config["example"]} if config.get("example") else {}),
     }
     named = {"field": "field {}", "data": f"{what} {{}}", "device": "on {}", "seed": "seed {}"}
     return ", ".join(text.format(values[key]) for key, text in named.items() if values[key] is not None)

@@ -195,6 +195,7 @@ def test_the_task_from_a_volume_to_files(tmp_path):
         figures["chosen"]["prior"] == "variation" and figures["metrics"]["psnr"] > figures["baselines"]["cubic"]["psnr"]
     )
     page = (tmp_path / "out" / "report.html").read_text()
+    assert "--out out_again.nii.gz" in page
     assert "mm" in page and "cubic" in page
     # the same from the measurements alone, and after a resumption
     again = fit(tmp_path / "out" / "measurements.npz", tmp_path / "again.npy")
