@@ -35,7 +35,7 @@ class Frame:
     Examples
     --------
     >>> frame = Frame.around(np.array([[0.0, 0, 0], [2, 1, 1]]))
-    >>> frame.inward(np.array([[2.0, 1, 1]])).tolist()
+    >>> frame.inward(np.array([[2.0, 1, 1]])).round(9).tolist()
     [[0.9, 0.45, 0.45]]
     """
 
