@@ -326,8 +326,6 @@ def unsolved_fraction(camera: Camera) -> float:
     >>> unsolved_fraction(Camera(200, 150, 100.0, 100.0, 100.0, 75.0, k=(-1.0, 0.0, 0.0, 0.0))) > 0.5
     True
     """
-    if not camera.has_distortion:
-        return 0.0
     return 1.0 - float(_returns(camera, _grid(camera), MAX_STEPS, FLOAT32_TOLERANCE).mean())
 
 

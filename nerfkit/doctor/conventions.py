@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from nerfkit.scenes.bounds import SAME_PLACE
 from nerfkit.scenes.cameras import Camera, pixels_to_directions
 from nerfkit.scenes.errors import MissingCapabilityError
 from nerfkit.scenes.findings import Findings
@@ -44,8 +45,6 @@ RATIO = 0.75
 EPIPOLAR_TOLERANCE = 0.004
 # fewer matches than this in all pairs together prove nothing; random ones agree by 5 to 25 %
 MIN_MATCHES, MIN_SHARE = 60, 0.5
-# translations within this share of the largest are one place: float32 says no more
-SAME_PLACE = 2e-7
 # rms distance of the axes to their focus, in units of the cameras' distance: above it they meet nowhere
 MEETING = 0.5
 

@@ -53,7 +53,7 @@ class PhotoSearch:
     A file that is not there under its listed name is looked for by the name without suffix, whatever its case, for
     exports list ``0001.jpg`` where ``0001.png`` is, ``0001.png`` where ``0001.png.png`` is, and absolute paths of
     another machine. It is taken where one file alone has most folders, from the last one up, in common with the listed
-    path. A listed folder that is there is kept to: ``val/r_0.png`` is never ``train/r_0.png``.
+    path. A listed folder that is there is kept to, as far up as it is: ``val/r_0.png`` is never ``train/r_0.png``.
     """
 
     def __init__(self, root: Path) -> None:
@@ -84,17 +84,12 @@ class PhotoSearch:
         parts = PurePosixPath(listed.replace("\\", "/")).parts
         folders = [part.casefold() for part in parts[:-1]]
         files = self._by_stem.get(_stem(parts[-1]), []) if parts else []
-        files = [file for file in files if _is_photo(file, folders) and _common(file, folders) >= min_folders]
-        if folders and self._has_folder(folders):
-            files = [file for file in files if _common(file, folders) == len(folders)]
+        wanted = max([min_folders, *(_common(file, folders) for file in self._folders)])
+        files = [file for file in files if _is_photo(file, folders) and _common(file, folders) >= wanted]
         most = max((_common(file, folders) for file in files), default=0)
         best = [file for file in files if _common(file, folders) == most]
         same = [file for file in best if Path(file).suffix.casefold() == Path(parts[-1]).suffix.casefold()]
         return same or best
-
-    def _has_folder(self, folders: Sequence[str]) -> bool:
-        """Whether the listed folder is one below the root."""
-        return any(tuple(folders) == known for known in self._folders)
 
     @cached_property
     def _by_stem(self) -> dict[str, list[str]]:
@@ -104,9 +99,10 @@ class PhotoSearch:
         return by_stem
 
     @cached_property
-    def _folders(self) -> set[tuple[str, ...]]:
+    def _folders(self) -> list[str]:
+        """One file of each folder that has pictures."""
         files = (file for files in self._by_stem.values() for file in files)
-        return {tuple(part.casefold() for part in PurePosixPath(file).parts[:-1]) for file in files}
+        return list({PurePosixPath(file).parent: file for file in files}.values())
 
 
 def say_moved(listed: Sequence[str], found: Sequence[Found | None], root: Path, findings: Findings) -> None:

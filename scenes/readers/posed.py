@@ -383,8 +383,8 @@ def _report_lenses(views: Sequence[_View], root: Path, findings: Findings) -> No
         camera = worst.camera
         findings.add(
             "warning",
-            f"the lens distortion of {len(folded)} photos has no inverse in up to {fractions[camera]:.0%} of a photo, "
-            f"where rays are guessed ({worst.file}: {camera.lens}, k = {camera.k}, p = {camera.p})",
+            f"the lens of {len(folded)} photos has no inverse in up to {fractions[camera]:.0%} of a photo, "
+            f"which is left out ({worst.file}: {camera.lens}, k = {camera.k}, p = {camera.p})",
             where=root,
             fix="look for coefficients of another lens model or of another order, or undistort the photos first",
         )

@@ -120,6 +120,9 @@ def test_pixels_that_no_light_reaches():
     # r (1 - r^2) has no inverse beyond 2 / sqrt(27) = 0.385
     folded = seen_pixels(Camera(200, 150, 100.0, 100.0, 100.0, 75.0, k=(-1.0, 0.0, 0.0, 0.0)))
     assert folded is not None and folded.sum() == pytest.approx(np.pi * 38.5**2, rel=0.03)
+    # an FOV lens ends where its arc tangent does, a right angle off the axis: 100 * 1.57 / 1.9 pixels
+    wide = seen_pixels(Camera(200, 200, 100.0, 100.0, 100.0, 100.0, "fov", omega=1.9))
+    assert wide is not None and wide.sum() == pytest.approx(np.pi * 82.7**2, rel=0.03)
     # beyond 0.83 a second branch rises again, where a ray would be found and be wrong
     twice = Camera(640, 480, 420.0, 425.0, 320.0, 240.0, k=(0.3, -0.1, 0.01, 0.0), q=(0.5, 0.05, 0.002))
     reached = seen_pixels(twice)

@@ -123,6 +123,7 @@ def test_photos_are_found_with_and_without_suffix(tmp_path, listed, found):
         ("scene/images/a.png", "images/a.png"),  # relative to the folder above
         ("photos/e.jpg", "images/e.jpg"),
         ("train/e.jpg", None),  # that folder is there, and it is not in it
+        ("C:\\me\\scene\\train\\e.jpg", None),  # nor by a path of another machine
         ("x/twice.png", None),  # two may be meant
         ("train/twice.png", "train/twice.png"),
         ("images/m.png", None),  # a mask is no photo
