@@ -223,9 +223,9 @@ def _where_to_put(listed: str, search: PhotoSearch) -> str:
     alike = search.alike(listed)
     if len(alike) > 1:
         return f"it may be any of {some(alike)}: list one of them"
-    # nobody can make a C:\\ elsewhere: the listed names are to be changed
+    # nobody can make a drive C: elsewhere: the listed names are to be changed
     if re.match(r"[A-Za-z]:|/", listed):
-        name = re.split(r"[/\\\\]", listed)[-1]
+        name = re.split(r"[/\\]", listed)[-1]
         return f"the paths are of another machine: write names relative to this folder, such as images/{name}"
     return "put the photos beside the poses under the names listed"
 
