@@ -74,6 +74,8 @@ class CtConfig(FitConfig):
     tv_weight: float | None = None
     # steps of the field's fit, None: 500; of the volume of a cone, None: 80
     steps: int | None = None
+    # whether classical reconstructions are made beside it where the truth is known; they take their own time
+    baselines: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -258,7 +260,7 @@ def _measure(job: Job, written: NDArray, seen: NDArray, deviation: NDArray) -> d
 
 
 def _baselines(job: Job, scan: Scan, start: torch.Tensor, smooth: Smooth, scale: float) -> dict[str, dict[str, Any]]:
-    if job.truth is None:
+    if job.truth is None or not job.config.baselines:
         return {}
     import torch
 

@@ -40,6 +40,8 @@ class MriConfig(FitConfig):
     size: tuple[int, int] | None = None
     # steps of the field's fit, those without the held-out samples included, 1 or more
     steps: int = 600
+    # whether classical reconstructions are made beside it where the truth is known; they take their own time
+    baselines: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -109,13 +111,14 @@ def solve(job: Job) -> Outcome:
         return {} if truth is None else compare(written, truth, span)
 
     figures = {} if done.holdout is None else {"holdout": round(done.holdout, 5)}
+    others = {} if truth is None or not job.config.baselines else baselines(done, truth, span)
     return Outcome(
         image=magnitude, measure=measure, field=done.prior, n_params=done.n_params, bit_depth=32, span=span,
         files={
             "phase.npy": npy_bytes(np.angle(done.picture).astype(np.float32)),
             "complex.npz": npz_bytes(picture=done.picture),
         },
-        metrics=figures, baselines={} if truth is None else baselines(done, truth, span), chosen=done.chosen,
+        metrics=figures, baselines=others, chosen=done.chosen,
         shown=pictures(done, job.data, truth, span), charts=charts(done),
         said=["held out: error of runs of samples that were left out, over their own size"]
         if figures else [],

@@ -108,7 +108,7 @@ def _measure(job: Job, written: NDArray) -> dict[str, Any]:
 
 
 def _baselines(job: Job, scan: ConeScan, volume_of: Any) -> dict[str, dict[str, Any]]:
-    if job.truth is None:
+    if job.truth is None or not job.config.baselines:
         return {}
     seen = scan.seen.numpy()
     best: dict[str, Any] = {}
