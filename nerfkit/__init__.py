@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nerfkit.conversion import convert
     from nerfkit.scenes.errors import NerfkitError
     from nerfkit.tasks import load_run as load
     from nerfkit.tasks.fit import fit, resume_fit
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 # name -> 'module:object'; a string, so that `import nerfkit` and `nerfkit --help` stay fast
 _PUBLIC = {
     "NerfkitError": "nerfkit.scenes.errors:NerfkitError",
+    "convert": "nerfkit.conversion:convert",
     "fit": "nerfkit.tasks.fit:fit",
     "load": "nerfkit.tasks:load_run",
     "resume": "nerfkit.tasks.train:resume",
@@ -32,7 +34,7 @@ _PUBLIC = {
     "superres": "nerfkit.tasks.superres:superres",
     "train": "nerfkit.tasks.train:train",
 }
-__all__ = ["NerfkitError", "__version__", "fit", "load", "resume", "resume_fit", "superres", "train"]
+__all__ = ["NerfkitError", "__version__", "convert", "fit", "load", "resume", "resume_fit", "superres", "train"]
 
 
 def __getattr__(name: str) -> Any:
