@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers.formats import is_image
-from nerfkit.scenes.readers.photos import read_header
+from nerfkit.scenes.readers.photos import EXIF_ORIENTATION, read_header
 from nerfkit.scenes.writing import explain_os_error
 
 __all__ = ["put_photo"]
@@ -62,8 +63,8 @@ def _link(source: Path, target: Path) -> None:
 
 def _save_turned(source: Path, target: Path, uses_exif: bool) -> None:
     with Image.open(source) as image:
-        profile, kind = image.info.get("icc_profile"), image.format
-        options = {"icc_profile": profile} if profile else {}
+        profile, kind, exif = image.info.get("icc_profile"), image.format, image.getexif()
+        options: dict[str, Any] = {"icc_profile": profile} if profile else {}
         if kind == "JPEG":
             # its own tables lose next to nothing more
             tables = getattr(image, "quantization", None)
@@ -72,5 +73,6 @@ def _save_turned(source: Path, target: Path, uses_exif: bool) -> None:
             options["lossless"] = True
         image.load()
         turned = ImageOps.exif_transpose(image) if uses_exif else image.copy()
-    turned.info.pop("exif", None)
-    turned.save(target, format=kind, exif=b"", **options)
+    # the rest stays: the focal length among it
+    exif.pop(EXIF_ORIENTATION, None)
+    turned.save(target, format=kind, exif=exif, **options)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,7 +14,7 @@ from nerfkit.scenes.readers.posed import PosedPhotos, split_by_rule
 from .lens_models import refuse_lens, transforms_fault
 from .plan import Plan, distinct_names
 
-__all__ = ["camera_keys", "plan_transforms"]
+__all__ = ["camera_keys", "plan_transforms", "transforms_json"]
 
 # of what the format says about the scene; poses stay in the world of these, so that it stays true
 KEPT_HINTS = ("aabb_scale", "scale", "offset", "applied_transform", "applied_scale", "orientation_override")
@@ -26,10 +26,19 @@ def plan_transforms(photos: PosedPhotos, findings: Findings) -> Plan:
     files = distinct_names(photos.files)
     names: list[str | None] = [f"images/{name}" for name in files]
     masks = {i: _mask_name(files[i], mask) for i, mask in enumerate(photos.masks or []) if mask is not None}
+    extras = _points(photos)
+    content = transforms_json(photos, names, masks, next(iter(extras.values()), None))
+    return Plan(names, {"transforms.json": content}, masks, extras)
+
+
+def transforms_json(
+    photos: PosedPhotos, names: Sequence[str | None], masks: Mapping[int, str], points: str | None = None
+) -> bytes:
+    """The file, for photos that lie under ``names`` and masks and a point cloud that lie beside it."""
     is_shared = len(set(photos.cameras)) == 1
     content: dict[str, Any] = camera_keys(photos.cameras[0]) if is_shared else {}
     content |= {key: photos.hints[key] for key in KEPT_HINTS if key in photos.hints}
-    extras = _points(photos, content)
+    content |= {} if points is None else {"ply_file_path": points}
     frames = []
     for index, (camera, c2w) in enumerate(zip(photos.cameras, photos.c2w, strict=True)):
         frame: dict[str, Any] = {"file_path": names[index]}
@@ -37,7 +46,7 @@ def plan_transforms(photos: PosedPhotos, findings: Findings) -> Plan:
         frame |= {} if is_shared else camera_keys(camera)
         frames.append(frame | {"transform_matrix": c2w.tolist()})
     content |= _lists(photos, names) | {"frames": frames}
-    return Plan(names, {"transforms.json": json.dumps(content, indent=1).encode()}, masks, extras)
+    return json.dumps(content, indent=1).encode()
 
 
 def camera_keys(camera: Camera) -> dict[str, Any]:
@@ -71,11 +80,8 @@ def _mask_name(photo: str, mask: Path) -> str:
     return f"masks/{PurePosixPath(photo).with_suffix(mask.suffix)}"
 
 
-def _points(photos: PosedPhotos, content: dict[str, Any]) -> dict[Path, str]:
+def _points(photos: PosedPhotos) -> dict[Path, str]:
     """The point cloud that is named, which comes along where it is there."""
     listed = photos.hints.get("ply_file_path")
     source = photos.root / str(listed)
-    if not listed or not source.is_file():
-        return {}
-    content["ply_file_path"] = source.name
-    return {source: source.name}
+    return {source: source.name} if listed and source.is_file() else {}
