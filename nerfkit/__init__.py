@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from nerfkit.conversion import convert
+    from nerfkit.posing import process
     from nerfkit.scenes.errors import NerfkitError
     from nerfkit.tasks import load_run as load
     from nerfkit.tasks.fit import fit, resume_fit
@@ -25,14 +27,27 @@ __version__ = "0.1.0"
 # name -> 'module:object'; a string, so that `import nerfkit` and `nerfkit --help` stay fast
 _PUBLIC = {
     "NerfkitError": "nerfkit.scenes.errors:NerfkitError",
+    "convert": "nerfkit.conversion:convert",
     "fit": "nerfkit.tasks.fit:fit",
     "load": "nerfkit.tasks:load_run",
+    "process": "nerfkit.posing:process",
     "resume": "nerfkit.tasks.train:resume",
     "resume_fit": "nerfkit.tasks.fit:resume_fit",
     "superres": "nerfkit.tasks.superres:superres",
     "train": "nerfkit.tasks.train:train",
 }
-__all__ = ["NerfkitError", "__version__", "fit", "load", "resume", "resume_fit", "superres", "train"]
+__all__ = [
+    "NerfkitError",
+    "__version__",
+    "convert",
+    "fit",
+    "load",
+    "process",
+    "resume",
+    "resume_fit",
+    "superres",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "LOCK_NAME", "check_output_folder", "explain_os_error", "npy_bytes", "npz_bytes", "prepare_output_folder",
-    "write_atomically",
+    "DATASET_MARKER", "LOCK_NAME", "check_output_folder", "explain_os_error", "npy_bytes", "npz_bytes",
+    "prepare_output_folder", "write_atomically",
 ]  # fmt: skip
 
 # the file that is locked while a run writes into its folder (nerfkit/run_lock.py); no output of anybody's
 LOCK_NAME = ".lock"
+# what a dataset that nerfkit wrote is known by, so that --overwrite may replace it
+DATASET_MARKER = "nerfkit.json"
 
 
 def npy_bytes(array: NDArray) -> bytes:
@@ -46,7 +48,7 @@ def _contents(folder: Path) -> list[Path]:
     return [item for item in folder.iterdir() if item.name != LOCK_NAME]
 
 
-def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = None) -> None:
+def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = None, resumes: bool = True) -> None:
     """Say whether ``folder`` can take a new run: absent, empty, or given up by ``overwrite``. Changes nothing.
 
     Parameters
@@ -57,6 +59,8 @@ def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = No
         Whether an earlier output of nerfkit's may be replaced.
     keep : Path, optional
         What must survive, such as the photos that are read.
+    resumes : bool
+        Whether the command has ``--resume``, for the message.
 
     Raises
     ------
@@ -71,7 +75,7 @@ def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = No
             raise NerfkitError(
                 "is not empty",
                 where=folder,
-                fix="give another --out, or --overwrite to replace it, or --resume to go on",
+                fix="give another --out, or --overwrite to replace it" + ", or --resume to go on" * resumes,
             )
         _check_replaceable(folder, keep)
     existing = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
@@ -101,9 +105,11 @@ def prepare_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = 
 def _check_replaceable(folder: Path, keep: Path | None) -> None:
     # config.yml alone is a name that many programs use
     is_run = (folder / "config.yml").is_file() and _names_nerfkit(folder / "versions.json")
-    if not (is_run or (folder / "demo.json").is_file()):
+    is_dataset = _names_nerfkit(folder / DATASET_MARKER)
+    if not (is_run or is_dataset or (folder / "demo.json").is_file()):
         raise NerfkitError(
-            "--overwrite replaces only folders that nerfkit made; this one has no config.yml and versions.json of ours",
+            "--overwrite replaces only folders that nerfkit made; this one has no config.yml and versions.json of "
+            f"ours, nor a {DATASET_MARKER}",
             where=folder,
             fix="give another --out, or empty it yourself",
         )

@@ -15,6 +15,7 @@ __all__ = [
     "mean_up",
     "normalize",
     "rigid_problem",
+    "similarity_between",
 ]
 
 Array = NDArray[np.float64]
@@ -156,3 +157,30 @@ def _as_poses(c2w: ArrayLike) -> Array:
     if not np.isfinite(c2w).all():
         raise ValueError("c2w holds a NaN or an infinity")
     return c2w
+
+
+def similarity_between(points: ArrayLike, targets: ArrayLike) -> tuple[float, Array, Array]:
+    """Scale, rotation [3, 3] and translation [3] that bring points nearest to targets (Umeyama, PAMI 1991, eq. 40).
+
+    Parameters
+    ----------
+    points, targets : array_like, shape (n, 3)
+        n of 3 or more, not all in one place.
+
+    Examples
+    --------
+    >>> points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.0]])
+    >>> scale, turn, shift = similarity_between(points, 2 * points[:, [1, 0, 2]] * [-1, 1, 1] + 3)
+    >>> round(scale, 9), turn.round(9).tolist(), shift.round(9).tolist()
+    (2.0, [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [3.0, 3.0, 3.0])
+    """
+    a, b = (np.asarray(values, dtype=np.float64) for values in (points, targets))
+    mean_a, mean_b = a.mean(0), b.mean(0)
+    spread = float(((a - mean_a) ** 2).sum())
+    if not spread > 0:
+        raise ValueError("points in one place have no scale")
+    u, singular, vt = np.linalg.svd((b - mean_b).T @ (a - mean_a))
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
+    turn = u @ np.diag(signs) @ vt
+    scale = float((singular * signs).sum() / spread)
+    return scale, turn, mean_b - scale * turn @ mean_a

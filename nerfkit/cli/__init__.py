@@ -18,6 +18,8 @@ COMMANDS = {
     "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were held out"),
     "superres": ("nerfkit.cli.superres", "shifted low-resolution frames to one sharp image"),
     "fit": ("nerfkit.cli.fit", "one picture held in a field: fitted, compared, denoised, restored"),
+    "process": ("nerfkit.cli.process", "poses of photos, or of a video's frames, found with COLMAP"),
+    "convert": ("nerfkit.cli.convert", "posed photos in another format: transforms.json, COLMAP, Blender, LLFF"),
     "render": ("nerfkit.cli.render", "a video along a camera path; a fitted picture at any size"),
     "doctor": ("nerfkit.cli.doctor", "what is wrong with this machine, or with a dataset, and what mends it"),
 }

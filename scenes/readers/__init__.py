@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import shlex
 from pathlib import Path
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 
+from .formats import VIDEO_SUFFIXES, is_image
 from .photos import LoadedPhotos, load_photos
 from .posed import PosedPhotos
 
@@ -76,7 +78,7 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False, findings: Findin
         f"no poses found; looked for {', '.join(READERS)}; found {_contents(path)}",
         where=path,
         fix=f"give {below}, which has poses" if below is not None
-        else "give a folder with one of these; photos without poses get them from COLMAP or nerfstudio",
+        else _how_to_pose(path) or "give a folder with one of these",
     )  # fmt: skip
 
 
@@ -94,6 +96,16 @@ def posed_below(path: Path) -> Path | None:
     """The first folder in a folder that has poses: archives often hold one folder."""
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
     return next((folder for folder in folders if any((folder / name).exists() for name in POSES)), None)
+
+
+def _how_to_pose(path: Path) -> str:
+    """The command that finds the poses of photos, or of a video's frames; empty where there is neither."""
+    folders = [path, *sorted(entry for entry in path.iterdir() if entry.is_dir())] if path.is_dir() else []
+    photos = next((folder for folder in folders if any(map(is_image, folder.iterdir()))), None)
+    if photos is None and not (path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES):
+        return ""
+    source, out = photos or path, path.with_name(f"{path.stem if path.is_file() else path.resolve().name}_posed")
+    return f"nerfkit process {shlex.quote(str(source))} -o {shlex.quote(str(out))} finds the poses of photos"
 
 
 def _contents(path: Path) -> str:

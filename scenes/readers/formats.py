@@ -15,6 +15,7 @@ from nerfkit.scenes.findings import Findings
 __all__ = [
     "IMAGE_SUFFIXES",
     "READ",
+    "VIDEO_SUFFIXES",
     "is_image",
     "judge_unread",
     "prepare_reading",
@@ -23,6 +24,7 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = (".png", ".apng", ".jpg", ".jpeg", ".jfif", ".tif", ".tiff", ".webp", ".bmp", ".pgm", ".ppm", ".pnm")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".y4m", ".gif")
 READ = "PNG, JPEG, TIFF, WebP, BMP or PGM"
 # pictures of phones, which Pillow reads with a package or in a build that not everyone has
 HEIF_SUFFIXES, AVIF_SUFFIXES = (".heic", ".heif", ".hif"), (".avif", ".avifs")

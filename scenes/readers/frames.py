@@ -30,14 +30,13 @@ from ._images import Decoded, decode_image
 from ._mosaic import has_mosaic
 from ._pages import decode_pages
 from ._profiles import BT2020_PRIMARIES, bt2020_profile
-from .formats import READ, is_image, judge_unread, say_how_to_convert, whole_suffix
+from .formats import READ, VIDEO_SUFFIXES, is_image, judge_unread, say_how_to_convert, whole_suffix
 from .photos import map_in_threads, some
 
 __all__ = ["Frames", "check_memory", "natural_key", "read_frames"]
 
 logger = logging.getLogger(__name__)
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".y4m", ".gif")
 ARRAY_SUFFIXES = (".npz", ".npy")
 SHIFTS_FILE = "shifts.csv"
 # greatest counts of sensors whose values are stored in 16 bits

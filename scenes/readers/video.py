@@ -21,7 +21,7 @@ from nerfkit.scenes.findings import Findings, listed_or_logged
 from ._aspect import say_aspect
 from ._choice import FrameChooser, Wanted
 from ._crop import Crop, crop_pixels
-from ._curves import CURVES_BY_CODE
+from ._curves import CURVES_BY_CODE, HDR_NAMES, hdr_to_srgb
 from .frames import check_memory
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from av.filter import Graph
     from av.video.stream import VideoStream
 
-__all__ = ["Video", "read_video"]
+__all__ = ["Video", "VideoStream", "read_video"]
 
 logger = logging.getLogger(__name__)
 
@@ -112,18 +112,11 @@ def read_video(
         PyAV cannot be imported.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NerfkitError("no such video", where=path, fix="check the name")
-    if not path.stat().st_size:
-        raise NerfkitError("the video is empty (0 bytes)", where=path, fix="copy or record it again")
+    _check_there(path)
     decoder = _Decoder(path, Wanted(n_frames, crop, choose))
     frames, indices = decoder.read()
     if not frames:
-        raise NerfkitError(
-            f"no frame can be read from this video; ffmpeg says: {decoder.complaint or 'nothing'}",
-            where=path,
-            fix="check that it plays, or save its frames as PNGs and give their folder",
-        )
+        raise _no_frame(path, decoder.complaint)
     shown, n_found = decoder.shown, decoder.n_found
     with listed_or_logged(findings, logger) as found:
         if decoder.complaint:
@@ -136,6 +129,62 @@ def read_video(
             fix=f"give --frames {n_found} or less, or leave it out",
         )
     return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries, shown.size, indices, n_found)
+
+
+class VideoStream:
+    """Frames of a video, one after the other, none of them kept: for videos that are longer than memory.
+
+    Parameters
+    ----------
+    path : str or Path
+        Anything that ffmpeg reads.
+
+    Raises
+    ------
+    NerfkitError
+        No such file, or, as soon as frames are asked for, none that can be read.
+    MissingCapabilityError
+        PyAV cannot be imported.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        _check_there(self.path)
+        self._decoder = _Decoder(self.path, Wanted())
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """The frames from the first on, upright, uint8 [h, w, 3] in sRGB, whatever the video has."""
+        # a generator that is not read to its end holds the file open until it is closed
+        with contextlib.closing(self._decoder._stream()) as frames:
+            for frame in frames:
+                yield _to_bytes(frame, self._decoder.shown.curve)
+        if not self._decoder.n_found:
+            raise _no_frame(self.path, self._decoder.complaint)
+
+
+def _to_bytes(frame: np.ndarray, curve: str | None) -> np.ndarray:
+    """A frame as a photo has it; what is brighter than SDR white is cut to it."""
+    if curve in HDR_NAMES:
+        values = hdr_to_srgb(frame / np.float32(np.iinfo(frame.dtype).max), curve)
+        frame = np.round(255 * values).astype(np.uint8)
+    elif frame.dtype == np.uint16:
+        frame = ((frame.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+    return np.repeat(frame[..., None], 3, axis=-1) if frame.ndim == 2 else frame
+
+
+def _check_there(path: Path) -> None:
+    if not path.is_file():
+        raise NerfkitError("no such video", where=path, fix="check the name")
+    if not path.stat().st_size:
+        raise NerfkitError("the video is empty (0 bytes)", where=path, fix="copy or record it again")
+
+
+def _no_frame(path: Path, complaint: str) -> NerfkitError:
+    return NerfkitError(
+        f"no frame can be read from this video; ffmpeg says: {complaint or 'nothing'}",
+        where=path,
+        fix="check that it plays, or save its frames as PNGs and give their folder",
+    )
 
 
 class _Decoder:
