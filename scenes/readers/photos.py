@@ -184,8 +184,16 @@ def fit_camera(camera: Camera, width: int, height: int, path: Path) -> Camera:
         return camera
     if abs(camera.width * height / (camera.height * width) - 1) > ASPECT_TOLERANCE:
         is_turned = (camera.height, camera.width) == (width, height)
+        sizes = f"the photo has {width}x{height} pixels, its intrinsics are for {camera.width}x{camera.height}"
+        # where the photo's own middle is meant, it was not turned after the poses were made
+        if is_turned and abs(camera.cx - width / 2) < abs(camera.cx - height / 2):
+            raise NerfkitError(
+                f"{sizes}: width and height are exchanged, as the principal point ({camera.cx:g}, {camera.cy:g}) is "
+                "that of the photo",
+                where=path, fix=f"write w {width} and h {height}",
+            )  # fmt: skip
         raise NerfkitError(
-            f"the photo has {width}x{height} pixels, its intrinsics are for {camera.width}x{camera.height}",
+            sizes,
             where=path,
             fix="the photo is turned by 90 degrees: turn it back, or swap w and h (and cx and cy, fl_x and fl_y) "
             "if the poses were made for it as it is"

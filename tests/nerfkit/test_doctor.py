@@ -262,6 +262,16 @@ def test_a_photo_that_is_turned(tmp_path):
     assert "turned by 90 degrees" in text
 
 
+def test_width_and_height_that_are_exchanged(tmp_path):
+    report = examine_data(write_scene(tmp_path / "scene", n=20, w=6, h=8, cx=4.1, cy=2.9))
+    text = found(report, "error")[0]
+    assert (
+        "20 photos" in text
+        and "width and height are exchanged, as the principal point (4.1, 2.9) is that of the photo" in text
+    )
+    assert "write w 8 and h 6" in text
+
+
 def test_masks(tmp_path):
     entries = frames(20)
     entries[3]["mask_path"] = "masks/03.png"
