@@ -63,6 +63,8 @@ CHOSEN_ON = ("text", "camera", "astronaut", "phantom")
 CHOICES = {"siren": "scale", "fourier": "sigma", "tiled": "scale"}
 # steps of the whole fits that a choice is held against, and pixels a step of single networks
 WHOLE_STEPS, WHOLE_BATCH = 400, 1024
+# of the SIREN whose steps see all pixels
+FULL_BATCH_RATE = 1e-3
 
 
 def picture(name: str, side: int = 256) -> torch.Tensor:
@@ -136,11 +138,8 @@ def sirens(seeds: int) -> Iterator[dict[str, Any]]:
                 "seed": seed,
             }
             held_out = hold_out(values.shape[:2], fraction, seed)
-            recipe = RECIPES["siren"]
             held = make_held_field("siren", (128, 128), [[0.0, 1.0]], 132_609, seed=seed, knob=scale)
-            problem = pixel_problem(
-                held.field, values, ~held_out, learning_rate=recipe.learning_rate, n=2**20, seed=seed
-            )
+            problem = pixel_problem(held.field, values, ~held_out, learning_rate=FULL_BATCH_RATE, n=2**20, seed=seed)
             before = time.process_time()
             fit(problem, Budget(steps=100), schedule=FitSchedule(final_fraction=0.02, warmup_steps=1))
             errors = (sample_picture(held.field, (128, 128), (128, 128)) - values).square().mean(-1)

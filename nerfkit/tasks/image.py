@@ -100,7 +100,7 @@ def solve(job: Job) -> Outcome:
     import torch
 
     from nerfkit.scenes.fields.named import RECIPES, count_parameters
-    from nerfkit.workbench.choosing import choice_chart, choose_knob, hold_out
+    from nerfkit.workbench.choosing import choice_chart, choose_knob, choose_rate, hold_out
     from nerfkit.workbench.held_fields import make_held_field
     from nerfkit.workbench.many.beginning import begin_with
     from nerfkit.workbench.outcome import Outcome
@@ -131,6 +131,16 @@ def solve(job: Job) -> Outcome:
         job.say(f"{found['knob']} {knob:g}: it predicts held-out pixels best")
     if recipe.knob:
         chosen[recipe.knob] = knob
+    if start is None and config.learning_rate is None:
+        found = job.decide(
+            "rate", lambda: choose_rate(
+                name, values, everything, data.bounds, n_params, knob, seed=config.seed, check=job.check_stopped
+            ),
+        )  # fmt: skip
+        rate = chosen["learning_rate"] = found["value"]
+        chosen["rates_tried"] = found["tried"]
+        if rate != recipe.learning_rate:
+            job.say(f"learning rate {rate:g}, not {recipe.learning_rate:g}: it predicts held-out pixels better")
 
     def fitted(stage: str, known: torch.Tensor, fraction: float, before: HeldField | None = None) -> HeldField:
         held = make_held_field(

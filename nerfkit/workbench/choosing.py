@@ -1,8 +1,8 @@
-"""How fine the detail is that a field starts with, chosen by pixels that are held out of short fits."""
+"""How fine the detail is that a field starts with, and its learning rate, chosen by held-out pixels of short fits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -15,16 +15,21 @@ from nerfkit.scenes.fields.named import RECIPES
 from nerfkit.workbench.held_fields import make_held_field
 from nerfkit.workbench.regression import decibels, pixel_centres, pixel_problem
 
-__all__ = ["choice_chart", "choose_knob", "detailed_part", "hold_out"]
+__all__ = ["choice_chart", "choose_knob", "choose_rate", "detailed_part", "hold_out"]
 
 # a trial's field, steps and pixels a step: what orders the candidates as the whole fit does, at a fraction of its price
 TRIAL_PARAMS, TRIAL_STEPS, TRIAL_BATCH = 40_000, 120, 512
+# fields whose trials see as much a step as their fits: a lattice, or look-ups that cost little
+WHOLE_BATCHES = ("tiled", "hash", "exp-hash", "grid")
 # side of the part of the picture that tiled fields are tried on; their networks see no more of it anyway
 TRIAL_SIDE = 96
 # fraction of the pixels that trials hold out
 HELD_OUT = 0.1
 # times that the default is halved or doubled at most
 REACH = 4
+# times that the recipe's learning rate is halved at most; short fits like higher rates than whole ones, so that it is
+# never raised (docs/decisions/0048)
+RATE_REACH = 3
 
 
 def hold_out(shape: Sequence[int], fraction: float, seed: int) -> Tensor:
@@ -73,39 +78,90 @@ def choose_knob(
     chosen : dict
         ``knob``, its name; ``value``; and what was tried: ``tried`` [[value, held-out PSNR], ...].
     """
-    recipe = RECIPES[name]
-    if name == "tiled":
-        n_pixels = values.shape[0] * values.shape[1]
-        marked = torch.cat([values, known[..., None].to(values)], -1)
-        part = detailed_part(marked, TRIAL_SIDE)
-        values, known = part[..., :-1].contiguous(), part[..., -1] > 0
-        n_params = max(16, n_params * values.shape[0] * values.shape[1] // n_pixels)
-    else:
-        n_params = min(n_params, TRIAL_PARAMS)
-    height, width, _ = values.shape
-    held_out = hold_out((height, width), HELD_OUT, seed + 1).to(known.device) & known
-    span = bounds[0][1] - bounds[0][0]
+    recipe, trials = RECIPES[name], _Trials(name, values, known, bounds, n_params, seed, check, options)
 
     def attempt(value: float, best: Trial[float] | None = None) -> Trial[float]:
-        check()
-        held = make_held_field(
-            name, (width, height), bounds, n_params, seed=seed, knob=value, device=str(values.device), options=options
-        )  # fmt: skip
-        batch = recipe.batch if name == "tiled" else TRIAL_BATCH
-        problem = pixel_problem(
-            held.field, values, known & ~held_out, learning_rate=recipe.learning_rate, n=batch, seed=seed
-        )
-        fit(problem, Budget(steps=TRIAL_STEPS), schedule=FitSchedule(final_fraction=0.02))
-        with torch.no_grad():
-            rows = held_out.view(-1).nonzero()[:, 0]
-            predicted = held.field(pixel_centres(height, width).to(values.device)[rows])
-        return Trial(value, torch.empty(0), (predicted - values.view(height * width, -1)[rows]).square().mean(-1))
+        return trials.attempt(value, value, recipe.learning_rate)
 
     first = attempt(recipe.default)
     found = search_line(first, lambda place: recipe.default * 2.0**place if abs(place) <= REACH else None, attempt)
     best = min(found.values(), key=lambda trial: trial.mse)
-    tried = sorted([trial.setting, round(decibels(trial.mse, span), 3)] for trial in found.values())
-    return {"knob": recipe.knob, "value": best.setting, "tried": tried}
+    return {"knob": recipe.knob, "value": best.setting, "tried": trials.told(found.values())}
+
+
+def choose_rate(
+    name: str, values: Tensor, known: Tensor, bounds: list[list[float]], n_params: int, knob: float | None, *,
+    seed: int, check: Callable[[], None] = lambda: None, options: dict[str, Any] | None = None,
+) -> dict[str, Any]:  # fmt: skip
+    """Adam's rate: the recipe's, or half, a quarter, ... of it where that predicts held-out pixels better.
+
+    Parameters
+    ----------
+    name, values, known, bounds, n_params, seed, check, options
+        As :func:`choose_knob` takes them.
+    knob : float or None
+        Value of the field's sigma or scale; None: its default.
+
+    Returns
+    -------
+    chosen : dict
+        ``value``, and ``tried`` [[rate, held-out PSNR], ...].
+    """
+    rate = RECIPES[name].learning_rate
+    trials = _Trials(name, values, known, bounds, n_params, seed, check, options)
+
+    def attempt(value: float, best: Trial[float] | None = None) -> Trial[float]:
+        return trials.attempt(value, knob, value)
+
+    found = search_line(
+        attempt(rate), lambda place: rate * 2.0**place if -RATE_REACH <= place < 0 else None, attempt
+    )  # fmt: skip
+    best = min(found.values(), key=lambda trial: trial.mse)
+    return {"value": best.setting, "tried": trials.told(found.values())}
+
+
+class _Trials:
+    """Short fits of a field to a picture, or to the part of it with the most detail."""
+
+    def __init__(
+        self, name: str, values: Tensor, known: Tensor, bounds: list[list[float]], n_params: int, seed: int,
+        check: Callable[[], None], options: dict[str, Any] | None,
+    ) -> None:  # fmt: skip
+        if name == "tiled":
+            n_pixels = values.shape[0] * values.shape[1]
+            marked = torch.cat([values, known[..., None].to(values)], -1)
+            part = detailed_part(marked, TRIAL_SIDE)
+            values, known = part[..., :-1].contiguous(), part[..., -1] > 0
+            n_params = max(16, n_params * values.shape[0] * values.shape[1] // n_pixels)
+        else:
+            n_params = min(n_params, TRIAL_PARAMS)
+        self.name, self.values, self.known, self.bounds, self.n_params = name, values, known, bounds, n_params
+        self.seed, self.check, self.options = seed, check, options
+        self.held_out = hold_out(values.shape[:2], HELD_OUT, seed + 1).to(known.device) & known
+
+    def attempt(self, setting: float, knob: float | None, learning_rate: float) -> Trial[float]:
+        """The squared errors of held-out pixels after a short fit."""
+        self.check()
+        (height, width, n_channels), batch = self.values.shape, RECIPES[self.name].batch
+        held = make_held_field(
+            self.name, (width, height), self.bounds, self.n_params, seed=self.seed, knob=knob,
+            device=str(self.values.device), options=self.options,
+        )  # fmt: skip
+        problem = pixel_problem(
+            held.field, self.values, self.known & ~self.held_out, learning_rate=learning_rate,
+            n=batch if self.name in WHOLE_BATCHES else TRIAL_BATCH, seed=self.seed,
+        )  # fmt: skip
+        fit(problem, Budget(steps=TRIAL_STEPS), schedule=FitSchedule(final_fraction=0.02))
+        with torch.no_grad():
+            rows = self.held_out.view(-1).nonzero()[:, 0]
+            predicted = held.field(pixel_centres(height, width).to(self.values.device)[rows])
+        errors = predicted - self.values.view(height * width, n_channels)[rows]
+        return Trial(setting, torch.empty(0), errors.square().mean(-1))
+
+    def told(self, found: Iterable[Trial[float]]) -> list[list[float]]:
+        """Settings and PSNR of trials, by setting."""
+        span = self.bounds[0][1] - self.bounds[0][0]
+        return sorted([trial.setting, round(decibels(trial.mse, span), 3)] for trial in found)
 
 
 def choice_chart(chosen: dict[str, Any]) -> Chart:

@@ -258,7 +258,7 @@ RECIPES = {
     "tiled": Recipe("many small sine networks side by side", _tiled, 8e-3, "scale", 15.0, 2**17),
     "hash": Recipe("multiresolution hash grid and a ReLU network", _hash("relu"), 4e-2),
     "exp-hash": Recipe("hash grid and a Gaussian network", _hash("gaussian"), 4e-2),
-    "siren": Recipe("sine network (SIREN)", _network_field("sine", "identity"), 1e-3, "scale", 30.0, 2**13),
+    "siren": Recipe("sine network (SIREN)", _network_field("sine", "identity"), 5e-4, "scale", 30.0, 2**13),
     "finer": Recipe(
         "sine of growing frequency (FINER)", _network_field("finer", "identity"), 5e-4, "scale", 30.0, 2**13
     ),

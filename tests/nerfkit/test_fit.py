@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,13 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields.named import FIELD_NAMES, RECIPES
 from nerfkit.scenes.readers.picture import read_picture
 from nerfkit.workbench import choosing, job, pretraining
-from nerfkit.workbench.choosing import choose_knob, detailed_part, hold_out
+from nerfkit.workbench.choosing import choose_knob, choose_rate, detailed_part, hold_out
 from nerfkit.workbench.held_fields import picture_field
 from nerfkit.workbench.interpolation import scattered_cubic
 from nerfkit.workbench.pictures import spectrum
 from nerfkit.workbench.regression import known_error, sample_picture
 
-QUICK: dict[str, Any] = {"n_params": 2000, "steps": 20, "scale": 6.0}
+QUICK: dict[str, Any] = {"n_params": 2000, "steps": 20, "scale": 6.0, "learning_rate": 8e-3}
 
 
 @pytest.fixture
@@ -57,7 +58,9 @@ def test_a_picture_goes_in_and_comes_out_at_any_size(photo, tmp_path, capsys):
     metrics = found["metrics"]
     assert metrics["fitted_psnr"] > 28 and 0 < metrics["holdout"] < 0.2
     assert metrics["holdout_psnr"] == pytest.approx(-20 * np.log10(metrics["holdout"]), abs=1e-3)
-    assert found["baselines"]["cubic"]["how"] and found["chosen"] == {"field": "tiled", "scale": 8.0}
+    chosen = found["chosen"]
+    assert found["baselines"]["cubic"]["how"] and (chosen["field"], chosen["scale"]) == ("tiled", 8.0)
+    assert [chosen["learning_rate"], max(psnr for _, psnr in chosen["rates_tried"])] in chosen["rates_tried"]
     run = nerfkit.load(tmp_path / "out")
     assert run.render(size=(64, 48), crop=(10, 4, 20, 8)).shape == (8, 20)
     np.testing.assert_allclose(
@@ -150,6 +153,18 @@ def test_how_fine_is_chosen_by_held_out_pixels(monkeypatch):
         found[name] = choose_knob("siren", values[..., None].contiguous(), known, [[0.0, 1.0]], 3000, seed=0)
         assert found[name]["value"] == max(found[name]["tried"], key=lambda pair: pair[1])[0]
     assert found["stripes"]["value"] > found["slope"]["value"]
+
+
+def test_a_learning_rate_that_is_too_high_is_lowered(monkeypatch):
+    monkeypatch.setattr(choosing, "TRIAL_STEPS", 60)
+    values = 0.5 + 0.5 * torch.sin(0.5 * torch.arange(32.0))[None].expand(32, 32)
+    given: Any = ("siren", values[..., None].contiguous(), torch.ones(32, 32, dtype=torch.bool), [[0.0, 1.0]], 2000)
+    recipe = choosing.RECIPES["siren"]
+    for rate, is_lowered in ((recipe.learning_rate, False), (16 * recipe.learning_rate, True)):
+        monkeypatch.setitem(choosing.RECIPES, "siren", replace(recipe, learning_rate=rate))
+        found = choose_rate(*given, None, seed=0)
+        assert (found["value"] < rate) == is_lowered
+        assert found["value"] == max(found["tried"], key=lambda pair: pair[1])[0]
 
 
 def test_a_limit_never_makes_the_picture_worse_than_the_fit_before(photo, tmp_path, monkeypatch):
