@@ -174,6 +174,9 @@ def test_a_right_scan_is_explained():
     scan = scan_of(noise=0.01)
     assert misfit(scan, torch.from_numpy(picture())) == pytest.approx(1.0, abs=0.1)
     assert explain(scan, 1.0) is None
+    # a little is what pixels leave; more is said although no mistake is found
+    assert explain(scan, 1.7) is None
+    assert "no usual mistake about the geometry" in (explain(scan, 3.5) or "")
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,10 @@ from nerfkit.workbench.tomography.trial import coarse_misfit
 
 __all__ = ["Mistake", "explain", "find_mistake", "usual_distances"]
 
-# mean squared misfit, in variances of the noise, from which on a scan is not explained: noise estimates are off by
-# a tenth, pixels add some of their own
-UNEXPLAINED = 1.6
+# mean squared misfit, in variances of the noise, from which on mistakes are looked for, as noise estimates are off by a
+# tenth and pixels add some of their own; and from which on a scan is doubted although none is found: voxels of twice
+# the detail's size leave 1.7
+UNEXPLAINED, DOUBTFUL = 1.6, 3.0
 # bins that a centre may be off, and the range of angles up to which they may be radians
 OFF_CENTRE, MOST_RADIANS = 0.25, 7.0
 # a mistake is named where undoing it leaves less than this part of the misfit beyond the noise
@@ -65,6 +66,8 @@ def explain(scan: Scan, left: float) -> str | None:
     says = f"the picture leaves {left:.1f} times the variance of the noise unexplained"
     if mistake is not None:
         return f"{says}; it fits better with {mistake.words}: --set {mistake.setting}"
+    if left < DOUBTFUL:
+        return None
     return (
         f"{says}, and no usual mistake about the geometry explains it: check the angles, the noise, the object's edge"
     )
