@@ -51,6 +51,8 @@ class Mistake:
 def find_mistake(scan: Scan) -> Mistake | None:
     """The usual mistake about the geometry that explains a scan best, if undoing one leaves much less of it."""
     now = coarse_misfit(scan, scan.geometry)
+    if now < UNEXPLAINED:
+        return None
     found = [
         Mistake(words, setting, now, coarse_misfit(scan, geometry)) for geometry, words, setting in _mistakes(scan)
     ]
