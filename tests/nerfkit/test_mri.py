@@ -240,6 +240,7 @@ def test_a_field_from_the_command_line(tmp_path, capsys):
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     zero = told["baselines"]["zero-filled"]["psnr"]
     assert told["metrics"]["psnr"] > zero + 3 and 0 < told["metrics"]["holdout"] < 1
+    assert told["baselines"]["wavelets + phase of the centre"]["psnr"] > zero + 1
     assert set(told["chosen"]["held_out"]) == {"field", "variation", "mean"}
     assert np.load(out).shape == (48, 48)
     run = nerfkit.load(told["run"]).run.folder

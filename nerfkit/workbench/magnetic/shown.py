@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,21 @@ from nerfkit.workbench.running import compare
 
 from .classical import ORACLE_RATIOS, least_variation, zero_filled
 from .reconstruct import Reconstruction
+from .wavelets import sparse_in_wavelets
 
 __all__ = ["baselines", "charts", "pictures"]
 
+# of wavelet coefficients, in standard deviations of the noise, that the truth may choose from
+THRESHOLDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 # decades below the largest coefficient that pictures of k-space show
 DECADES = 4.0
 
 
 def baselines(done: Reconstruction, truth: NDArray, span: tuple[float, float]) -> dict[str, dict[str, Any]]:
-    """Zero-filled, and total variation with and without the centre's phase, each at the best weight of a ladder."""
+    """Zero-filled, total variation with and without the centre's phase, and wavelets where PyWavelets is installed.
+
+    Each has the best weight of a ladder.
+    """
     problem = done.problem
     first = zero_filled(problem.kspace, problem.values, problem.sampling)
 
@@ -37,6 +44,12 @@ def baselines(done: Reconstruction, truth: NDArray, span: tuple[float, float]) -
         scores = [score(picture) for picture in least_variation(problem, weights, has_phase=has_phase)]
         best = max(range(len(scores)), key=lambda place: scores[place]["psnr"])
         found[name] = scores[best] | {"how": f"weight {float(weights[best]):.4g}, by the truth"}
+    if importlib.util.find_spec("pywt") is not None:
+        thresholds = problem.noise * torch.tensor(THRESHOLDS)
+        scores = [score(picture) for picture in sparse_in_wavelets(problem, thresholds)]
+        best = max(range(len(scores)), key=lambda place: scores[place]["psnr"])
+        how = f"threshold {THRESHOLDS[best]:g} times the noise, by the truth"
+        found["wavelets + phase of the centre"] = scores[best] | {"how": how}
     return found
 
 
