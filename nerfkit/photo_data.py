@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.scenes.backgrounds import Background, object_mask
-from nerfkit.scenes.bounds import MAX_CARVING_VIEWS, SceneBounds, bounded_scene, unbounded_scene
+from nerfkit.scenes.bounds import MAX_CARVING_VIEWS, SceneBounds, bounded_scene, boxed_scene, unbounded_scene
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
@@ -142,9 +142,14 @@ def _ignore_transparent(
         )  # fmt: skip
 
 
-def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
-    """Where the scene is: the visual hull before a plain background or alpha, else a box with contraction."""
+def find_bounds(data: PhotoData, background: Background, box: Sequence[float] | None = None) -> SceneBounds:
+    """Where the scene is: the visual hull before a plain background or alpha, else a box with contraction.
+
+    A ``box`` of 6 numbers, least x, y, z and then greatest in world units, goes before.
+    """
     train = data.split("train")
+    if box is not None:
+        return _given_bounds(data, background, box)
     if background.color is None:
         return unbounded_scene(data.c2w[train])
     # some views carve as well as all of them, and masks of large photos take memory
@@ -160,3 +165,22 @@ def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
     if bounds.contract:
         logger.warning("the cameras look at no common point, so no box can be carved; the scene is taken as unbounded")
     return bounds
+
+
+def _given_bounds(data: PhotoData, background: Background, box: Sequence[float]) -> SceneBounds:
+    """Those of a box that somebody gave, if photos show any of it."""
+    train = data.split("train")
+    bounds = boxed_scene(data.c2w[train], box, contract=background.color is None)
+    corners = np.array([[x, y, z] for x in (box[0], box[3]) for y in (box[1], box[4]) for z in (box[2], box[5])])
+    for i in train:
+        eye = data.c2w[i][:3, 3]
+        # a camera inside sees some of it, one outside a corner or the middle, if anything
+        is_inside = bool((eye >= box[:3]).all() and (eye <= box[3:]).all())
+        offsets = np.vstack([corners, corners.mean(0)]) - eye
+        if is_inside or (-offsets @ data.c2w[i][:3, 2] > 0).any():
+            return bounds
+    middle = ", ".join(f"{value:.3g}" for value in data.c2w[train][:, :3, 3].mean(0))
+    raise NerfkitError(
+        f"lies behind all cameras, whose middle is ({middle}) in the input's frame", where="--box",
+        fix="give x0,y0,z0,x1,y1,z1 in the frame of the poses, or leave it out",
+    )  # fmt: skip
