@@ -49,8 +49,8 @@ def evaluate(
         ``results`` {psnr, ssim, seconds_per_frame, n_images} and ``images`` [{file, psnr, ssim}]. PSNR is the mean of
         the images' PSNR; the first frame's time is left out because it contains compiling. None stands for what is not
         a number: the PSNR of equal pictures, the SSIM of pictures smaller than its window. Where photos have an
-        exposure each, or poses were refined, there are ``psnr_aligned`` and ``ssim_aligned`` as well, of the right half of each
-        photo with the exposure, or the pose, that fits its left half.
+        exposure each, or poses were refined, there are ``psnr_aligned`` and ``ssim_aligned`` as well, of the right
+        half of each photo with the exposure, or the pose, that fits its left half.
     """
     scene, run = trained.scene, trained.run
     photos = load_photo_data(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from nerfkit.photo_data import PhotoData
-from nerfkit.scenes.cameras import project
+from nerfkit.scenes.cameras import pixels_to_directions, project
 from nerfkit.scenes.readers.colmap_points import read_seen_points
+from nerfkit.scenes.readers.depth_maps import MILLIMETRES, read_depth_map
 
 __all__ = ["KnownDistances", "find_distances"]
 
-logger = logging.getLogger(__name__)
+# most pixels that are taken of a depth map: of more, neighbours tell the same
+MAX_MAPPED = 2**15
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,52 @@ class KnownDistances:
 
 
 def find_distances(data: PhotoData) -> KnownDistances | None:
-    """What is known of the training photos' distances; None where nothing is."""
+    """What is known of the training photos' distances, by depth maps or else by points; None where nothing is."""
     model = data.source.hints.get("model")
-    seen = {} if model is None else read_seen_points(Path(model))
-    parts = []
-    for place, index in enumerate(data.split("train")):
-        xyzs = _of_photo(seen, data.source.files[index])
-        if xyzs is not None:
-            pixels, distances = _seen(data, index, xyzs)
-            parts.append((np.full(len(pixels), place), pixels, distances))
-    if not sum(len(pixels) for _, pixels, _ in parts):
+    if data.source.depths is not None:
+        source, of_photo = "depth maps", lambda index: _mapped(data, index)
+    elif model is not None:
+        seen = read_seen_points(Path(model))
+        source, of_photo = (
+            "COLMAP's points",
+            lambda index: _seen(data, index, _of_photo(seen, data.source.files[index])),
+        )
+    else:
         return None
-    photo_ids, pixels, distances = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-    return KnownDistances(photo_ids, pixels, distances, f"the points of {Path(model or '').name}")
+    found = [of_photo(index) for index in data.split("train")]
+    photo_ids = np.repeat(np.arange(len(found)), [len(pixels) for pixels, _ in found])
+    if not len(photo_ids):
+        return None
+    pixels, distances = (np.concatenate(columns) for columns in zip(*found, strict=True))
+    return KnownDistances(photo_ids, pixels, distances, source)
 
 
-def _of_photo(seen: dict[str, np.ndarray], file: str) -> np.ndarray | None:
+def _mapped(data: PhotoData, index: int) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and distances of a photo's depth map, some where there are many."""
+    camera, mask, path = data.cameras[index], data.masks.get(index), (data.source.depths or [])[index]
+    if path is None:
+        return np.empty((0, 2)), np.empty(0)
+    hints = data.source.hints
+    unit = hints.get("depth_unit_scale_factor") or hints.get("integer_depth_scale") or MILLIMETRES
+    depths = read_depth_map(path, float(unit))
+    # the map's value at the middle of each pixel: depths of two surfaces have no mean
+    sizes = zip((camera.height, camera.width), depths.shape, strict=True)
+    rows, columns = (((np.arange(n) + 0.5) * n_map / n).astype(int) for n, n_map in sizes)
+    depths = depths[np.ix_(rows, columns)]
+    places = np.flatnonzero(depths if mask is None else depths * mask)
+    if len(places) > MAX_MAPPED:
+        places = np.sort(np.random.default_rng(index).choice(places, MAX_MAPPED, replace=False))
+    pixels = np.stack([places % camera.width, places // camera.width], axis=-1) + 0.5
+    directions = pixels_to_directions(camera, pixels)
+    lengths = np.linalg.norm(directions, axis=1) / np.maximum(-directions[:, 2], 1e-6)
+    return pixels, depths.reshape(-1)[places] * lengths
+
+
+def _of_photo(seen: dict[str, np.ndarray], file: str) -> np.ndarray:
     """Points that a photo sees: by its name in the model, which may have folders, or by the end of it."""
     parts = Path(file).parts
     names = ("/".join(parts[first:]) for first in range(len(parts)))
-    return next((seen[name] for name in names if name in seen), None)
+    return next((seen[name] for name in names if name in seen), np.empty((0, 3)))
 
 
 def _seen(data: PhotoData, index: int, xyzs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

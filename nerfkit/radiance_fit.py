@@ -57,8 +57,6 @@ CHOICE_STEP, BRIGHTNESS_DIFFERENCE = 150, 0.03
 POSE_RATE, POSE_STEPS = 1e-3, 3
 # rays of a step's that go through pixels of known distance; relative error beyond which the loss grows linearly
 DISTANCE_FRACTION, DISTANCE_DELTA = 1 / 8, 0.1
-# opacity below which a ray's mean distance is taken for that of no more
-LEAST_OPACITY = 1e-3
 # steps between two looks for an empty scene, and how often it is filled with fog again
 EMPTY_CHECK_STEPS, MAX_REVIVALS = 50, 4
 
@@ -346,7 +344,5 @@ class RadianceFit(Problem):
 
 
 def _distance_errors(seen: Rendered, distances: Tensor) -> Tensor:
-    """Huber's of the logarithm of a ray's mean distance to the known one, which has no unit."""
-    means = seen.depths / seen.opacities.clamp(min=LEAST_OPACITY)
-    ratios = (means.clamp(min=1e-6) / distances).log()
-    return huber_loss(ratios, torch.zeros_like(ratios), delta=DISTANCE_DELTA, reduction="none") * 2
+    """Huber's of the fraction that a ray's mean distance lacks of the known one; light that passes counts as none."""
+    return huber_loss(seen.depths / distances, torch.ones_like(distances), delta=DISTANCE_DELTA, reduction="none") * 2

@@ -24,6 +24,8 @@ class Rays(NamedTuple):
     jitter: Tensor | None = None
     # photo that each ray is of [n_rays], int64; None: of none
     photo_ids: Tensor | None = None
+    # distance [n_rays] beyond which a ray sees nothing; None: the scene's end
+    far: Tensor | None = None
 
 
 def rays_from_pixels(

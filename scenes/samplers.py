@@ -22,7 +22,9 @@ __all__ = ["OccupancySampler", "StratifiedSampler", "clip_rays"]
 ALL_SAMPLES = 2**20
 
 
-def clip_rays(rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds) -> tuple[Tensor, Tensor]:
+def clip_rays(
+    rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds, limit: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Distances [n_rays] at which rays enter and leave the scene; near > far where they miss it.
 
     Parameters
@@ -31,7 +33,12 @@ def clip_rays(rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds) -> tuple[Tens
         Origins in normalised units and unit directions.
     bounds : SceneBounds
         Box and range of the scene.
+    limit : Tensor, shape (n_rays,), optional
+        Rays end there at the latest.
     """
+    if limit is not None:
+        near, far = clip_rays(rays_o, rays_d, bounds)
+        return near, torch.minimum(far, limit)
     if bounds.contract:
         return torch.full_like(rays_o[:, 0], bounds.near), torch.full_like(rays_o[:, 0], bounds.far)
     low, high = _corners(bounds.aabb, rays_o.dtype, rays_o.device)
@@ -72,13 +79,13 @@ class OccupancySampler(nn.Module):
 
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None,
-        max_samples: int = ALL_SAMPLES, near: Tensor | None = None,
+        max_samples: int = ALL_SAMPLES, near: Tensor | None = None, far: Tensor | None = None,
     ) -> Samples:  # fmt: skip
         """Samples of rays [n_rays, 3]; ``jitter`` [n_rays] in [0, 1) shifts them by a share of a step.
 
         ``near`` continues rays that an earlier call left at its ``t_next``, which is infinite for a ray that is done.
         """
-        start, far = clip_rays(rays_o, rays_d, self.bounds)
+        start, far = clip_rays(rays_o, rays_d, self.bounds, far)
         samples = march(
             rays_o, rays_d, start if near is None else near, far, self.grid.bits, self.grid.resolution,
             step=self.step, cone_angle=self.cone_angle, contract=self.bounds.contract, jitter=jitter,
@@ -115,10 +122,10 @@ class StratifiedSampler(nn.Module):
 
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None,
-        max_samples: int = ALL_SAMPLES, near: Tensor | None = None,
+        max_samples: int = ALL_SAMPLES, near: Tensor | None = None, far: Tensor | None = None,
     ) -> Samples:  # fmt: skip
         """Samples of rays [n_rays, 3]; with ``jitter`` each lies at random in its interval, else in its middle."""
-        start, far = clip_rays(rays_o, rays_d, self.bounds)
+        start, far = clip_rays(rays_o, rays_d, self.bounds, far)
         hit = torch.nonzero(far > start).squeeze(-1)
         edges = self._edges(start[hit], far[hit], is_random=jitter is not None)
         if self.config.n_importance:

@@ -9,7 +9,10 @@ from nerfkit.scenes.measurements.measurements import Measurements
 from nerfkit.scenes.measurements.photo_rays import PhotoRays
 from nerfkit.scenes.rays import Rays
 
-__all__ = ["PhotoDistances"]
+__all__ = ["MARGIN", "PhotoDistances"]
+
+# fraction of a known distance by which its ray goes on, so that nothing farther makes up for what hangs before it
+MARGIN = 0.05
 
 
 class PhotoDistances:
@@ -35,9 +38,10 @@ class PhotoDistances:
         return len(self.columns)
 
     def draw(self, n: int, generator: torch.Generator) -> Measurements:
-        """``n`` rays with a jitter each and their distances [n, 1]."""
+        """``n`` rays with a jitter each, which end shortly behind what they meet, and their distances [n, 1]."""
         batch = self.columns.draw(n, generator)
         photo_ids, pixels = batch.where
         rays_o, rays_d = self.rays.through(photo_ids, pixels)
         jitter = torch.rand(n, generator=generator, device=generator.device)
-        return Measurements(Rays(rays_o, rays_d, None, jitter, photo_ids), batch.values)
+        far = batch.values[:, 0] * (1 + MARGIN)
+        return Measurements(Rays(rays_o, rays_d, None, jitter, photo_ids, far), batch.values)
