@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from photo_folders import frames, save_photo, write_transforms
+from PIL import Image
 
 from nerfkit.known_distances import MAX_MAPPED, find_distances
 from nerfkit.photo_data import load_photo_data
+from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.cameras import CameraBatch
 from nerfkit.scenes.measurements.photo_distances import MARGIN, PhotoDistances
 from nerfkit.scenes.measurements.photo_pixels import PhotoPixels
 from nerfkit.scenes.measurements.photo_rays import PhotoRays
-from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.readers import read_posed_photos
 
 # a plane before each camera, along its axis

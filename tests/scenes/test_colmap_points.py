@@ -10,7 +10,12 @@ from nerfkit.scenes.readers.colmap_points import read_seen_points
 
 NAMES = {3: "a.png", 7: "b c.png", 8: "d.png"}
 # position, error, images; the second is seen by two, the fourth is far off
-POINTS = [((1, 2, 3), 0.5, [3, 7, 8]), ((0, 0, 1), 0.5, [3, 7]), ((4, 5, 6), 1.0, [8, 7, 3]), ((9, 9, 9), 9.0, [3, 7, 8])]
+POINTS = [
+    ((1, 2, 3), 0.5, [3, 7, 8]),
+    ((0, 0, 1), 0.5, [3, 7]),
+    ((4, 5, 6), 1.0, [8, 7, 3]),
+    ((9, 9, 9), 9.0, [3, 7, 8]),
+]
 
 
 def write_text(folder):
