@@ -99,7 +99,8 @@ def _seen(data: PhotoData, index: int, xyzs: np.ndarray) -> tuple[np.ndarray, np
     pixels = project(camera, offsets @ c2w[:3, :3])
     with np.errstate(invalid="ignore"):
         is_inside = (pixels >= 0).all(1) & (pixels < (camera.width, camera.height)).all(1)
+    inside = np.flatnonzero(is_inside)
     if mask is not None:
-        column, row = np.where(is_inside[:, None], pixels, 0).astype(int).T
-        is_inside &= mask[row, column]
-    return pixels[is_inside], np.linalg.norm(offsets[is_inside], axis=1)
+        column, row = pixels[inside].astype(int).T
+        inside = inside[mask[row, column]]
+    return pixels[inside], np.linalg.norm(offsets[inside], axis=1)

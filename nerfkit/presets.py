@@ -49,12 +49,17 @@ class TrainConfig(Settings):
     # weight of the distortion loss (mip-NeRF 360, eq. 15) of an unbounded scene, 0 or more; a bounded scene has none.
     # 0 leaves it out; three times the default puts surfaces too near (docs/decisions/0022)
     distortion_weight: float = 0.01
-    # steps over which that weight grows from 0; with 20 and less each camera of a room may get a wall before it
-    distortion_steps: int = 50
+    # steps over which that weight grows from 0; rays that begin away from their camera (near_start) need no growth
+    distortion_steps: int = 1
+    # distance (normalised units: 1 is about that of a camera to the middle) before which the rays of the first step see
+    # nothing in an unbounded scene, 0 or more; it falls to 0 over so many steps, so that no wall comes up before a
+    # camera
+    near_start: float = 0.5
+    near_steps: int = 150
     # weight of the loss of distances that the data tell (points of COLMAP, depth maps), relative errors; 0 or more, and
     # 0 leaves them out. It halves every so many steps
-    depth_weight: float = 0.1
-    depth_half_steps: int = 200
+    depth_weight: float = 0.3
+    depth_half_steps: int = 1000
     # whether cameras are corrected as the scene is learnt: a turn and a shift each, one factor of all focal lengths
     refine_poses: bool = False
     # least x, y, z, then greatest, of the box that the scene is in, in the frame and unit of the poses; space beyond it
@@ -89,12 +94,13 @@ class TrainConfig(Settings):
             raise ValueError(f"min_weight must be 0 or more; got {self.min_weight}")
         if self.distortion_weight < 0:
             raise ValueError(f"distortion_weight must be 0 or more; got {self.distortion_weight}")
-        if self.depth_weight < 0:
-            raise ValueError(f"depth_weight must be 0 or more; got {self.depth_weight}")
+        for name in ("depth_weight", "near_start"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
         for name in (
             "learning_rate", "final_share", "warmup_steps", "samples_per_step", "max_rays", "huber_delta", "max_side",
             "seconds", "steps", "checkpoint_seconds", "distortion_steps",
-            "depth_half_steps",
+            "depth_half_steps", "near_steps",
         ):  # fmt: skip
             check_positive(name, getattr(self, name))
         if self.box is not None and not all(low < high for low, high in zip(self.box[:3], self.box[3:], strict=True)):

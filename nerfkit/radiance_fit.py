@@ -105,6 +105,8 @@ class RadianceFit(Problem):
         self.samples_per_step = samples_a_step(config, device.type)
         self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
         self.has_distortion = scene.bounds.contract and config.distortion_weight > 0
+        if scene.bounds.contract and config.near_start > 0:
+            self.rays.near = torch.zeros((), device=device)
         # on the device, so that steps that are captured see them grow and fade
         self.distortion_weight, self.distance_weight = torch.zeros(2, device=device).unbind()
         self.distances = None if distances is None else self._distance_term(distances)
@@ -294,13 +296,15 @@ class RadianceFit(Problem):
         self._weigh(int(state.get("n_steps", self.scene.config.distortion_steps)))
 
     def _weigh(self, step: int) -> None:
-        """Let the weight of distortion grow, and that of known distances fade.
+        """Let rays begin nearer to their cameras, the weight of distortion grow, and that of known distances fade.
 
-        In the fog of the first steps distortion finds its least in a wall before each camera. Distances are known less
-        exactly than many photos tell them in the end.
+        In the fog of the first steps distortion finds its least in a wall before each camera, which no other camera
+        sees. Distances are known less exactly than many photos tell them in the end.
         """
         self.n_steps, config = step, self.scene.config
         self.distance_weight.fill_(config.depth_weight * 0.5 ** (step / config.depth_half_steps))
+        if self.rays.near is not None:
+            self.rays.near.fill_(config.near_start * max(0.0, 1 - step / config.near_steps))
         if self.has_distortion:
             self.distortion_weight.fill_(config.distortion_weight * min(1.0, (step + 1) / config.distortion_steps))
 

@@ -68,7 +68,7 @@ class PoseCorrections(nn.Module):
         self.register_buffer("c2w", c2w, persistent=False)
         self.register_buffer("together", _similarities(c2w), persistent=False)
         self.motions = nn.Parameter(torch.zeros(len(c2w), 6, device=c2w.device))
-        self.log_focal = nn.Parameter(torch.zeros((), device=c2w.device))
+        self.log_focal = nn.Parameter(torch.zeros(1, device=c2w.device))
 
     @property
     def focal_factor(self) -> float:

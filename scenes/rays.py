@@ -24,7 +24,8 @@ class Rays(NamedTuple):
     jitter: Tensor | None = None
     # photo that each ray is of [n_rays], int64; None: of none
     photo_ids: Tensor | None = None
-    # distance [n_rays] beyond which a ray sees nothing; None: the scene's end
+    # distances, [n_rays] or one for all, before and beyond which a ray sees nothing; None: the scene's own
+    near: Tensor | None = None
     far: Tensor | None = None
 
 
@@ -43,7 +44,7 @@ def rays_from_pixels(
         Photo of each pixel.
     pixels : Tensor, shape (n, 2)
         Column and row in pixels of that photo, centres at +0.5.
-    log_focal : Tensor, scalar, optional
+    log_focal : Tensor of one number, optional
         Logarithm of a factor of all focal lengths.
 
     Returns

@@ -44,4 +44,4 @@ class PhotoDistances:
         rays_o, rays_d = self.rays.through(photo_ids, pixels)
         jitter = torch.rand(n, generator=generator, device=generator.device)
         far = batch.values[:, 0] * (1 + MARGIN)
-        return Measurements(Rays(rays_o, rays_d, None, jitter, photo_ids, far), batch.values)
+        return Measurements(Rays(rays_o, rays_d, None, jitter, photo_ids, far=far), batch.values)

@@ -42,6 +42,8 @@ class PhotoRays:
     ) -> None:  # fmt: skip
         self.pixels, self.cameras, self.poses, self.corrections = pixels, cameras, poses, corrections
         self.is_differentiable = corrections is not None
+        # distance before which rays see nothing; a tensor that is filled anew, so that captured steps see it
+        self.near: Tensor | None = None
         self.is_random = background.is_random
         # made once: a copy to a GPU would be a wait
         self.bkgd_rgb = None if background.color is None else torch.tensor(tuple(background.color), device=poses.device)
@@ -51,7 +53,7 @@ class PhotoRays:
         batch = self.pixels.draw(n, generator)
         rays_o, rays_d = self.through(batch.photo_ids, batch.pixels)
         bkgd_rgb = _rand(generator, n, 3) if self.is_random else self.bkgd_rgb
-        rays = Rays(rays_o, rays_d, bkgd_rgb, _rand(generator, n), batch.photo_ids)
+        rays = Rays(rays_o, rays_d, bkgd_rgb, _rand(generator, n), batch.photo_ids, self.near)
         return Measurements(rays, _composite(batch, bkgd_rgb), ids=batch.photo_ids)
 
     def through(self, photo_ids: Tensor, pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -57,9 +58,9 @@ class RaySampler(Protocol):
 
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ...,
-        near: Tensor | None = None, far: Tensor | None = None,
+        near: Tensor | None = None, limits: Sequence[Tensor | None] = ...,
     ) -> Samples:  # fmt: skip
-        """Samples of rays [n_rays, 3], none beyond ``far`` [n_rays]; ``t_next`` is infinite where a ray is done."""
+        """Samples of rays [n_rays, 3] inside ``limits``, near and far; ``t_next`` is infinite where a ray is done."""
         ...
 
 
@@ -109,7 +110,7 @@ class VolumeRendering:
         has_distortion : bool
             Also give the distortion loss of each ray, measured in the contracted distance where space is contracted.
         """
-        rays_o, rays_d, bkgd_rgb, jitter, _, far = where
+        rays_o, rays_d, bkgd_rgb, jitter, _, *limits = where
         min_weight = self.min_weight if min_weight is None else min_weight
         # the fused loops of a CPU take rays for constants
         is_differentiated = torch.is_grad_enabled() and (rays_o.requires_grad or rays_d.requires_grad)
@@ -118,10 +119,10 @@ class VolumeRendering:
             # behind a transmittance of min_weight no sample can have more
             out = render_fused(
                 field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, seed=seed, min_weight=min_weight,
-                min_transmittance=min_weight, has_distortion=has_distortion, far=far,
+                min_transmittance=min_weight, has_distortion=has_distortion, limits=limits,
             )  # fmt: skip
             return _seen(out)
-        samples = self.sampler.sample(field, rays_o.detach(), rays_d.detach(), jitter=jitter, far=far)
+        samples = self.sampler.sample(field, rays_o.detach(), rays_d.detach(), jitter=jitter, limits=limits)
         n_asked = len(samples.xyzs)
         if min_weight > 0:
             samples = _that_matter(samples, field, min_weight)

@@ -24,7 +24,7 @@ def test_a_turn_of_nothing_has_a_gradient():
     turns = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
     rotations(turns)[0, 1, 0].backward()
     # the sine of a turn about z
-    assert torch.allclose(turns.grad, torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64))
+    assert turns.grad is not None and torch.allclose(turns.grad, torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64))
 
 
 def test_what_moves_all_cameras_together_is_left_out():
