@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from nerfkit.depth_map_distances import disagreement, mapped_distances, read_depth_maps
 from nerfkit.photo_data import PhotoData
-from nerfkit.scenes.cameras import pixels_to_directions, project
+from nerfkit.scenes.cameras import project
 from nerfkit.scenes.readers.colmap_points import read_seen_points
-from nerfkit.scenes.readers.depth_maps import MILLIMETRES, read_depth_map
 
 __all__ = ["KnownDistances", "find_distances"]
 
-# most pixels that are taken of a depth map: of more, neighbours tell the same
-MAX_MAPPED = 2**15
+logger = logging.getLogger(__name__)
+
+# factor beyond which depth maps contradict each other
+CONTRADICTION = 1.2
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,21 @@ class KnownDistances:
 
 def find_distances(data: PhotoData) -> KnownDistances | None:
     """What is known of the training photos' distances, by depth maps or else by points; None where nothing is."""
-    model = data.source.hints.get("model")
+    train, model = data.split("train"), data.source.hints.get("model")
     if data.source.depths is not None:
-        source, of_photo = "depth maps", lambda index: _mapped(data, index)
-    elif model is not None:
-        seen = read_seen_points(Path(model))
-        source, of_photo = (
-            "COLMAP's points",
-            lambda index: _seen(data, index, _of_photo(seen, data.source.files[index])),
-        )
-    else:
+        return _joined(_of_maps(data), "depth maps")
+    if model is None:
         return None
-    found = [of_photo(index) for index in data.split("train")]
+    seen = read_seen_points(Path(model))
+    return _joined([_seen(data, i, _of_photo(seen, data.source.files[i])) for i in train], "COLMAP's points")
+
+
+def _nothing() -> tuple[np.ndarray, np.ndarray]:
+    return np.empty((0, 2)), np.empty(0)
+
+
+def _joined(found: list[tuple[np.ndarray, np.ndarray]], source: str) -> KnownDistances | None:
+    """Pixels and distances of each training photo, one after the other."""
     photo_ids = np.repeat(np.arange(len(found)), [len(pixels) for pixels, _ in found])
     if not len(photo_ids):
         return None
@@ -64,25 +70,18 @@ def find_distances(data: PhotoData) -> KnownDistances | None:
     return KnownDistances(photo_ids, pixels, distances, source)
 
 
-def _mapped(data: PhotoData, index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels and distances of a photo's depth map, some where there are many."""
-    camera, mask, path = data.cameras[index], data.masks.get(index), (data.source.depths or [])[index]
-    if path is None:
-        return np.empty((0, 2)), np.empty(0)
-    hints = data.source.hints
-    unit = hints.get("depth_unit_scale_factor") or hints.get("integer_depth_scale") or MILLIMETRES
-    depths = read_depth_map(path, float(unit))
-    # the map's value at the middle of each pixel: depths of two surfaces have no mean
-    sizes = zip((camera.height, camera.width), depths.shape, strict=True)
-    rows, columns = (((np.arange(n) + 0.5) * n_map / n).astype(int) for n, n_map in sizes)
-    depths = depths[np.ix_(rows, columns)]
-    places = np.flatnonzero(depths if mask is None else depths * mask)
-    if len(places) > MAX_MAPPED:
-        places = np.sort(np.random.default_rng(index).choice(places, MAX_MAPPED, replace=False))
-    pixels = np.stack([places % camera.width, places // camera.width], axis=-1) + 0.5
-    directions = pixels_to_directions(camera, pixels)
-    lengths = np.linalg.norm(directions, axis=1) / np.maximum(-directions[:, 2], 1e-6)
-    return pixels, depths.reshape(-1)[places] * lengths
+def _of_maps(data: PhotoData) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Pixels and distances of each training photo's depth map; none where the maps contradict each other."""
+    maps = read_depth_maps(data)
+    factor = disagreement(data, maps)
+    if factor is not None and factor > CONTRADICTION:
+        logger.warning(
+            "depth maps are left out: where two photos see the same, their depths differ by a factor of %.2f in the "
+            "median. Look at their unit (depth_unit_scale_factor: units of the poses in one of a map, 0.001 unless "
+            "given), and whether depth is along the optical axis", factor,
+        )  # fmt: skip
+        maps = {}
+    return [mapped_distances(data, i, maps[i]) if i in maps else _nothing() for i in data.split("train")]
 
 
 def _of_photo(seen: dict[str, np.ndarray], file: str) -> np.ndarray:

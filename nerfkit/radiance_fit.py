@@ -292,8 +292,9 @@ class RadianceFit(Problem):
             self._expose(False)
         if self.corrections is not None:
             self.corrections.load_state_dict(state["corrections"])
-        # runs of before know no step and had the whole weight
-        self._weigh(int(state.get("n_steps", self.scene.config.distortion_steps)))
+        # runs of before know no step: nothing grows in them any more
+        config = self.scene.config
+        self._weigh(int(state.get("n_steps", max(config.distortion_steps, config.near_steps))))
 
     def _weigh(self, step: int) -> None:
         """Let rays begin nearer to their cameras, the weight of distortion grow, and that of known distances fade.

@@ -6,10 +6,12 @@ import torch
 from photo_folders import frames, save_photo, write_transforms
 from PIL import Image
 
-from nerfkit.known_distances import MAX_MAPPED, find_distances
+from nerfkit.depth_map_distances import MAX_MAPPED, disagreement, read_depth_maps
+from nerfkit.known_distances import find_distances
 from nerfkit.photo_data import load_photo_data
 from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.cameras import CameraBatch
+from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.measurements.photo_distances import MARGIN, PhotoDistances
 from nerfkit.scenes.measurements.photo_pixels import PhotoPixels
 from nerfkit.scenes.measurements.photo_rays import PhotoRays
@@ -31,7 +33,9 @@ def mapped(tmp_path, downscale=1.0, size=(8, 6)):
     return load_photo_data(read_posed_photos(folder), ("train",), downscale=downscale, max_side=None)
 
 
-def test_a_map_gives_the_distance_along_each_ray(tmp_path):
+def test_a_map_gives_the_distance_along_each_ray(tmp_path, monkeypatch):
+    # a plane before each camera is no scene
+    monkeypatch.setattr("nerfkit.known_distances.disagreement", lambda data, maps: None)
     data = mapped(tmp_path)
     known = find_distances(data)
     assert known is not None and known.source == "depth maps"
@@ -41,7 +45,8 @@ def test_a_map_gives_the_distance_along_each_ray(tmp_path):
     np.testing.assert_allclose(known.distances, DEPTH * np.sqrt(1 + (across**2).sum(1)), rtol=1e-6)
 
 
-def test_pixels_that_do_not_count_and_too_many_are_left_out(tmp_path):
+def test_pixels_that_do_not_count_and_too_many_are_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("nerfkit.known_distances.disagreement", lambda data, maps: None)
     data = mapped(tmp_path, size=(400, 300))
     first = data.split("train")[0]
     data.masks[first] = np.zeros((300, 400), bool)
@@ -86,3 +91,37 @@ def test_a_map_that_is_absent_is_said(tmp_path, caplog):
     entries = [{**frame, "depth_file_path": "depth/none.png"} for frame in frames(4)]
     photos = read_posed_photos(write_transforms(tmp_path / "scene", entries=entries))
     assert photos.depths == [None] * 4 and "depth map 'depth/none.png' does not exist" in caplog.text
+
+
+def balls(tmp_path, **root):
+    """Depth maps of a ball of radius 1 about the origin, seen from a circle."""
+    entries = [{**frame, "depth_file_path": f"depth/{i:02d}.npy"} for i, frame in enumerate(frames(9))]
+    folder = write_transforms(tmp_path / "scene", entries=entries, w=32, h=24, fl_x=40.0, photos=False, **root)
+    (folder / "depth").mkdir()
+    columns, rows = np.meshgrid(np.arange(32) + 0.5, np.arange(24) + 0.5)
+    x, y = (columns - 16) / 40, (rows - 12) / 40
+    # |z (x, y, -1) + 3 back| = 1
+    a, root_of = 1 + x**2 + y**2, np.maximum(9 - 8 * (1 + x**2 + y**2), 0)
+    depth = np.where(root_of > 0, (3 - np.sqrt(root_of)) / a, 0)
+    for i, entry in enumerate(entries):
+        save_photo(folder / entry["file_path"], (32, 24))
+        np.save(folder / f"depth/{i:02d}.npy", depth)
+    return load_photo_data(read_posed_photos(folder), ("train",), downscale=1, max_side=None)
+
+
+def test_maps_that_agree_are_taken(tmp_path):
+    data = balls(tmp_path, depth_unit_scale_factor=1.0)
+    factor = disagreement(data, read_depth_maps(data))
+    assert factor is not None and factor < 1.05
+    known = find_distances(data)
+    assert known is not None and known.distances.min() == pytest.approx(2, abs=0.02)
+
+
+def test_maps_in_another_unit_are_left_out_and_said(tmp_path, caplog):
+    data = balls(tmp_path, integer_depth_scale=0.4)
+    assert find_distances(data) is None and "depths differ by a factor of" in caplog.text
+
+
+def test_a_unit_that_is_none_is_an_error(tmp_path):
+    with pytest.raises(NerfkitError, match="depth_unit_scale_factor must be a number above 0"):
+        find_distances(balls(tmp_path, depth_unit_scale_factor="mm"))
