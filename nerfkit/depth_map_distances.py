@@ -17,8 +17,8 @@ __all__ = ["MAX_MAPPED", "disagreement", "mapped_distances", "read_depth_maps"]
 MAX_MAPPED = 2**15
 # keys of transforms.json that say how long a unit of the maps is, in units of the poses
 UNIT_KEYS = ("depth_unit_scale_factor", "integer_depth_scale")
-# pixels of a photo whose points are looked for in the next photos, and how many of these
-N_LOOKED_FOR, N_NEIGHBOURS = 512, 3
+# pixels of a photo whose points are looked for in the next photos, how many of these, and points that must be seen
+N_LOOKED_FOR, N_NEIGHBOURS, LEAST_SEEN = 512, 3, 16
 
 
 def read_depth_maps(data: PhotoData) -> dict[int, np.ndarray]:
@@ -59,22 +59,29 @@ def mapped_distances(data: PhotoData, index: int, depths: np.ndarray) -> tuple[n
 
 
 def disagreement(data: PhotoData, maps: dict[int, np.ndarray]) -> float | None:
-    """By which factor the depth of a point in one photo differs from the map of another that sees it, in the median.
+    """By which factor depths of points differ between a photo's map and that of the photo which agrees best with it.
 
-    None where no two photos with a map see the same. A surface that hides another makes some points differ; a wrong
-    unit, or depth along the ray, makes most.
+    The median over points of a pair of photos, and over photos. None where no two photos with a map see the same. A
+    wrong unit, or depth along the ray, makes the maps of all pairs differ; hidden surfaces those of cameras far apart.
     """
-    indices, ratios = list(maps), []
+    indices, best = list(maps), []
     for place, index in enumerate(indices):
-        pixels, distances = mapped_distances(data, index, maps[index])
-        chosen = np.linspace(0, len(pixels) - 1, min(N_LOOKED_FOR, len(pixels))).astype(int)
-        directions = pixels_to_directions(data.cameras[index], pixels[chosen])
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        c2w = data.c2w[index]
-        points = c2w[:3, 3] + (distances[chosen, None] * directions) @ c2w[:3, :3].T
-        ratios += [_ratios(data, other, maps[other], points) for other in indices[place + 1 : place + 1 + N_NEIGHBOURS]]
-    told = np.concatenate(ratios) if ratios else np.empty(0)
-    return float(np.exp(np.median(np.abs(np.log(told))))) if len(told) else None
+        points = _points(data, index, maps[index])
+        others = indices[place + 1 : place + 1 + N_NEIGHBOURS]
+        ratios = [_ratios(data, other, maps[other], points) for other in others]
+        factors = [float(np.median(np.abs(np.log(told)))) for told in ratios if len(told) >= LEAST_SEEN]
+        best += [min(factors)] if factors else []
+    return float(np.exp(np.median(best))) if best else None
+
+
+def _points(data: PhotoData, index: int, depths: np.ndarray) -> np.ndarray:
+    """World points [n, 3] of some pixels of a photo's map."""
+    pixels, distances = mapped_distances(data, index, depths)
+    chosen = np.linspace(0, len(pixels) - 1, min(N_LOOKED_FOR, len(pixels))).astype(int)
+    directions = pixels_to_directions(data.cameras[index], pixels[chosen])
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    c2w = data.c2w[index]
+    return c2w[:3, 3] + (distances[chosen, None] * directions) @ c2w[:3, :3].T
 
 
 def _ratios(data: PhotoData, index: int, depths: np.ndarray, points: np.ndarray) -> np.ndarray:
