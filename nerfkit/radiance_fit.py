@@ -116,7 +116,7 @@ class RadianceFit(Problem):
         self.is_choosing = config.exposure == "auto" and not config.captured
         self._expose(self.is_choosing or config.exposure == "each")
         super().__init__(scene.field, self.terms, learning_rate=config.learning_rate, seed=config.seed + 2)
-        self.on_gpu = device.type == "cuda"
+        self.is_on_gpu = device.type == "cuda"
         self.look_steps = LOOK_STEPS.get(device.type, 1)
         self.opacity, self.object_fraction, self.n_revivals = 1.0, 0.0, 0
         self.mean_squared_error, self.n_samples = math.nan, 0
@@ -197,7 +197,7 @@ class RadianceFit(Problem):
         """The loss of a new batch, and figures of how the fit goes."""
         factor = FAINT_FRACTION if step % FAINT_STEPS == 0 else 1.0
         # on a CPU a step whose rays have gradients takes the separate operations, and several times as long
-        self.rays.is_differentiable = self.corrections is not None and (self.on_gpu or step % POSE_STEPS == 0)
+        self.rays.is_differentiable = self.corrections is not None and (self.is_on_gpu or step % POSE_STEPS == 0)
         loss, compared = self.compare(self.n_rays, self.scene.config.min_weight * factor)
         return loss, self.look(step, compared)
 
