@@ -128,7 +128,7 @@ def train(
     -------
     result : dict
         ``run``, ``steps``, ``seconds``, ``psnr`` (mean over the validation views, dB) and ``interrupted``; where photos
-        have an exposure each ``psnr_aligned`` (of right halves, exposure aligned on the left).
+        have an exposure each, or poses were refined, ``psnr_aligned`` (of right halves, aligned on the left).
     """
     place = data or prepared.data.source.root
     run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad)

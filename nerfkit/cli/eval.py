@@ -37,7 +37,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     )
     if "psnr_aligned" in mean:
         console.say(
-            f"right halves, exposure aligned on the left: PSNR {_text(mean['psnr_aligned'], 2)} dB, "
+            f"right halves, aligned on the left: PSNR {_text(mean['psnr_aligned'], 2)} dB, "
             f"SSIM {_text(mean['ssim_aligned'], 4)}"
         )
     return result

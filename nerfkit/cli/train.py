@@ -155,7 +155,7 @@ def _finish(scene: TrainedScene, console: Console) -> dict[str, Any]:
         raise Interrupted(result)
     quality = "" if result["psnr"] is None else f", validation PSNR {result['psnr']:.2f} dB"
     if result.get("psnr_aligned") is not None:
-        quality += f", {result['psnr_aligned']:.2f} dB on right halves with the exposure aligned on the left"
+        quality += f", {result['psnr_aligned']:.2f} dB on right halves aligned on the left"
     console.say(f"trained {result['steps']} steps in {result['seconds']:.0f} s{quality}")
     console.say(f"report: {run / 'report.html'}")
     # without photos held out there is nothing to evaluate

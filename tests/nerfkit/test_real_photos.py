@@ -48,7 +48,7 @@ def test_photos_of_changing_brightness_get_an_exposure_each(nerfkit, exposed_fol
     arguments = ["train", exposed_folder, *small_hash, "--steps", CHOICE_STEP + 30, "--out", run]
     answer = nerfkit(*arguments)
     assert answer.code == 0 and "photos differ in brightness by" in answer.err
-    assert "on right halves with the exposure aligned on the left" in answer.out
+    assert "on right halves aligned on the left" in answer.out
     assert Run(run).read_config()[0].exposure == "each"
     evaluated = nerfkit("eval", run, "--json").json
     results = evaluated["results"]
