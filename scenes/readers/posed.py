@@ -70,14 +70,14 @@ class PosedPhotos:
         Photos as listed that are absent or, with ``skip_bad``, unusable.
     masks : list of Path or None, optional
         Black where a photo is to be ignored.
-    depths : list of Path or None, optional
-        Depth maps.
     uses_exif : list of bool, optional
         Whether a photo is turned as its EXIF orientation says; None turns all.
     hints : dict
         What else the format says about the scene, such as ``aabb_scale``.
     value_range : (float, float), optional
         Values that become black and white in grey photos of 16 bits that use a part of them; None: all.
+    depths : list of Path or None, optional
+        Depth maps.
     """
 
     name: str
@@ -89,10 +89,10 @@ class PosedPhotos:
     splits: dict[str, list[int]]
     skipped: list[str] = field(default_factory=list)
     masks: list[Path | None] | None = None
-    depths: list[Path | None] | None = None
     uses_exif: list[bool] | None = None
     hints: dict[str, Any] = field(default_factory=dict)
     value_range: tuple[float, float] | None = None
+    depths: list[Path | None] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
