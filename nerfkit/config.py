@@ -283,7 +283,7 @@ def _wanted(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return " or ".join(map(repr, arguments)) if len(arguments) < 3 else f"one of {', '.join(arguments)}"
     if typing.get_origin(hint) is tuple:
-        return f"{len(arguments)} integers"
+        return f"{len(arguments)} {'integers' if arguments[0] is int else 'numbers'}"
     if arguments:
         return " or ".join(map(_wanted, arguments))
     names = {int: "an integer", float: "a number", bool: "true or false", str: "a text", type(None): "null"}

@@ -28,7 +28,7 @@ def estimate(prepared: Prepared) -> dict[str, Any]:
     """
     config = prepared.config
     scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
-    task = RadianceFit(scene, prepared.data)
+    task = RadianceFit(scene, prepared.data, distances=prepared.distances)
     schedule = FitSchedule(config.warmup_steps, config.final_share)
     fit(task, Budget(steps=N_WARM), schedule=schedule)
     started = time.perf_counter()

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from nerfkit.aligned_score import align_left
 from nerfkit.files import write_atomically
 from nerfkit.metrics import SSIM_WINDOW, psnr, ssim
 from nerfkit.photo_data import load_photo_data
 from nerfkit.pictures import png_bytes
+from nerfkit.refined_cameras import refined_view
 
 if TYPE_CHECKING:
     from nerfkit.trained_scene import TrainedScene
@@ -46,7 +48,9 @@ def evaluate(
         Over the pixels that count.
         ``results`` {psnr, ssim, seconds_per_frame, n_images} and ``images`` [{file, psnr, ssim}]. PSNR is the mean of
         the images' PSNR; the first frame's time is left out because it contains compiling. None stands for what is not
-        a number: the PSNR of equal pictures, the SSIM of pictures smaller than its window.
+        a number: the PSNR of equal pictures, the SSIM of pictures smaller than its window. Where photos have an
+        exposure each, or poses were refined, there are ``psnr_aligned`` and ``ssim_aligned`` as well, of the right
+        half of each photo with the exposure, or the pose, that fits its left half.
     """
     scene, run = trained.scene, trained.run
     photos = load_photo_data(
@@ -55,8 +59,9 @@ def evaluate(
     names = picture_names([photos.source.files[index] for index in photos.split(split)])
     images, seconds = [], []
     for index in photos.split(split):
+        camera, c2w = refined_view(run, photos.source.files[index], photos.cameras[index], photos.c2w[index])
         started = time.perf_counter()
-        view = scene.render(photos.cameras[index], photos.c2w[index])
+        view = scene.render(camera, c2w)
         seconds.append(time.perf_counter() - started)
         truth, mask = photos.truth(index, scene.background), photos.masks.get(index)
         file = photos.source.files[index]
@@ -66,6 +71,10 @@ def evaluate(
             "psnr": _finite(psnr(view.rgb, truth, mask), 4),
             "ssim": _finite(ssim(view.rgb, truth, mask), 5) if has_window else None,
         }
+        if scene.is_aligned:
+            aligned, right = align_left(scene, camera, c2w, view.rgb, truth, mask)
+            entry["psnr_aligned"] = _finite(psnr(aligned, truth, right), 4)
+            entry["ssim_aligned"] = _finite(ssim(aligned, truth, right), 5) if has_window else None
         images.append(entry)
         write_atomically(run.folder / "eval" / split / names[file], png_bytes(view.rgb.numpy()))
         on_image(file, entry["psnr"], entry["ssim"])
@@ -75,6 +84,7 @@ def evaluate(
         "ssim": _mean(images, "ssim"),
         "seconds_per_frame": round(float(np.mean(timed)), 4),
         "n_images": len(images),
+        **{name: _mean(images, name) for name in ("psnr_aligned", "ssim_aligned") if images and name in images[0]},
     }
     result = {"split": split, "results": results, "images": images}
     run.write_json(f"eval_{split}.json", result)

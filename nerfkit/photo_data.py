@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from nerfkit.scenes.backgrounds import Background, object_mask
-from nerfkit.scenes.bounds import MAX_CARVING_VIEWS, SceneBounds, bounded_scene, unbounded_scene
-from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.bounds import MAX_CARVING_VIEWS, SceneBounds, bounded_scene, boxed_scene, unbounded_scene
+from nerfkit.scenes.cameras import Camera, project
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 from nerfkit.scenes.photo_masks import choose_alpha, find_masks, split_alpha
@@ -22,6 +22,9 @@ from nerfkit.scenes.readers.photos import some
 __all__ = ["PhotoData", "find_bounds", "load_photo_data", "load_views"]
 
 logger = logging.getLogger(__name__)
+
+# points a side of a box that photos are asked for
+BOX_POINTS = 5
 
 
 @dataclass(frozen=True)
@@ -142,9 +145,14 @@ def _ignore_transparent(
         )  # fmt: skip
 
 
-def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
-    """Where the scene is: the visual hull before a plain background or alpha, else a box with contraction."""
+def find_bounds(data: PhotoData, background: Background, box: Sequence[float] | None = None) -> SceneBounds:
+    """Where the scene is: the visual hull before a plain background or alpha, else a box with contraction.
+
+    A ``box`` of 6 numbers, least x, y, z and then greatest in world units, goes before.
+    """
     train = data.split("train")
+    if box is not None:
+        return _given_bounds(data, background, box)
     if background.color is None:
         return unbounded_scene(data.c2w[train])
     # some views carve as well as all of them, and masks of large photos take memory
@@ -160,3 +168,29 @@ def find_bounds(data: PhotoData, background: Background) -> SceneBounds:
     if bounds.contract:
         logger.warning("the cameras look at no common point, so no box can be carved; the scene is taken as unbounded")
     return bounds
+
+
+def _given_bounds(data: PhotoData, background: Background, box: Sequence[float]) -> SceneBounds:
+    """Those of a box that somebody gave, if photos show any of it."""
+    train, low, high = data.split("train"), np.array(box[:3]), np.array(box[3:])
+    axes = [np.linspace(a, b, BOX_POINTS) for a, b in zip(low, high, strict=True)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 3)
+    if not any(_shows(data, index, points) or _is_inside(data, index, low, high) for index in train):
+        middle = ", ".join(f"{value:.3g}" for value in data.c2w[train][:, :3, 3].mean(0))
+        raise NerfkitError(
+            f"no photo shows any of it; the cameras' middle is ({middle}) in the frame of the poses", where="--box",
+            fix="give X0,Y0,Z0,X1,Y1,Z1 in that frame, or leave it out",
+        )  # fmt: skip
+    return boxed_scene(data.c2w[train], box, contract=background.color is None)
+
+
+def _shows(data: PhotoData, index: int, points: np.ndarray) -> bool:
+    camera, c2w = data.cameras[index], data.c2w[index]
+    pixels = project(camera, (points - c2w[:3, 3]) @ c2w[:3, :3])
+    with np.errstate(invalid="ignore"):
+        return bool(((pixels >= 0) & (pixels < (camera.width, camera.height))).all(1).any())
+
+
+def _is_inside(data: PhotoData, index: int, low: np.ndarray, high: np.ndarray) -> bool:
+    eye = data.c2w[index][:3, 3]
+    return bool((eye >= low).all() and (eye <= high).all())

@@ -10,12 +10,13 @@ from nerfkit.scenes.fields.configs import FourierFieldConfig, HashFieldConfig
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 from nerfkit.scenes.settings import Settings, check_positive
 
-__all__ = ["PRESETS", "AlphaName", "BackgroundName", "TrainConfig"]
+__all__ = ["PRESETS", "AlphaName", "BackgroundName", "ExposureName", "TrainConfig"]
 
 # those of scenes/backgrounds.py, which loads numpy
 BackgroundName = Literal["auto", "white", "black", "random"]
 # those of scenes/photo_masks.py
 AlphaName = Literal["auto", "background", "ignore"]
+ExposureName = Literal["auto", "each", "common"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,22 @@ class TrainConfig(Settings):
     # weight of the distortion loss (mip-NeRF 360, eq. 15) of an unbounded scene, 0 or more; a bounded scene has none.
     # 0 leaves it out; three times the default puts surfaces too near (docs/decisions/0022)
     distortion_weight: float = 0.01
-    # steps over which that weight grows from 0; with 20 and less each camera of a room may get a wall before it
-    distortion_steps: int = 50
+    # steps over which that weight grows from 0; rays that begin away from their camera (near_start) need no growth
+    distortion_steps: int = 1
+    # distance (normalised units: 1 is about that of a camera to the middle) before which the rays of the first step see
+    # nothing in an unbounded scene, 0 or more; it falls to 0 over so many steps, so that no wall comes up before a
+    # camera
+    near_start: float = 0.5
+    near_steps: int = 150
+    # weight of the loss of distances that the data tell (points of COLMAP, depth maps), relative errors; 0 or more, and
+    # 0 leaves them out. It halves every so many steps
+    depth_weight: float = 0.3
+    depth_half_steps: int = 1000
+    # whether cameras are corrected as the scene is learnt: a turn and a shift each, one factor of all focal lengths
+    refine_poses: bool = False
+    # least x, y, z, then greatest, of the box that the scene is in, in the frame and unit of the poses; space beyond it
+    # is empty before a background colour, else contracted. None: found from the photos
+    box: tuple[float, float, float, float, float, float] | None = None
     # photos are scaled down by this factor; None: to the largest side below
     downscale: float | None = None
     # longest side of a photo in pixels when downscale is None; None: 400 on a CPU, 1600 on a GPU
@@ -57,6 +72,9 @@ class TrainConfig(Settings):
     # whether steps are played from CUDA graphs: on a GPU alone, and where the fused kernels take field and sampling.
     # Rays are then 1, 1.25, 1.5 or 1.75 times a power of two, and every step goes down to a tenth of min_weight
     captured: bool = False
+    # whether each photo has a gain and an offset of its own; auto: where the photos differ in brightness, told at
+    # step 150. New views have their mean, none. Captured steps take auto for common
+    exposure: ExposureName = "auto"
     # what lies behind the scene
     background: BackgroundName = "auto"
     # what transparent pixels are: nothing behind an object, or parts of a scene that nobody knows; auto: by the photos
@@ -76,11 +94,17 @@ class TrainConfig(Settings):
             raise ValueError(f"min_weight must be 0 or more; got {self.min_weight}")
         if self.distortion_weight < 0:
             raise ValueError(f"distortion_weight must be 0 or more; got {self.distortion_weight}")
+        for name in ("depth_weight", "near_start"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} must be 0 or more; got {getattr(self, name)}")
         for name in (
             "learning_rate", "final_share", "warmup_steps", "samples_per_step", "max_rays", "huber_delta", "max_side",
             "seconds", "steps", "checkpoint_seconds", "distortion_steps",
+            "depth_half_steps", "near_steps",
         ):  # fmt: skip
             check_positive(name, getattr(self, name))
+        if self.box is not None and not all(low < high for low, high in zip(self.box[:3], self.box[3:], strict=True)):
+            raise ValueError(f"box must be x0,y0,z0,x1,y1,z1 with x0 < x1, y0 < y1 and z0 < z1; got {self.box}")
         if self.downscale is not None and not self.downscale >= 1:
             raise ValueError(f"downscale must be 1 or more; got {self.downscale}")
         if self.seconds is None and self.steps is None:

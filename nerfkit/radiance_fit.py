@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,19 +13,25 @@ import torch
 from torch import Tensor
 from torch.nn.functional import huber_loss
 
+from nerfkit.aligned_score import aligned_psnr
 from nerfkit.captured_step import refusal, rounded_size
 from nerfkit.fitting import FitSchedule
+from nerfkit.known_distances import KnownDistances
 from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData
 from nerfkit.presets import TrainConfig
 from nerfkit.problem import Compared, Problem, Term
+from nerfkit.refined_cameras import scale_focal
 from nerfkit.scene import FAINT_FRACTION, RadianceScene
-from nerfkit.scenes.cameras import CameraBatch
+from nerfkit.scenes.cameras import Camera, CameraBatch
 from nerfkit.scenes.generators import restore_generator
+from nerfkit.scenes.measurements.photo_distances import PhotoDistances
 from nerfkit.scenes.measurements.photo_pixels import PhotoPixels
 from nerfkit.scenes.measurements.photo_rays import PhotoRays
 from nerfkit.scenes.observations.fused_rendering import can_render_fused
+from nerfkit.scenes.observations.photo_exposure import ExposedRendering, PhotoExposure
 from nerfkit.scenes.observations.volume_rendering import Rendered
+from nerfkit.scenes.pose_corrections import PoseCorrections
 from nerfkit.scenes.samplers import StratifiedSampler
 
 __all__ = ["RadianceFit", "samples_a_step"]
@@ -41,6 +49,14 @@ EMPTY_OPACITY, OBJECT_FRACTION = 2e-3, 5e-3
 LOOK_STEPS = {"cpu": 1, "cuda": FitSchedule.log_every}
 # steps between two that see faint samples as well
 FAINT_STEPS = 4
+# learning rate of gains and offsets, and the weight of what they differ from none: photos that tell nothing have none
+EXPOSURE_RATE, EXPOSURE_PRIOR = 1e-2, 1e-3
+# step at which photos keep an exposure each, if their brightness differs by more (rms)
+CHOICE_STEP, BRIGHTNESS_DIFFERENCE = 150, 0.08
+# learning rate of turns (radians), shifts (normalised units) and the focal length; steps between two that change them
+POSE_RATE, POSE_STEPS = 1e-3, 3
+# rays of a step's that go through pixels of known distance; relative error beyond which the loss grows linearly
+DISTANCE_FRACTION, DISTANCE_DELTA = 1 / 8, 0.1
 # steps between two looks for an empty scene, and how often it is filled with fog again
 EMPTY_CHECK_STEPS, MAX_REVIVALS = 50, 4
 
@@ -60,6 +76,10 @@ class RadianceFit(Problem):
         What is fitted.
     data : PhotoData
         Photos with poses, cameras and splits.
+    distances : KnownDistances, optional
+        What is known of the distances of pixels of the training photos.
+    on_choice : callable
+        Called with settings that the data decided while they were fitted, and their values.
 
     Notes
     -----
@@ -67,8 +87,11 @@ class RadianceFit(Problem):
     scene is still fog or already a few surfaces.
     """
 
-    def __init__(self, scene: RadianceScene, data: PhotoData) -> None:
-        self.scene, self.data = scene, data
+    def __init__(
+        self, scene: RadianceScene, data: PhotoData, *, distances: KnownDistances | None = None,
+        on_choice: Callable[[dict[str, Any]], None] = lambda chosen: None,
+    ) -> None:  # fmt: skip
+        self.scene, self.data, self.on_choice = scene, data, on_choice
         config, device = scene.config, scene.device
         train = data.split("train")
         # handed over and taken back: no photo is in memory twice
@@ -77,23 +100,55 @@ class RadianceFit(Problem):
         data.images.update(zip(train, images, strict=True))
         cameras = CameraBatch([data.cameras[i] for i in train]).to(device)
         poses = torch.from_numpy(scene.bounds.normalise(data.c2w[train])).to(device, torch.float32)
-        self.rays = PhotoRays(pixels, cameras, poses, scene.background)
+        self.corrections = PoseCorrections(poses) if config.refine_poses else None
+        self.rays = PhotoRays(pixels, cameras, poses, scene.background, self.corrections)
         self.samples_per_step = samples_a_step(config, device.type)
         self.n_rays = min(config.max_rays, max(256, self.samples_per_step // 64))
         self.has_distortion = scene.bounds.contract and config.distortion_weight > 0
-        # on the device, so that steps that are captured see it grow
-        self.distortion_weight = torch.zeros((), device=device)
-        self._weigh_distortion(0)
-        self.term = Term(scene.observation, self.rays, self._errors)
-        super().__init__(scene.field, [self.term], learning_rate=config.learning_rate, seed=config.seed + 2)
+        if scene.bounds.contract and config.near_start > 0:
+            self.rays.near = torch.zeros((), device=device)
+        # on the device, so that steps that are captured see them grow and fade
+        self.distortion_weight, self.distance_weight = torch.zeros(2, device=device).unbind()
+        self.distances = None if distances is None else self._distance_term(distances)
+        self._weigh(0)
+        self.exposure = PhotoExposure(len(train)).to(device)
+        # steps that are captured stay as they were recorded
+        self.is_choosing = config.exposure == "auto" and not config.captured
+        self._expose(self.is_choosing or config.exposure == "each")
+        super().__init__(scene.field, self.terms, learning_rate=config.learning_rate, seed=config.seed + 2)
+        self.is_on_gpu = device.type == "cuda"
         self.look_steps = LOOK_STEPS.get(device.type, 1)
         self.opacity, self.object_fraction, self.n_revivals = 1.0, 0.0, 0
         self.mean_squared_error, self.n_samples = math.nan, 0
+
+    def _expose(self, is_exposed: bool) -> None:
+        """Predict photos with an exposure each, or all with none."""
+        self.is_exposed = is_exposed
+        observation = self.scene.observation
+        observation = ExposedRendering(observation, self.exposure) if is_exposed else observation
+        self.term = Term(observation, self.rays, self._errors)
+        self.terms = [self.term]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The field's groups, the photos' exposure, and the cameras' corrections where they are refined."""
+        groups = [*super().parameter_groups(), {"params": list(self.exposure.parameters()), "lr": EXPOSURE_RATE}]
+        if self.corrections is not None:
+            groups.append({"params": list(self.corrections.parameters()), "lr": POSE_RATE})
+        return groups
+
+    def _distance_term(self, known: KnownDistances) -> Term:
+        device, scale = self.scene.device, self.scene.bounds.scale
+        columns = (torch.from_numpy(x).to(device) for x in (known.photo_ids, known.pixels, known.distances / scale))
+        photo_ids, pixels, distances = columns
+        source = PhotoDistances(self.rays, photo_ids, pixels.float(), distances.float())
+        return Term(self.scene.observation, source, _distance_errors)
 
     def _errors(self, seen: Rendered, truth: Tensor) -> Tensor:
         """Huber's (NeRF's squared error for small errors), and the distortion loss where it has a weight."""
         # Huber halves the square; twice it is the squared error wherever errors are small
         errors = huber_loss(seen.rgb, truth, delta=self.scene.config.huber_delta, reduction="none") * 2
+        if self.is_exposed:
+            errors = errors + EXPOSURE_PRIOR * self.exposure.deviations()
         return errors if seen.distortions is None else errors + self.distortion_weight * seen.distortions
 
     def check_capture(self) -> None:
@@ -127,15 +182,22 @@ class RadianceFit(Problem):
         compared = self.term.compare(
             self.field, self.generator, size, min_weight=min_weight, has_distortion=self.has_distortion
         )
+        loss = compared.loss
+        if self.distances is not None:
+            n_known = max(1, round(size * DISTANCE_FRACTION))
+            known = self.distances.compare(self.field, self.generator, n_known, min_weight=min_weight)
+            loss = loss + self.distance_weight * known.loss
         seen = compared.predicted
         seen = seen._replace(
             rgb=seen.rgb.detach(), depths=seen.depths.detach(), opacities=seen.opacities.detach(), distortions=None
         )
-        return compared.loss, compared._replace(loss=compared.loss.detach(), predicted=seen)
+        return loss, compared._replace(loss=compared.loss.detach(), predicted=seen)
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of a new batch, and figures of how the fit goes."""
         factor = FAINT_FRACTION if step % FAINT_STEPS == 0 else 1.0
+        # on a CPU a step whose rays have gradients takes the separate operations, and several times as long
+        self.rays.is_differentiable = self.corrections is not None and (self.is_on_gpu or step % POSE_STEPS == 0)
         loss, compared = self.compare(self.n_rays, self.scene.config.min_weight * factor)
         return loss, self.look(step, compared)
 
@@ -152,20 +214,51 @@ class RadianceFit(Problem):
     def after_step(self, step: int) -> None:
         """Refresh the sampler, and fill a scene that went empty with fog again."""
         self.scene.sampler.after_step(self.scene.field, step)
-        self._weigh_distortion(step + 1)
+        self._weigh(step + 1)
+        if self.is_choosing and step >= CHOICE_STEP:
+            self._choose_exposure()
         if step % EMPTY_CHECK_STEPS == 0 and self.opacity < EMPTY_OPACITY and self.object_fraction > OBJECT_FRACTION:
             self._revive(step)
 
+    def _choose_exposure(self) -> None:
+        """Keep an exposure of each photo where they differ in brightness.
+
+        They are there from the first step on: a field that has none to help it soon explains brightness by the
+        direction that each photo looks in.
+        """
+        difference = self.exposure.difference()
+        self.is_choosing, is_exposed = False, difference > BRIGHTNESS_DIFFERENCE
+        self._expose(is_exposed)
+        if is_exposed:
+            logger.info(
+                "photos differ in brightness by %.0f %% (rms): each has a gain and an offset, a new view their mean "
+                "(--exposure common: none has)", 100 * difference,
+            )  # fmt: skip
+        chosen: dict[str, Any] = {"exposure": "each" if is_exposed else "common"}
+        self.scene.config = dataclasses.replace(self.scene.config, **chosen)
+        self.on_choice(chosen)
+
     def validate(self) -> dict[str, float]:
-        """Mean PSNR over the validation views; NaN without any."""
-        views = [(i, self.data.images[i]) for i in self.data.split("val")]
-        values = [self.score(i)[0] for i, _ in views]
-        values = [value for value in values if not math.isnan(value)]  # a photo of which nothing counts
-        return {"psnr": float(np.mean(values)) if values else math.nan}
+        """Mean PSNR over the validation views, NaN without any; ``psnr_aligned`` where views are aligned as well."""
+        scored = [(i, *self.score(i)) for i in self.data.split("val")]
+        found = {"psnr": [value for _, value, _, _ in scored]}
+        if self.scene.is_aligned:
+            found["psnr_aligned"] = [
+                aligned_psnr(self.scene, self.camera(i), self.data.c2w[i], seen, truth, self.data.masks.get(i))
+                for i, _, seen, truth in scored
+            ]
+        # a photo of which nothing counts has none
+        told = {name: [value for value in values if not math.isnan(value)] for name, values in found.items()}
+        return {name: float(np.mean(values)) if values else math.nan for name, values in told.items()}
+
+    def camera(self, index: int) -> Camera:
+        """Camera of the photo ``index`` with the focal lengths that were found."""
+        camera = self.data.cameras[index]
+        return camera if self.corrections is None else scale_focal(camera, self.corrections.focal_factor)
 
     def score(self, index: int) -> tuple[float, Tensor, Tensor]:
         """PSNR of the photo ``index``, the rendering and the truth it was compared with [h, w, 3]."""
-        view = self.scene.render(self.data.cameras[index], self.data.c2w[index])
+        view = self.scene.render(self.camera(index), self.data.c2w[index])
         truth = self.data.truth(index, self.scene.background)
         return psnr(view.rgb, truth, self.data.masks.get(index)), view.rgb, truth
 
@@ -176,6 +269,10 @@ class RadianceFit(Problem):
             "generator": self.generator.get_state(),
             "n_rays": self.n_rays,
             "n_steps": self.n_steps,
+            "exposure": self.exposure.state_dict(),
+            "corrections": None if self.corrections is None else self.corrections.state_dict(),
+            "is_exposed": self.is_exposed,
+            "is_choosing": self.is_choosing,
             "watch": [self.opacity, self.object_fraction, self.n_revivals, self.mean_squared_error],
         }
 
@@ -185,14 +282,31 @@ class RadianceFit(Problem):
         restore_generator(self.generator, state["generator"])
         self.n_rays = int(state["n_rays"])
         self.opacity, self.object_fraction, self.n_revivals, self.mean_squared_error = state["watch"]
-        # runs of before know no step and had the whole weight
-        self._weigh_distortion(int(state.get("n_steps", self.scene.config.distortion_steps)))
+        if "exposure" in state:
+            self.exposure.load_state_dict(state["exposure"])
+            self.is_choosing = bool(state["is_choosing"])
+            self._expose(bool(state["is_exposed"]))
+        else:
+            # a run of before had none
+            self.is_choosing = False
+            self._expose(False)
+        if self.corrections is not None:
+            self.corrections.load_state_dict(state["corrections"])
+        # runs of before know no step: nothing grows in them any more
+        config = self.scene.config
+        self._weigh(int(state.get("n_steps", max(config.distortion_steps, config.near_steps))))
 
-    def _weigh_distortion(self, step: int) -> None:
-        """Let its weight grow: in the fog of the first steps it finds its least in a wall before each camera."""
-        self.n_steps = step
+    def _weigh(self, step: int) -> None:
+        """Let rays begin nearer to their cameras, the weight of distortion grow, and that of known distances fade.
+
+        In the fog of the first steps distortion finds its least in a wall before each camera, which no other camera
+        sees. Distances are known less exactly than many photos tell them in the end.
+        """
+        self.n_steps, config = step, self.scene.config
+        self.distance_weight.fill_(config.depth_weight * 0.5 ** (step / config.depth_half_steps))
+        if self.rays.near is not None:
+            self.rays.near.fill_(config.near_start * max(0.0, 1 - step / config.near_steps))
         if self.has_distortion:
-            config = self.scene.config
             self.distortion_weight.fill_(config.distortion_weight * min(1.0, (step + 1) / config.distortion_steps))
 
     def _adapt(self, n_rays: int, n_samples: int) -> None:
@@ -232,3 +346,8 @@ class RadianceFit(Problem):
         self.scene.sampler.reset()
         logger.warning("the scene went empty at step %d (opacity %.4f); filled with fog again", step, self.opacity)
         self.opacity = 1.0
+
+
+def _distance_errors(seen: Rendered, distances: Tensor) -> Tensor:
+    """Huber's of the fraction that a ray's mean distance lacks of the known one; light that passes counts as none."""
+    return huber_loss(seen.depths / distances, torch.ones_like(distances), delta=DISTANCE_DELTA, reduction="none") * 2

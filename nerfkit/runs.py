@@ -78,6 +78,10 @@ class Run:
         write_atomically(self.folder / "config.yml", dump(places | to_dict(config)))
         write_atomically(self.folder / "versions.json", json.dumps(_versions(), indent=1).encode())
 
+    def change_settings(self, settings: dict[str, Any]) -> None:
+        """Replace settings in config.yml: what the data decided while they were fitted."""
+        write_atomically(self.folder / "config.yml", dump(self._values() | settings))
+
     def write_scene(self, bounds: SceneBounds, background: Background, downscale: float) -> None:
         """Write scene.json: what was found from the photos, so that it need not be found again."""
         values = {

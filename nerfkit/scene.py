@@ -70,6 +70,11 @@ class RadianceScene(nn.Module):
         """Where the weights are."""
         return next(self.field.parameters()).device
 
+    @property
+    def is_aligned(self) -> bool:
+        """Whether photos are compared with views in their own exposure or from corrected poses."""
+        return self.config.exposure == "each" or self.config.refine_poses
+
     def background_rgb(self) -> Tensor | None:
         """The colour of evaluation [3], or None."""
         return None if self.background.color is None else _color(tuple(self.background.color), self.device)

@@ -14,11 +14,13 @@ import torch
 from nerfkit.captured_step import refusal
 from nerfkit.checkpoints import DivergedError
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
+from nerfkit.known_distances import KnownDistances, find_distances
 from nerfkit.metrics import MetricsLog
 from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
 from nerfkit.presets import TrainConfig
 from nerfkit.previews import Previews
 from nerfkit.radiance_fit import RadianceFit
+from nerfkit.refined_cameras import FILE, describe_moves, refined_cameras
 from nerfkit.runs import Run
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.backgrounds import Background, choose_background
@@ -43,6 +45,7 @@ class Prepared:
     background: Background
     bounds: SceneBounds
     device: str
+    distances: KnownDistances | None = None
 
     def describe(self) -> list[str]:
         """What was found, in lines for a person."""
@@ -57,6 +60,7 @@ class Prepared:
             f"{data.n_bytes / 1e6:.0f} MB in memory",
             f"background: {self.background.name}{shown}",
             *([f"{self._share_left_out():.1%} of the pixels do not count"] if data.masks else []),
+            *([f"depth: {len(self.distances)} distances by {self.distances.source}"] if self.distances else []),
             f"scene: {self.bounds}",
         ]
 
@@ -97,7 +101,8 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
             fix="look at the masks: black is left out, white counts",
         )  # fmt: skip
     background = choose_background(config.background, [photos.images[i] for i in train], masks)
-    return Prepared(config, photos, background, find_bounds(photos, background), device)
+    bounds = find_bounds(photos, background, config.box)
+    return Prepared(config, photos, background, bounds, device, _distances(photos, config))
 
 
 def train(
@@ -122,7 +127,8 @@ def train(
     Returns
     -------
     result : dict
-        ``run``, ``steps``, ``seconds``, ``psnr`` (mean over the validation views, dB) and ``interrupted``.
+        ``run``, ``steps``, ``seconds``, ``psnr`` (mean over the validation views, dB) and ``interrupted``; where photos
+        have an exposure each, or poses were refined, ``psnr_aligned`` (of right halves, aligned on the left).
     """
     place = data or prepared.data.source.root
     run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad)
@@ -152,8 +158,12 @@ def resume(
     source = run.read_photos(data, fix=f"give their folder: nerfkit train DATA --resume {run.folder}")
     bounds, background, downscale = run.read_scene()
     photos = load_photo_data(source, ("train", "val"), downscale=downscale, max_side=None, alpha=config.alpha)
-    prepared = Prepared(config, photos, background, bounds, device)
+    prepared = Prepared(config, photos, background, bounds, device, _distances(photos, config))
     return _fit(prepared, run, on_progress, is_resumed=True)
+
+
+def _distances(photos: PhotoData, config: TrainConfig) -> KnownDistances | None:
+    return find_distances(photos) if config.depth_weight > 0 else None
 
 
 def _check_captured(config: TrainConfig, device: str, *, fix: str) -> None:
@@ -165,7 +175,7 @@ def _check_captured(config: TrainConfig, device: str, *, fix: str) -> None:
 def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, is_resumed: bool) -> dict[str, Any]:
     config = prepared.config
     scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
-    task = RadianceFit(scene, prepared.data)
+    task = RadianceFit(scene, prepared.data, distances=prepared.distances, on_choice=run.change_settings)
     metrics = MetricsLog(run.metrics_log)
     previews = Previews(scene, prepared.data, run.folder / "preview.png")
 
@@ -186,8 +196,12 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
     finally:
         metrics.close()
     result: dict[str, Any] = {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
+    if task.corrections is not None:
+        refined = refined_cameras(task.corrections, prepared.data, prepared.bounds)
+        run.write_json(FILE, refined)
+        logger.info("%s (%s)", describe_moves(refined), FILE)
     if not done.is_interrupted:
-        result["psnr"] = _finite(task.validate()["psnr"])
+        result |= {name: _finite(value) for name, value in task.validate().items()}
     # those that `nerfkit eval` would find
     n_test = len(prepared.data.source.splits.get("test", []))
     run.write_json(

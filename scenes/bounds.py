@@ -16,7 +16,7 @@ import numpy as np
 from nerfkit.scenes.cameras import Camera, project
 from nerfkit.scenes.poses import focus_point
 
-__all__ = ["SceneBounds", "bounded_scene", "unbounded_scene"]
+__all__ = ["SceneBounds", "bounded_scene", "boxed_scene", "unbounded_scene"]
 
 # a side of the grid that is carved to find the box; its cells are some 3 % of the box
 CARVING_RESOLUTION = 48
@@ -146,6 +146,36 @@ def bounded_scene(c2w: np.ndarray, cameras: Sequence[Camera], masks: Sequence[np
     closest = float(np.linalg.norm(c2w[:, :3, 3] - center, axis=1).min()) / scale
     near = min(0.05, closest / 10)
     return SceneBounds(_as_tuple(center), scale, False, (-x, -y, -z, x, y, z), near, FAR_BOUNDED)
+
+
+def boxed_scene(c2w: np.ndarray, box: Sequence[float], *, contract: bool) -> SceneBounds:
+    """Bounds that somebody gave: the ``box``, and with ``contract`` space beyond it as well.
+
+    Parameters
+    ----------
+    c2w : ndarray, shape (n, 4, 4)
+        Camera-to-world matrices, OpenGL axes.
+    box : sequence of 6 float
+        Least x, y, z, then greatest, in world units.
+    contract : bool
+        Whether there is a scene beyond the box.
+
+    Examples
+    --------
+    >>> boxed_scene(np.eye(4)[None], (0, 0, 0, 4, 2, 2), contract=False).aabb
+    (-1.0, -0.5, -0.5, 1.0, 0.5, 0.5)
+    """
+    low, high = np.asarray(box, np.float64).reshape(2, 3)
+    center, half = (low + high) / 2, (high - low) / 2
+    scale = float(half.max())
+    x, y, z = _as_tuple(half / scale)
+    if contract:
+        x = y = z = 1.0
+    closest = float(np.linalg.norm(c2w[:, :3, 3] - center, axis=1).min()) / scale
+    # a camera in the middle of the box still sees what is before it
+    near = 0.02 if contract else max(1e-3, min(0.05, closest / 10))
+    far = UNBOUNDED_FAR if contract else FAR_BOUNDED
+    return SceneBounds(_as_tuple(center), scale, contract, (-x, -y, -z, x, y, z), near, far)
 
 
 def _as_tuple(point: np.ndarray) -> tuple[float, float, float]:

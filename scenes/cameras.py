@@ -244,6 +244,10 @@ class CameraBatch:
         moved.__dict__.update(self.__dict__, _rows=self._rows.to(device), _table=self._table.to(device))
         return moved
 
+    def centres(self, camera_ids: Tensor) -> Tensor:
+        """Principal points [n, 2] in pixels of cameras, by their index."""
+        return self._table[2:4].T[self._rows[camera_ids]]
+
     def directions(self, camera_ids: Tensor, pixels: Tensor) -> Tensor:
         """Directions that pixels look along.
 

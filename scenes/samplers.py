@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -22,7 +23,9 @@ __all__ = ["OccupancySampler", "StratifiedSampler", "clip_rays"]
 ALL_SAMPLES = 2**20
 
 
-def clip_rays(rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds) -> tuple[Tensor, Tensor]:
+def clip_rays(
+    rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds, limits: Sequence[Tensor | None] = (None, None)
+) -> tuple[Tensor, Tensor]:
     """Distances [n_rays] at which rays enter and leave the scene; near > far where they miss it.
 
     Parameters
@@ -31,7 +34,16 @@ def clip_rays(rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds) -> tuple[Tens
         Origins in normalised units and unit directions.
     bounds : SceneBounds
         Box and range of the scene.
+    limits : (near, far)
+        Where rays begin at the earliest and end at the latest, each [n_rays] or one for all; None: there is none.
     """
+    near, far = _clip(rays_o, rays_d, bounds)
+    if limits[0] is not None:
+        near = torch.maximum(near, limits[0])
+    return near, far if limits[1] is None else torch.minimum(far, limits[1])
+
+
+def _clip(rays_o: Tensor, rays_d: Tensor, bounds: SceneBounds) -> tuple[Tensor, Tensor]:
     if bounds.contract:
         return torch.full_like(rays_o[:, 0], bounds.near), torch.full_like(rays_o[:, 0], bounds.far)
     low, high = _corners(bounds.aabb, rays_o.dtype, rays_o.device)
@@ -72,13 +84,13 @@ class OccupancySampler(nn.Module):
 
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None,
-        max_samples: int = ALL_SAMPLES, near: Tensor | None = None,
+        max_samples: int = ALL_SAMPLES, near: Tensor | None = None, limits: Sequence[Tensor | None] = (None, None),
     ) -> Samples:  # fmt: skip
         """Samples of rays [n_rays, 3]; ``jitter`` [n_rays] in [0, 1) shifts them by a share of a step.
 
         ``near`` continues rays that an earlier call left at its ``t_next``, which is infinite for a ray that is done.
         """
-        start, far = clip_rays(rays_o, rays_d, self.bounds)
+        start, far = clip_rays(rays_o, rays_d, self.bounds, limits)
         samples = march(
             rays_o, rays_d, start if near is None else near, far, self.grid.bits, self.grid.resolution,
             step=self.step, cone_angle=self.cone_angle, contract=self.bounds.contract, jitter=jitter,
@@ -115,10 +127,10 @@ class StratifiedSampler(nn.Module):
 
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None,
-        max_samples: int = ALL_SAMPLES, near: Tensor | None = None,
+        max_samples: int = ALL_SAMPLES, near: Tensor | None = None, limits: Sequence[Tensor | None] = (None, None),
     ) -> Samples:  # fmt: skip
         """Samples of rays [n_rays, 3]; with ``jitter`` each lies at random in its interval, else in its middle."""
-        start, far = clip_rays(rays_o, rays_d, self.bounds)
+        start, far = clip_rays(rays_o, rays_d, self.bounds, limits)
         hit = torch.nonzero(far > start).squeeze(-1)
         edges = self._edges(start[hit], far[hit], is_random=jitter is not None)
         if self.config.n_importance:

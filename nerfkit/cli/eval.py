@@ -35,6 +35,11 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         f"SSIM {_text(mean['ssim'], 4)}, {mean['seconds_per_frame']:.2f} s a frame; "
         f"pictures in {Path(options.run) / 'eval' / options.split}"
     )
+    if "psnr_aligned" in mean:
+        console.say(
+            f"right halves, aligned on the left: PSNR {_text(mean['psnr_aligned'], 2)} dB, "
+            f"SSIM {_text(mean['ssim_aligned'], 4)}"
+        )
     return result
 
 

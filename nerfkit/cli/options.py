@@ -13,7 +13,7 @@ from typing import Any, NoReturn, TypeVar
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.settings import check_number
 
-__all__ = ["CommonOptions", "argument", "option", "parse", "parse_crop", "parse_size"]
+__all__ = ["CommonOptions", "argument", "option", "parse", "parse_box", "parse_crop", "parse_size"]
 
 T = TypeVar("T")
 
@@ -133,6 +133,25 @@ def parse_cells(text: str | None, name: str) -> int | None:
             f"must be the number of cells along the longest side; got {text!r}", where=name, fix="for example 256"
         )
     return int(text)
+
+
+def parse_box(text: str, name: str = "--box") -> tuple[float, ...]:
+    """Six numbers, ``X0,Y0,Z0,X1,Y1,Z1``.
+
+    Examples
+    --------
+    >>> parse_box("-1,-1,0,1,1,2.5")
+    (-1.0, -1.0, 0.0, 1.0, 1.0, 2.5)
+    """
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) != 6:
+        raise NerfkitError(
+            f"must be six numbers X0,Y0,Z0,X1,Y1,Z1; got {text!r}", where=name, fix="for example --box=-1,-1,0,1,1,2"
+        )
+    return numbers
 
 
 def parse_crop(text: str | None, name: str = "--crop") -> tuple[int, ...] | None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from nerfkit.cli.options import CommonOptions, argument, option
+from nerfkit.cli.options import CommonOptions, argument, option, parse_box
 from nerfkit.cli.running import Console, Interrupted, use_cores
-from nerfkit.presets import AlphaName, BackgroundName
+from nerfkit.presets import AlphaName, BackgroundName, ExposureName
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
 
@@ -22,7 +22,8 @@ __all__ = ["Options", "ProgressPrinter", "keeping_memory", "main"]
 
 # options that a run which goes on has decided already
 FIXED_BY_A_RUN = (
-    "method", "out", "downscale", "background", "alpha", "config", "set", "seed", "skip_bad", "overwrite", "dry_run",
+    "method", "out", "downscale", "background", "alpha", "exposure", "refine_poses", "box", "config",
+    "set", "seed", "skip_bad", "overwrite", "dry_run",
 )  # fmt: skip
 # seconds between two lines of progress where there is no terminal to draw a bar on
 LINE_SECONDS = 10.0
@@ -49,6 +50,14 @@ class Options(CommonOptions):
         None, "what transparent pixels are: nothing behind an object, or to be ignored (default: auto, by the photos)",
         choices=get_args(AlphaName),
     )  # fmt: skip
+    exposure: str | None = option(
+        None, "a gain and an offset for each photo (default: auto, where photos differ in brightness)",
+        choices=get_args(ExposureName),
+    )  # fmt: skip
+    refine_poses: bool = option(False, "correct the cameras as the scene is learnt")
+    box: str | None = option(
+        None, "the scene's box in the frame of the poses (default: found from the photos)", metavar="X0,Y0,Z0,X1,Y1,Z1"
+    )
     skip_bad: bool = option(False, "go on without frames that are damaged")
     overwrite: bool = option(False, "replace what is in the run folder")
     resume: str | None = option(None, "go on with this run", metavar="RUN")
@@ -78,8 +87,13 @@ def main(options: Options, console: Console) -> dict[str, Any]:
                 on_progress=keeping_memory(progress),
             )  # fmt: skip
             return _finish(scene, console)
-        given = {f"--{name}": {name: getattr(options, name)} for name in ("seed", "downscale", "background", "alpha")}
+        named = ("seed", "downscale", "background", "alpha", "exposure")
+        given = {f"--{name}": {name: getattr(options, name)} for name in named}
         given = {option: values for option, values in given.items() if None not in values.values()}
+        if options.refine_poses:
+            given["--refine-poses"] = {"refine_poses": True}
+        if options.box is not None:
+            given["--box"] = {"box": parse_box(options.box)}
         given["--steps" if options.seconds is None else "--seconds"] = budget
         config = task.TASK.configure(
             preset=options.method, file=options.config, assignments=options.set, given=given
@@ -140,6 +154,8 @@ def _finish(scene: TrainedScene, console: Console) -> dict[str, Any]:
         console.say(f"stopped at step {result['steps']}, saved; go on with: nerfkit train --resume {run}")
         raise Interrupted(result)
     quality = "" if result["psnr"] is None else f", validation PSNR {result['psnr']:.2f} dB"
+    if result.get("psnr_aligned") is not None:
+        quality += f", {result['psnr_aligned']:.2f} dB on right halves aligned on the left"
     console.say(f"trained {result['steps']} steps in {result['seconds']:.0f} s{quality}")
     console.say(f"report: {run / 'report.html'}")
     # without photos held out there is nothing to evaluate

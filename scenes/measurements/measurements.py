@@ -66,5 +66,7 @@ class Measurements:
 
 def _take(column: Any, rows: Tensor) -> Any:
     if isinstance(column, tuple):
-        return type(column)(*(_take(part, rows) for part in column))
+        parts = [_take(part, rows) for part in column]
+        # a named tuple takes its parts one by one
+        return type(column)(*parts) if hasattr(column, "_fields") else tuple(parts)
     return None if column is None else column[rows]

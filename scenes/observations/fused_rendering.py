@@ -6,6 +6,7 @@ GPU samples never reach memory, and nothing waits for the device; on a CPU they 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -74,6 +75,7 @@ def render_fused(
     has_distortion: bool = False,
     min_weight: float = 0.0,
     min_transmittance: float = MIN_TRANSMITTANCE,
+    limits: Sequence[Tensor | None] = (None, None),
     precision: str | None = None,
     impl: str = "auto",
 ) -> Radiance:
@@ -97,6 +99,8 @@ def render_fused(
         Samples of less weight are left out; on a GPU all are kept, where a ray's samples cost no memory.
     min_transmittance : float
         Transmittance below which a ray ends.
+    limits : (near, far)
+        Distances, [n_rays] or one for all, before and beyond which a ray sees nothing; None: the scene's own.
     has_distortion, precision, impl
         As :func:`nerfkit.kernels.radiance.radiance` takes them; without a precision, bfloat16 where the GPU has it.
     """
@@ -104,7 +108,7 @@ def render_fused(
     fused = field.radiance_params()
     assert fused is not None
     params, spec = fused
-    near, far = clip_rays(rays_o.detach(), rays_d.detach(), sampler.bounds)
+    near, far = clip_rays(rays_o.detach(), rays_d.detach(), sampler.bounds, limits)
     occupancy = None
     if isinstance(sampler, OccupancySampler):
         occupancy, seed = sampler.grid.bits, None

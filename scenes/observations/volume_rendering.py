@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
@@ -12,6 +13,7 @@ from nerfkit.kernels.distortion import distortion
 from nerfkit.kernels.march import Samples
 from nerfkit.kernels.radiance import Radiance
 from nerfkit.scenes.bounds import SceneBounds
+from nerfkit.scenes.contraction import to_unit_cube
 from nerfkit.scenes.fields.radiance import RadianceField
 from nerfkit.scenes.observations.fused_rendering import MIN_TRANSMITTANCE, can_render_fused, draw_seed, render_fused
 from nerfkit.scenes.rays import Rays
@@ -56,9 +58,9 @@ class RaySampler(Protocol):
 
     def sample(
         self, field: RadianceField, rays_o: Tensor, rays_d: Tensor, *, jitter: Tensor | None, max_samples: int = ...,
-        near: Tensor | None = None,
+        near: Tensor | None = None, limits: Sequence[Tensor | None] = ...,
     ) -> Samples:  # fmt: skip
-        """Samples of rays [n_rays, 3]; ``t_next`` is infinite where a ray is done."""
+        """Samples of rays [n_rays, 3] inside ``limits``, near and far; ``t_next`` is infinite where a ray is done."""
         ...
 
 
@@ -108,20 +110,24 @@ class VolumeRendering:
         has_distortion : bool
             Also give the distortion loss of each ray, measured in the contracted distance where space is contracted.
         """
-        rays_o, rays_d, bkgd_rgb, jitter = where
+        rays_o, rays_d, bkgd_rgb, jitter, _, *limits = where
         min_weight = self.min_weight if min_weight is None else min_weight
-        if can_render_fused(field, self.sampler, rays_o):
+        # the fused loops of a CPU take rays for constants
+        is_differentiated = torch.is_grad_enabled() and (rays_o.requires_grad or rays_d.requires_grad)
+        if can_render_fused(field, self.sampler, rays_o) and (rays_o.is_cuda or not is_differentiated):
             seed = None if jitter is None else draw_seed(self.sampler)
             # behind a transmittance of min_weight no sample can have more
             out = render_fused(
                 field, self.sampler, rays_o, rays_d, bkgd_rgb, jitter=jitter, seed=seed, min_weight=min_weight,
-                min_transmittance=min_weight, has_distortion=has_distortion,
+                min_transmittance=min_weight, has_distortion=has_distortion, limits=limits,
             )  # fmt: skip
             return _seen(out)
-        samples = self.sampler.sample(field, rays_o, rays_d, jitter=jitter)
+        samples = self.sampler.sample(field, rays_o.detach(), rays_d.detach(), jitter=jitter, limits=limits)
         n_asked = len(samples.xyzs)
         if min_weight > 0:
             samples = _that_matter(samples, field, min_weight)
+        if is_differentiated:
+            samples = samples._replace(xyzs=self._positions(samples, rays_o, rays_d))
         sigmas, rgbs = field(samples.xyzs, rays_d, samples.ray_indices)
         out = composite(sigmas, rgbs, samples.t_starts, samples.t_ends, samples.packed_info, bkgd_rgb)
         n_worth = max(len(sigmas), round(n_asked * COST_OF_ASKING))
@@ -136,10 +142,16 @@ class VolumeRendering:
             )
         return Rendered(out.rgb, out.depths, out.opacities, n_worth, distortions)
 
+    def _positions(self, samples: Samples, rays_o: Tensor, rays_d: Tensor) -> Tensor:
+        """Middles of samples in the unit cube, differentiable in their rays."""
+        mids = (samples.t_starts + samples.t_ends)[:, None] / 2
+        of_rays = samples.ray_indices
+        return to_unit_cube(rays_o[of_rays] + mids * rays_d[of_rays], self.sampler.bounds.contract)
+
     @torch.no_grad()
     def render(self, field: RadianceField, where: Rays) -> Rendered:
         """The same without gradients and jitter, in passes: a ray that hits something opaque asks no further."""
-        rays_o, rays_d, bkgd_rgb, _ = where
+        rays_o, rays_d, bkgd_rgb, *_ = where
         if can_render_fused(field, self.sampler, rays_o):
             return _seen(render_fused(field, self.sampler, rays_o, rays_d, bkgd_rgb, min_weight=self.min_weight))
         n_rays = len(rays_o)

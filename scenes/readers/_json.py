@@ -25,6 +25,7 @@ FISHEYE_MODELS = ("OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
 # what is read of a frame and of the root, besides the list of frames
 FRAME_KEYS = {
     *FOCAL_KEYS, *("file_path", "transform_matrix", "transform_matrix_start", "transform_matrix_end", "mask_path"),
+    "depth_file_path",
     *("w", "h", "cx", "cy", "camera_model", "is_fisheye", "fisheye_crop_radius", "p1", "p2"),
     *(f"k{i}" for i in range(1, 7)),
 }  # fmt: skip
@@ -78,7 +79,7 @@ def _frame(entry: Any, root: Mapping[str, Any], where: str) -> Frame:
     if not isinstance(file, str) or not file:
         raise NerfkitError(f"has no file_path; got {_short(entry)}", where=where, fix="name its photo or remove it")
     where = f"{where} ({file})"
-    mask = entry.get("mask_path")
+    mask, depth = entry.get("mask_path"), entry.get("depth_file_path")
     return Frame(
         file=file,
         where=where,
@@ -86,6 +87,7 @@ def _frame(entry: Any, root: Mapping[str, Any], where: str) -> Frame:
         camera=lambda width, height: _camera(entry, root, (width, height), where),
         size=_stated_size(entry, root, where),
         mask=mask if isinstance(mask, str) else None,
+        depth=depth if isinstance(depth, str) else None,
     )
 
 

@@ -16,7 +16,7 @@ from nerfkit.scenes.findings import Findings
 
 from .posed import Frame, PosedPhotos, pose_photos, read_each
 
-__all__ = ["read_colmap"]
+__all__ = ["Bytes", "image_names", "lines_of", "read_colmap", "suffix_of"]
 
 # folders that may hold a model, or numbered models; the first that does is read
 MODEL_FOLDERS = ("sparse", "colmap/sparse", "sparse_txt", "colmap/sparse_txt", ".")
@@ -50,6 +50,7 @@ class _Image:
     camera_id: int
     quaternion: tuple[float, ...]  # w x y z
     translation: tuple[float, ...]
+    image_id: int
 
 
 @dataclass
@@ -69,8 +70,8 @@ def read_colmap(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos |
     -----
     Of several models (``sparse/0``, ``sparse/1``) the one with most images is read. Photos are sorted by name; where
     there is no ``images``, they are looked for by their names. Poses are for the pixels as stored: COLMAP ignores EXIF
-    orientation (colmap#1456), so it is applied only where the model's size says so. Rigs and frames of COLMAP 4 and the
-    points are not read.
+    orientation (colmap#1456), so it is applied only where the model's size says so. Rigs and frames of COLMAP 4 are
+    not read, the points by :func:`nerfkit.scenes.readers.colmap_points.read_seen_points`.
     """
     if path.is_file():
         return None
@@ -90,7 +91,8 @@ def read_colmap(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos |
         raise NerfkitError("the model has no images", where=model.folder, fix="reconstruct it again")
     images = sorted(model.images, key=lambda image: image.name)
     frames = [_frame(image, model) for image in images]
-    return pose_photos(frames, path, "colmap", skip_bad=skip_bad, findings=findings, exif_by_default=False)
+    hints = {"model": str(model.folder)}
+    return pose_photos(frames, path, "colmap", skip_bad=skip_bad, findings=findings, exif_by_default=False, hints=hints)
 
 
 def _model_folders(path: Path) -> list[Path]:
@@ -99,13 +101,13 @@ def _model_folders(path: Path) -> list[Path]:
         if not parent.is_dir():
             continue
         numbered = sorted((p for p in parent.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
-        folders = [p for p in (*numbered, parent) if _suffix(p)]
+        folders = [p for p in (*numbered, parent) if suffix_of(p)]
         if folders:
             return folders
     return []
 
 
-def _suffix(folder: Path) -> str | None:
+def suffix_of(folder: Path) -> str | None:
     """The kind of model in a folder, binary before text; None where there is none."""
     kinds = (s for s in (".bin", ".txt") if all((folder / f"{n}{s}").is_file() for n in ("cameras", "images")))
     return next(kinds, None)
@@ -117,7 +119,7 @@ def _read_models(folders: list[Path], skip_bad: bool, findings: Findings) -> lis
 
 
 def _read_model(folder: Path) -> _Model:
-    if _suffix(folder) == ".txt":
+    if suffix_of(folder) == ".txt":
         cameras = _cameras_txt(folder / "cameras.txt")
         return _Model(folder, cameras, *_images_txt(folder / "images.txt"))
     cameras, unplaced = _cameras_bin(folder / "cameras.bin")
@@ -189,13 +191,20 @@ def _camera(model: str, width: int, height: int, params: list[float], where: str
         return NerfkitError(str(error), where=where, fix="export the model again")
 
 
-class _Bytes:
+def image_names(model: Path) -> dict[int, str]:
+    """Names of the images of a model by their number."""
+    images = _images_txt(model / "images.txt")[0] if suffix_of(model) == ".txt" else _images_bin(model / "images.bin")
+    return {image.image_id: image.name for image in images}
+
+
+class Bytes:
     """Reads little-endian structures from a file, one after the other."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.data, self.at = path, path.read_bytes(), 0
 
     def take(self, layout: str) -> tuple:
+        """The next values, as :mod:`struct` names their kinds."""
         layout = "<" + layout
         try:
             values = struct.unpack_from(layout, self.data, self.at)
@@ -205,6 +214,7 @@ class _Bytes:
         return values
 
     def text(self) -> str:
+        """The text up to the next zero."""
         end = self.data.find(b"\0", self.at)
         if end < 0:
             raise self._cut()
@@ -212,6 +222,7 @@ class _Bytes:
         return self.data[start:end].decode("utf-8", errors="replace")
 
     def skip(self, n_bytes: int) -> None:
+        """Leave bytes out."""
         if self.at + n_bytes > len(self.data):
             raise self._cut()
         self.at += n_bytes
@@ -224,7 +235,7 @@ def _cameras_bin(path: Path) -> tuple[dict[int, Camera | NerfkitError], NerfkitE
     """Cameras by their id, and what is wrong with those that follow one of unknown length."""
     names = UNSUPPORTED | {number: (name, len(params.split())) for name, (number, _, params) in MODELS.items()}
     lengths = {number: n_params for number, (_, n_params) in names.items()}
-    data, cameras = _Bytes(path), {}
+    data, cameras = Bytes(path), {}
     n_cameras = data.take("Q")[0]
     for index in range(n_cameras):
         camera_id, number, width, height = data.take("iiQQ")
@@ -243,14 +254,14 @@ def _cameras_bin(path: Path) -> tuple[dict[int, Camera | NerfkitError], NerfkitE
     return cameras, None
 
 
-def _n_params_of_unknown(data: _Bytes, n_after: int, number: int, lengths: dict[int, int]) -> int | None:
+def _n_params_of_unknown(data: Bytes, n_after: int, number: int, lengths: dict[int, int]) -> int | None:
     """Parameters of a model nobody here knows: the one count by which the cameras after it end where the file ends."""
     fitting = (n for n in range(MAX_PARAMS + 1) if _ends_with_file(data, n, n_after, lengths | {number: n}))
     first = next(fitting, None)
     return first if next(fitting, None) is None else None
 
 
-def _ends_with_file(data: _Bytes, n_params: int, n_after: int, lengths: dict[int, int]) -> bool:
+def _ends_with_file(data: Bytes, n_params: int, n_after: int, lengths: dict[int, int]) -> bool:
     at = data.at + 8 * n_params
     for _ in range(n_after):
         if at + CAMERA_HEAD.size > len(data.data):
@@ -263,16 +274,17 @@ def _ends_with_file(data: _Bytes, n_params: int, n_after: int, lengths: dict[int
 
 
 def _images_bin(path: Path) -> list[_Image]:
-    data, images = _Bytes(path), []
+    data, images = Bytes(path), []
     for _ in range(data.take("Q")[0]):
-        _, *pose, camera_id = data.take("i7di")
+        image_id, *pose, camera_id = data.take("i7di")
         name = data.text()
         data.skip(24 * data.take("Q")[0])  # points: x, y as double, id as int64
-        images.append(_Image(name, camera_id, tuple(pose[:4]), tuple(pose[4:])))
+        images.append(_Image(name, camera_id, tuple(pose[:4]), tuple(pose[4:]), image_id))
     return images
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a text model with their numbers, comments left out."""
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
         if not line.startswith("#"):
             yield number, line.strip()
@@ -280,7 +292,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _cameras_txt(path: Path) -> dict[int, Camera | NerfkitError]:
     cameras: dict[int, Camera | NerfkitError] = {}
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         if not line:
             continue
         where = f"{path}: line {number}"
@@ -313,7 +325,7 @@ def _images_txt(path: Path) -> tuple[list[_Image], list[NerfkitError]]:
     Each image has a second line, its points, which may be empty; people who write poses of their own leave it out.
     """
     images, errors, is_image = [], [], True
-    for number, line in _lines(path):
+    for number, line in lines_of(path):
         if not is_image and _is_points(line):
             is_image = True
             continue
@@ -321,9 +333,9 @@ def _images_txt(path: Path) -> tuple[list[_Image], list[NerfkitError]]:
             continue
         is_image = False
         try:
-            _, qw, qx, qy, qz, tx, ty, tz, camera_id, name = line.split(maxsplit=9)
-            quaternion = (float(qw), float(qx), float(qy), float(qz))
-            images.append(_Image(name, int(camera_id), quaternion, (float(tx), float(ty), float(tz))))
+            image_id, qw, qx, qy, qz, tx, ty, tz, camera_id, name = line.split(maxsplit=9)
+            quaternion, position = (float(qw), float(qx), float(qy), float(qz)), (float(tx), float(ty), float(tz))
+            images.append(_Image(name, int(camera_id), quaternion, position, int(image_id)))
         except ValueError:
             expected = "IMAGE_ID QW QX QY QZ TX TY TZ CAMERA_ID NAME"
             errors.append(

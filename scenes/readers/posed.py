@@ -76,6 +76,8 @@ class PosedPhotos:
         What else the format says about the scene, such as ``aabb_scale``.
     value_range : (float, float), optional
         Values that become black and white in grey photos of 16 bits that use a part of them; None: all.
+    depths : list of Path or None, optional
+        Depth maps.
     """
 
     name: str
@@ -90,6 +92,7 @@ class PosedPhotos:
     uses_exif: list[bool] | None = None
     hints: dict[str, Any] = field(default_factory=dict)
     value_range: tuple[float, float] | None = None
+    depths: list[Path | None] | None = None
 
     def __len__(self) -> int:
         return len(self.files)
@@ -113,8 +116,8 @@ class Frame:
         Width and height that the format states.
     splits : tuple of str
         Those that the format puts it in; none leaves it out, where any frame has one.
-    mask : str, optional
-        Mask file, relative to the root.
+    mask, depth : str, optional
+        Mask file and depth map, relative to the root.
     """
 
     file: str
@@ -124,6 +127,7 @@ class Frame:
     size: tuple[int, int] | None = None
     splits: tuple[str, ...] = ()
     mask: str | None = None
+    depth: str | None = None
 
 
 def split_by_rule(n_views: int) -> dict[str, list[int]]:
@@ -201,7 +205,7 @@ def pose_photos(
             fix="mend those that are left out" if bad else "add photos; 30 or more make a good scene",
         )
     _report(views, root, findings)
-    has_masks = any(frame.mask for frame in kept)
+    has_masks, has_depths = (any(getattr(frame, name) for frame in kept) for name in ("mask", "depth"))
     return PosedPhotos(
         name=root.resolve().name,
         root=root,
@@ -212,6 +216,7 @@ def pose_photos(
         splits=splits,
         skipped=skipped,
         masks=[_mask(root, search, frame, skip_bad, findings) for frame in kept] if has_masks else None,
+        depths=[_depth(root, search, frame, findings) for frame in kept] if has_depths else None,
         uses_exif=[view.uses_exif for view in views],
         hints=hints or {},
         value_range=narrow_range([root / view.file for view in views]),
@@ -347,6 +352,17 @@ def _mask(root: Path, search: PhotoSearch, frame: Frame, skip_bad: bool, finding
         raise error
     findings.add_error(error)
     return None
+
+
+def _depth(root: Path, search: PhotoSearch, frame: Frame, findings: Findings) -> Path | None:
+    """The depth map of a photo; one that is absent is named, for a scene can do without."""
+    if frame.depth is None:
+        return None
+    found = search.find(frame.depth, min_folders=1)
+    if found is None:
+        findings.add("warning", f"depth map {frame.depth!r} does not exist", where=frame.where)
+        return None
+    return root / found.file
 
 
 def _report(views: Sequence[_View], root: Path, findings: Findings) -> None:

@@ -22,6 +22,8 @@ HINTS = (
     "applied_scale",
     "orientation_override",
     "ply_file_path",
+    "depth_unit_scale_factor",
+    "integer_depth_scale",
 )
 
 

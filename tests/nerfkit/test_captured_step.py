@@ -127,7 +127,7 @@ def without_memory(task):
         for name, value in vars(owner).items():
             if isinstance(value, Tensor):
                 setattr(owner, name, torch.empty(value.shape, dtype=value.dtype))
-    for module in task.scene.modules():
+    for module in (*task.scene.modules(), task.exposure):
         for name, value in module._parameters.items():
             module._parameters[name] = nn.Parameter(torch.empty(value.shape))
         for name, value in module._buffers.items():
@@ -159,7 +159,7 @@ def test_a_step_on_a_gpu_reads_nothing_back(task, rehearsal, monkeypatch):
     for name in ("tensor", "as_tensor", "from_numpy"):
         monkeypatch.setattr(torch, name, refuse)
     loss, _ = step(256)
-    optimizer.set_learning_rates([0.1, 0.1])
+    optimizer.set_learning_rates([0.1, 0.1, 0.1])
     names = [launch.kernel.__name__ for launch in rehearsal]
     assert names[:2] == ["_radiance_fwd_kernel", "_radiance_bwd_kernel"] and set(names[2:]) == {"_adam_kernel"}
     with pytest.raises(RuntimeError, match="_local_scalar_dense"):  # so a wait would have been seen
@@ -176,7 +176,7 @@ def test_captured_training_reads_nothing_back_between_two_looks(task, rehearsal,
     for name in ("tensor", "as_tensor", "from_numpy"):
         monkeypatch.setattr(torch, name, refuse)
     for step in range(2, 5):
-        optimizer.set_learning_rates([0.1, 0.1])
+        optimizer.set_learning_rates([0.1, 0.1, 0.1])
         take_step(step)
     assert [graph.n_played for graph in cuda.graphs] == [3]
     with pytest.raises(RuntimeError, match="_local_scalar_dense"):

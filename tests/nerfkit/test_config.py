@@ -179,7 +179,7 @@ def numbers_of(config, path=()):
         value = getattr(config, field.name)
         if dataclasses.is_dataclass(value):
             yield from numbers_of(value, (*path, field.name))
-        elif "float" in str(field.type):
+        elif "float" in str(field.type) and "tuple" not in str(field.type):
             yield (*path, field.name)
 
 

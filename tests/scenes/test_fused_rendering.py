@@ -111,3 +111,34 @@ def test_an_encoding_that_the_kernels_do_not_have_is_rendered_in_parts():
     rays_o, rays_d, _ = make_rays()
     assert field.radiance_params() is None and not can_render_fused(field, sampler, rays_o)
     assert VolumeRendering(sampler).predict(field, Rays(rays_o, rays_d, None, None)).opacities.max() > 0
+
+
+@pytest.mark.parametrize("bounds", [CUBE, EVERYWHERE], ids=["bounded", "unbounded"])
+def test_rays_have_the_gradient_of_the_definition(bounds):
+    field, sampler = make_field("hash"), SAMPLERS["occupancy"](bounds).to(DEVICE)
+    rays_o, rays_d, bkgd_rgb = make_rays()
+    rays_o, rays_d = rays_o.requires_grad_(), rays_d.requires_grad_()
+    out = VolumeRendering(sampler).predict(field, Rays(rays_o, rays_d, bkgd_rgb))
+    defined = render_fused(
+        field, sampler, rays_o, rays_d, bkgd_rgb, min_transmittance=0.0, precision="float32", impl="reference"
+    )
+    weights = torch.rand(len(rays_o), 3, generator=torch.Generator().manual_seed(2)).to(DEVICE)
+    found, wanted = (torch.autograd.grad((x.rgb * weights).sum(), [rays_o, rays_d]) for x in (out, defined))
+    assert out.n_samples > 0 and max(x.abs().max() for x in wanted) > 1e-3
+    for a, b in zip(found, wanted, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("is_fused", [True, False], ids=["fused", "parts"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_nothing_is_seen_beyond_a_far_end(sampler, is_fused, monkeypatch):
+    if not is_fused:
+        monkeypatch.setattr(volume_rendering, "can_render_fused", lambda *_: False)
+    field, sampler = make_field("hash"), SAMPLERS[sampler](CUBE).to(DEVICE)
+    rays_o, rays_d, _ = make_rays()
+    whole, cut, none = (
+        VolumeRendering(sampler).predict(field, Rays(rays_o, rays_d, far=far))
+        for far in (None, torch.full_like(rays_o[:, 0], 3.0), torch.zeros_like(rays_o[:, 0]))
+    )
+    assert (cut.opacities <= whole.opacities).all() and cut.opacities.mean() < 0.9 * whole.opacities.mean()
+    assert (cut.depths <= 3.0 * cut.opacities + 1e-5).all() and none.opacities.max() == 0

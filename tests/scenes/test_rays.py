@@ -1,5 +1,7 @@
 """Rays of pixels: unit, from the camera's centre, and back to their pixel."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -58,3 +60,28 @@ def test_gradient_reaches_the_pose():
     )
     (rays_d * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     assert c2w.grad is not None and c2w.grad[[0, 2]].abs().sum() > 0 and c2w.grad[1].abs().sum() == 0
+
+
+@pytest.mark.parametrize("photo", range(3))
+def test_a_focal_factor_is_that_of_the_camera(photo):
+    camera, factor = CAMERAS[photo], 1.07
+    longer = replace(camera, fx=camera.fx * factor, fy=camera.fy * factor)
+    pixels = torch.from_numpy(np.random.default_rng(3).uniform(0, [camera.width, camera.height], (50, 2)))
+    c2w, ids = torch.from_numpy(random_poses(1)), torch.zeros(50, dtype=torch.int64)
+    batches = [CameraBatch([one], dtype=torch.float64) for one in (camera, longer)]
+    log_focal = torch.tensor(np.log(factor), requires_grad=True)
+    found = rays_from_pixels(batches[0], c2w, ids, pixels, log_focal=log_focal)[1]
+    torch.testing.assert_close(found, rays_from_pixels(batches[1], c2w, ids, pixels)[1], rtol=0, atol=1e-9)
+
+
+def test_the_gradient_of_a_focal_factor_is_that_of_a_lens_without_distortion():
+    camera, c2w = CAMERAS[2], torch.from_numpy(random_poses(1))
+    batch, pixels = CameraBatch([camera], dtype=torch.float64), torch.tensor([[10.0, 20], [600, 300]]).double()
+
+    def directions(log_focal):
+        return rays_from_pixels(batch, c2w, torch.zeros(2, dtype=torch.int64), pixels, log_focal=log_focal)[1]
+
+    log_focal, step = torch.tensor(0.02, dtype=torch.float64, requires_grad=True), 1e-5
+    slope = (directions(log_focal.detach() + step) - directions(log_focal.detach() - step)) / (2 * step)
+    found = torch.autograd.functional.jacobian(directions, log_focal)
+    torch.testing.assert_close(found, slope, rtol=1e-6, atol=1e-9)
