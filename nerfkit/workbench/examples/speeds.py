@@ -1,0 +1,73 @@
+"""Speed of waves in five patches of a membrane, from what 40 receivers note.
+
+lap u + (omega / c)^2 u = -f in the unit square, u = 0 on its border, c one number in each patch: four quarters and a
+disc between them. The receivers' values are those of finite differences, with noise of a hundredth of their rms.
+"""
+
+import numpy as np
+import torch
+from scipy.sparse import diags, identity, kron
+from scipy.sparse.linalg import spsolve
+
+from nerfkit.workbench.equation import (
+    Box,
+    BoxBoundary,
+    Equation,
+    Measurements,
+    PointValues,
+    Residual,
+    Term,
+    Unknowns,
+)
+
+SQUARE = [(0.0, 1.0), (0.0, 1.0)]
+OMEGA = 8.0
+TRUE = {"upper_left": 1.0, "upper_right": 1.25, "lower_left": 0.85, "lower_right": 1.1, "middle": 0.9}
+RADIUS, N_RECEIVERS, NOISE = 0.22, 40, 0.01
+# cells of the finite differences a side
+N_CELLS = 200
+
+
+def patch(points):
+    """Number of the patch [n] of points [n, 2]."""
+    quarter = (points[:, 0] > 0.5).long() + 2 * (points[:, 1] > 0.5).long()
+    return torch.where((points - 0.5).norm(dim=-1) < RADIUS, 4, quarter)
+
+
+def load(points):
+    """f: two pushes."""
+    places = torch.tensor([[0.3, 0.25], [0.7, 0.8]], dtype=points.dtype)
+    return 60 * torch.exp(-((points[:, None] - places) / 0.12).square().sum(-1)).sum(-1)
+
+
+def measured():
+    """Solution by finite differences [N_CELLS + 1, N_CELLS + 1], row y, column x, and its nodes [n, 2] inside."""
+    nodes = torch.arange(1, N_CELLS, dtype=torch.float64) / N_CELLS
+    points = torch.stack(torch.meshgrid(nodes, nodes, indexing="xy"), -1).view(-1, 2)
+    n = len(nodes)
+    second = diags([1.0, -2.0, 1.0], [-1, 0, 1], shape=(n, n)) * N_CELLS**2
+    squares = (OMEGA / torch.tensor(list(TRUE.values()))[patch(points)].double()) ** 2
+    operator = kron(identity(n), second) + kron(second, identity(n)) + diags(squares.numpy())
+    return spsolve(operator.tocsc(), -load(points).numpy()), points
+
+
+def problem(seed=0):
+    """The square, its border, the receivers; what is sought is the field and five speeds, from 1 each."""
+    speeds = Unknowns(dict.fromkeys(TRUE, 1.0))
+    values, points = measured()
+    generator = np.random.default_rng(seed)
+    heard = generator.choice(len(points), N_RECEIVERS, replace=False)
+    noise = NOISE * np.sqrt(np.square(values).mean()) * generator.standard_normal(N_RECEIVERS)
+    receivers = Measurements(points[heard], torch.from_numpy(values[heard] + noise)[:, None])
+
+    def inside(x, u):
+        squares = (OMEGA / speeds.values[patch(x)]) ** 2
+        return (u.laplacian[:, 0] + squares * u.value[:, 0] + load(x)) / OMEGA**2
+
+    border = Residual(lambda x, u: u.value[:, 0], order=0)
+    terms = [
+        Term(Residual(inside, order="laplacian"), Box(SQUARE), n=1024),
+        Term(border, BoxBoundary(SQUARE), n=256, weight=10),
+        Term(PointValues(), receivers, n=N_RECEIVERS, weight=0.1),
+    ]
+    return Equation(SQUARE, terms, unknowns=speeds, known=TRUE)
