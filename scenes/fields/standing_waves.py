@@ -67,34 +67,46 @@ class StandingWaves(nn.Module):
         values = self._factors(coords.reshape(-1, self.n_dims)).value @ self.weights
         return _as_wide(values, coords).reshape(*coords.shape[:-1], self.n_outputs)
 
-    def on_lattice(self, axes: Sequence[Tensor], weights: Tensor | None = None) -> Tensor:
-        """Values, float64, where coordinates are all combinations of those of ``axes``, [n_d, ..., n_1] of d = 2 or 3.
+    def on_lattice(self, axes: Sequence[Tensor], weights: Tensor, *, is_slope: bool = False) -> Tensor:
+        """Values, float64, at all combinations of the coordinates of ``axes``, [n_d, ..., n_1] of d = 2 or 3.
 
-        ``weights`` [n_features] stand for those of the first output.
+        ``weights`` [n_features] stand for the field's; ``is_slope`` asks for the derivative by the last coordinate.
         """
-        first, second, *third = [
-            torch.sin(axis.double()[:, None] * self.freqs[:, i] + self.phases[:, i]) for i, axis in enumerate(axes)
-        ]
-        weights = self.weights[:, 0] if weights is None else weights
-        if not third:
-            return (second * weights) @ first.T
-        return torch.stack([(second * (weights * row)) @ first.T for row in third[0]])
+        angles = [axis.double()[:, None] * self.freqs[:, i] + self.phases[:, i] for i, axis in enumerate(axes)]
+        last = torch.cos(angles[-1]) * self.freqs[:, -1] if is_slope else torch.sin(angles[-1])
+        first, *others = [torch.sin(angle) for angle in angles[:-1]]
+        if not others:
+            return (last * weights) @ first.T
+        return torch.stack([(others[0] * (weights * row)) @ first.T for row in last])
 
-    def taylor(self, coords: Tensor, order: int | str) -> Taylor:
-        """Values and derivatives by the coordinates at ``coords`` [n, d]; of order 0 none."""
+    def taylor(self, coords: Tensor, order: int | str, weights: Tensor | None = None) -> Taylor:
+        """Values and derivatives by the coordinates at ``coords`` [n, d]; of order 0 none.
+
+        ``weights`` [n, n_features], for each point, stand for the field's of one output.
+        """
+        n_second = {0: 0, 1: 0, "laplacian": 1}.get(order, len(_pairs(self.n_dims)))
+        if weights is None and not self.weights.any():
+            # a solver that begins asks what depends on what, not for values
+            nothing = _as_wide(self.weights.new_zeros(len(coords), 1 + self.n_dims + n_second, self.n_outputs), coords)
+            value, first, second = nothing.split([1, self.n_dims, n_second], 1)
+            return Taylor(value[:, 0], first if order else first[:, :0], second if n_second else None)
         factors = self._factors(coords)
-        value = _as_wide(factors.value @ self.weights, coords)
+
+        def weighted(products: Tensor) -> Tensor:
+            found = products @ self.weights if weights is None else (products * weights).sum(-1, keepdim=True)
+            return _as_wide(found, coords)
+
+        value = weighted(factors.value)
         if order == 0:
             return Taylor(value, value.new_zeros(len(coords), 0, self.n_outputs))
-        first = [_as_wide(factors.first(i) @ self.weights, coords) for i in range(self.n_dims)]
-        first = torch.stack(first, 1)
+        first = torch.stack([weighted(factors.first(i)) for i in range(self.n_dims)], 1)
         if order == 1:
             return Taylor(value, first)
         if order == "laplacian":
-            second = [factors.value @ (-self.freqs.square().sum(-1, keepdim=True) * self.weights)]
+            second = [weighted(factors.value * -self.freqs.square().sum(-1))]
         else:
-            second = [factors.second(i, j) @ self.weights for i, j in _pairs(self.n_dims)]
-        return Taylor(value, first, torch.stack([_as_wide(part, coords) for part in second], 1))
+            second = [weighted(factors.second(i, j)) for i, j in _pairs(self.n_dims)]
+        return Taylor(value, first, torch.stack(second, 1))
 
     def rows(self, coords: Tensor, by_value: Tensor, by_first: Tensor | None, by_second: Tensor | None) -> Tensor:
         """Derivatives [n, n_features] by the weights of one output, as those of ``SineLayer.rows``."""

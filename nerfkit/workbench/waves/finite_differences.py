@@ -29,7 +29,7 @@ class Frames:
     Parameters
     ----------
     values : ndarray of float64, shape (n_times, n_y, n_x)
-        At nodes, those of the border among them; n_y is 1 in one dimension.
+        At the nodes that are noted; n_y is 1 in one dimension.
     n_steps : int
         Of the leapfrog.
     """
@@ -40,7 +40,7 @@ class Frames:
 
 def leapfrog(
     start: NDArray[np.float64], speed: NDArray[np.float64], spacing: tuple[float, float], times: NDArray[np.float64],
-    *, is_fixed: bool,
+    *, is_fixed: bool, stride: int = 1,
 ) -> Frames:  # fmt: skip
     """Let a field go that is at rest, and note it at some times.
 
@@ -56,6 +56,8 @@ def leapfrog(
         Evenly spaced from 0.
     is_fixed : bool
         Whether the field is 0 on the border; else its slope across it is.
+    stride : int
+        Every so many nodes along an axis are noted, from the first.
     """
     has_y = start.shape[0] > 1
     sides = spacing if has_y else spacing[:1]
@@ -67,9 +69,9 @@ def leapfrog(
     inside = (slice(ghosts[0], ghosts[0] + start.shape[0]), slice(GHOSTS, GHOSTS + start.shape[1]))
     padded[0][inside] = start
     squares = np.ascontiguousarray(speed, np.float64) ** 2
-    found = np.empty((len(times), *start.shape))
+    found = np.empty((len(times), *start[::stride, ::stride].shape))
     weights = (1 / (12 * spacing[0] ** 2), 1 / (12 * spacing[1] ** 2) if has_y else 0.0)
-    _run(*padded, squares, found, between / n_between, n_between, *weights, has_y, is_fixed)
+    _run(*padded, squares, found, between / n_between, n_between, *weights, has_y, is_fixed, stride)
     return Frames(found, n_between * (len(times) - 1))
 
 
@@ -77,11 +79,13 @@ def leapfrog(
 def _run(
     u: NDArray, before: NDArray, once: NDArray, twice: NDArray, squares: NDArray, found: NDArray, dt: float,
     n_between: int, weight_x: float, weight_y: float, has_y: bool, is_fixed: bool,
+    stride: int,
 ) -> None:  # fmt: skip
-    n_times, n_y, n_x = found.shape
+    n_times = found.shape[0]
+    n_y, n_x = squares.shape
     pad = GHOSTS if has_y else 0
     for at in range(n_times):
-        found[at] = u[pad : pad + n_y, GHOSTS : GHOSTS + n_x]
+        found[at] = u[pad : pad + n_y : stride, GHOSTS : GHOSTS + n_x : stride]
         for step in range(n_between if at < n_times - 1 else 0):
             _operate(u, once, squares, weight_x, weight_y, has_y, is_fixed)
             _operate(once, twice, squares, weight_x, weight_y, has_y, is_fixed)

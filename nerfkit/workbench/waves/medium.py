@@ -73,14 +73,6 @@ class Medium:
         rows = [torch.lerp(values[row, left], values[row, right], u) for row in (upper, lower)]
         return torch.lerp(*rows, v)
 
-    def padded(self, margin: float) -> Medium:
-        """With as many cells of the border's speed on each side as make ``margin`` at least."""
-        cell = self.sides[0] / self.values.shape[1]
-        n = max(1, int(np.ceil(margin / cell - 1e-9)))
-        across = (n, n) if self.n_dims > 1 else (0, 0)
-        values = torch.nn.functional.pad(self.values[None, None], (n, n, *across), mode="replicate")[0, 0]
-        return Medium(values, tuple(side + 2 * n * cell for side in self.sides))
-
 
 def read_medium(path: Path, config: WaveConfig) -> Medium:
     """The medium of a speed map's file, or of a number.

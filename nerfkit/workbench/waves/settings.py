@@ -38,11 +38,11 @@ class WaveConfig(FitConfig):
     border: Literal["fixed", "free"] = "fixed"
     # helmholtz: radians a unit of time, above 0; None: 20 fastest speeds a length
     omega: float | None = None
-    # weights that are fitted at most, of all windows together alike, 16 to 2**28; None: 800 in one dimension, 4000 in two
+    # weights that are fitted at most, in each window of time, 16 to 2**28; None: 800 in one dimension, 3000 in two
     n_params: int | None = None
-    # cells of the finite differences along the length, even, 16 to 4096; None: by the width of the source
+    # cells of the finite differences along the length, a multiple of 8, 16 to 8192; None: by the width of the source
     cells: int | None = None
-    # moments of the result, 2 to 10000
+    # moments of the result, 2 to 2000
     frames: int = 61
     # wall seconds from the first step, a limit
     seconds: float = 150.0
@@ -55,8 +55,8 @@ class WaveConfig(FitConfig):
             raise ValueError(f"dims must be 1 or 2; got {self.dims}")
         if self.n_params is not None:
             check_range("n_params", self.n_params, MIN_PARAMS, MAX_PARAMS)
-        check_range("frames", self.frames, 2, 10_000)
+        check_range("frames", self.frames, 2, 2000)
         if self.cells is not None:
-            check_range("cells", self.cells, 16, 4096)
-            if self.cells % 2:
-                raise ValueError(f"cells must be even; got {self.cells}")
+            check_range("cells", self.cells, 16, 8192)
+            if self.cells % 8:
+                raise ValueError(f"cells must be a multiple of 8; got {self.cells}")
