@@ -177,7 +177,8 @@ def solve_last_layer(
             # no way down is left, and none was expected: this is the least
             return Solved(before, step, before - expected < CONVERGED * before, False)
         on_step(step, loss)
-        if step == 1 and halving == 0 and abs(loss - expected) <= LINEAR * before:
+        # unknowns that stand beside a field of 0 do nothing in the first step
+        if unknowns is None and step == 1 and halving == 0 and abs(loss - expected) <= LINEAR * before:
             return Solved(loss, step, True, True)
         if before - loss < CONVERGED * before:
             return Solved(loss, step, True, False)

@@ -1,8 +1,8 @@
 """Products of fixed sines, one an axis, whose last layer a solver finds: waves that stand in a box.
 
-u(x) = sum over j of A_j prod over i of sin(k_ji (x_i - o_i) + b_ji). With k_ji a multiple of pi over the side of the box
-each product is 0 on the two faces across that axis (b = 0), or has no slope there (b = pi / 2): what is to hold on the
-border holds exactly, and takes no term. It is the sum of the plane waves that reflections make of one.
+u(x) = sum over j of A_j prod over i of sin(k_ji (x_i - o_i) + b_ji). With k_ji a multiple of pi over the side of the
+box each product is 0 on the two faces across that axis (b = 0), or has no slope there (b = pi / 2): what is to hold on
+the border holds exactly, and takes no term. It is the sum of the plane waves that reflections make of one.
 """
 
 from __future__ import annotations

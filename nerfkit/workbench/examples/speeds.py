@@ -1,7 +1,7 @@
 """Speed of waves in five patches of a membrane, from what 40 receivers note.
 
-lap u + (omega / c)^2 u = -f in the unit square, u = 0 on its border, c one number in each patch: four quarters and a
-disc between them. The receivers' values are those of finite differences, with noise of a hundredth of their rms.
+lap u + (omega / c)^2 u = -f in the unit square, u = 0 on its border. c is a number in each patch and blends between
+them. The receivers' values are those of finite differences, with noise of a hundredth of their rms.
 """
 
 import numpy as np
@@ -23,15 +23,16 @@ from nerfkit.workbench.equation import (
 SQUARE = [(0.0, 1.0), (0.0, 1.0)]
 OMEGA = 8.0
 TRUE = {"upper_left": 1.0, "upper_right": 1.25, "lower_left": 0.85, "lower_right": 1.1, "middle": 0.9}
-RADIUS, N_RECEIVERS, NOISE = 0.22, 40, 0.01
+MIDDLES, SOFTNESS = [[0.25, 0.25], [0.75, 0.25], [0.25, 0.75], [0.75, 0.75], [0.5, 0.5]], 0.15
+N_RECEIVERS, NOISE = 40, 0.01
 # cells of the finite differences a side
-N_CELLS = 200
+N_CELLS = 160
 
 
-def patch(points):
-    """Number of the patch [n] of points [n, 2]."""
-    quarter = (points[:, 0] > 0.5).long() + 2 * (points[:, 1] > 0.5).long()
-    return torch.where((points - 0.5).norm(dim=-1) < RADIUS, 4, quarter)
+def speed(points, speeds):
+    """Speed [n] at points [n, 2] from those of the patches [5]."""
+    distances = points.double()[:, None] - torch.tensor(MIDDLES, dtype=torch.float64)
+    return torch.softmax(-distances.square().sum(-1) / (2 * SOFTNESS**2), -1) @ speeds
 
 
 def load(points):
@@ -46,7 +47,7 @@ def measured():
     points = torch.stack(torch.meshgrid(nodes, nodes, indexing="xy"), -1).view(-1, 2)
     n = len(nodes)
     second = diags([1.0, -2.0, 1.0], [-1, 0, 1], shape=(n, n)) * N_CELLS**2
-    squares = (OMEGA / torch.tensor(list(TRUE.values()))[patch(points)].double()) ** 2
+    squares = (OMEGA / speed(points, torch.tensor(list(TRUE.values()), dtype=torch.float64))) ** 2
     operator = kron(identity(n), second) + kron(second, identity(n)) + diags(squares.numpy())
     return spsolve(operator.tocsc(), -load(points).numpy()), points
 
@@ -61,7 +62,7 @@ def problem(seed=0):
     receivers = Measurements(points[heard], torch.from_numpy(values[heard] + noise)[:, None])
 
     def inside(x, u):
-        squares = (OMEGA / speeds.values[patch(x)]) ** 2
+        squares = (OMEGA / speed(x, speeds.values)) ** 2
         return (u.laplacian[:, 0] + squares * u.value[:, 0] + load(x)) / OMEGA**2
 
     border = Residual(lambda x, u: u.value[:, 0], order=0)

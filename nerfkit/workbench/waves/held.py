@@ -36,8 +36,8 @@ def recipe_of(
     over_time = field.field if isinstance(field, Moment) else field
     layer = over_time.layer if isinstance(over_time, WindowedWaves) else over_time
     recipe = {
-        "name": WAVES, "n_features": layer.n_features, "n_dims": layer.n_dims, "bounds": [[-1.0, 1.0]] * layer.n_outputs,
-        "size": [float(side) for side in size], "pixels": list(pixels), "n_windows": 0,
+        "name": WAVES, "n_features": layer.n_features, "n_dims": layer.n_dims, "n_windows": 0,
+        "bounds": [[-1.0, 1.0]] * layer.n_outputs, "size": [float(side) for side in size], "pixels": list(pixels),
     }  # fmt: skip
     if isinstance(over_time, WindowedWaves):
         recipe |= {"n_windows": over_time.n_windows, "duration": over_time.duration}

@@ -59,19 +59,20 @@ class Medium:
 
     def speed(self, points: Tensor) -> Tensor:
         """Speed [n], float64, at ``points`` [n, d], d at least :attr:`n_dims`; a time that follows is left out."""
-        found, values = None, self.values.to(points.device)
-        for axis, (n_cells, side) in enumerate(zip(reversed(values.shape), self.sides, strict=False)):
-            at = (points[:, axis].double() * (n_cells / side) - 0.5).clamp(0, n_cells - 1)
-            below = at.floor().long().clamp(max=max(0, n_cells - 2))
-            pair = (below, (below + 1).clamp(max=n_cells - 1), at - below)
-            found = (*(found or ()), pair)
-        assert found is not None
-        (left, right, u), *others = found
-        if not others:
+        values = self.values.to(points.device)
+        left, right, u = self._neighbours(points, 0)
+        if self.n_dims == 1:
             return torch.lerp(values[0, left], values[0, right], u)
-        ((upper, lower, v),) = others
+        upper, lower, v = self._neighbours(points, 1)
         rows = [torch.lerp(values[row, left], values[row, right], u) for row in (upper, lower)]
-        return torch.lerp(*rows, v)
+        return torch.lerp(rows[0], rows[1], v)
+
+    def _neighbours(self, points: Tensor, axis: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Cells [n] before and behind each point along an axis, and how far on the way it is."""
+        n_cells, side = self.values.shape[1 - axis], self.sides[axis]
+        at = (points[:, axis].double() * (n_cells / side) - 0.5).clamp(0, n_cells - 1)
+        before = at.floor().long().clamp(max=max(0, n_cells - 2))
+        return before, (before + 1).clamp(max=n_cells - 1), at - before
 
 
 def read_medium(path: Path, config: WaveConfig) -> Medium:

@@ -31,7 +31,7 @@ def coloured(values: NDArray, reach: float) -> NDArray[np.float32]:
 
 def relative_errors(values: NDArray, truth: NDArray) -> tuple[float, list[float]]:
     """Relative L2 error over all moments [n, ...], and the error of each over the rms size of the truth."""
-    squares, sizes = np.square(values - truth), np.square(truth)
+    squares, sizes = np.abs(values - truth) ** 2, np.abs(truth) ** 2
     axes = tuple(range(1, truth.ndim))
     size = float(sizes.mean()) or 1.0
     return float(np.sqrt(squares.mean() / size)), [float(x) for x in np.sqrt(squares.mean(axes) / size)]
@@ -46,7 +46,7 @@ def error_chart(times: Sequence[float], curves: dict[str, Sequence[float]]) -> C
 def write_video(
     path: Path, times: Sequence[float], values: NDArray, truth: NDArray, on_part: Callable[[int, int], None]
 ) -> Path:  # fmt: skip
-    """The field [n, h, w] beside the finite differences and what lies between them, h = 1 of one dimension as curves."""
+    """The field [n, h, w] beside the finite differences and their difference; h = 1, of one dimension, as curves."""
     reach = float(np.quantile(np.abs(truth), 0.999)) or 1.0
     drawn = _curve if values.shape[1] == 1 else coloured
     labels = ["field", "finite differences", f"difference x {1 / FULL_DIFFERENCE:.0f}"]

@@ -18,8 +18,8 @@ from nerfkit.workbench.outcome import Outcome, Shown
 from nerfkit.workbench.running import write_picture
 from nerfkit.workbench.waves import helmholtz
 from nerfkit.workbench.waves.choosing import choose_layout
-from nerfkit.workbench.waves.helmholtz import Helmholtz, solve_helmholtz
 from nerfkit.workbench.waves.held import Moment, recipe_of
+from nerfkit.workbench.waves.helmholtz import Helmholtz, solve_helmholtz
 from nerfkit.workbench.waves.medium import Medium
 from nerfkit.workbench.waves.settings import WaveConfig
 from nerfkit.workbench.waves.shown import coloured, error_chart, relative_errors, write_video
@@ -59,12 +59,13 @@ def solve_time(job: Job) -> Outcome:
     image = pictures[0][..., None]
     held = field if is_line else Moment(field, wave.duration)
     size = (wave.medium.sides[0], wave.duration) if is_line else wave.medium.sides
+    recipe = recipe_of(held, size, _pixels(size))
     arrays = {"t": times, "x": axes[0].numpy()} | ({} if is_line else {"y": axes[1].numpy()})
     job.say(f"error {relative_errors(values, truth)[0]:.2g} of the field in rms, against finite differences")
     where = "x to the right, time down" if is_line else f"at the end, time {wave.duration:.4g}"
     return Outcome(
         image=image.astype(np.float32), measure=lambda written: _errors(values if written is None else written, truth),
-        field="standing waves", n_params=field.weights.numel(), held=HeldField(held, recipe_of(held, size, _pixels(size))),
+        field="standing waves", n_params=field.weights.numel(), held=HeldField(held, recipe),
         bit_depth=32, span=(-reach, reach), write=_writer(values[:, 0] if is_line else values, arrays, reach, image),
         metrics={"holdout": float(f"{predicted:.4g}")},
         baselines={"finite differences": baseline}, chosen=vars(layout), video=video,

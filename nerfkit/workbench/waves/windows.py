@@ -1,4 +1,4 @@
-"""A wave over time in windows: each is a least-squares problem with the same matrix, so that one factorisation serves all.
+"""A wave over time in windows: least squares of the same matrix in each, so that one factorisation serves all.
 
 In a window the field is a sum of standing waves sin(k_x x) sin(k_y y) sin(w t + b), which keep the border's condition
 exactly. Frequencies w are near the cone of the local speeds, c_min |k| <= w <= c_max |k|; with one speed they are on
