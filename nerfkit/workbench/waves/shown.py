@@ -18,12 +18,18 @@ __all__ = ["coloured", "error_chart", "relative_errors", "write_video"]
 FPS, N_HELD = 15, 10
 # a difference of this fraction of the field's reach shows at full colour
 FULL_DIFFERENCE = 0.05
+# fraction of the values of a video that are within its colours: a pulse is far stronger at its start than later
+LOUDEST = 0.99
+# side that pictures are enlarged to, a whole number of times
+SIDE = 256
 # height and width of a curve of one dimension in a video
 CURVE = (120, 160)
 
 
 def coloured(values: NDArray, reach: float) -> NDArray[np.float32]:
-    """Values [h, w] as colours [h, w, 3]: 0 white, ``reach`` and beyond red, its negative blue."""
+    """Values [h, w] as colours [k h, k w, 3]: 0 white, ``reach`` and beyond red, its negative blue."""
+    factor = max(1, round(SIDE / max(values.shape)))
+    values = values.repeat(factor, 0).repeat(factor, 1)
     size = np.clip(np.abs(values) / reach, 0, 1)[..., None]
     full = np.where(values[..., None] > 0, np.array([0.7, 0.05, 0.15]), np.array([0.1, 0.25, 0.75]))
     return (1 - size * (1 - full)).astype(np.float32)
@@ -47,7 +53,7 @@ def write_video(
     path: Path, times: Sequence[float], values: NDArray, truth: NDArray, on_part: Callable[[int, int], None]
 ) -> Path:  # fmt: skip
     """The field [n, h, w] beside the finite differences and their difference; h = 1, of one dimension, as curves."""
-    reach = float(np.quantile(np.abs(truth), 0.999)) or 1.0
+    reach = float(np.quantile(np.abs(truth), LOUDEST)) or 1.0
     drawn = _curve if values.shape[1] == 1 else coloured
     labels = ["field", "finite differences", f"difference x {1 / FULL_DIFFERENCE:.0f}"]
     frames = []
