@@ -79,6 +79,20 @@ class StandingWaves(nn.Module):
             return (last * weights) @ first.T
         return torch.stack([(others[0] * (weights * row)) @ first.T for row in last])
 
+    @property
+    def has_lattice(self) -> bool:
+        """Whether rows and columns of a plane are evaluated faster than a list of points."""
+        return self.n_dims == 2
+
+    def lattice(self, ys: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+        """The points at heights ``ys`` [n_rows] and ``xs`` [n_cols]."""
+        return ys.to(self.weights.device), xs.to(self.weights.device)
+
+    def evaluate_lattice(self, lattice: tuple[Tensor, Tensor]) -> Tensor:
+        """Values [n_outputs, n_rows, n_cols], float32."""
+        ys, xs = lattice
+        return torch.stack([self.on_lattice([xs, ys], weights) for weights in self.weights.unbind(-1)]).float()
+
     def taylor(self, coords: Tensor, order: int | str, weights: Tensor | None = None) -> Taylor:
         """Values and derivatives by the coordinates at ``coords`` [n, d]; of order 0 none.
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,8 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.tasks.wave import read
 from nerfkit.workbench.waves.choosing import choose_layout, layout_for
 from nerfkit.workbench.waves.finite_differences import leapfrog
+from nerfkit.workbench.waves.helmholtz import Helmholtz, outgoing, solve_helmholtz
 from nerfkit.workbench.waves.helmholtz import by_finite_differences as frequency_by_differences
-from nerfkit.workbench.waves.helmholtz import outgoing, solve_helmholtz
 from nerfkit.workbench.waves.medium import Medium, read_medium
 from nerfkit.workbench.waves.pulse import Pulse
 from nerfkit.workbench.waves.settings import WaveConfig
@@ -130,9 +131,9 @@ def test_waves_of_one_frequency_are_those_of_the_closed_form():
 
 
 def read_helmholtz(**given):
-    from pathlib import Path
-
-    return read([Path("1")], WaveConfig(equation="helmholtz", **given))
+    found = read([Path("1")], WaveConfig(equation="helmholtz", **given))
+    assert isinstance(found, Helmholtz)
+    return found
 
 
 def test_a_map_along_a_line_is_solved_written_and_read_again(tmp_path, capsys):
@@ -161,13 +162,13 @@ def test_a_picture_is_solved_in_the_plane_and_resumed(tmp_path):
     from imageio.v3 import imwrite
 
     imwrite(tmp_path / "map.png", np.linspace(100, 255, 12 * 16).reshape(12, 16).astype(np.uint8))
-    settings = {"white": 2.0, "black": 1.0, "width": 0.2, "time": 0.1, "frames": 3, "cells": 48, "border": "free"}
-    done = nerfkit.fit("wave", tmp_path / "map.png", tmp_path / "u.npy", n_params=300, **settings)
+    settings = {"white": 2.0, "black": 1.0, "width": 0.2, "time": 0.05, "frames": 3, "cells": 64, "border": "free"}
+    done = nerfkit.fit("wave", tmp_path / "map.png", tmp_path / "u.npy", n_params=150, **settings)
     written = np.load(tmp_path / "u.npy")
-    assert written.shape == (3, 11, 13) and done.figures["metrics"]["relative_error"] < 0.05
+    assert written.shape == (3, 13, 17) and done.figures["metrics"]["relative_error"] < 0.05
     # the picture is that of the end, to the edge of the domain
-    rendered = nerfkit.load(tmp_path / "u").render(size=(1300, 1100))
-    assert np.abs(rendered[::1099, ::1299] - written[-1][::10, ::12]).max() < 2e-3
+    rendered = nerfkit.load(tmp_path / "u").render(size=(680, 520))
+    assert np.abs(rendered[::519, ::679] - written[-1][::12, ::16]).max() < 5e-3
     again = nerfkit.resume_fit(tmp_path / "u")
     assert again.figures["metrics"] == done.figures["metrics"]
 

@@ -39,14 +39,11 @@ def test_derivatives_by_the_coordinates_are_those_of_autograd(n_dims):
 def test_derivatives_by_the_weights_are_those_of_autograd(order):
     field, at = make(), points()
     found = field.taylor(at, order)
-    factors = [
-        torch.randn(part.shape[:2], dtype=torch.float64, generator=generator(2))
-        for part in found[1:]
-        if part is not None
-    ]
+    derivatives = [part for part in found[1:] if part is not None]
+    factors = [torch.randn(part.shape[:2], dtype=torch.float64, generator=generator(2)) for part in derivatives]
     by_value = torch.randn(len(at), dtype=torch.float64, generator=generator(3))
     asked = by_value * found.value[:, 1]
-    for factor, part in zip(factors, found[1:], strict=False):
+    for factor, part in zip(factors, derivatives, strict=True):
         asked = asked + (factor * part[..., 1]).sum(1)
     by_first, by_second = [*(factors if order else []), None, None][:2]
     rows = field.rows(at, by_value, by_first, by_second)
@@ -68,8 +65,11 @@ def test_weights_of_zero_have_derivatives_of_the_same_shapes(order):
     with torch.no_grad():
         field.weights.zero_()
     for ours, theirs in zip(field.taylor(at, order), expected, strict=True):
-        assert (ours is None) == (theirs is None)
-        assert ours is None or (ours.shape == theirs.shape and ours.dtype == theirs.dtype and not ours.any())
+        if theirs is None:
+            assert ours is None
+        else:
+            assert ours is not None and not ours.any()
+            assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
 
 
 @pytest.mark.parametrize("n_dims", [2, 3])

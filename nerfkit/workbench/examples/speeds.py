@@ -4,6 +4,9 @@ lap u + (omega / c)^2 u = -f in the unit square, u = 0 on its border. c is a num
 them. The receivers' values are those of finite differences, with noise of a hundredth of their rms.
 """
 
+# scipy's annotations know neither several diagonals nor what is solved for
+# pyright: reportArgumentType=false, reportCallIssue=false, reportIndexIssue=false
+
 import numpy as np
 import torch
 from scipy.sparse import diags, identity, kron
@@ -42,7 +45,7 @@ def load(points):
 
 
 def measured():
-    """Solution by finite differences [N_CELLS + 1, N_CELLS + 1], row y, column x, and its nodes [n, 2] inside."""
+    """Solution by finite differences [n] at the nodes within the square, and these [n, 2]."""
     nodes = torch.arange(1, N_CELLS, dtype=torch.float64) / N_CELLS
     points = torch.stack(torch.meshgrid(nodes, nodes, indexing="xy"), -1).view(-1, 2)
     n = len(nodes)

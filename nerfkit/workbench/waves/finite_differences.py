@@ -65,13 +65,14 @@ def leapfrog(
     between = float(times[1] - times[0])
     n_between = max(1, math.ceil(between / longest))
     ghosts = (GHOSTS if has_y else 0, GHOSTS)
-    padded = [np.zeros((start.shape[0] + 2 * ghosts[0], start.shape[1] + 2 * ghosts[1])) for _ in range(4)]
+    u, before, once, twice = np.zeros((4, start.shape[0] + 2 * ghosts[0], start.shape[1] + 2 * ghosts[1]))
     inside = (slice(ghosts[0], ghosts[0] + start.shape[0]), slice(GHOSTS, GHOSTS + start.shape[1]))
-    padded[0][inside] = start
+    u[inside] = start
     squares = np.ascontiguousarray(speed, np.float64) ** 2
     found = np.empty((len(times), *start[::stride, ::stride].shape))
     weights = (1 / (12 * spacing[0] ** 2), 1 / (12 * spacing[1] ** 2) if has_y else 0.0)
-    _run(*padded, squares, found, between / n_between, n_between, *weights, has_y, is_fixed, stride)
+    dt = between / n_between
+    _run(u, before, once, twice, squares, found, dt, n_between, weights[0], weights[1], has_y, is_fixed, stride)
     return Frames(found, n_between * (len(times) - 1))
 
 

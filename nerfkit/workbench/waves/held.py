@@ -24,8 +24,19 @@ class Moment(nn.Module):
         super().__init__()
         self.field, self.time = field, time
 
+    has_lattice = True
+
+    def lattice(self, ys: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+        """The points at heights ``ys`` [n_rows] and ``xs`` [n_cols]."""
+        return self.field.layer.lattice(ys, xs)
+
+    def evaluate_lattice(self, lattice: tuple[Tensor, Tensor]) -> Tensor:
+        """Values [1, n_rows, n_cols], float32."""
+        ys, xs = lattice
+        return self.field.at(self.time, [xs, ys])[None].float()
+
     def forward(self, coords: Tensor) -> Tensor:
-        """Values [..., 1] at ``coords`` [..., d]."""
+        """Values [..., 1] at ``coords`` [..., 2]."""
         return self.field(torch.cat([coords, torch.full_like(coords[..., :1], self.time)], -1))
 
 

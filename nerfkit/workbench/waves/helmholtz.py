@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -107,9 +108,11 @@ def solve_helmholtz(
 
 def by_finite_differences(problem: Helmholtz, lattice: Lattice) -> NDArray[np.complex128]:
     """u [n_y, n_x] at the nodes of the box, fourth order, by sparse factors."""
-    from scipy.sparse import diags, identity, kron
-    from scipy.sparse.linalg import spsolve
+    import scipy.sparse.linalg
 
+    # its annotations know neither several diagonals nor what is solved for
+    sparse: Any = scipy.sparse
+    diags, identity, kron = sparse.diags, sparse.identity, sparse.kron
     operators = []
     for axis, nodes in enumerate(lattice.axes):
         inner = nodes[1:-1]
@@ -122,7 +125,7 @@ def by_finite_differences(problem: Helmholtz, lattice: Lattice) -> NDArray[np.co
     inner = Lattice([nodes[1:-1] for nodes in lattice.axes])
     squares = (problem.omega / problem.medium.speed(inner.points)).square().numpy()
     whole = kron(identity(len(inner.axes[1])), along_x) + kron(along_y, identity(len(inner.axes[0]))) + diags(squares)
-    found = spsolve(whole.tocsc(), -problem.source(inner.points).numpy().astype(complex))
+    found = sparse.linalg.spsolve(whole.tocsc(), -problem.source(inner.points).numpy().astype(complex))
     return np.pad(found.reshape(inner.shape), 1)
 
 

@@ -109,10 +109,10 @@ def solve_frequency(job: Job) -> Outcome:
     job.say(f"error {relative_errors(values, truth)[0]:.2g} of the field in rms, against finite differences")
     size = problem.medium.sides
     return Outcome(
-        image=values.real[..., None].astype(np.float32), field="standing waves", n_params=field.weights.numel(),
+        image=parts[0][..., None].astype(np.float32), field="standing waves", n_params=field.weights.numel(),
         measure=lambda written: _errors(values if written is None else written, truth),
         held=HeldField(field, recipe_of(field, size, _pixels(size))), bit_depth=32, span=(-reach, reach),
-        write=_writer(values, arrays, reach, values.real), metrics={"holdout": float(f"{left:.4g}")},
+        write=_writer(values, arrays, reach, parts[0]), metrics={"holdout": float(f"{left:.4g}")},
         baselines={"finite differences": baseline}, chosen={"radius": radius},
         shown=[
             Shown("field", coloured(values.real, reach), "real part"),
@@ -141,7 +141,7 @@ def _by_finite_differences(wave: Wave, lattice: Lattice, times: NDArray) -> tupl
 
 def _frequency_by_finite_differences(
     problem: Helmholtz, config: WaveConfig
-) -> tuple[list[torch.Tensor], NDArray, dict[str, Any]]:
+) -> tuple[list[torch.Tensor], NDArray[np.complex128], dict[str, Any]]:
     """Coordinates within the domain, u [n_y, n_x] there, and what is said of it."""
     began = time.process_time()
     sides = tuple(high - low for low, high in problem.box)

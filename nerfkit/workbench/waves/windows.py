@@ -134,9 +134,23 @@ class WindowedWaves(nn.Module):
         Of the two windows that meet at a moment the later one, unless another is given.
         """
         length = self.duration / self.n_windows
-        window = self._window(torch.tensor(time)).item() if window is None else window
+        window = int(self._window(torch.tensor(time))) if window is None else window
         local = torch.tensor([time - window * length], dtype=torch.float64, device=self.weights.device)
         return self.layer.on_lattice([*axes, local], self.weights[window], is_slope=is_slope)[0]
+
+    @property
+    def has_lattice(self) -> bool:
+        """Whether it is a field of the plane (x, t), which is evaluated moment by moment."""
+        return self.layer.n_dims == 2
+
+    def lattice(self, ys: Tensor, xs: Tensor) -> tuple[Tensor, Tensor]:
+        """The points at times ``ys`` [n_rows] and ``xs`` [n_cols]."""
+        return self.layer.lattice(ys, xs)
+
+    def evaluate_lattice(self, lattice: tuple[Tensor, Tensor]) -> Tensor:
+        """Values [1, n_rows, n_cols], float32."""
+        times, xs = lattice
+        return torch.stack([self.at(time, [xs]) for time in times.tolist()])[None].float()
 
     def _window(self, times: Tensor) -> Tensor:
         return (times.double() * (self.n_windows / self.duration)).floor().long().clamp(0, self.n_windows - 1)
