@@ -3,7 +3,7 @@
     python scripts/bench_workbench.py --part images [--only fit,siren,choice,derivatives,compare,gradient,inpaint,
         denoise,compress] [--seeds 3] [--json FILE]
     python scripts/bench_workbench.py --part instruments [--only ct,mri,volume,register]
-    python scripts/bench_workbench.py --part shapes_physics [--only equations,many,shape]
+    python scripts/bench_workbench.py --part shapes_physics [--only equations,wave,many,shape]
 
 Each item is a script of its own, scripts/workbench_*.py, whose options say more. Baselines have the best parameters
 that the truth can choose, in the same run. Photographs are those of NERFKIT_TEST_DATA/images, else scikit-image's.
@@ -34,6 +34,7 @@ import workbench_mri
 import workbench_register
 import workbench_shape
 import workbench_volume
+import workbench_wave
 from benchmarking import Row, machine
 
 __all__ = ["PARTS", "main"]
@@ -86,6 +87,7 @@ INSTRUMENTS: dict[str, Callable[[int], tuple[str, Any]]] = {
 }
 SHAPES_PHYSICS: dict[str, Callable[[int], tuple[str, Any]]] = {
     "equations": lambda seeds: _rows([row for seed in range(seeds) for row in workbench_equations.measure(seed=seed)]),
+    "wave": lambda seeds: _rows(workbench_wave.measure(seeds=range(seeds))),
     "many": lambda seeds: _rows(workbench_many.measure(seeds=range(seeds))),
     "shape": lambda seeds: _rows(workbench_shape.measure(seeds=range(seeds))),
 }

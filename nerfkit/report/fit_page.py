@@ -26,6 +26,7 @@ FIGURES = (
     ("area", "Area", "{:.4g}", "in the input's unit"),
     ("components", "Parts", "{:.0f}", "of the mesh that was written"),
     ("holes", "Holes", "{:.0f}", "of the mesh that was written"),
+    ("relative_error", "Relative error", "{:.2g}", "rms of the error over that of what it is compared with"),
     ("fitted_psnr", "Fitted", "{:.2f} dB", "values that the fit saw: how well it remembers them"),
     ("psnr_3", "After 3 steps", "{:.2f} dB", "new instances, every pixel seen"),
     ("psnr_10", "After 10 steps", "{:.2f} dB", "new instances"),

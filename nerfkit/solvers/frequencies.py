@@ -15,6 +15,7 @@ import torch
 from nerfkit.problem import Term
 from nerfkit.scenes.fields.sine_layer import SineLayer, ball_frequencies
 from nerfkit.solvers.last_layer import draw, loss_of, solve_last_layer
+from nerfkit.solvers.unknowns import Unknowns
 
 __all__ = ["choose_radii", "make_sine_layer"]
 
@@ -39,7 +40,8 @@ def make_sine_layer(
 
 def choose_radii(
     sides: Sequence[tuple[float, float]], terms: Sequence[Term], n_outputs: int, n_features: int, *, seed: int,
-    device: str = "cpu", on_trial: Callable[[list[float], float], bool] = lambda radii, loss: True,
+    device: str = "cpu", unknowns: Unknowns | None = None,
+    on_trial: Callable[[list[float], float], bool] = lambda radii, loss: True,
 ) -> list[float]:  # fmt: skip
     """Radii for ``n_features`` features, one an axis.
 
@@ -48,6 +50,8 @@ def choose_radii(
 
     Parameters
     ----------
+    unknowns : Unknowns, optional
+        Numbers that the terms read; each trial begins with them anew, and so does what follows.
     on_trial : callable
         Called with the radii of a trial and its loss at held-out points; whether there may be another.
     """
@@ -64,8 +68,10 @@ def choose_radii(
         if places not in known:
             radii = [RATIO**place for place in places]
             field = make_sine_layer(sides, n_outputs, n_trial, radii, seed=seed, device=device)
-            solve_last_layer(field, batches, most_steps=TRIAL_STEPS)
+            solve_last_layer(field, batches, most_steps=TRIAL_STEPS, unknowns=unknowns)
             found = loss_of(field, held_out)
+            if unknowns is not None:
+                unknowns.reset()
             known[places] = found if math.isfinite(found) else math.inf
             may_go_on = on_trial(radii, known[places])
         return known[places]

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "TASK", "SolveConfig"]
 
 # equations by name: files of nerfkit/workbench/examples
-EXAMPLES = ("poisson", "eikonal", "heat", "burgers", "plate")
+EXAMPLES = ("poisson", "eikonal", "heat", "burgers", "plate", "speeds")
 SOLVERS = (AUTO, "adam", "last-layer")
 # points along the longer side of the pictures
 SIDE = 256
@@ -128,6 +128,12 @@ def solve(job: Job) -> Outcome:
     shown = [Shown("residual", *_residual_picture(held.field, equation, points, shape))]
     residual = float(f"{found.residual:.6g}")
     metrics: dict[str, Any] = {"holdout": residual, "residual": residual}
+    tables, said = [], []
+    if equation.unknowns is not None:
+        metrics["unknowns"] = numbers = _numbers(equation, found)
+        tables.append(_table(numbers))
+        said = [f"{name} is {each['value']:.4g} +- {each['spread']:.2g}" for name, each in numbers.items()]
+        job.say(", ".join(said))
     truth = None
     if equation.exact is not None:
         truth = equation.exact(points.double()).detach().reshape(*shape, -1).numpy()
@@ -144,10 +150,10 @@ def solve(job: Job) -> Outcome:
     return Outcome(
         image=solution[..., :1], measure=measure, field=held.recipe["name"] if found.solver != "adam" else "siren",
         n_params=found.n_params, held=held, bit_depth=32, span=(low, high), metrics=metrics,
-        chosen={"solver": found.solver, **found.chosen}, shown=shown,
+        chosen={"solver": found.solver, **found.chosen}, shown=shown, tables=tables,
         said=[
             words, f"{axes}; black to white is {low:.4g} to {high:.4g}",
-            f"the residual is {found.residual:.3g} (rms) at points that the solver did not see",
+            f"the residual is {found.residual:.3g} (rms) at points that the solver did not see", *said,
         ],
     )  # fmt: skip
 
@@ -160,6 +166,8 @@ def _solution(job: Job) -> tuple[Solution, str]:
     from nerfkit.workbench.equations.solution import judge, zero_field
 
     config, equation = job.config, job.data
+    if equation.unknowns is not None:
+        return _with_unknowns(job)
     if config.solver == "adam":
         found = solve_by_descent(job, equation)
         return found, found.words
@@ -182,6 +190,42 @@ def _solution(job: Job) -> tuple[Solution, str]:
     words = f"{told}, Adam {other:.2g}: the better is taken"
     job.say(words)
     return (by_layer if by_layer.loss < by_adam.loss else by_adam), words
+
+
+def _with_unknowns(job: Job) -> tuple[Solution, str]:
+    """Numbers that are sought beside the field are columns of the least squares."""
+    from nerfkit.solvers.last_layer import NotLeastSquares
+    from nerfkit.workbench.equations.by_last_layer import solve_by_last_layer
+
+    fix = "leave --solver out, or write the numbers that are sought as outputs of the field"
+    if job.config.solver == "adam":
+        raise NerfkitError("numbers that are sought are found by the last layer alone", where="--solver adam", fix=fix)
+    try:
+        found = solve_by_last_layer(job, job.data)
+    except NotLeastSquares as error:
+        raise NerfkitError(str(error), where="problem()", fix="give every term the squared error") from error
+    return found, found.words
+
+
+def _numbers(equation: Equation, found: Solution) -> dict[str, dict[str, float]]:
+    """The unknowns by name: value, standard deviation, and the true value where it is known."""
+    assert equation.unknowns is not None and found.spreads is not None
+    values = zip(equation.unknowns.names, equation.unknowns.values.tolist(), found.spreads, strict=True)
+    numbers = {
+        name: {"value": float(f"{value:.6g}"), "spread": float(f"{spread:.3g}")} for name, value, spread in values
+    }
+    for name, true in equation.known.items():
+        numbers[name]["true"] = float(true)
+    return numbers
+
+
+def _table(numbers: dict[str, dict[str, float]]) -> Any:
+    from nerfkit.report.blocks import Table
+
+    columns = ["", "value", "spread", *(["true"] if any("true" in each for each in numbers.values()) else [])]
+    rows = [[name, *(each.get(column) for column in columns[1:])] for name, each in numbers.items()]
+    note = "Spread: a standard deviation, from what the measured values leave (Gauss-Newton covariance)."
+    return Table("What was sought beside the field", columns, rows, note)
 
 
 def _lattice(equation: Equation) -> tuple[Any, tuple[int, int]]:

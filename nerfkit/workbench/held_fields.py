@@ -20,6 +20,7 @@ from nerfkit.scenes.fields.plain_grid import PlainGrid
 from nerfkit.scenes.fields.scaled import Scaled
 from nerfkit.solvers.frequencies import make_sine_layer
 from nerfkit.workbench.pretraining import teach_embedding
+from nerfkit.workbench.waves.held import WAVES, make_waves
 
 __all__ = [
     "ATTENUATION",
@@ -179,6 +180,8 @@ def load_held_field(run: Run, device: str) -> HeldField:
             held = make_held_equation_field(
                 recipe["sides"], len(recipe["bounds"]), recipe["n_params"], recipe["n_layers"], recipe["scale"], seed=0
             )
+        elif recipe["name"] == WAVES:
+            held = HeldField(make_waves(recipe), recipe)
         elif recipe["name"] == SINES:
             held = make_held_sines(
                 recipe["sides"], len(recipe["bounds"]), recipe["n_features"], recipe["radii"], seed=0

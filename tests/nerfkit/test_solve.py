@@ -27,7 +27,8 @@ def problem():
 """
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+# of speeds no solution is known, as they are what is sought: tests/nerfkit/test_unknowns.py
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if name != "speeds"])
 def test_the_known_solution_satisfies_every_term(name):
     equation = read([Path(name)], SolveConfig())
     exact = equation.exact

@@ -38,6 +38,8 @@ class Solution:
         Settings that were chosen.
     words : str
         How it was found.
+    spreads : list of float, optional
+        Standard deviations of the equation's unknowns.
     """
 
     solver: str
@@ -48,6 +50,7 @@ class Solution:
     is_converged: bool
     chosen: dict[str, Any]
     words: str
+    spreads: list[float] | None = None
 
 
 @torch.no_grad()
