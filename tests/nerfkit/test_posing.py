@@ -68,6 +68,18 @@ def test_poses_of_a_room(room, tmp_path, monkeypatch, nerfkit):
     assert (model.cameras[1].width, model.cameras[1].height) == (320, 240)
     colours = np.array([point.color for point in model.points3D.values()])
     assert colours.std() > 10
+    # other pairs need no other features; a photo more needs all
+    pairs = replace(SMALL, matching="sequential")
+    process(room, out, pairs, say=said.append)
+    assert [text[-11:] == "done before" for text in said[-5:]] == [True, True, False, False, False]
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "gather_photos", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        Image.open(room / "IMG 0.png").save(room / "IMG 8.png")
+        with pytest.raises(KeyboardInterrupt):
+            process(room, out, SMALL, say=said.append)
+        (room / "IMG 8.png").unlink()
+    assert said[-2].endswith("9 photos instead of 8: begun anew") and not (out / "transforms.json").exists()
+    process(room, out, SMALL)
     # another seed is another command
     with pytest.raises(NerfkitError, match="was begun with seed 0"):
         process(room, out, replace(SMALL, seed=1))
