@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerfkit.doctor.matches import Matches, match_pairs, share_near
+from nerfkit.doctor.matches import Features, Matches, share_near
 from nerfkit.scenes.bounds import SAME_PLACE
 from nerfkit.scenes.errors import MissingCapabilityError
 from nerfkit.scenes.poses import focus_point
@@ -138,15 +138,20 @@ def guess_from_axes(c2w: np.ndarray) -> str | None:
     return None
 
 
-def match_photos(photos: PosedPhotos) -> tuple[Agreement, Matches] | None:
+def match_photos(photos: PosedPhotos) -> tuple[Agreement, Matches, Features] | None:
     """Match points between views that differ by a small turn; None where OpenCV cannot be loaded."""
     try:
-        matches = match_pairs(photos, choose_pairs(photos.c2w))
+        features = Features(photos)
     except MissingCapabilityError:
         return None
+    matches = features.matches(choose_pairs(photos.c2w))
     directions = matches.directions(matches.cameras)
     distances = {name: matches.distances(convert(photos.c2w), directions) for name, convert in CONVENTIONS.items()}
-    return Agreement(matches.n_points, {name: share_near(found) for name, found in distances.items()}), matches
+    return (
+        Agreement(matches.n_points, {name: share_near(found) for name, found in distances.items()}),
+        matches,
+        features,
+    )
 
 
 def choose_pairs(c2w: np.ndarray) -> list[tuple[int, int]]:

@@ -14,13 +14,17 @@ from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.opencv import load_cv2
 from nerfkit.scenes.readers import PosedPhotos, load_photos
 
-__all__ = ["Features", "Matches", "match_pairs", "share_near"]
+__all__ = ["Features", "Matches", "share_near"]
 
 MATCH_SIDE, N_FEATURES = 640, 2000
 # Lowe's ratio (IJCV 2004, 7.1), a little stricter
 RATIO = 0.75
 # distance from an epipolar line, at depth 1, below which a match agrees: 3 pixels at a focal length of 750
 EPIPOLAR_TOLERANCE = 0.004
+
+# of the search for a fundamental matrix: points that it takes, pixels of the photos as matched from an epipolar line,
+# how sure it is to be, and trials at most
+MIN_POINTS, RANSAC_PIXELS, CONFIDENCE, MAX_TRIALS = 8, 2.0, 0.999, 1000
 
 # directions [n, 3] in the frames of the cameras of a pair
 Directions = tuple[np.ndarray, np.ndarray]
@@ -69,12 +73,16 @@ class Matches:
         return list(zip(found[::2], found[1::2], strict=True))
 
     def distances(self, c2w: np.ndarray, directions: Sequence[Directions]) -> np.ndarray:
-        """How far all points lie from their epipolar lines [n], at depth 1, under poses [n_photos, 4, 4]."""
-        parts = [
-            epipolar_distance(np.linalg.inv(c2w[b]) @ c2w[a], *seen)
-            for (a, b), seen in zip(self.pairs, directions, strict=True)
-        ]
-        return np.concatenate([np.zeros(0), *parts])
+        """How far all points lie from their epipolar lines [n], at depth 1, under poses [n_photos, 4, 4].
+
+        Infinitely far where they would lie behind a camera: mirrored photos have the epipolar lines of cameras that
+        stand on their heads.
+        """
+        parts = [np.zeros(0)]
+        for (a, b), seen in zip(self.pairs, directions, strict=True):
+            relative = np.linalg.inv(c2w[b]) @ c2w[a]
+            parts.append(np.where(_is_in_front(relative, *seen), epipolar_distance(relative, *seen), np.inf))
+        return np.concatenate(parts)
 
 
 def share_near(distances: np.ndarray) -> float:
@@ -141,16 +149,16 @@ class Features:
         cameras = {index: self.correct(self.cameras[index]) for pair in pairs for index in pair}
         return Matches(cameras, list(pairs), [self.match(a, b) for a, b in pairs])
 
-
-def match_pairs(photos: PosedPhotos, pairs: Sequence[tuple[int, int]]) -> Matches:
-    """Points that pairs of photos share.
-
-    Raises
-    ------
-    MissingCapabilityError
-        OpenCV cannot be loaded.
-    """
-    return Features(photos).matches(pairs)
+    def n_alike(self, a: int, b: int) -> int:
+        """How many of the points of two photos some one motion explains, whatever their poses are."""
+        pixels_a, pixels_b = self.match(a, b)
+        if len(pixels_a) < MIN_POINTS:
+            return 0
+        self.cv2.setRNGSeed(0)
+        _, found = self.cv2.findFundamentalMat(
+            pixels_a, pixels_b, self.cv2.USAC_MAGSAC, RANSAC_PIXELS, CONFIDENCE, MAX_TRIALS
+        )
+        return 0 if found is None else int(found.sum())
 
 
 def epipolar_distance(relative: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -169,3 +177,14 @@ def epipolar_distance(relative: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.
     line_b, line_a = a @ essential.T, b @ essential
     gradient = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
     return np.abs((b * line_b).sum(1)) / np.sqrt(np.maximum(gradient, 1e-300))
+
+
+def _is_in_front(relative: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Where [n] rays of directions a, b [n, 3] meet before both cameras, or are too nearly parallel to tell."""
+    turned, shift = a @ relative[:3, :3].T, relative[:3, 3]
+    normal = np.cross(turned, b)
+    square = (normal**2).sum(1)
+    is_parallel = square <= EPIPOLAR_TOLERANCE**2 * (turned**2).sum(1) * (b**2).sum(1)
+    depth_a = -(np.cross(shift, b) * normal).sum(1)
+    depth_b = -(np.cross(shift, turned) * normal).sum(1)
+    return is_parallel | ((depth_a > 0) & (depth_b > 0))

@@ -19,6 +19,9 @@ N_PARTNERS, BEST_ANGLE, ANGLES = 3, 10.0, (1.0, 35.0)
 N_ASKED, N_HEARD = 16, 3
 # points that two photos share at least before they say anything, and the share of them that poses explain
 MIN_POINTS, MIN_SHARE = 20, 0.5
+# a photo is convicted by so many of those, with each of which it has this share of the points that neighbours usually
+# have in common, by one motion; one that shows the same pattern elsewhere is not enough
+N_WITNESSES, TYPICAL = 2, 0.25
 # of a set of which more are in doubt nobody knows whom to believe
 MAX_DOUBT = 0.5
 
@@ -65,10 +68,11 @@ def find_misplaced(features: Features, c2w: np.ndarray) -> Misplaced:
     trusted = np.flatnonzero(support >= MIN_SHARE).tolist()
     if len(doubted) > MAX_DOUBT * len(c2w):
         return Misplaced(is_clear=False)
-    asked = {photo: _ask(features, photo, trusted) for photo in doubted}
-    # what shares too little with all of them says nothing, neither for nor against its pose
-    asked = {photo: found for photo, found in asked.items() if found.n_points >= MIN_POINTS}
-    return _assign({photo: found for photo, found in asked.items() if _share(found, c2w) < MIN_SHARE}, c2w)
+    pairs = zip(matches.pairs, matches.pixels, strict=True)
+    shared = [len(pixels[0]) for pair, pixels in pairs if min(support[list(pair)]) >= MIN_SHARE]
+    enough = max(MIN_POINTS, TYPICAL * float(np.median(shared or [0])))
+    asked = {photo: _ask(features, photo, trusted, enough) for photo in doubted}
+    return _assign({photo: found for photo, found in asked.items() if _deny(found, features, c2w)}, c2w)
 
 
 def _partners(c2w: np.ndarray) -> list[tuple[int, int]]:
@@ -85,12 +89,24 @@ def _share(matches: Matches, c2w: np.ndarray) -> float:
     return share_near(matches.distances(c2w, matches.directions(matches.cameras)))
 
 
-def _ask(features: Features, photo: int, trusted: Sequence[int]) -> Matches:
-    """Points that a photo shares with the few of the trusted ones that share most with it."""
+def _ask(features: Features, photo: int, trusted: Sequence[int], enough: float) -> Matches:
+    """Points that a photo shares with the few of the trusted ones that share most with it, ``enough`` at least."""
     chosen = np.unique(np.linspace(0, len(trusted) - 1, N_ASKED).round().astype(int))
     matches = features.matches([(photo, trusted[i]) for i in chosen])
-    order = sorted(range(len(matches.pairs)), key=lambda i: -len(matches.pixels[i][0]))[:N_HEARD]
+    n_alike = [features.n_alike(*pair) for pair in matches.pairs]
+    order = sorted((i for i, n in enumerate(n_alike) if n >= enough), key=lambda i: -n_alike[i])[:N_HEARD]
     return Matches(matches.cameras, [matches.pairs[i] for i in order], [matches.pixels[i] for i in order])
+
+
+def _deny(asked: Matches, features: Features, c2w: np.ndarray) -> bool:
+    """Whether all that share enough with a photo say that its pose is not its own; too few say nothing."""
+    if len(asked.pairs) < N_WITNESSES:
+        return False
+    for pair, pixels in zip(asked.pairs, asked.pixels, strict=True):
+        one = Matches(asked.cameras, [pair], [pixels])
+        if _share(one, c2w) * one.n_points >= MIN_SHARE * features.n_alike(*pair):
+            return False
+    return True
 
 
 def _assign(asked: dict[int, Matches], c2w: np.ndarray) -> Misplaced:

@@ -92,7 +92,7 @@ def _joined(name: str, focal: Mistake | None, shares: dict[str, float]) -> Mista
 
 
 def readings() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """How a matrix may be meant: the conventions, and positions of a world that was mirrored."""
+    """How a matrix may be meant: the conventions, positions of a world that was mirrored, and left-handed worlds."""
 
     def mirrored(axis: str) -> Callable[[np.ndarray], np.ndarray]:
         def read(c2w: np.ndarray) -> np.ndarray:
@@ -102,9 +102,18 @@ def readings() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
         return read
 
-    return CONVENTIONS | {
-        f"mirrored: their positions have {axis} with the wrong sign": mirrored(axis) for axis in "xyz"
-    }
+    def other_hand(axis: str) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda c2w: MIRRORS[axis] @ c2w @ MIRRORS[axis]
+
+    return (
+        CONVENTIONS
+        | {f"mirrored: their positions have {axis} with the wrong sign": mirrored(axis) for axis in "xyz"}
+        # as game engines write them, and as photos that were mirrored have them
+        | {
+            f"left-handed: {axis} of the world and of the cameras has the wrong sign": other_hand(axis)
+            for axis in "xyz"
+        }
+    )
 
 
 def focal_mistake(matches: Matches, c2w: np.ndarray) -> Mistake | None:

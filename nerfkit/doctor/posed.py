@@ -14,7 +14,8 @@ import numpy as np
 from nerfkit.doctor import conventions
 from nerfkit.doctor.copies import check_copies
 from nerfkit.doctor.findings import Report, raised_is_noted
-from nerfkit.doctor.matches import Matches
+from nerfkit.doctor.matches import Features, Matches
+from nerfkit.doctor.misplaced import MOST_PHOTOS, find_misplaced
 from nerfkit.doctor.mistakes import find_mistake
 from nerfkit.photo_data import load_views
 from nerfkit.scenes.backgrounds import choose_background
@@ -35,6 +36,8 @@ FOV_RANGE = (5.0, 170.0)
 MAX_FOCAL_RATIO = 1.2
 # poses nearer than this, in units of the scene and of a rotation's entries, are one
 SAME_POSE = 1e-6
+# boxes of the scene that cameras may stand from the origin; those of instant-ngp stand within a few
+FAR_BEYOND = 50
 # photos that are looked at for alpha, background and bounds, and their longest side
 N_LOOKED_AT, LOOK_SIDE = 48, 200
 
@@ -68,6 +71,7 @@ def check_photos(photos: PosedPhotos, path: Path, report: Report) -> None:
     _check_sizes(photos, report)
     _check_intrinsics(photos, report)
     _check_duplicates(photos, report)
+    _check_unit(photos, report)
     check_copies(photos, report)
     with raised_is_noted(report):
         _check_convention(photos, path, report)
@@ -167,6 +171,19 @@ def _intrinsic_faults(camera: Camera) -> list[str]:
     return faults
 
 
+def _check_unit(photos: PosedPhotos, report: Report) -> None:
+    """Positions far beyond the box that the file itself gives the scene."""
+    box = photos.hints.get("aabb_scale")
+    reach = float(np.linalg.norm(photos.c2w[:, :3, 3], axis=1).max())
+    if isinstance(box, int | float) and box > 0 and reach > FAR_BEYOND * box:
+        report.add(
+            "info",
+            f"cameras stand up to {reach:.4g} units from the origin, far beyond the scene's box (aabb_scale {box}): "
+            "probably millimetres, or away from the origin. Training scales and moves by itself; exports keep the unit",
+            where=photos.root,
+        )  # fmt: skip
+
+
 def _check_duplicates(photos: PosedPhotos, report: Report) -> None:
     c2w = photos.c2w.copy()
     spread = float(np.linalg.norm(c2w[:, :3, 3] - c2w[:, :3, 3].mean(0), axis=1).max())
@@ -199,21 +216,23 @@ def _check_convention(photos: PosedPhotos, path: Path, report: Report) -> None:
             "distance",
         )  # fmt: skip
     matched = conventions.match_photos(photos)
-    agreement, matches = matched or (None, None)
-    if agreement is not None and matches is not None and agreement.is_decisive:
+    if matched is not None and matched[0].is_decisive:
+        agreement, matches, features = matched
         shares = {name: round(share, 3) for name, share in agreement.shares.items()}
         report.fact(
             "photos_agree", {"matches": agreement.n_matches, "shares": shares},
             f"{shares[conventions.EXPECTED]:.0%} of {agreement.n_matches} points matched between photos fit the poses",
         )  # fmt: skip
-        _judge_photos(agreement, matches, photos, path, report)
+        if _judge_photos(agreement, matches, photos, path, report):
+            _check_single_poses(features, photos, path, report)
     else:
         _judge_axes(axes, photos, path, report)
 
 
 def _judge_photos(
     agreement: conventions.Agreement, matches: Matches, photos: PosedPhotos, path: Path, report: Report
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
+    """Whether the photos fit what is listed."""
     best = agreement.best
     mistake = find_mistake(matches, photos.c2w)
     if best is not None and best != conventions.EXPECTED and (mistake is None or mistake.words.endswith(best)):
@@ -239,6 +258,28 @@ def _judge_photos(
             where=photos.root,
             fix="check that photos, file names and intrinsics belong to these poses; else make the poses again",
         )
+    return best == conventions.EXPECTED and mistake is None
+
+
+def _check_single_poses(features: Features, photos: PosedPhotos, path: Path, report: Report) -> None:
+    """Name photos with the pose of another, or with none that the others can confirm."""
+    if len(photos) > MOST_PHOTOS:
+        report.fact("single_poses", None, f"not looked at: more than {MOST_PHOTOS} photos")
+        return
+    found = find_misplaced(features, photos.c2w)
+    pairs = sorted({(min(pair), max(pair)) for pair in found.poses.items()})
+    if pairs:
+        names = some([f"{photos.files[a]} and {photos.files[b]}" for a, b in pairs])
+        report.add(
+            "error", f"poses of photos are exchanged: {names}; each fits the pose that is listed for the other",
+            where=photos.root, fix=_fix_command(path),
+        )  # fmt: skip
+    if found.wrong:
+        report.add(
+            "error", f"{len(found.wrong)} photos have poses that others deny, with which they share many points: "
+            f"{some([photos.files[i] for i in found.wrong])}",
+            where=photos.root, fix=f"leave them out: {_fix_command(path)}",
+        )  # fmt: skip
 
 
 def _judge_axes(axes: conventions.Convergence | None, photos: PosedPhotos, path: Path, report: Report) -> None:

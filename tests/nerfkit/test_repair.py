@@ -9,6 +9,7 @@ from photo_folders import save_photo, write_transforms
 from PIL import Image
 from textured_room import photograph, room_poses, textures
 
+from nerfkit.doctor import examine_data
 from nerfkit.doctor.copies import find_copies, held_out_copies
 from nerfkit.doctor.matches import Features, Matches
 from nerfkit.doctor.misplaced import find_misplaced
@@ -21,7 +22,7 @@ from nerfkit.scenes.poses import similarity_between
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.scenes.readers.transforms import read_transforms
 
-FLIP = np.diag([1.0, -1.0, -1.0, 1.0])
+FLIP, MIRROR = np.diag([1.0, -1.0, -1.0, 1.0]), np.diag([1.0, 1.0, -1.0, 1.0])
 N = 12
 RIGHT = {"fl_x": 280.0, "fl_y": 280.0, "w": 320, "h": 240}
 
@@ -83,6 +84,11 @@ def sign(axis):
         (np.linalg.inv, 1.0, "the poses are world to camera, OpenGL axes"),
         (lambda m: np.linalg.inv(m @ FLIP), 1.0, "the poses are world to camera, OpenCV axes"),
         (sign(1), 1.0, "the poses are mirrored: their positions have y with the wrong sign"),
+        (
+            lambda m: MIRROR @ m @ MIRROR,
+            1.0,
+            "the poses are left-handed: z of the world and of the cameras",
+        ),
         (lambda m: m, 0.5, "the focal length is of photos half as large"),
         (lambda m: m, 2.0, "the focal length is of photos twice as large"),
         (lambda m: m, 4 / 3, "the focal length is of the other side: the angle of the height was taken for that"),
@@ -172,6 +178,25 @@ def test_cameras_of_photos_on_their_side_and_matrices_that_mirror(pictures, tmp_
     assert (camera.width, camera.height, camera.cx, camera.fx) == (320, 240, 160, 280)
     note = json.loads((tmp_path / "fixed/nerfkit.json").read_text())
     assert note["command"] == "doctor --fix" and len(note["changes"]) == 2
+
+
+def test_doctor_names_photos_with_the_poses_of_others(pictures, tmp_path):
+    right = room_poses(N)
+    matrices = right[[0, 9, 2, 3, 4, 5, 6, 7, 8, 1, 10, 11]]
+    matrices[5] = room_poses(40)[0] @ np.diag([-1.0, 1, -1, 1])
+    report = examine_data(write_room(tmp_path / "room", pictures, matrices))
+    exchanged, wrong = (problem for problem in report.problems if problem.level == "error")
+    assert exchanged.what.startswith("poses of photos are exchanged: images/01.png and images/09.png; each fits")
+    assert wrong.what.startswith("1 photos have poses that others deny") and wrong.what.endswith("images/05.png")
+    assert "--fix -o" in exchanged.fix and "leave them out: nerfkit doctor" in wrong.fix
+
+
+def test_positions_in_another_unit_are_said(pictures, tmp_path):
+    matrices = room_poses(N)
+    matrices[:, :3, 3] *= 1000
+    report = examine_data(write_room(tmp_path / "room", pictures, matrices, aabb_scale=4))
+    assert report.ok
+    assert any("far beyond the scene's box (aabb_scale 4): probably millimetres" in p.what for p in report.problems)
 
 
 def test_transposed_matrices_and_a_photo_listed_twice(pictures, tmp_path):
