@@ -52,7 +52,7 @@ FAINT_STEPS = 4
 # learning rate of gains and offsets, and the weight of what they differ from none: photos that tell nothing have none
 EXPOSURE_RATE, EXPOSURE_PRIOR = 1e-2, 1e-3
 # step at which photos keep an exposure each, if their brightness differs by more (rms)
-CHOICE_STEP, BRIGHTNESS_DIFFERENCE = 150, 0.08
+CHOICE_STEP, BRIGHTNESS_DIFFERENCE = 150, 0.1
 # learning rate of turns (radians), shifts (normalised units) and the focal length; steps between two that change them
 POSE_RATE, POSE_STEPS = 1e-3, 3
 # rays of a step's that go through pixels of known distance; relative error beyond which the loss grows linearly

@@ -106,3 +106,14 @@ def test_adam_seeks_no_numbers(tmp_path):
     with pytest.raises(NerfkitError, match="found by the last layer alone") as error:
         nerfkit.fit("solve", "speeds", tmp_path / "u.npy", solver="adam")
     assert "leave --solver out" in error.value.fix
+
+
+def test_unknowns_go_on_where_they_were_stopped(tmp_path):
+    given = {"n_params": 100, "scale": 9.0}
+    whole = nerfkit.fit("solve", "speeds", tmp_path / "whole.npy", **given).figures["metrics"]["unknowns"]
+    cut = nerfkit.fit("solve", "speeds", tmp_path / "u.npy", seconds=0.1, **given).figures
+    assert cut["cut"] and cut["metrics"]["unknowns"] != whole
+    resumed = nerfkit.resume_fit(tmp_path / "u", seconds=600).figures
+    assert resumed["cut"] == []
+    for name, each in resumed["metrics"]["unknowns"].items():
+        assert each["value"] == pytest.approx(whole[name]["value"], rel=1e-3)
