@@ -19,6 +19,7 @@ COMMANDS = {
     "superres": ("nerfkit.cli.superres", "shifted low-resolution frames to one sharp image"),
     "fit": ("nerfkit.cli.fit", "one picture held in a field: fitted, compared, denoised, restored"),
     "render": ("nerfkit.cli.render", "a video along a camera path; a fitted picture at any size"),
+    "export": ("nerfkit.cli.export", "a mesh, points, cameras or depth of a scene, for other programs"),
     "doctor": ("nerfkit.cli.doctor", "what is wrong with this machine, or with a dataset, and what mends it"),
 }
 
