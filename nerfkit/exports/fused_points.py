@@ -58,20 +58,5 @@ def fused_points(
 
 def _of_view(view: DepthView) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32]]:
     """Points [n, 3] of a view, their normals towards the camera, and how far away they are [n]."""
-    points = view.points
-    down, right = (_step(points, axis) for axis in (0, 1))
-    normals = np.cross(down, right)
-    lengths = np.linalg.norm(normals, axis=-1)
-    known = np.isfinite(lengths) & (lengths > 0)
-    return points[known], normals[known] / lengths[known, None], view.depths[known]
-
-
-def _step(points: NDArray[np.float32], axis: int) -> NDArray[np.float64]:
-    """From each point [h, w, 3] along ``axis`` to the next or from the one before, whichever is the shorter way."""
-    lines = np.moveaxis(points, axis, 0).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        steps = np.diff(lines, axis=0)
-    outside = np.full_like(lines[:1], np.inf)
-    ahead, behind = np.concatenate([steps, outside]), np.concatenate([outside, steps])
-    a, b = (np.nan_to_num(np.linalg.norm(part, axis=-1), nan=np.inf) for part in (ahead, behind))
-    return np.moveaxis(np.where((a <= b)[..., None], ahead, behind), 0, axis)
+    known = np.isfinite(view.normals).all(-1)
+    return view.points[known], view.normals[known], view.depths[known]

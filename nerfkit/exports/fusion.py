@@ -1,7 +1,8 @@
 """Depth of many views fused to one signed distance: the mean of what each view says, cut off at a truncation.
 
-Curless and Levoy 1996; each view counts the same. A view says nothing of what lies behind its surface by more than the
-truncation, and "free" of all that lies before it: those that look through a floater of one view outvote it.
+Curless and Levoy 1996, with distances to the plane of a view's pixel, which count by the cosine between its normal and
+its ray. A view says nothing of what lies behind its surface by more than the truncation, and "free" of all that lies
+before it: those that look through a floater of one view outvote it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ __all__ = ["FusedDepth"]
 
 # points looked up at once, which bounds the memory
 CHUNK = 2**17
+# of planes that are seen from the side: their normals are the least sure
+LEAST_COSINE = 0.1
 
 
 class _Look(NamedTuple):
@@ -27,8 +30,10 @@ class _Look(NamedTuple):
 
     # which of the points it says something of [m]
     which: Tensor
-    # distance along the ray from the point to the surface [m], positive before it
+    # distance from the point to the plane of its pixel [m], positive before it
     distances: Tensor
+    # cosine between the plane's normal and the ray [m]
+    weights: Tensor
     # pixel of each [m], by rows
     pixels: Tensor
     # unit directions from the camera to the points [m, 3]
@@ -51,6 +56,7 @@ class FusedDepth:
     def __init__(self, views: Sequence[DepthView], truncation: float, device: str = "cpu") -> None:
         self.views, self.truncation, self.device = views, truncation, device
         self.depths = [torch.from_numpy(view.depths).to(device) for view in views]
+        self.cosines = [torch.from_numpy(view.cosines).to(device).reshape(-1) for view in views]
         self.colors_of_views = [torch.from_numpy(view.colors).to(device).reshape(-1, 3) for view in views]
 
     def values(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -59,12 +65,12 @@ class FusedDepth:
         return torch.cat(found).numpy()
 
     def _values(self, points: Tensor) -> Tensor:
-        total, count = (torch.zeros(len(points), device=points.device) for _ in range(2))
+        total, weights = (torch.zeros(len(points), device=points.device) for _ in range(2))
         for look in self._looks(points):
-            total[look.which] += (look.distances / self.truncation).clamp(max=1)
-            count[look.which] += 1
+            total[look.which] += look.weights * (look.distances / self.truncation).clamp(max=1)
+            weights[look.which] += look.weights
         # 0 / 0 is NaN
-        return total / count
+        return total / weights
 
     def colors(self, points: NDArray[np.floating], normals: NDArray[np.floating]) -> NDArray[np.uint8]:
         """Mean colours [n, 3] of points of the surface in the views that see them, by the cosine to their normal."""
@@ -91,15 +97,15 @@ class FusedDepth:
 
     def _looks(self, points: Tensor) -> Iterator[_Look]:
         """What each view says of ``points`` [n, 3], one view after the other."""
-        for view, depths in zip(self.views, self.depths, strict=True):
-            yield _look(points, view, depths, self.truncation)
+        for view, depths, cosines in zip(self.views, self.depths, self.cosines, strict=True):
+            yield _look(points, view, depths, cosines, self.truncation)
 
 
 def _split(points: NDArray[np.floating]) -> tuple[Tensor, ...]:
     return torch.from_numpy(np.ascontiguousarray(points, np.float32)).split(CHUNK)
 
 
-def _look(points: Tensor, view: DepthView, depths: Tensor, truncation: float) -> _Look:
+def _look(points: Tensor, view: DepthView, depths: Tensor, cosines: Tensor, truncation: float) -> _Look:
     camera, (height, width) = view.camera, depths.shape
     pose = torch.from_numpy(view.c2w).to(points)
     offsets = points - pose[:3, 3]
@@ -110,12 +116,13 @@ def _look(points: Tensor, view: DepthView, depths: Tensor, truncation: float) ->
     u, v, offsets = u[which], v[which], offsets[which]
     lengths = offsets.norm(dim=1)
     at, least = _depth_at(depths, u, v, truncation)
-    distances = at - lengths
+    pixels = v.long() * width + u.long()
+    weights = cosines[pixels].clamp(min=LEAST_COSINE)
+    distances = (at - lengths) * weights
     # beside an edge a view calls free only what lies before both of its sides: the edge is known to a pixel
     known = (distances >= -truncation) & ((distances <= truncation) | (least - lengths > truncation))
-    pixels = v.long() * width + u.long()
     directions = offsets / lengths.clamp(min=1e-12)[:, None]
-    return _Look(which[known], distances[known], pixels[known], directions[known])
+    return _Look(which[known], distances[known], weights[known], pixels[known], directions[known])
 
 
 def _depth_at(depths: Tensor, u: Tensor, v: Tensor, truncation: float) -> tuple[Tensor, Tensor]:
