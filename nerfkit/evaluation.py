@@ -145,6 +145,8 @@ def _finite(value: float, digits: int) -> float | None:
 def picture_names(files: list[str]) -> dict[str, str]:
     """Names of the pictures of ``files``: their own, or with their folders where two would be the same."""
     stems = [Path(file).stem for file in files]
-    if len(set(stems)) < len(stems):
-        stems = ["_".join(Path(file).parts).replace("..", "").replace("/", "") for file in files]
+    for keeps_suffix in (False, True):
+        if len(set(stems)) < len(stems):
+            paths = [Path(file) if keeps_suffix else Path(file).with_suffix("") for file in files]
+            stems = ["_".join(path.parts).replace("..", "").replace("/", "") for path in paths]
     return {file: f"{stem}.png" for file, stem in zip(files, stems, strict=True)}

@@ -50,7 +50,7 @@ def true_mesh(n_cells: int = TRUE_CELLS) -> Mesh:
     """The lighthouse's surface, in its own unit."""
     scene, frame = lighthouse(), Frame.around(np.array([[-EXTENT] * 3, [EXTENT] * 3]))
     found = level_set(
-        lambda points: _distances(scene, frame.outward(points)).astype(np.float32), frame.sides, n_cells,
+        lambda points: _distances(scene, frame.outward(points.astype(np.float64))).astype(np.float32), frame.sides, n_cells,
         bound=lambda distance: distance * frame.scale,
     )  # fmt: skip
     return Mesh(frame.outward(found.vertices), found.faces)

@@ -68,12 +68,13 @@ def fused_mesh(
     """
     frame = Frame.around(np.stack([region.low, region.high]))
     fused = fuse(views, frame, n_cells, device)
-    points = np.concatenate([view.surface_points for view in views])
+    points = np.concatenate([view.surface_points for view in views]).astype(np.float64)
 
     def evaluate(where: NDArray[np.float32]) -> NDArray[np.float32]:
-        places = frame.outward(where)
-        # the grid reaches beyond the box
-        return np.where(region.holds(places), fused.values(places), np.float32(np.nan))
+        places = frame.outward(where.astype(np.float64))
+        # the grid reaches beyond the box by more than the cell that its sides go through
+        inside = region.holds(places, frame.scale * LONGEST / n_cells)
+        return np.where(inside, fused.values(places), np.float32(np.nan))
 
     found = level_set(
         evaluate, frame.sides, n_cells, near=frame.inward(points[region.holds(points)]),

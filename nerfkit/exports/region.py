@@ -39,9 +39,9 @@ class Region:
     why: str
     share: float
 
-    def holds(self, points: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whether ``points`` [.., 3], normalised, lie in it."""
-        return ((points >= self.low) & (points <= self.high)).all(-1)
+    def holds(self, points: NDArray[np.floating], room: float = 0.0) -> NDArray[np.bool_]:
+        """Whether ``points`` [.., 3], normalised, lie in it, or within ``room`` of it along each axis."""
+        return np.asarray(((points >= self.low - room) & (points <= self.high + room)).all(-1))
 
     def in_world(self, bounds: SceneBounds) -> list[float]:
         """Least x, y, z and greatest x, y, z in the input's frame and scale."""
@@ -102,7 +102,8 @@ def _given(bounds: SceneBounds, points: NDArray[np.floating], box: tuple[float, 
         )  # fmt: skip
     region = _region(corners[0], corners[1], "--box", points)
     if not region.share:
-        whole = _region(*np.quantile(points.astype(np.float64), [0.05, 0.95], axis=0), "", points).in_world(bounds)
+        low, high = np.quantile(points.astype(np.float64), [0.05, 0.95], axis=0)
+        whole = _region(low, high, "", points).in_world(bounds)
         raise NerfkitError(
             "no surface that is seen lies in it", where="--box",
             fix=f"most of what is seen lies in {','.join(f'{value:.4g}' for value in whole)}",

@@ -132,7 +132,7 @@ def _write(file: Path, table: Path, indices: Sequence[int], decode: Callable, n_
                     shapes.append([height, width, n_own])
                     if n_own < n_channels:
                         image = np.concatenate([image, np.full((height, width, 1), 255, np.uint8)], axis=2)
-                    out.write(np.ascontiguousarray(image))
+                    out.write(image.tobytes())
         move_into_place(temporary, file)
         write_atomically(table, json.dumps({"n_channels": n_channels, "shapes": shapes}).encode())
     finally:

@@ -127,7 +127,7 @@ def _blocks_round(
     where = np.floor((near - corner) / side).astype(np.int64)
     where = where[((where >= 0) & (where < blocks)).all(1)]
     active[tuple(where.T)] = True
-    return maximum_filter(active, 2 * math.ceil(max(reach / side, 1)) + 1)
+    return np.asarray(maximum_filter(active, 2 * math.ceil(max(reach / side, 1)) + 1), bool)
 
 
 def _without_unknown(
