@@ -49,10 +49,11 @@ def _distances(scene: Any, points: NDArray) -> NDArray:
 def true_mesh(n_cells: int = TRUE_CELLS) -> Mesh:
     """The lighthouse's surface, in its own unit."""
     scene, frame = lighthouse(), Frame.around(np.array([[-EXTENT] * 3, [EXTENT] * 3]))
-    found = level_set(
-        lambda points: _distances(scene, frame.outward(points.astype(np.float64))).astype(np.float32), frame.sides, n_cells,
-        bound=lambda distance: distance * frame.scale,
-    )  # fmt: skip
+
+    def evaluate(points: NDArray[np.float32]) -> NDArray[np.float32]:
+        return _distances(scene, frame.outward(points.astype(np.float64))).astype(np.float32)
+
+    found = level_set(evaluate, frame.sides, n_cells, bound=lambda distance: distance * frame.scale)
     return Mesh(frame.outward(found.vertices), found.faces)
 
 

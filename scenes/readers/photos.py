@@ -56,6 +56,8 @@ ASPECT_TOLERANCE = 0.01
 EXIF_ORIENTATION = 0x0112
 # bytes of photos whose loading takes seconds, so that a line says what is being waited for
 LONG_LOADING = 100_000_000
+# pixels of files whose decoding takes some ten seconds, so that it is told how far it is
+LONG_DECODING = 300_000_000
 # EXIF orientations that swap width and height
 TRANSPOSING = (5, 6, 7, 8)
 # photos that are looked at for their values, and the share of 16 bits that narrow ones use at most
@@ -140,7 +142,7 @@ def load_photos(
     store : PhotoStore, optional
         Decode them once, into a file of that folder, and map it; without one they are kept in memory.
     on_photo : callable
-        Called with the number of photos decoded and in all.
+        Called with the number of photos decoded and in all, where that takes more than some seconds.
 
     Returns
     -------
@@ -157,12 +159,14 @@ def load_photos(
     level = logging.INFO if n_bytes > LONG_LOADING else logging.DEBUG
     logger.log(level, "loading %d photos, downscale %g, about %.0f MB", len(indices), factor, n_bytes / 1e6)
 
+    is_long = sum(photos.cameras[i].width * photos.cameras[i].height for i in indices) >= LONG_DECODING
     counted, target_of = count(1), dict(zip(indices, targets, strict=True))
 
     def load(index: int) -> np.ndarray:
         camera = target_of[index]
         image = area_resize(read_listed(photos, index), camera.width, camera.height)
-        on_photo(next(counted), len(indices))
+        if is_long:
+            on_photo(next(counted), len(indices))
         return image
 
     paths = [photos.root / photos.files[index] for index in indices]
