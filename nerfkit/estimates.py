@@ -44,10 +44,12 @@ def estimate(prepared: Prepared) -> dict[str, Any]:
     fit(task, Budget(steps=N_TIMED), schedule=schedule)
     ms_per_step = (time.perf_counter() - started) / N_TIMED * 1e3
     n_parameters = sum(p.numel() for p in scene.field.parameters())
-    photos_mb = prepared.data.n_bytes / 1e6
+    data = prepared.data
+    photos_mb = data.n_bytes / 1e6
+    held_mb = photos_mb if data.stored is None else min(photos_mb, data.stored.limit / 1e6)
     # photos once on a CPU, else here and on the GPU
     n_copies = 1 if prepared.device == "cpu" else 2
-    memory = rest_bytes(n_parameters, config, prepared.device) / 1e6 + n_copies * photos_mb
+    memory = rest_bytes(n_parameters, config, prepared.device) / 1e6 + n_copies * held_mb
     seconds = config.steps * ms_per_step / 1e3 if config.steps is not None else (config.seconds or 0.0)
     return {
         "parameters": n_parameters,

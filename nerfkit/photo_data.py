@@ -64,9 +64,19 @@ class PhotoData:
         """Indices of the loaded photos of a split."""
         return [i for i in self.source.splits.get(name, []) if i in self.images]
 
+    def image(self, index: int) -> np.ndarray:
+        """Photo ``index`` [h, w, 3 or 4], to be looked at whole: of stored ones those before are let go in time."""
+        if self.stored is not None:
+            self.stored.note_bytes(self.images[index].nbytes)
+        return self.images[index]
+
+    def views(self, indices: Sequence[int]) -> Sequence[np.ndarray]:
+        """Photos that are looked at one after the other, as :meth:`image` gives them."""
+        return _Views(self, indices)
+
     def truth(self, index: int, background: Background) -> Tensor:
         """Photo ``index`` [h, w, 3] in [0, 1] before ``background``."""
-        values = torch.tensor(self.images[index]).float() / 255
+        values = torch.tensor(self.image(index)).float() / 255
         if values.shape[2] == 3:
             return values
         color = torch.tensor(background.color or (0.0, 0.0, 0.0))
@@ -74,13 +84,26 @@ class PhotoData:
 
     def shows_object(self, index: int, background: Background) -> np.ndarray:
         """Where photo ``index`` may show the object [h, w]: what does not count may be anything."""
-        shown = object_mask(self.images[index], background)
+        shown = object_mask(self.image(index), background)
         return shown | ~self.masks[index] if index in self.masks else shown
 
     @property
     def n_bytes(self) -> int:
         """Size of the loaded photos; of stored ones no more is in memory than is looked at."""
         return sum(image.nbytes for image in self.images.values())
+
+
+class _Views(Sequence):
+    """Photos of a dataset in an order, fetched when they are asked for."""
+
+    def __init__(self, data: PhotoData, indices: Sequence[int]) -> None:
+        self.data, self.indices = data, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, number: int) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  no slices
+        return self.data.image(self.indices[number])
 
 
 def load_photo_data(

@@ -116,7 +116,7 @@ def prepare(
             "no pixel of any photo counts: all are masked", where=source.root,
             fix="look at the masks: black is left out, white counts",
         )  # fmt: skip
-    background = choose_background(config.background, [photos.images[i] for i in train], masks)
+    background = choose_background(config.background, photos.views(train), masks)
     return Prepared(config, photos, background, find_bounds(photos, background), device)
 
 

@@ -37,7 +37,7 @@ class DepthView:
     depths: NDArray[np.float32]
     colors: NDArray[np.uint8]
 
-    @cached_property
+    @property
     def _rays(self) -> NDArray[np.float64]:
         """Unit directions of the pixels [h, w, 3]."""
         rows, columns = np.indices(self.depths.shape) + 0.5
@@ -51,7 +51,7 @@ class DepthView:
         with np.errstate(invalid="ignore"):
             return (self._rays * self.depths[..., None] + self.c2w[:3, 3]).astype(np.float32)
 
-    @cached_property
+    @property
     def normals(self) -> NDArray[np.float64]:
         """Unit normals [h, w, 3], towards the camera, of the plane through a pixel's point and the nearer of its
         neighbours along each axis; NaN where there are none.

@@ -58,5 +58,6 @@ def fused_points(
 
 def _of_view(view: DepthView) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float32]]:
     """Points [n, 3] of a view, their normals towards the camera, and how far away they are [n]."""
-    known = np.isfinite(view.normals).all(-1)
-    return view.points[known], view.normals[known], view.depths[known]
+    normals = view.normals
+    known = np.isfinite(normals).all(-1)
+    return view.points[known], normals[known], view.depths[known]

@@ -67,11 +67,15 @@ class StoredPhotos:
         return self.pixels[spans[0][0] : spans[-1][1]]
 
     def note_looks(self, n: int) -> None:
-        """Count looks at ``n`` pixels anywhere; what is in memory is let go before it passes the limit."""
-        self._seen += n * BYTES_A_LOOK
+        """Count looks at ``n`` pixels anywhere; what is in memory is let go when it passes the limit."""
+        self.note_bytes(n * BYTES_A_LOOK)
+
+    def note_bytes(self, n_bytes: int) -> None:
+        """Count bytes that are about to be looked at; what was looked at before is let go when they pass the limit."""
+        self._seen += n_bytes
         if self._seen > self.limit and hasattr(self._map, "madvise"):
             self._map.madvise(mmap.MADV_DONTNEED)
-            self._seen = 0
+            self._seen = n_bytes
 
 
 def store_photos(

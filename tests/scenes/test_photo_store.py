@@ -104,5 +104,7 @@ def test_what_is_in_memory_is_let_go_before_it_passes_the_limit(tmp_path):
     stored._map = type("Map", (), {"madvise": lambda self, what: advised.append(what)})()
     stored.note_looks(10)
     assert len(advised) == 1
-    stored.note_looks(10)
+    stored.note_looks(5)
     assert len(advised) == 1
+    stored.note_bytes(2**20)
+    assert len(advised) == 2
