@@ -19,6 +19,9 @@ __all__ = ["MemoryPlan", "cache_folder", "plan_memory"]
 SHARE = 0.8
 # mapped photos want this much at least: less is read from the disk again and again
 LEAST_MAPPED = 64_000_000
+# bytes a pixel of the largest photo that reading takes for a while, measured: some photos are compared at full size,
+# and a lens is undone at each of its pixels
+READING = 90
 # files without alpha
 OPAQUE_SUFFIXES = (".jpg", ".jpeg")
 
@@ -32,7 +35,7 @@ class MemoryPlan:
     photos : int
         All photos that are loaded, decoded.
     rest : int
-        Libraries, field and samples.
+        Libraries, field, samples, and what reading takes besides.
     budget : int or None
         What may be taken; None: it is not known what there is.
     is_given : bool
@@ -53,7 +56,8 @@ class MemoryPlan:
         if not self.is_mapped:
             return None
         assert self.budget is not None
-        return PhotoStore(cache_folder() / "photos", self.budget - self.rest)
+        # what is free may be less than training needs; it is tried all the same, with a little for photos
+        return PhotoStore(cache_folder() / "photos", max(self.budget - self.rest, LEAST_MAPPED))
 
     def __str__(self) -> str:
         store = self.store
@@ -96,20 +100,19 @@ def plan_memory(
     used = {index for name in ("train", "val") for index in photos.splits.get(name, [])}
     size = sum(_decoded_bytes(photos, index, factor) for index in used)
     field = field_class(config.field.kind)(config.field, torch.Generator())
-    rest = rest_bytes(sum(p.numel() for p in field.parameters()), config, device)
+    reading = READING * max(camera.width * camera.height for camera in photos.cameras)
+    rest = rest_bytes(sum(p.numel() for p in field.parameters()), config, device) + reading
     free = memory_free()
     limit = budget if budget is not None else None if free is None else int(SHARE * free)
     is_mapped = limit is not None and rest + size > limit
     if budget is not None and is_mapped and budget - rest < min(LEAST_MAPPED, size):
         raise NerfkitError(
             f"{_gigabytes(budget)} are less than the {_gigabytes(rest + min(LEAST_MAPPED, size))} that are needed at "
-            f"least: {_gigabytes(rest)} for libraries, field and samples, the others for photos",
+            f"least: {_gigabytes(rest)} for libraries, reading, field and samples, the others for photos",
             where="--memory-budget",
             fix="give more, or lower the samples of a step (--set samples_per_step=8192) or the field "
             "(--set field.log2_table_size=15, --set field.width=16)",
         )  # fmt: skip
-    # what is free may be less than training needs; it is tried all the same, with a little for photos
-    limit = max(limit, rest + LEAST_MAPPED) if is_mapped and limit is not None else limit
     return MemoryPlan(size, rest, limit, budget is not None, is_mapped)
 
 
