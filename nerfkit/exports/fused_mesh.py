@@ -42,10 +42,10 @@ class FusedMesh:
     n_floater_faces: int
 
 
-def fuse(views: Sequence[DepthView], frame: Frame, n_cells: int, device: str = "cpu") -> FusedDepth:
+def fuse(views: Sequence[DepthView], region: Region, n_cells: int, device: str = "cpu") -> FusedDepth:
     """The views' depths, with a truncation that suits ``n_cells`` along the longest side and the views' pixels."""
-    cell = frame.scale * LONGEST / n_cells
-    return FusedDepth(views, max(CELLS * cell, PIXELS * _pixel(views)), device)
+    cell = float((region.high - region.low).max()) / n_cells
+    return FusedDepth(views, max(CELLS * cell, PIXELS * _pixel(views, region)), device)
 
 
 def fused_mesh(
@@ -67,18 +67,17 @@ def fused_mesh(
         Where to compute.
     """
     frame = Frame.around(np.stack([region.low, region.high]))
-    fused = fuse(views, frame, n_cells, device)
+    fused, cell = fuse(views, region, n_cells, device), frame.scale * LONGEST / n_cells
     points = np.concatenate([view.surface_points for view in views]).astype(np.float64)
 
     def evaluate(where: NDArray[np.float32]) -> NDArray[np.float32]:
         places = frame.outward(where.astype(np.float64))
         # the grid reaches beyond the box by more than the cell that its sides go through
-        inside = region.holds(places, frame.scale * LONGEST / n_cells)
-        return np.where(inside, fused.values(places), np.float32(np.nan))
+        return np.where(region.holds(places, cell), fused.values(places), np.float32(np.nan))
 
     found = level_set(
         evaluate, frame.sides, n_cells, near=frame.inward(points[region.holds(points)]),
-        reach=_pixel(views) / frame.scale,
+        reach=_pixel(views, region) / frame.scale,
     )  # fmt: skip
     mesh = Mesh(frame.outward(found.vertices), found.faces)
     n_floaters = n_floater_faces = 0
@@ -88,10 +87,9 @@ def fused_mesh(
     return FusedMesh(Mesh(mesh.vertices, mesh.faces, (), colors), n_floaters, n_floater_faces)
 
 
-def _pixel(views: Sequence[DepthView]) -> float:
-    """Width of a pixel on the surface, normalised: the median of the views' medians."""
-    seen = [view for view in views if np.isfinite(view.depths).any()]
-    return float(np.median([np.median(view.depths[np.isfinite(view.depths)]) / view.camera.fx for view in seen]))
+def _pixel(views: Sequence[DepthView], region: Region) -> float:
+    """Median width, normalised, of a pixel on the surface within the region."""
+    return float(np.median(np.concatenate([v.depths[region.holds(v.points)] / v.camera.fx for v in views])))
 
 
 def _without_floaters(mesh: Mesh, least: float) -> tuple[Mesh, int, int]:

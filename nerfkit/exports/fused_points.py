@@ -11,7 +11,6 @@ from nerfkit.exports.depth_views import DepthView
 from nerfkit.exports.fused_mesh import fuse
 from nerfkit.exports.region import Region
 from nerfkit.scenes.surfaces import PointCloud
-from nerfkit.workbench.shapes.frame import LONGEST, Frame
 
 __all__ = ["fused_points"]
 
@@ -36,12 +35,11 @@ def fused_points(
     n_floaters : int
         Points that were left out because views do not agree on them.
     """
-    frame = Frame.around(np.stack([region.low, region.high]))
     parts = [_of_view(view) for view in views]
     points, normals, lengths = (np.concatenate(column) for column in zip(*parts, strict=True))
     inside = region.holds(points)
     points, normals, lengths = points[inside], normals[inside], lengths[inside]
-    fused = fuse(views, frame, n_cells, device)
+    fused = fuse(views, region, n_cells, device)
     n_floaters = 0
     if not keeps_floaters:
         with np.errstate(invalid="ignore"):
@@ -50,7 +48,9 @@ def fused_points(
         points, normals, lengths = points[agreed], normals[agreed], lengths[agreed]
     # of a cell's points the one that was seen from nearest
     nearest = np.argsort(lengths, kind="stable")
-    cells = np.floor((points[nearest] - region.low) / (frame.scale * LONGEST / n_cells)).astype(np.int64)
+    cells = np.floor((points[nearest] - region.low) / (float((region.high - region.low).max()) / n_cells)).astype(
+        np.int64
+    )
     chosen = np.sort(nearest[np.unique(cells @ [n_cells**2 * 4, n_cells * 2, 1], return_index=True)[1]])
     points, normals = points[chosen], normals[chosen]
     return PointCloud(points.astype(np.float64), normals, (), fused.colors(points, normals)), n_floaters
