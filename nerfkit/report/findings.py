@@ -134,6 +134,9 @@ def worst_first(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     >>> [image["file"] for image in worst_first(images)]
     ['c', 'b', 'a']
     """
-    psnrs = [number(image, "psnr") for image in images]
-    ranked = sorted(range(len(images)), key=lambda i: math.inf if psnrs[i] is None else psnrs[i])
-    return [images[i] for i in ranked]
+
+    def rank(image: dict[str, Any]) -> float:
+        psnr = number(image, "psnr")
+        return math.inf if psnr is None else psnr
+
+    return sorted(images, key=rank)
