@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,7 +17,8 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 from nerfkit.scenes.photo_masks import choose_alpha, find_masks, split_alpha
 from nerfkit.scenes.readers import PosedPhotos, load_photos
-from nerfkit.scenes.readers.photos import some
+from nerfkit.scenes.readers.photo_store import StoredPhotos
+from nerfkit.scenes.readers.photos import PhotoStore, some
 
 __all__ = ["PhotoData", "find_bounds", "load_photo_data", "load_views"]
 
@@ -45,6 +46,8 @@ class PhotoData:
         Which pixels count, of photos of which some do not.
     alpha : {"background", "ignore"}
         What transparent pixels were taken for; where they are ignored the images have no alpha.
+    stored : StoredPhotos, optional
+        The mapped file that the images are views of; None: they are in memory.
     """
 
     source: PosedPhotos
@@ -53,6 +56,7 @@ class PhotoData:
     downscale: float
     masks: dict[int, np.ndarray] = field(default_factory=dict)
     alpha: str = "background"
+    stored: StoredPhotos | None = None
 
     @property
     def c2w(self) -> np.ndarray:
@@ -63,9 +67,19 @@ class PhotoData:
         """Indices of the loaded photos of a split."""
         return [i for i in self.source.splits.get(name, []) if i in self.images]
 
+    def image(self, index: int) -> np.ndarray:
+        """Photo ``index`` [h, w, 3 or 4], to be looked at whole: of stored ones those before are let go in time."""
+        if self.stored is not None:
+            self.stored.note_bytes(self.images[index].nbytes)
+        return self.images[index]
+
+    def views(self, indices: Sequence[int]) -> Sequence[np.ndarray]:
+        """Photos that are looked at one after the other, as :meth:`image` gives them."""
+        return _Views(self, indices)
+
     def truth(self, index: int, background: Background) -> Tensor:
         """Photo ``index`` [h, w, 3] in [0, 1] before ``background``."""
-        values = torch.tensor(self.images[index]).float() / 255
+        values = torch.tensor(self.image(index)).float() / 255
         if values.shape[2] == 3:
             return values
         color = torch.tensor(background.color or (0.0, 0.0, 0.0))
@@ -73,18 +87,32 @@ class PhotoData:
 
     def shows_object(self, index: int, background: Background) -> np.ndarray:
         """Where photo ``index`` may show the object [h, w]: what does not count may be anything."""
-        shown = object_mask(self.images[index], background)
+        shown = object_mask(self.image(index), background)
         return shown | ~self.masks[index] if index in self.masks else shown
 
     @property
     def n_bytes(self) -> int:
-        """Memory of the loaded photos."""
+        """Size of the loaded photos; of stored ones no more is in memory than is looked at."""
         return sum(image.nbytes for image in self.images.values())
 
 
+class _Views(Sequence):
+    """Photos of a dataset in an order, fetched when they are asked for."""
+
+    def __init__(self, data: PhotoData, indices: Sequence[int]) -> None:
+        self.data, self.indices = data, indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, number: int) -> np.ndarray:  # pyright: ignore[reportIncompatibleMethodOverride]  no slices
+        return self.data.image(self.indices[number])
+
+
 def load_photo_data(
-    source: PosedPhotos, splits: Sequence[str], *, downscale: float | None, max_side: int | None, alpha: str = "auto"
-) -> PhotoData:
+    source: PosedPhotos, splits: Sequence[str], *, downscale: float | None, max_side: int | None, alpha: str = "auto",
+    store: PhotoStore | None = None, on_photo: Callable[[int, int], None] = lambda done, total: None,
+) -> PhotoData:  # fmt: skip
     """Load the photos of some splits of a dataset, and find which of their pixels count.
 
     Parameters
@@ -99,6 +127,10 @@ def load_photo_data(
         Longest side in pixels when ``downscale`` is None.
     alpha : {"auto", "background", "ignore"}
         What transparent pixels mean.
+    store : PhotoStore, optional
+        Decode them into a file, once, that is mapped; without one they are kept in memory.
+    on_photo : callable
+        Called with the number of photos decoded and in all.
     """
     indices = list(dict.fromkeys(i for name in splits for i in source.splits.get(name, [])))
     if not indices:
@@ -107,15 +139,18 @@ def load_photo_data(
             f"has no photos in the split {' or '.join(splits)} (it has {have})", where=source.root,
             fix="choose another split, or list some in the dataset",
         )  # fmt: skip
-    return load_views(source, indices, downscale=downscale, max_side=max_side, alpha=alpha)
+    return load_views(
+        source, indices, downscale=downscale, max_side=max_side, alpha=alpha, store=store, on_photo=on_photo
+    )
 
 
 def load_views(
     source: PosedPhotos, indices: Sequence[int], *, downscale: float | None, max_side: int | None,
-    alpha: str = "auto", findings: Findings | None = None,
+    alpha: str = "auto", findings: Findings | None = None, store: PhotoStore | None = None,
+    on_photo: Callable[[int, int], None] = lambda done, total: None,
 ) -> PhotoData:  # fmt: skip
     """Load photos by their index; else as :func:`load_photo_data`. What is found goes to ``findings``, or is logged."""
-    loaded = load_photos(source, indices, downscale, max_side, findings=findings)
+    loaded = load_photos(source, indices, downscale, max_side, findings=findings, store=store, on_photo=on_photo)
     images = dict(zip(indices, loaded.images, strict=True))
     cameras = dict(zip(indices, loaded.cameras, strict=True))
     masks = find_masks(source, cameras, findings)
@@ -123,7 +158,7 @@ def load_views(
     if alpha == "ignore":
         with listed_or_logged(findings, logger) as said:
             _ignore_transparent(images, masks, source, said)
-    return PhotoData(source, images, cameras, loaded.downscale, masks, alpha)
+    return PhotoData(source, images, cameras, loaded.downscale, masks, alpha, loaded.stored)
 
 
 def _ignore_transparent(

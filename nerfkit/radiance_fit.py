@@ -96,7 +96,11 @@ class RadianceFit(Problem):
         train = data.split("train")
         # handed over and taken back: no photo is in memory twice
         images = [data.images.pop(i) for i in train]
-        pixels = PhotoPixels(images, device, [data.masks.get(i) for i in train])
+        stored = data.stored
+        pixels = PhotoPixels(
+            images, device, [data.masks.get(i) for i in train], None if stored is None else stored.rows(train),
+            (lambda n: None) if stored is None else stored.note_looks,
+        )  # fmt: skip
         data.images.update(zip(train, images, strict=True))
         cameras = CameraBatch([data.cameras[i] for i in train]).to(device)
         poses = torch.from_numpy(scene.bounds.normalise(data.c2w[train])).to(device, torch.float32)

@@ -72,6 +72,13 @@ class Result:
             fix=task.usage.format(run=self.run.folder),
         )  # fmt: skip
 
+    def export(self, *_: Any, **__: Any) -> dict[str, Any]:
+        """Write a mesh, points, cameras or depth of a scene; other tasks write what they hold as it is."""
+        task = self.run.task
+        raise NerfkitError(
+            f"is {task.holds}, of which nothing is exported", where=self.run.folder, fix=f"write it: {self.example}"
+        )
+
     def report(self) -> Path:
         """Write report.html in the run folder anew, and give its path."""
         raise NotImplementedError

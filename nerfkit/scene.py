@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,7 @@ from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.cameras import Camera, CameraBatch
 from nerfkit.scenes.fields import field_class
+from nerfkit.scenes.observations.median_depth import median_depths
 from nerfkit.scenes.observations.volume_rendering import VolumeRendering
 from nerfkit.scenes.rays import Rays, rays_from_pixels
 from nerfkit.scenes.sampling_configs import sampler_class
@@ -90,17 +92,30 @@ class RadianceScene(nn.Module):
         c2w : ndarray, shape (4, 4)
             Pose in the world, OpenGL axes.
         """
-        device = self.device
-        batch = CameraBatch([camera]).to(device)
-        pose = torch.from_numpy(self.bounds.normalise(c2w[None])).to(device, torch.float32)
-        n_pixels = camera.width * camera.height
         background = self.background_rgb()
         parts = []
-        for indices in torch.arange(n_pixels, device=device).split(RAYS_A_TILE.get(device.type, 2**14)):
-            pixels = torch.stack([indices % camera.width, indices // camera.width], -1).to(torch.float32) + 0.5
-            rays = Rays(*rays_from_pixels(batch, pose, torch.zeros_like(indices), pixels), background)
-            parts.append(self.observation.render(self.field, rays)[:3])
+        for rays_o, rays_d in self._tiles(camera, c2w):
+            parts.append(self.observation.render(self.field, Rays(rays_o, rays_d, background))[:3])
         rgb, depths, opacities = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
         shape = (camera.height, camera.width)
         distance = depths / opacities.clamp(min=1e-6) * self.bounds.scale
         return View(rgb.clamp_(0, 1).reshape(*shape, 3), distance.reshape(shape), opacities.reshape(shape))
+
+    def surface_depths(self, camera: Camera, c2w: np.ndarray) -> Tensor:
+        """Distance [h, w] from the camera to the surface that it shows, world units; infinite where it shows none.
+
+        The surface is where a ray has lost half of its transmittance
+        (:func:`nerfkit.scenes.observations.median_depth.median_depths`); parameters as those of :meth:`render`.
+        """
+        tiles = [median_depths(self.field, self.sampler, *rays).cpu() for rays in self._tiles(camera, c2w)]
+        return torch.cat(tiles).reshape(camera.height, camera.width) * self.bounds.scale
+
+    def _tiles(self, camera: Camera, c2w: np.ndarray) -> Iterator[tuple[Tensor, Tensor]]:
+        """Origins and directions [n, 3], normalised, of the rays of all pixels in reading order, some at a time."""
+        device = self.device
+        batch = CameraBatch([camera]).to(device)
+        pose = torch.from_numpy(self.bounds.normalise(c2w[None])).to(device, torch.float32)
+        n_pixels = camera.width * camera.height
+        for indices in torch.arange(n_pixels, device=device).split(RAYS_A_TILE.get(device.type, 2**14)):
+            pixels = torch.stack([indices % camera.width, indices // camera.width], -1).to(torch.float32) + 0.5
+            yield rays_from_pixels(batch, pose, torch.zeros_like(indices), pixels)

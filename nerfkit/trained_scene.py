@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,10 +134,10 @@ class TrainedScene(Result):
 
     @telling_memory("nerfkit eval", "train with smaller photos (--downscale 2): views are rendered at their size")
     def evaluate(
-        self, split: str = "test", *, data: str | Path | None = None,
-        on_image: Callable[[str, float | None, float | None], None] = lambda file, psnr, ssim: None,
+        self, split: str = "test", *, data: str | Path | None = None, lpips: str | Path | None = None,
+        on_view: Callable[[int, int], None] = lambda done, total: None,
     ) -> dict[str, Any]:  # fmt: skip
-        """PSNR and SSIM over a split, at the size that the scene was trained at; pictures go to RUN/eval/<split>.
+        """PSNR and SSIM over a split, at the size that the scene was trained at; pictures go to RUN/eval.
 
         Parameters
         ----------
@@ -145,13 +145,16 @@ class TrainedScene(Result):
             Which photos.
         data : str or Path, optional
             The photos, when they were moved.
-        on_image : callable
-            Called with file, PSNR in dB and SSIM of each photo.
+        lpips : str or Path, optional
+            Weights of LPIPS (docs/conventions.md says which), which is then measured as well.
+        on_view : callable
+            Called with the number of views done and in all.
 
         Returns
         -------
         result : dict
-            ``results`` {psnr, ssim, seconds_per_frame, n_images} and ``images`` [{file, psnr, ssim}].
+            ``results`` {psnr, ssim, seconds_per_frame, n_images}, ``images`` [{file, psnr, ssim}], both with ``lpips``
+            where weights are given, and ``worst``, a picture in the run folder of the worst views.
 
         Examples
         --------
@@ -161,9 +164,56 @@ class TrainedScene(Result):
         from nerfkit.evaluation import evaluate
         from nerfkit.report import refresh
 
-        result = evaluate(self, split, data=None if data is None else Path(data), on_image=on_image)
+        places = {name: None if place is None else Path(place) for name, place in (("data", data), ("lpips", lpips))}
+        result = evaluate(self, split, **places, on_view=on_view)
         refresh(self.run)
         return result
+
+    @telling_memory("nerfkit export", "lower --size")
+    def export(
+        self, out: str | Path | None = None, *, format: str | None = None, size: int | None = None,
+        box: Sequence[float] | None = None, keep_floaters: bool = False, unit: float | None = None,
+        data: str | Path | None = None, on_view: Callable[[int, int], None] = lambda done, total: None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Write a mesh, points, cameras or depth in the input's own frame and scale.
+
+        Parameters
+        ----------
+        out : str or Path, optional
+            A .ply, .obj or .glb file (mesh), .ply (points), .json (cameras), or a folder (depth); None: in the run
+            folder.
+        format : {"ply", "obj", "glb", "pointcloud", "cameras", "depth"}, optional
+            None: by the suffix.
+        size : int, optional
+            Cells of the mesh along the longest side of the box, 8 to 1024; of points there is one a cell. 256 unless
+            given.
+        box : sequence of 6 float, optional
+            Least x, y, z and greatest x, y, z of what is exported; None: chosen by what the photos see.
+        keep_floaters : bool
+            Whether parts below 3 % of the box, and points that one view alone has, are kept.
+        unit : float, optional
+            Length in metres of the poses' unit, for depth in millimetres; 1 unless given.
+        data : str or Path, optional
+            The photos' dataset, when it was moved.
+        on_view : callable
+            Called with the number of views rendered and in all.
+
+        Returns
+        -------
+        result : dict
+            ``output``, ``format``, ``seconds``, and counts of what was written; docs/export.md lists them.
+
+        Examples
+        --------
+        >>> scene.export("fox.glb", size=384)["faces"]  # doctest: +SKIP
+        412338
+        """
+        from nerfkit.exports.export import export
+        from nerfkit.exports.formats import ExportOptions, default_output
+
+        options = ExportOptions(size, None if box is None else tuple(box), keep_floaters, unit)  # pyright: ignore[reportArgumentType]
+        path = self.run.folder / default_output(format) if out is None else Path(out)
+        return export(self, path, format, options, data=None if data is None else Path(data), on_view=on_view)
 
     def report(self) -> Path:
         """Write report.html in the run folder anew, and give its path.

@@ -15,6 +15,7 @@ from nerfkit.captured_step import refusal
 from nerfkit.checkpoints import DivergedError
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.known_distances import KnownDistances, find_distances
+from nerfkit.memory_plan import plan_memory
 from nerfkit.metrics import MetricsLog
 from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
 from nerfkit.presets import TrainConfig
@@ -57,7 +58,7 @@ class Prepared:
         return [
             f"{source.name}: {source.format}, {counts} views",
             f"photos at {camera.width} x {camera.height} (downscale {data.downscale:.3g}), "
-            f"{data.n_bytes / 1e6:.0f} MB in memory",
+            f"{data.n_bytes / 1e6:.0f} MB {'in memory' if data.stored is None else 'mapped'}",
             f"background: {self.background.name}{shown}",
             *([f"{self._share_left_out():.1%} of the pixels do not count"] if data.masks else []),
             *([f"depth: {len(self.distances)} distances by {self.distances.source}"] if self.distances else []),
@@ -69,8 +70,26 @@ class Prepared:
         return masked / sum(camera.width * camera.height for camera in self.data.cameras.values())
 
 
-def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
+def prepare(
+    source: PosedPhotos, config: TrainConfig, device: str, *, memory_budget: int | None = None,
+    say: Callable[[str], None] = lambda text: None, on_photo: Callable[[int, int], None] = lambda done, total: None,
+) -> Prepared:  # fmt: skip
     """Load the photos of a dataset and find background and bounds.
+
+    Parameters
+    ----------
+    source : PosedPhotos
+        The dataset.
+    config : TrainConfig
+        Settings.
+    device : str
+        Where to compute.
+    memory_budget : int, optional
+        Bytes that the training may take; photos beyond it are mapped from a file. None: most of what is free.
+    say : callable
+        Called with what the memory is planned to be, before photos are read.
+    on_photo : callable
+        Called with the number of photos read and in all.
 
     Raises
     ------
@@ -79,9 +98,10 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
     """
     _check_captured(config, device, fix="add --device cuda, or --set captured=false")
     max_side = config.max_side or MAX_SIDE.get(device, MAX_SIDE["cuda"])
-    photos = load_photo_data(
-        source, ("train", "val"), downscale=config.downscale, max_side=max_side, alpha=config.alpha
-    )
+    sizes: dict[str, Any] = {"downscale": config.downscale, "max_side": max_side}
+    plan = plan_memory(source, config, device, **sizes, budget=memory_budget)
+    say(str(plan))
+    photos = load_photo_data(source, ("train", "val"), **sizes, alpha=config.alpha, store=plan.store, on_photo=on_photo)
     # as it was decided, for all that comes after
     config = dataclasses.replace(config, alpha=photos.alpha)
     if photos.downscale > 1 and config.downscale is None:
@@ -100,7 +120,7 @@ def prepare(source: PosedPhotos, config: TrainConfig, device: str) -> Prepared:
             "no pixel of any photo counts: all are masked", where=source.root,
             fix="look at the masks: black is left out, white counts",
         )  # fmt: skip
-    background = choose_background(config.background, [photos.images[i] for i in train], masks)
+    background = choose_background(config.background, photos.views(train), masks)
     bounds = find_bounds(photos, background, config.box)
     return Prepared(config, photos, background, bounds, device, _distances(photos, config))
 
@@ -137,8 +157,10 @@ def train(
 
 
 def resume(
-    run: Run, config: TrainConfig, *, data: Path | None, device: str, on_progress: Callable[[Progress], None]
-) -> dict[str, Any]:
+    run: Run, config: TrainConfig, *, data: Path | None, device: str, on_progress: Callable[[Progress], None],
+    memory_budget: int | None = None, say: Callable[[str], None] = lambda text: None,
+    on_photo: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:  # fmt: skip
     """Go on with a run.
 
     Parameters
@@ -153,11 +175,18 @@ def resume(
         Where to compute.
     on_progress : callable
         Called after every step.
+    memory_budget, say, on_photo
+        As :func:`prepare` takes them.
     """
     _check_captured(config, device, fix=f"add --device cuda, or write captured: false in {run.folder / 'config.yml'}")
     source = run.read_photos(data, fix=f"give their folder: nerfkit train DATA --resume {run.folder}")
     bounds, background, downscale = run.read_scene()
-    photos = load_photo_data(source, ("train", "val"), downscale=downscale, max_side=None, alpha=config.alpha)
+    plan = plan_memory(source, config, device, downscale=downscale, max_side=None, budget=memory_budget)
+    say(str(plan))
+    photos = load_photo_data(
+        source, ("train", "val"), downscale=downscale, max_side=None, alpha=config.alpha, store=plan.store,
+        on_photo=on_photo,
+    )  # fmt: skip
     prepared = Prepared(config, photos, background, bounds, device, _distances(photos, config))
     return _fit(prepared, run, on_progress, is_resumed=True)
 

@@ -37,7 +37,10 @@ def warm() -> None:
             train(prepared, run, lambda progress: None)
             scene = load_scene(run, "cpu")[0]
             index = prepared.data.split("train")[0]
-            assert np.isfinite(scene.render(prepared.data.cameras[index], prepared.data.c2w[index]).rgb.numpy()).all()
+            camera, c2w = prepared.data.cameras[index], prepared.data.c2w[index]
+            assert np.isfinite(scene.render(camera, c2w).rgb.numpy()).all()
+            # what exports march by
+            assert (scene.surface_depths(camera, c2w) > 0).all()
 
 
 if __name__ == "__main__":

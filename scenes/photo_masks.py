@@ -52,7 +52,7 @@ def split_alpha(image: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """A photo without alpha [h, w, 3], and which of its pixels are opaque [h, w]; None: all."""
     if image.shape[2] == 3:
         return image, None
-    return np.ascontiguousarray(image[..., :3]), image[..., 3] == 255
+    return image[..., :3], image[..., 3] == 255
 
 
 def find_masks(

@@ -25,6 +25,8 @@ class Mesh:
         Three vertices each, anticlockwise as seen from outside.
     said : tuple of str
         What is to be said of the file.
+    colors : ndarray, shape (n, 3), uint8, optional
+        sRGB of the vertices.
 
     Examples
     --------
@@ -36,6 +38,7 @@ class Mesh:
     vertices: Floats
     faces: NDArray[np.int64]
     said: tuple[str, ...] = ()
+    colors: NDArray[np.uint8] | None = None
 
     @cached_property
     def _crosses(self) -> Floats:
@@ -52,6 +55,19 @@ class Mesh:
     def normals(self) -> Floats:
         """Unit normals of the faces [m, 3]; 0 where a face has no area."""
         return self._crosses / np.maximum(2 * self.areas, np.finfo(np.float64).tiny)[:, None]
+
+    @property
+    def vertex_normals(self) -> Floats:
+        """Unit normals of the vertices [n, 3], means of their faces' by area; 0 where a vertex has no face."""
+        corners = self.faces.T.ravel()
+        summed = np.stack([np.bincount(corners, np.tile(c, 3), len(self.vertices)) for c in self._crosses.T], 1)
+        return summed / np.maximum(np.linalg.norm(summed, axis=1, keepdims=True), np.finfo(np.float64).tiny)
+
+    def of_faces(self, kept: NDArray[np.bool_]) -> Mesh:
+        """The faces that ``kept`` [m] says, and the vertices that these have."""
+        used, faces = np.unique(self.faces[kept], return_inverse=True)
+        colors = None if self.colors is None else self.colors[used]
+        return Mesh(self.vertices[used], faces.reshape(-1, 3).astype(np.int64), self.said, colors)
 
     @property
     def area(self) -> float:
@@ -94,11 +110,14 @@ class PointCloud:
         Unit normals that point outward.
     said : tuple of str
         What is to be said of the file.
+    colors : ndarray, shape (n, 3), uint8, optional
+        sRGB.
     """
 
     points: Floats
     normals: Floats | None = None
     said: tuple[str, ...] = ()
+    colors: NDArray[np.uint8] | None = None
 
     @property
     def bounds(self) -> Floats:

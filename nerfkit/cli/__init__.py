@@ -21,6 +21,7 @@ COMMANDS = {
     "process": ("nerfkit.cli.process", "poses of photos, or of a video's frames, found with COLMAP"),
     "convert": ("nerfkit.cli.convert", "posed photos in another format: transforms.json, COLMAP, Blender, LLFF"),
     "render": ("nerfkit.cli.render", "a video along a camera path; a fitted picture at any size"),
+    "export": ("nerfkit.cli.export", "a mesh, points, cameras or depth of a scene, for other programs"),
     "doctor": ("nerfkit.cli.doctor", "what is wrong with this machine, or with a dataset, and what mends it"),
 }
 

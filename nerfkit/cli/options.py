@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,17 @@ from typing import Any, NoReturn, TypeVar
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.settings import check_number
 
-__all__ = ["CommonOptions", "argument", "option", "parse", "parse_box", "parse_crop", "parse_size"]
+__all__ = [
+    "CommonOptions",
+    "argument",
+    "option",
+    "parse",
+    "parse_box",
+    "parse_bytes",
+    "parse_cells",
+    "parse_crop",
+    "parse_size",
+]
 
 T = TypeVar("T")
 
@@ -124,6 +135,23 @@ def parse_size(text: str | None, name: str, *, most: int = 16384) -> tuple[int, 
     return int(match[1]), int(match[2])
 
 
+def parse_bytes(text: str | None, name: str) -> int | None:
+    """Bytes of a size such as ``4GB``, ``500 MB`` or ``2GiB``, the value of the option ``name``; None when not given.
+
+    Examples
+    --------
+    >>> parse_bytes("1.5GB", ""), parse_bytes("512 MiB", ""), parse_bytes("4g", "")
+    (1500000000, 536870912, 4000000000)
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) ?([kMGT])(i?)B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise NerfkitError(f"must be a size in MB or GB; got {text!r}", where=name, fix="for example 4GB")
+    power = "KMGT".index(match[2].upper()) + 1
+    return round(float(match[1]) * (1024 if match[3] else 1000) ** power)
+
+
 def parse_cells(text: str | None, name: str) -> int | None:
     """Cells along the longest side of a mesh, the value of the option ``name``; None when not given."""
     if text is None:
@@ -135,23 +163,26 @@ def parse_cells(text: str | None, name: str) -> int | None:
     return int(text)
 
 
-def parse_box(text: str, name: str = "--box") -> tuple[float, ...]:
-    """Six numbers, ``X0,Y0,Z0,X1,Y1,Z1``.
+def parse_box(text: str | None, name: str = "--box") -> tuple[float, ...] | None:
+    """Least x, y, z and greatest x, y, z of ``X,Y,Z,X,Y,Z``, the value of the option ``name``; None when not given.
 
     Examples
     --------
-    >>> parse_box("-1,-1,0,1,1,2.5")
+    >>> parse_box("-1,-1,0, 1,1,2.5")
     (-1.0, -1.0, 0.0, 1.0, 1.0, 2.5)
     """
+    if text is None:
+        return None
     try:
-        numbers = tuple(float(part) for part in text.split(","))
+        values = tuple(float(part) for part in text.split(","))
+        if len(values) == 6 and all(map(math.isfinite, values)):
+            return values
     except ValueError:
-        numbers = ()
-    if len(numbers) != 6:
-        raise NerfkitError(
-            f"must be six numbers X0,Y0,Z0,X1,Y1,Z1; got {text!r}", where=name, fix="for example --box=-1,-1,0,1,1,2"
-        )
-    return numbers
+        pass
+    raise NerfkitError(
+        f"must be six numbers, least x, y, z and greatest x, y, z; got {text!r}", where=name,
+        fix=f"for example {name}=-1,-1,-1,1,1,1",
+    )  # fmt: skip
 
 
 def parse_crop(text: str | None, name: str = "--crop") -> tuple[int, ...] | None:

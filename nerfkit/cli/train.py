@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_box
-from nerfkit.cli.running import Console, Interrupted, use_cores
+from nerfkit.cli.options import CommonOptions, argument, option, parse_box, parse_bytes
+from nerfkit.cli.running import Console, Interrupted, progress_bar, use_cores
 from nerfkit.presets import AlphaName, BackgroundName, ExposureName
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
@@ -61,6 +61,10 @@ class Options(CommonOptions):
     skip_bad: bool = option(False, "go on without frames that are damaged")
     overwrite: bool = option(False, "replace what is in the run folder")
     resume: str | None = option(None, "go on with this run", metavar="RUN")
+    memory_budget: str | None = option(
+        None, "memory that the training may take, such as 4GB; photos beyond it are mapped from a cache (default: most "
+        "of what is free)", metavar="SIZE",
+    )  # fmt: skip
     dry_run: bool = option(False, "check the data, print memory and expected time, train nothing")
     config: str | None = option(None, "settings to start from: a config.yml of another run", metavar="FILE")
     # option() returns a dataclass field that makes a new list each time
@@ -77,6 +81,10 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     elif options.data is None:
         raise NerfkitError("no DATA given", where="nerfkit train", fix="nerfkit train FOLDER_OF_POSED_PHOTOS")
     budget = task.budget(options.seconds, options.steps)
+    reading: dict[str, Any] = {
+        "memory_budget": parse_bytes(options.memory_budget, "--memory-budget"), "say": console.say,
+        "on_photo": progress_bar(console, "photos"),
+    }  # fmt: skip
     use_cores(options.device)
     # photos are read, copied and let go
     return_freed_memory()
@@ -84,7 +92,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         if options.resume is not None:
             scene = task.resume(
                 options.resume, data=options.data, device=options.device, seconds=options.seconds, steps=options.steps,
-                on_progress=keeping_memory(progress),
+                on_progress=keeping_memory(progress), **reading,
             )  # fmt: skip
             return _finish(scene, console)
         named = ("seed", "downscale", "background", "alpha", "exposure")
@@ -99,7 +107,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
             preset=options.method, file=options.config, assignments=options.set, given=given
         )  # fmt: skip
         common: dict[str, Any] = {
-            "config": config, "device": options.device, "skip_bad": options.skip_bad, "say": console.say,
+            "config": config, "device": options.device, "skip_bad": options.skip_bad, **reading,
         }  # fmt: skip
         if options.dry_run:
             return _dry_run(task.dry_run(options.data or "", **common), console)

@@ -37,8 +37,7 @@ def check_cost(photos: PosedPhotos, device: str, report: Report, *, is_timed: bo
 def _estimate(photos: PosedPhotos, device: str) -> dict[str, float]:
     import torch
 
-    from nerfkit.estimates import BASE_MB, BYTES_A_SAMPLE_AND_WIDTH
-    from nerfkit.radiance_fit import samples_a_step
+    from nerfkit.estimates import rest_bytes
     from nerfkit.scenes.fields import field_class
     from nerfkit.tasks.train import TASK
     from nerfkit.training import MAX_SIDE
@@ -51,9 +50,8 @@ def _estimate(photos: PosedPhotos, device: str) -> dict[str, float]:
     photos_mb = 4 * sum(camera.width * camera.height for camera in used) / downscale**2 / 1e6
     field = field_class(config.field.kind)(config.field, torch.Generator())
     n_parameters = sum(p.numel() for p in field.parameters())
-    samples_mb = samples_a_step(config, device) * config.field.width * BYTES_A_SAMPLE_AND_WIDTH / 1e6
     return {
-        "memory_mb": round(BASE_MB + n_parameters * 16 / 1e6 + n_copies * photos_mb + samples_mb),
+        "memory_mb": round(rest_bytes(n_parameters, config, device) / 1e6 + n_copies * photos_mb),
         "photos_mb": round(photos_mb, 1),
         "parameters": n_parameters,
         "downscale": round(downscale, 3),

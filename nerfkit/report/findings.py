@@ -15,7 +15,7 @@ from nerfkit.report.media import natural
 
 __all__ = [
     "charts", "find_videos", "number", "read_dict", "read_lines", "read_registered", "read_text",
-    "settings_and_versions",
+    "settings_and_versions", "worst_first",
 ]  # fmt: skip
 
 logger = logging.getLogger(__name__)
@@ -123,3 +123,20 @@ def _unbroken(seconds: Sequence[float]) -> list[float]:
         before = value
         result.append(offset + value)
     return result
+
+
+def worst_first(images: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """``images`` of an evaluation from the least PSNR to the greatest; what has none, such as equal pictures, is last.
+
+    Examples
+    --------
+    >>> images = [{"file": "a"}, {"file": "b", "psnr": 30.0}, {"file": "c", "psnr": 20.0}]
+    >>> [image["file"] for image in worst_first(images)]
+    ['c', 'b', 'a']
+    """
+
+    def rank(image: dict[str, Any]) -> float:
+        psnr = number(image, "psnr")
+        return math.inf if psnr is None else psnr
+
+    return sorted(images, key=rank)

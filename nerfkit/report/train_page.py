@@ -21,6 +21,7 @@ from nerfkit.report.findings import (
     read_lines,
     read_text,
     settings_and_versions,
+    worst_first,
 )  # fmt: skip
 from nerfkit.report.media import ERROR_GAIN, error_picture, load_picture
 from nerfkit.report.page import write_report
@@ -79,8 +80,7 @@ def train_blocks(run: Run, videos: Sequence[Path] = ()) -> list[Block]:
         images = _images(evals[name])
         blocks.append(_sheet(run, name, title, images))
         if len(images) > MAX_VIEWS:
-            rows = [[image["file"], number(image, "psnr"), number(image, "ssim")] for image in images]
-            blocks.append(Table(f"{title}: figures of all {len(rows)}", ["file", "PSNR (dB)", "SSIM"], rows))
+            blocks.append(_table(title, images))
     return blocks
 
 
@@ -127,6 +127,8 @@ def _headline(folder: Path, evals: dict[str, dict[str, Any]]) -> list[Tile]:
             tiles.append(Tile(f"PSNR, {name}", f"{psnr:.2f} dB", what))
         if ssim is not None:
             tiles.append(Tile(f"SSIM, {name}", f"{ssim:.3f}", what))
+        if (lpips := number(results, "lpips")) is not None:
+            tiles.append(Tile(f"LPIPS, {name}", f"{lpips:.3f}", f"{what}; less is better"))
     train = _dict(read_dict(folder / "metrics.json").get("train"))
     psnr, seconds, steps = (number(train, key) for key in ("psnr", "seconds", "steps"))
     if psnr is not None and not evals["val"]:
@@ -183,21 +185,33 @@ def _sheet(run: Run, split: str, title: str, images: list[dict[str, Any]]) -> Co
     if rows and not all(len(row.pictures) == 3 for row in rows):
         rows = [ContactRow(row.caption, row.figures, row.pictures[-2:-1] or row.pictures) for row in rows]
         columns = columns[1:2]
-    note = f"{len(rows)} of {len(images)}, from the worst to the best." if len(rows) < len(images) else ""
+    note = f"{len(rows)} of {len(images)}, " if len(rows) < len(images) else ""
+    note = f"{note}from the worst to the best." if len(rows) > 1 else ""
     return ContactSheet(title, columns, rows, note)
 
 
+def _table(title: str, images: list[dict[str, Any]]) -> Table:
+    """Figures of all views, the worst first."""
+    names = {"psnr": "PSNR (dB)", "ssim": "SSIM", "lpips": "LPIPS"}
+    names = {key: text for key, text in names.items() if key != "lpips" or any("lpips" in image for image in images)}
+    rows = [[image["file"], *(number(image, key) for key in names)] for image in worst_first(images)]
+    return Table(f"{title}: figures of all {len(rows)}", ["file", *names.values()], rows)
+
+
 def _chosen(images: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All images, or MAX_VIEWS of them, spread evenly from the worst PSNR to the best."""
-    if len(images) <= MAX_VIEWS:
-        return images
-    ranked = sorted(images, key=lambda image: number(image, "psnr") or 0.0)
-    return [ranked[index] for index in np.linspace(0, len(ranked) - 1, MAX_VIEWS).round().astype(int)]
+    """Images from the worst PSNR to the best: all, or MAX_VIEWS of them, half the worst, the others evenly spread."""
+    ranked = worst_first(images)
+    if len(ranked) <= MAX_VIEWS:
+        return ranked
+    n_worst = MAX_VIEWS // 2
+    spread = np.linspace(n_worst, len(ranked) - 1, MAX_VIEWS - n_worst).round().astype(int)
+    return ranked[:n_worst] + [ranked[index] for index in spread]
 
 
 def _row(image: dict[str, Any], render: Picture, compared: Truth | None) -> ContactRow:
-    psnr, ssim = number(image, "psnr"), number(image, "ssim")
+    psnr, ssim, lpips = (number(image, key) for key in ("psnr", "ssim", "lpips"))
     figures = [f"{psnr:.2f} dB" if psnr is not None else "", f"SSIM {ssim:.3f}" if ssim is not None else ""]
+    figures.append(f"LPIPS {lpips:.3f}" if lpips is not None else "")
     pictures = [render]
     truth, mask = compared or (None, None)
     if truth is not None and truth.shape == render.pixels.shape:

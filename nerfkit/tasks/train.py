@@ -51,8 +51,9 @@ def _silent(_: Any) -> None:
 def train(
     data: str | Path, out: str | Path | None = None, *, method: str | None = None,
     config: TrainConfig | str | Path | None = None, device: str = "auto", skip_bad: bool = False,
-    overwrite: bool = False, say: Callable[[str], None] = _silent, on_progress: Callable[[Progress], None] = _silent,
-    **settings: Any,
+    overwrite: bool = False, memory_budget: int | None = None, say: Callable[[str], None] = _silent,
+    on_progress: Callable[[Progress], None] = _silent,
+    on_photo: Callable[[int, int], None] = lambda done, total: None, **settings: Any,
 ) -> TrainedScene:  # fmt: skip
     """Train a scene on posed photos.
 
@@ -72,10 +73,15 @@ def train(
         Whether to go on without frames that are damaged.
     overwrite : bool
         Whether to replace what is in the run folder.
+    memory_budget : int, optional
+        Bytes that the training may take; None: most of what is free. Photos that do not fit are decoded once into a
+        file of the cache folder and mapped from there: the result is the same.
     say : callable
         Called with a line for a person at each stage.
     on_progress : callable
         Called after every step.
+    on_photo : callable
+        Called with the number of photos read and in all.
     **settings
         Settings of :class:`nerfkit.presets.TrainConfig` by name: ``seconds=300``, ``steps=2000``, ``downscale=2``,
         ``seed=1``, ``field={"width": 64}``. With ``steps`` alone, steps say when training ends.
@@ -111,7 +117,9 @@ def train(
     check_output_folder(folder, overwrite=overwrite, keep=source.root)
     from nerfkit import training
 
-    prepared = training.prepare(source, config, device)
+    prepared = training.prepare(
+        source, config, device, memory_budget=memory_budget, say=say, on_photo=on_photo
+    )  # fmt: skip
     for line in prepared.describe():
         say(line)
     with locked(folder):
@@ -127,7 +135,9 @@ def train(
 @_telling_memory
 def dry_run(
     data: str | Path, *, method: str | None = None, config: TrainConfig | str | Path | None = None,
-    device: str = "auto", skip_bad: bool = False, say: Callable[[str], None] = _silent, **settings: Any,
+    device: str = "auto", skip_bad: bool = False, memory_budget: int | None = None,
+    say: Callable[[str], None] = _silent, on_photo: Callable[[int, int], None] = lambda done, total: None,
+    **settings: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Check the data and tell what :func:`train` would take, with nothing written; its parameters.
 
@@ -142,7 +152,9 @@ def dry_run(
 
     config = _configured(method, config, settings)
     source = _read(data, skip_bad)
-    prepared: Prepared = prepare(source, config, choose_device(device))
+    prepared: Prepared = prepare(
+        source, config, choose_device(device), memory_budget=memory_budget, say=say, on_photo=on_photo
+    )  # fmt: skip
     for line in prepared.describe():
         say(line)
     return estimate(prepared)
@@ -151,7 +163,9 @@ def dry_run(
 @telling_memory("nerfkit train --resume", f"end other programs, or train again and lower {_LOWER}")
 def resume(
     run: str | Path, *, data: str | Path | None = None, device: str = "auto", seconds: float | None = None,
-    steps: int | None = None, on_progress: Callable[[Progress], None] = _silent,
+    steps: int | None = None, memory_budget: int | None = None, say: Callable[[str], None] = _silent,
+    on_progress: Callable[[Progress], None] = _silent,
+    on_photo: Callable[[int, int], None] = lambda done, total: None,
 ) -> TrainedScene:  # fmt: skip
     """Go on with a training from its newest checkpoint; its settings hold, only the budget is new.
 
@@ -165,6 +179,8 @@ def resume(
         Where to compute; auto: where the run did.
     seconds, steps : optional
         New budget: seconds count anew, steps are the total; None: the run's own.
+    memory_budget, say, on_photo
+        As :func:`train` takes them.
     on_progress : callable
         Called after every step.
     """
@@ -180,7 +196,8 @@ def resume(
     device = choose_device(recorded.device if device == "auto" else device)
     with locked(folder.folder):
         done = training.resume(
-            folder, config, data=None if data is None else Path(data), device=device, on_progress=on_progress
+            folder, config, data=None if data is None else Path(data), device=device, on_progress=on_progress,
+            memory_budget=memory_budget, say=say, on_photo=on_photo,
         )  # fmt: skip
         return _finished(folder, device, done)
 

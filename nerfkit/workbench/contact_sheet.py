@@ -26,12 +26,12 @@ def _as_rgb(picture: NDArray) -> NDArray[np.uint8]:
     return np.rint((values if values.shape[2] == 3 else values[..., :1].repeat(3, 2)) * 255).astype(np.uint8)
 
 
-def _cell(picture: NDArray) -> Any:
-    """At about SIDE pixels: repeated where it is small, so that its pixels stay what they are, else averaged."""
+def _cell(picture: NDArray, side: int) -> Any:
+    """At about ``side`` pixels: repeated where it is small, so that its pixels stay what they are, else averaged."""
     from PIL import Image
 
     image = Image.fromarray(_as_rgb(picture))
-    factor = SIDE / max(image.size)
+    factor = side / max(image.size)
     if factor >= 2:
         return image.resize((image.width * int(factor), image.height * int(factor)), Image.Resampling.NEAREST)
     if factor < 1:
@@ -41,9 +41,9 @@ def _cell(picture: NDArray) -> Any:
 
 
 def contact_sheet(
-    pictures: Sequence[Sequence[NDArray]], row_labels: Sequence[str], column_labels: Sequence[str]
+    pictures: Sequence[Sequence[NDArray]], row_labels: Sequence[str], column_labels: Sequence[str], *, side: int = SIDE
 ) -> NDArray[np.float32]:  # fmt: skip
-    """Rows of pictures of one size with labels, as a picture [h, w, 3] in [0, 1].
+    """Rows of pictures with labels, as a picture [h, w, 3] in [0, 1].
 
     Parameters
     ----------
@@ -51,12 +51,14 @@ def contact_sheet(
         In [0, 1], [h, w] or [h, w, c].
     row_labels, column_labels : sequences of str
         Beside each row, which may have several lines, and above each column.
+    side : int
+        Pixels that the longest side of each is brought to, about.
     """
     from PIL import Image, ImageDraw, ImageFont
 
     font = ImageFont.load_default(FONT_SIZE)
-    cells = [[_cell(picture) for picture in row] for row in pictures]
-    width, height = cells[0][0].size
+    cells = [[_cell(picture, side) for picture in row] for row in pictures]
+    width, height = (max(cell.size[axis] for row in cells for cell in row) for axis in (0, 1))
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     left = max((int(measure.multiline_textbbox((0, 0), label, font)[2]) for label in row_labels), default=0)
     left = left + 2 * MARGIN if left else MARGIN

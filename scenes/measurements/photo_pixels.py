@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +37,10 @@ class PhotoPixels:
         Where the bytes lie and batches are drawn.
     masks : sequence of bool ndarray or None, shape (h, w), optional
         Which pixels of each photo are drawn; None: all.
+    mapped : uint8 ndarray, shape (n_pixels, 3 or 4), optional
+        The photos by rows, one after the other: taken as it is on a CPU, so that nothing is copied.
+    on_draw : callable
+        Called with the number of pixels that are looked at.
 
     Raises
     ------
@@ -54,27 +58,36 @@ class PhotoPixels:
 
     def __init__(
         self, images: MutableSequence[np.ndarray], device: torch.device | str,
-        masks: Sequence[np.ndarray | None] | None = None,
+        masks: Sequence[np.ndarray | None] | None = None, mapped: np.ndarray | None = None,
+        on_draw: Callable[[int], None] = lambda n: None,
     ) -> None:  # fmt: skip
-        self.device = torch.device(device)
+        self.device, self.on_draw = torch.device(device), on_draw
         self.n_photos = len(images)
         self.has_alpha = any(image.shape[2] == 4 for image in images)
         n_channels = 4 if self.has_alpha else 3
         sizes = np.array([image.shape[0] * image.shape[1] for image in images])
-        self._bytes = torch.empty(int(sizes.sum()), n_channels, dtype=torch.uint8, device=self.device)
         self._ends = torch.from_numpy(np.cumsum(sizes)).to(self.device)
         self._starts = self._ends - torch.from_numpy(sizes).to(self.device)
         self._widths = torch.tensor([image.shape[1] for image in images], device=self.device)
+        if mapped is not None and self.device.type == "cpu":
+            # a column of alpha more than the photos have is never looked at
+            self._bytes = torch.from_numpy(mapped)
+        else:
+            self._bytes = self._copied(images, n_channels)
+        self._drawn = None if masks is None or all(m is None for m in masks) else self._counted(masks, sizes)
+
+    def _copied(self, images: MutableSequence[np.ndarray], n_channels: int) -> Tensor:
+        """The photos as one run of bytes [n_pixels, n_channels]; on a CPU they become views of it."""
+        run = torch.empty(int(self._ends[-1]), n_channels, dtype=torch.uint8, device=self.device)
         for i, (start, end) in enumerate(zip(self._starts.tolist(), self._ends.tolist(), strict=True)):
             height, width, n_own = images[i].shape
-            own = self._bytes[start:end]
+            own = run[start:end]
             own[:, :n_own] = torch.tensor(np.ascontiguousarray(images[i])).reshape(-1, n_own).to(self.device)
             own[:, n_own:] = 255
             if self.device.type == "cpu":
-                # the memory of `_bytes` is taken page by page as it is written, while the photo's own is let go
+                # the memory of the run is taken page by page as it is written, while the photo's own is let go
                 images[i] = own.view(height, width, n_channels).numpy()
-
-        self._drawn = None if masks is None or all(m is None for m in masks) else self._counted(masks, sizes)
+        return run
 
     def _counted(self, masks: Sequence[np.ndarray | None], sizes: np.ndarray) -> Tensor:
         """Places of the pixels that count in the run of bytes."""
@@ -98,5 +111,6 @@ class PhotoPixels:
         inside = where - self._starts[photo_ids]
         widths = self._widths[photo_ids]
         pixels = torch.stack([inside % widths, inside // widths], dim=-1) + 0.5
+        self.on_draw(n)
         values = self._bytes[where].float().mul_(1 / 255)
         return PixelBatch(photo_ids, pixels, values[:, :3], values[:, 3:] if self.has_alpha else None)

@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -23,6 +24,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from .formats import prepare_reading, say_how_to_convert
+from .photo_store import StoredPhotos, store_photos
 
 if TYPE_CHECKING:
     from .posed import PosedPhotos
@@ -30,11 +32,14 @@ if TYPE_CHECKING:
 __all__ = [
     "LoadedPhotos",
     "PhotoHeader",
+    "PhotoStore",
     "area_resize",
+    "downscaled",
     "fit_camera",
     "load_photos",
     "map_in_threads",
     "narrow_range",
+    "photo_factor",
     "read_header",
     "read_listed",
     "read_photo",
@@ -51,6 +56,8 @@ ASPECT_TOLERANCE = 0.01
 EXIF_ORIENTATION = 0x0112
 # bytes of photos whose loading takes seconds, so that a line says what is being waited for
 LONG_LOADING = 100_000_000
+# pixels of files whose decoding takes some ten seconds, so that it is told how far it is
+LONG_DECODING = 300_000_000
 # EXIF orientations that swap width and height
 TRANSPOSING = (5, 6, 7, 8)
 # photos that are looked at for their values, and the share of 16 bits that narrow ones use at most
@@ -76,6 +83,16 @@ class LoadedPhotos:
     images: list[np.ndarray]
     cameras: list[Camera]
     downscale: float
+    # the file that the images are views of, where they were stored
+    stored: StoredPhotos | None = None
+
+
+@dataclass(frozen=True)
+class PhotoStore:
+    """Where decoded photos are kept, and how many bytes of them may be in memory at once."""
+
+    folder: Path
+    limit: int
 
 
 @dataclass(frozen=True)
@@ -104,6 +121,8 @@ def load_photos(
     max_side: int | None = None,
     threads: int | None = None,
     findings: Findings | None = None,
+    store: PhotoStore | None = None,
+    on_photo: Callable[[int, int], None] = lambda done, total: None,
 ) -> LoadedPhotos:
     """Load photos as uint8, turned upright and downscaled by area averaging.
 
@@ -120,6 +139,10 @@ def load_photos(
         Photos decoded at the same time; all usable cores unless given.
     findings : Findings, optional
         Filled with what is not kept of them; it is logged unless given.
+    store : PhotoStore, optional
+        Decode them once, into a file of that folder, and map it; without one they are kept in memory.
+    on_photo : callable
+        Called with the number of photos decoded and in all, where that takes more than some seconds.
 
     Returns
     -------
@@ -130,19 +153,34 @@ def load_photos(
     NerfkitError
         A photo that cannot be decoded or has another size than its camera, by name.
     """
-    factor = _factor(photos.cameras, downscale, max_side)
-    targets = [_downscaled(photos.cameras[index], factor) for index in indices]
+    factor = photo_factor(photos.cameras, downscale, max_side)
+    targets = [_target(photos, index, factor) for index in indices]
     n_bytes = 3 * sum(camera.width * camera.height for camera in targets)
     level = logging.INFO if n_bytes > LONG_LOADING else logging.DEBUG
     logger.log(level, "loading %d photos, downscale %g, about %.0f MB", len(indices), factor, n_bytes / 1e6)
 
-    def load(index: int) -> tuple[np.ndarray, Camera]:
-        path = photos.root / photos.files[index]
-        image = read_listed(photos, index)
-        camera = _downscaled(fit_camera(photos.cameras[index], image.shape[1], image.shape[0], path), factor)
-        return area_resize(image, camera.width, camera.height), camera
+    is_long = sum(photos.cameras[i].width * photos.cameras[i].height for i in indices) >= LONG_DECODING
+    counted, target_of = count(1), dict(zip(indices, targets, strict=True))
 
-    pairs = map_in_threads(load, indices, threads)
+    def load(index: int) -> np.ndarray:
+        camera = target_of[index]
+        image = area_resize(read_listed(photos, index), camera.width, camera.height)
+        if is_long:
+            on_photo(next(counted), len(indices))
+        return image
+
+    paths = [photos.root / photos.files[index] for index in indices]
+    stored = None
+    if store is None:
+        images = map_in_threads(load, indices, threads)
+    else:
+        uses_exif = [photos.uses_exif is None or photos.uses_exif[index] for index in indices]
+        stored = store_photos(
+            store.folder, paths, indices, targets, [uses_exif, photos.value_range],
+            lambda some: map_in_threads(load, some, threads), has_alpha=any(map(_may_have_alpha, paths)),
+            limit=store.limit,
+        )  # fmt: skip
+        images = [stored.images[index] for index in indices]
     deep = [photos.files[index] for index in indices if _bits(photos.root / photos.files[index]) == 16]
     with listed_or_logged(findings, logger) as found:
         if deep:
@@ -151,7 +189,7 @@ def load_photos(
                 low, high = photos.value_range
                 what += f"; the values {low:g} to {high:g}, all that they use, become 0 to 255 in all of them"
             found.add("info", what, where=photos.root)
-    return LoadedPhotos([image for image, _ in pairs], [camera for _, camera in pairs], factor)
+    return LoadedPhotos(images, targets, factor, stored)
 
 
 def narrow_range(paths: Sequence[Path]) -> tuple[float, float] | None:
@@ -340,6 +378,11 @@ def _wide_to_rgb(image: Image.Image, path: Path, value_range: tuple[float, float
     return np.repeat(grey[..., None], 3, axis=-1)
 
 
+def _may_have_alpha(path: Path) -> bool:
+    with _opened(path) as image:
+        return image.has_transparency_data
+
+
 def _bits(path: Path) -> int:
     """Bits a channel of a photo, 8 or 16; Pillow reads 16-bit colour as 8 without a word."""
     with _opened(path) as image:
@@ -358,11 +401,22 @@ def _orientation(image: Image.Image) -> int:
         return 1  # a damaged EXIF block is no reason to lose the photo
 
 
-def _downscaled(camera: Camera, factor: float) -> Camera:
+def _target(photos: PosedPhotos, index: int, factor: float) -> Camera:
+    """The camera of a photo as it is loaded: that of the file as it is there, scaled down."""
+    path = photos.root / photos.files[index]
+    header = read_header(path)
+    uses_exif = photos.uses_exif is None or photos.uses_exif[index]
+    width, height = header.turned_size if uses_exif else header.size
+    return downscaled(fit_camera(photos.cameras[index], width, height, path), factor)
+
+
+def downscaled(camera: Camera, factor: float) -> Camera:
+    """The camera of a photo whose sides are divided by ``factor`` and rounded."""
     return camera.resized(max(1, round(camera.width / factor)), max(1, round(camera.height / factor)))
 
 
-def _factor(cameras: Sequence[Camera], downscale: float | None, max_side: int | None) -> float:
+def photo_factor(cameras: Sequence[Camera], downscale: float | None, max_side: int | None) -> float:
+    """The factor by which photos of these cameras are scaled down; see :func:`load_photos`."""
     if downscale is not None:
         if not (math.isfinite(downscale) and downscale >= 1):
             raise NerfkitError(f"downscale must be 1 or more; got {downscale}", fix="1 keeps the photos' size")

@@ -99,7 +99,8 @@ def test_a_scene_is_trained_rendered_and_shown(scene_folder, tmp_path):
     scene = nerfkit.train(scene_folder, tmp_path / "run", steps=20, seed=5, device="cpu", say=said.append, **SMALL)
     assert isinstance(scene, TrainedScene) and not scene.is_interrupted
     assert scene.figures["steps"] == 20 and set(scene.figures) == {"run", "steps", "seconds", "psnr"}
-    assert said[0].startswith("lighthouse: blender, 24 train") and said[-1] == f"run: {tmp_path / 'run'}"
+    assert said[0].startswith("memory: about ") and said[1].startswith("lighthouse: blender, 24 train")
+    assert said[-1] == f"run: {tmp_path / 'run'}"
     config = scene.run.read_config().config
     assert (config.seed, config.steps, config.seconds, config.field.log2_table_size) == (5, 20, None, 12)
     photos = scene.run.read_photos(None)

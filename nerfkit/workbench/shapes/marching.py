@@ -1,4 +1,4 @@
-"""A mesh of where a field is 0: marching cubes, in the blocks alone where a coarser grid allows a surface."""
+"""A mesh of where a field is 0: marching cubes, in the blocks alone where a surface can be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.surfaces import Mesh
 from nerfkit.workbench.shapes.frame import BOX, LONGEST
 
-__all__ = ["MAX_CELLS", "MIN_CELLS", "level_set"]
+__all__ = ["MAX_CELLS", "MIN_CELLS", "check_cells", "level_set"]
 
 # cells along the longest side
 MIN_CELLS, MAX_CELLS = 8, 1024
@@ -28,14 +28,15 @@ MAX_VALUES = 2**29
 
 def level_set(
     evaluate: Callable[[NDArray[np.float32]], NDArray[np.float32]], sides: NDArray[np.float64], n_cells: int, *,
-    bound: Callable[[float], float],
+    bound: Callable[[float], float] = lambda distance: math.inf, near: NDArray[np.floating] | None = None,
+    reach: float = 0.0,
 ) -> Mesh:  # fmt: skip
     """The surface where a field is 0 within a box round the origin, normals towards greater values.
 
     Parameters
     ----------
     evaluate : callable
-        From points [n, 3] to the field's values [n].
+        From points [n, 3] to the field's values [n]; NaN with ``near`` alone.
     sides : ndarray, shape (3,)
         Of the box that the shape is in, frame units; a margin is added.
     n_cells : int
@@ -43,6 +44,11 @@ def level_set(
     bound : callable
         From a length to the greatest size of value that a point so far from the surface has; infinite: nothing is known
         but the sign.
+    near : ndarray, shape (m, 3), optional
+        Points such that the surface lies within ``reach`` of them; they replace the coarse grid and ``bound``. The
+        surface is then open where it meets the border of the grid or values that are NaN.
+    reach : float
+        Frame units.
 
     Returns
     -------
@@ -56,11 +62,7 @@ def level_set(
     """
     from skimage.measure import marching_cubes
 
-    if not MIN_CELLS <= n_cells <= MAX_CELLS:
-        raise NerfkitError(
-            f"{n_cells} cells along the longest side; {MIN_CELLS} to {MAX_CELLS} are possible", where="--size",
-            fix="for example 256",
-        )  # fmt: skip
+    check_cells(n_cells)
     step = LONGEST / n_cells
     factor = max(1, n_cells // COARSE)
     blocks = np.ceil(np.minimum(sides + 2 * MARGIN, 2 * BOX) / (step * factor)).astype(int)
@@ -71,19 +73,73 @@ def level_set(
             fix=f"lower it: {n_cells // 2}",
         )  # fmt: skip
     axes = [(np.arange(n) - (n - 1) / 2).astype(np.float32) * np.float32(step) for n in shape]
-    values = _closed(_on_grid(evaluate, [axis[::factor] for axis in axes]))
-    active = np.ones(blocks, bool)
-    if factor > 1:
-        active = _active(values, bound(STEEPNESS * math.sqrt(3) / 2 * step * factor))
-        values, mask = _refined(evaluate, values, active, axes, factor)
+    if near is None:
+        values, mask = _closed_values(evaluate, axes, factor, bound(STEEPNESS * math.sqrt(3) / 2 * step * factor))
     else:
-        mask = None
-    values = _closed(values)
+        nothing = np.full(blocks + 1, np.nan, np.float32)
+        values, mask = _refined(
+            evaluate, nothing, _blocks_round(near, reach, axes, step * factor, blocks), axes, factor
+        )
+        values, mask = _without_unknown(values, mask)
     if not values.min() < 0 < values.max():
-        return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
-    vertices, faces, _, _ = marching_cubes(values, 0.0, mask=mask)
+        return _nothing()
+    try:
+        vertices, faces, _, _ = marching_cubes(values, 0.0, mask=mask)
+    except RuntimeError:
+        # the sign changes in cells alone that are masked
+        return _nothing()
     corner = np.array([axis[0] for axis in axes], np.float64)
     return Mesh(corner + vertices.astype(np.float64) * step, faces.astype(np.int64))
+
+
+def check_cells(n_cells: int) -> None:
+    """Raise NerfkitError unless the number of cells along the longest side is possible."""
+    if not MIN_CELLS <= n_cells <= MAX_CELLS:
+        raise NerfkitError(
+            f"{n_cells} cells along the longest side; {MIN_CELLS} to {MAX_CELLS} are possible", where="--size",
+            fix="for example 256",
+        )  # fmt: skip
+
+
+def _nothing() -> Mesh:
+    return Mesh(np.zeros((0, 3)), np.zeros((0, 3), np.int64))
+
+
+def _closed_values(
+    evaluate: Callable, axes: list[NDArray[np.float32]], factor: int, least: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_] | None]:
+    """Values on the grid, positive on its border, and which cells may hold a surface; None: all."""
+    values = _closed(_on_grid(evaluate, [axis[::factor] for axis in axes]))
+    if factor == 1:
+        return values, None
+    values, mask = _refined(evaluate, values, _active(values, least), axes, factor)
+    return _closed(values), mask
+
+
+def _blocks_round(
+    near: NDArray[np.floating], reach: float, axes: list[NDArray[np.float32]], side: float, blocks: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Blocks of that side with a point in them, and those within ``reach`` of these and next to them."""
+    from scipy.ndimage import maximum_filter
+
+    active = np.zeros(blocks, bool)
+    corner = np.array([axis[0] for axis in axes])
+    where = np.floor((near - corner) / side).astype(np.int64)
+    where = where[((where >= 0) & (where < blocks)).all(1)]
+    active[tuple(where.T)] = True
+    return np.asarray(maximum_filter(active, 2 * math.ceil(max(reach / side, 1)) + 1), bool)
+
+
+def _without_unknown(
+    values: NDArray[np.float32], mask: NDArray[np.bool_]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The values with 1 for those that are NaN, and the mask without cells that have such a corner."""
+    unknown = np.isnan(values)
+    for corner in np.ndindex(2, 2, 2):
+        # from the last vertex of each cell to its other ones
+        last = tuple(slice(c, None) for c in corner)
+        mask[last] &= ~unknown[tuple(slice(n - c) for c, n in zip(corner, values.shape, strict=True))]
+    return np.where(unknown, np.float32(1), values), mask
 
 
 def _on_grid(evaluate: Callable, axes: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -131,7 +187,7 @@ def _refined(
         needed[tuple(slice(c, c + n) for c, n in zip(corner, cells.shape, strict=True))] |= cells
     where = np.nonzero(needed)
     fine[where] = evaluate(np.stack([axis[index] for axis, index in zip(axes, where, strict=True)], 1))
-    # skimage counts a cell by its first vertex
+    # skimage counts a cell by its last vertex
     mask = np.zeros(fine.shape, bool)
-    mask[tuple(slice(n) for n in cells.shape)] = cells
+    mask[tuple(slice(1, n + 1) for n in cells.shape)] = cells
     return fine, mask
