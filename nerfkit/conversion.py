@@ -7,8 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from nerfkit.datasets import DATASETS, write_dataset
-from nerfkit.scenes.errors import NerfkitError
+from nerfkit.datasets import write_dataset
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import read_posed_photos
 
@@ -51,8 +50,6 @@ def convert(
         Anything wrong with the data, an unknown format, cameras that the format cannot hold (with the one that can),
         or a folder with files in it.
     """
-    if to not in DATASETS:
-        raise NerfkitError(f"must be one of {', '.join(DATASETS)}; got {to!r}", where="--to", fix="give one of these")
     photos = read_posed_photos(data, skip_bad=skip_bad)
     findings, out = Findings(), Path(out).expanduser()
     try:

@@ -14,10 +14,7 @@ from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers.posed import PosedPhotos
 from nerfkit.scenes.writers import plan_dataset, write_plan
 
-__all__ = ["DATASETS", "write_dataset"]
-
-# what is written; "colmap-text" is COLMAP's model as text
-DATASETS = ("transforms", "colmap", "colmap-text", "blender", "llff")
+__all__ = ["write_dataset"]
 
 
 def write_dataset(
@@ -32,7 +29,7 @@ def write_dataset(
     out : Path
         Absent or empty, unless ``overwrite``.
     to : str
-        The format, of :data:`DATASETS`.
+        The format, a name in :data:`nerfkit.scenes.writers.WRITERS`.
     link : bool
         Links with relative paths instead of copies of the photos.
     overwrite : bool

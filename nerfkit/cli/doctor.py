@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.cli.options import CommonOptions, argument, option
-from nerfkit.cli.running import Console, use_cores
+from nerfkit.cli.running import Console, progress_bar, use_cores
 from nerfkit.devices import choose_device
 from nerfkit.scenes.errors import NerfkitError
 
@@ -25,12 +25,24 @@ class Options(CommonOptions):
 
     data: str | None = argument("a dataset to check; without one, this machine is checked", default=None)
     time: bool = option(False, "run a few training steps to tell how long training takes")
+    fix: bool = option(False, "write the dataset anew into --out, with what is wrong put right as far as photos tell")
+    out: str | None = option(None, "with --fix: folder for the new dataset, absent or empty", flag="-o", metavar="OUT")
+    to: str | None = option(
+        None, "with --fix: format of the new dataset (default: that of DATA)",
+        choices=("transforms", "colmap", "colmap-text", "blender", "llff"),
+    )  # fmt: skip
+    link: bool = option(False, "with --fix: link to the photos, by relative paths, instead of copying them")
+    overwrite: bool = option(False, "with --fix: replace a dataset that nerfkit wrote there")
 
 
 def main(options: Options, console: Console) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
     from nerfkit.doctor import examine_data, examine_machine
 
+    if options.fix:
+        return _fix(options, console)
+    if options.out is not None:
+        raise NerfkitError("is for --fix", where="--out", fix="nerfkit doctor DATA --fix -o OUT")
     if options.data is None:
         if options.time:
             raise NerfkitError("needs a dataset to train on", where="--time", fix="nerfkit doctor DATA --time")
@@ -41,6 +53,29 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     for line in describe(report):
         console.say(line)
     return {**report.as_dict(), "_exit": 0 if report.ok else 2}
+
+
+def _fix(options: Options, console: Console) -> dict[str, Any]:
+    from nerfkit.doctor.repair import repair_data
+
+    if options.data is None or options.out is None:
+        missing = "dataset" if options.data is None else "folder for the new dataset"
+        raise NerfkitError(f"needs a {missing}", where="--fix", fix="nerfkit doctor DATA --fix -o OUT")
+    use_cores(options.device)
+    repaired = repair_data(
+        options.data, options.out, to=options.to, link=options.link, overwrite=options.overwrite,
+        device=choose_device(options.device), on_part=progress_bar(console, "photos"),
+    )  # fmt: skip
+    report = repaired.report
+    assert report is not None
+    for line in [*(f"changed: {text}" for text in repaired.changes), *(f"left: {text}" for text in repaired.left)]:
+        console.say(line)
+    if not repaired.changes:
+        console.say("changed: nothing that the photos show is wrong")
+    for line in describe(report):
+        console.say(line)
+    found = {"output": repaired.output, "format": repaired.format, "changes": repaired.changes, "left": repaired.left}
+    return {**found, **report.as_dict(), "_exit": 0 if report.ok else 2}
 
 
 def describe(report: Report) -> list[str]:

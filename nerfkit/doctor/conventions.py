@@ -6,19 +6,16 @@ only. Where too few points match, the optical axes decide: most captures look at
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from nerfkit.doctor.matches import Matches, match_pairs, share_near
 from nerfkit.scenes.bounds import SAME_PLACE
-from nerfkit.scenes.cameras import Camera, pixels_to_directions
 from nerfkit.scenes.errors import MissingCapabilityError
-from nerfkit.scenes.findings import Findings
-from nerfkit.scenes.opencv import load_cv2
 from nerfkit.scenes.poses import focus_point
-from nerfkit.scenes.readers import PosedPhotos, load_photos
+from nerfkit.scenes.readers import PosedPhotos
 
 __all__ = ["CONVENTIONS", "Agreement", "Convergence", "guess_from_axes", "match_photos", "measure_convergence"]
 
@@ -38,11 +35,6 @@ N_PAIRS = 6
 MAX_VIEWS = 500
 # degrees between the views of a pair: enough parallax, and not too much for the matcher
 BEST_ANGLE, ANGLES = 10.0, (2.0, 35.0)
-MATCH_SIDE, N_FEATURES = 640, 2000
-# Lowe's ratio (IJCV 2004, 7.1), a little stricter
-RATIO = 0.75
-# distance from an epipolar line, at depth 1, below which a match agrees: 3 pixels at a focal length of 750
-EPIPOLAR_TOLERANCE = 0.004
 # fewer matches than this in all pairs together prove nothing; random ones agree by 5 to 25 %
 MIN_MATCHES, MIN_SHARE = 60, 0.5
 # rms distance of the axes to their focus, in units of the cameras' distance: above it they meet nowhere
@@ -146,35 +138,15 @@ def guess_from_axes(c2w: np.ndarray) -> str | None:
     return None
 
 
-def match_photos(photos: PosedPhotos) -> Agreement | None:
+def match_photos(photos: PosedPhotos) -> tuple[Agreement, Matches] | None:
     """Match points between views that differ by a small turn; None where OpenCV cannot be loaded."""
     try:
-        cv2 = load_cv2()
+        matches = match_pairs(photos, choose_pairs(photos.c2w))
     except MissingCapabilityError:
         return None
-    pairs = choose_pairs(photos.c2w)
-    indices = sorted({index for pair in pairs for index in pair})
-    features: dict[int, tuple[np.ndarray, Any, Camera]] = {}
-    if indices:
-        # what is odd in photos is found where all of them are looked at
-        loaded = load_photos(photos, indices, None, MATCH_SIDE, findings=Findings())
-        sift = cv2.SIFT_create(N_FEATURES)
-        for index, image, camera in zip(indices, loaded.images, loaded.cameras, strict=True):
-            grey = cv2.cvtColor(np.ascontiguousarray(image[..., :3]), cv2.COLOR_RGB2GRAY)
-            points, descriptors = sift.detectAndCompute(grey, None)
-            # OpenCV has the centre of the first pixel at 0
-            pixels = np.array([point.pt for point in points]).reshape(-1, 2) + 0.5
-            features[index] = (pixels, descriptors, camera)
-    distances: dict[str, list[np.ndarray]] = {name: [np.zeros(0)] for name in CONVENTIONS}
-    for a, b in pairs:
-        directions = _matched_directions(cv2, features[a], features[b])
-        for name, convert in CONVENTIONS.items():
-            relative = np.linalg.inv(convert(photos.c2w[b])) @ convert(photos.c2w[a])
-            distances[name].append(_epipolar_distance(relative, *directions))
-    joined = {name: np.concatenate(parts) for name, parts in distances.items()}
-    n_matches = len(joined[EXPECTED])
-    shares = {name: float((d < EPIPOLAR_TOLERANCE).sum() / max(n_matches, 1)) for name, d in joined.items()}
-    return Agreement(n_matches, shares)
+    directions = matches.directions(matches.cameras)
+    distances = {name: matches.distances(convert(photos.c2w), directions) for name, convert in CONVENTIONS.items()}
+    return Agreement(matches.n_points, {name: share_near(found) for name, found in distances.items()}), matches
 
 
 def choose_pairs(c2w: np.ndarray) -> list[tuple[int, int]]:
@@ -194,32 +166,3 @@ def choose_pairs(c2w: np.ndarray) -> list[tuple[int, int]]:
             pairs.append((a, b))
             used |= {a, b}
     return pairs
-
-
-def _matched_directions(cv2: Any, a: Sequence[Any], b: Sequence[Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Directions [n, 3] in either camera's frame of points that two photos share."""
-    (pixels_a, found_a, camera_a), (pixels_b, found_b, camera_b) = a, b
-    if found_a is None or found_b is None or min(len(found_a), len(found_b)) < 2:
-        return np.zeros((0, 3)), np.zeros((0, 3))
-    candidates = cv2.BFMatcher().knnMatch(found_a, found_b, k=2)
-    matches = [near for near, far in candidates if near.distance < RATIO * far.distance]
-    of_a, of_b = [match.queryIdx for match in matches], [match.trainIdx for match in matches]
-    return pixels_to_directions(camera_a, pixels_a[of_a]), pixels_to_directions(camera_b, pixels_b[of_b])
-
-
-def _epipolar_distance(relative: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Sampson's distance [n] of directions a, b [n, 3] at depth 1 (Hartley and Zisserman, 2nd ed., eq. 11.9).
-
-    ``relative`` takes camera a's frame to camera b's.
-    """
-    turn, shift = relative[:3, :3], relative[:3, 3]
-    length = np.linalg.norm(shift)
-    if length <= SAME_PLACE * max(np.abs(relative).max(), 1e-12):
-        # no baseline: the turn alone takes one direction into the other
-        turned = a @ turn.T
-        return np.linalg.norm(np.cross(turned, b), axis=1) / np.maximum(np.linalg.norm(a, axis=1), 1e-12)
-    x, y, z = shift / length
-    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ turn
-    line_b, line_a = a @ essential.T, b @ essential
-    gradient = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
-    return np.abs((b * line_b).sum(1)) / np.sqrt(np.maximum(gradient, 1e-300))

@@ -12,7 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from nerfkit.doctor import conventions
+from nerfkit.doctor.copies import check_copies
 from nerfkit.doctor.findings import Report, raised_is_noted
+from nerfkit.doctor.matches import Matches
+from nerfkit.doctor.mistakes import find_mistake
 from nerfkit.photo_data import load_views
 from nerfkit.scenes.backgrounds import choose_background
 from nerfkit.scenes.bounds import bounded_scene, unbounded_scene
@@ -65,6 +68,7 @@ def check_photos(photos: PosedPhotos, path: Path, report: Report) -> None:
     _check_sizes(photos, report)
     _check_intrinsics(photos, report)
     _check_duplicates(photos, report)
+    check_copies(photos, report)
     with raised_is_noted(report):
         _check_convention(photos, path, report)
     with raised_is_noted(report):
@@ -194,21 +198,39 @@ def _check_convention(photos: PosedPhotos, path: Path, report: Report) -> None:
             f"{axes.front:.0%} look towards the point where their axes meet, which they miss by {axes.rms:.1%} of its "
             "distance",
         )  # fmt: skip
-    agreement = conventions.match_photos(photos)
-    if agreement is not None and agreement.is_decisive:
+    matched = conventions.match_photos(photos)
+    agreement, matches = matched or (None, None)
+    if agreement is not None and matches is not None and agreement.is_decisive:
         shares = {name: round(share, 3) for name, share in agreement.shares.items()}
         report.fact(
             "photos_agree", {"matches": agreement.n_matches, "shares": shares},
             f"{shares[conventions.EXPECTED]:.0%} of {agreement.n_matches} points matched between photos fit the poses",
         )  # fmt: skip
-        _judge_photos(agreement, photos, path, report)
+        _judge_photos(agreement, matches, photos, path, report)
     else:
         _judge_axes(axes, photos, path, report)
 
 
-def _judge_photos(agreement: conventions.Agreement, photos: PosedPhotos, path: Path, report: Report) -> None:
+def _judge_photos(
+    agreement: conventions.Agreement, matches: Matches, photos: PosedPhotos, path: Path, report: Report
+) -> None:  # fmt: skip
     best = agreement.best
-    if best is None:
+    mistake = find_mistake(matches, photos.c2w)
+    if best is not None and best != conventions.EXPECTED and (mistake is None or mistake.words.endswith(best)):
+        report.add(
+            "error",
+            f"the poses follow another convention: as listed {agreement.shares[conventions.EXPECTED]:.0%} of "
+            f"{agreement.n_matches} points matched between photos fit, read as {best} {agreement.shares[best]:.0%} do",
+            where=photos.root, fix=_convention_fix(best, photos, path),
+        )  # fmt: skip
+    elif mistake is not None:
+        report.add(
+            "error",
+            f"{mistake.words}: as listed {mistake.before:.0%} of {agreement.n_matches} points matched between photos "
+            f"fit, with that put right {mistake.after:.0%} do",
+            where=photos.root, fix=_fix_command(path),
+        )  # fmt: skip
+    elif best is None:
         share = max(agreement.shares.values())
         report.add(
             "warning",
@@ -217,13 +239,6 @@ def _judge_photos(agreement: conventions.Agreement, photos: PosedPhotos, path: P
             where=photos.root,
             fix="check that photos, file names and intrinsics belong to these poses; else make the poses again",
         )
-    elif best != conventions.EXPECTED:
-        report.add(
-            "error",
-            f"the poses follow another convention: as listed {agreement.shares[conventions.EXPECTED]:.0%} of "
-            f"{agreement.n_matches} points matched between photos fit, read as {best} {agreement.shares[best]:.0%} do",
-            where=photos.root, fix=_convention_fix(best, photos, path),
-        )  # fmt: skip
 
 
 def _judge_axes(axes: conventions.Convergence | None, photos: PosedPhotos, path: Path, report: Report) -> None:
@@ -245,9 +260,12 @@ def _judge_axes(axes: conventions.Convergence | None, photos: PosedPhotos, path:
 def _convention_fix(convention: str, photos: PosedPhotos, path: Path) -> str:
     """A command that rewrites the json files in place."""
     if photos.format == "colmap":
-        return "export the model again with COLMAP: its images file holds world to camera, OpenCV axes"
+        return (
+            "export the model again with COLMAP: its images file holds world to camera, OpenCV axes; or "
+            + _fix_command(path)
+        )
     if photos.format == "llff":
-        return "make poses_bounds.npy again: its columns are down, right, backwards"
+        return f"make poses_bounds.npy again: its columns are down, right, backwards; or {_fix_command(path)}"
     if path.is_file():
         files = [path]
     else:
@@ -266,6 +284,12 @@ def _convention_fix(convention: str, photos: PosedPhotos, path: Path) -> str:
         f"p.write_text(json.dumps(d))) for p in map(pathlib.Path, {json.dumps([str(f) for f in files])})]"
     )
     return "python -c " + shlex.quote(code.replace("'", '"'))
+
+
+def _fix_command(path: Path) -> str:
+    """The command that writes the dataset with what is wrong put right."""
+    out = path.with_name(f"{path.resolve().stem if path.is_file() else path.resolve().name}_fixed")
+    return f"nerfkit doctor {shlex.quote(str(path))} --fix -o {shlex.quote(str(out))}"
 
 
 def _check_pixels(photos: PosedPhotos, report: Report) -> None:

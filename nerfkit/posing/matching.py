@@ -15,7 +15,7 @@ from .work import Work
 
 __all__ = ["choose_matching", "match_photos", "pairs_of"]
 
-# photos up to which each is compared with each; that takes about 0.1 s of a core for each of n (n - 1) / 2 pairs
+# photos up to which each is compared with each; that takes about 0.3 s of a core for each of n (n - 1) / 2 pairs
 MOST_EXHAUSTIVE = 60
 # photos after each one that it is compared with, and then those 2, 4, 8, ... after it
 OVERLAP = 10

@@ -113,7 +113,7 @@ def refuse_few(
     if matching == "sequential" and not is_video:
         advice.append("they were compared with those next in order alone: --matching exhaustive compares all")
     if is_video and settings.frames is None:
-        advice.append(f"take more frames of the video: --frames {2 * n_photos}")
+        advice.append(f"take more frames of the video: --frames {2 * n_photos} --overwrite")
     if outcome.n_partners < 4 or not advice:
         advice.append(
             "add photos from between, so that each shows at least half of what its neighbours show, and walk rather "

@@ -83,6 +83,7 @@ def process(
         pycolmap.logging.minloglevel = COLMAP_FATAL
         with locked(out):
             work = _begin(source, out, settings, overwrite=overwrite)
+            _forget_changed(source, photos, work, say)
             return _run(pycolmap, source, photos, work, settings, link, findings, say, on_part)
     finally:
         findings.log(logger)
@@ -90,8 +91,9 @@ def process(
 
 def _begin(source: Path, out: Path, settings: PosingSettings, *, overwrite: bool) -> Work:
     given = {"source": os.path.relpath(source.resolve(), out.resolve()), **dataclasses.asdict(settings)}
-    # how few are enough may change when all is done
-    given.pop("min_share")
+    # how few are enough, and which are compared, may change when all is done
+    for name in ("min_share", "matching"):
+        given.pop(name)
     work = Work(out, given)
     if overwrite or not work.resume():
         check_output_folder(out, overwrite=overwrite, keep=source, resumes=False)
@@ -99,6 +101,20 @@ def _begin(source: Path, out: Path, settings: PosingSettings, *, overwrite: bool
         work.save()
     work.folder.mkdir(exist_ok=True)
     return work
+
+
+def _forget_changed(source: Path, photos: list[Path], work: Work, say: Callable[[str], None]) -> None:
+    """Begin anew where photos were added or taken away since."""
+    listed = [path.relative_to(source).as_posix() for path in photos]
+    before = work.done.get("listed")
+    if before is not None and before != listed:
+        say(f"{source}: {len(listed)} photos instead of {len(before)}: begun anew")
+        work.done.clear()
+        for folder in (work.folder, work.out / "images", work.out / "sparse"):
+            shutil.rmtree(folder, ignore_errors=True)
+        (work.out / "transforms.json").unlink(missing_ok=True)
+        work.folder.mkdir()
+    work.finish("listed", listed)
 
 
 def _run(
@@ -129,9 +145,12 @@ def _run(
     )  # fmt: skip
     matching = choose_matching(settings.matching, len(names), is_video=is_video(source))
     pairs = pairs_of(matching, len(names))
+    if done.get("matches") not in (None, matching):
+        for later in ("matches", "models", "dataset"):
+            done.pop(later, None)
     stage(
         "matches", f"3/5  {len(pairs)} pairs of photos compared ({matching})",
-        lambda: match_photos(pycolmap, work, pictures, pairs, settings, on_part),
+        lambda: match_photos(pycolmap, work, pictures, pairs, settings, on_part) or matching,
     )  # fmt: skip
     models = stage(
         "models", "4/5  poses, from two photos on", lambda: map_photos(pycolmap, work, len(names), settings, on_part)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,7 +19,7 @@ from nerfkit.scenes.findings import Findings
 from .photo_search import PhotoSearch, say_moved
 from .photos import PhotoHeader, fit_camera, map_in_threads, narrow_range, read_header, read_photo, some
 
-__all__ = ["Frame", "PosedPhotos", "pose_photos", "read_each", "split_by_rule"]
+__all__ = ["Frame", "Leniency", "PosedPhotos", "lenient", "pose_photos", "read_each", "split_by_rule"]
 
 # Blender's exports carry float noise of 1e-7, hand-typed matrices 1e-4
 RIGID_TOLERANCE = 1e-3
@@ -124,6 +126,35 @@ class Frame:
     size: tuple[int, int] | None = None
     splits: tuple[str, ...] = ()
     mask: str | None = None
+
+
+@dataclass(frozen=True)
+class Leniency:
+    """How to read poses and cameras that are not what their format says; for whoever mends them.
+
+    Parameters
+    ----------
+    matrix : callable
+        From a frame's matrix, whatever it is, to the one that is checked.
+    camera : callable
+        ``(camera, width, height) -> Camera`` from a frame's camera to the one that is fitted to its photo's size.
+    """
+
+    matrix: Callable[[Any], Any] = lambda matrix: matrix
+    camera: Callable[[Camera, int, int], Camera] = lambda camera, width, height: camera
+
+
+_LENIENCY: ContextVar[Leniency | None] = ContextVar("leniency", default=None)
+
+
+@contextmanager
+def lenient(leniency: Leniency) -> Iterator[None]:
+    """Read photos in this way meanwhile."""
+    token = _LENIENCY.set(leniency)
+    try:
+        yield
+    finally:
+        _LENIENCY.reset(token)
 
 
 def split_by_rule(n_views: int) -> dict[str, list[int]]:
@@ -287,10 +318,13 @@ class _View:
 def _check_frames(
     present: Sequence[tuple[Frame, str]], root: Path, skip_bad: bool, exif_by_default: bool, findings: Findings
 ) -> tuple[list[_View], set[str]]:
+    # here, since threads do not see it
+    leniency = _LENIENCY.get() or Leniency()
+
     def check(item: tuple[Frame, str]) -> _View | NerfkitError:
         frame, file = item
         try:
-            return _check_frame(frame, file, root, exif_by_default, decode=skip_bad)
+            return _check_frame(frame, file, root, exif_by_default, leniency, decode=skip_bad)
         except NerfkitError as error:
             if not skip_bad:
                 raise
@@ -308,14 +342,15 @@ def _check_frames(
     return views, set(bad)
 
 
-def _check_frame(frame: Frame, file: str, root: Path, exif_by_default: bool, decode: bool) -> _View:
-    c2w = check_c2w(frame.matrix, frame.where)
+def _check_frame(frame: Frame, file: str, root: Path, exif_by_default: bool, leniency: Leniency, decode: bool) -> _View:
+    c2w = check_c2w(leniency.matrix(frame.matrix), frame.where)
     header = read_header(root / file)
     if decode:
         read_photo(root / file)
     uses_exif = header.turns and _is_upright(header, frame.size, exif_by_default)
     width, height = header.turned_size if uses_exif else header.size
-    camera = fit_camera(frame.camera(width, height), width, height, root / file)
+    camera = leniency.camera(frame.camera(width, height), width, height)
+    camera = fit_camera(camera, width, height, root / file)
     return _View(frame, file, camera, c2w, uses_exif, header)
 
 

@@ -1,11 +1,13 @@
 """`nerfkit convert`: from every format to every other, folders that are not free, what is said."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from photo_folders import save_photo, write_transforms
 
 import nerfkit as library
-from nerfkit.datasets import DATASETS
+from nerfkit.cli import convert, doctor
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.scenes.writers import WRITERS
 
@@ -15,11 +17,13 @@ def scene(tmp_path):
     return write_transforms(tmp_path / "scene", n=5)
 
 
-def test_the_formats_of_the_command_are_those_that_are_written():
-    assert tuple(WRITERS) == DATASETS
+@pytest.mark.parametrize("command", [convert, doctor])
+def test_the_formats_of_the_commands_are_those_that_are_written(command):
+    (to,) = (field for field in dataclasses.fields(command.Options) if field.name == "to")
+    assert to.metadata["choices"] == tuple(WRITERS)
 
 
-@pytest.mark.parametrize("to", DATASETS)
+@pytest.mark.parametrize("to", WRITERS)
 def test_convert(nerfkit, scene, tmp_path, to):
     answer = nerfkit("convert", scene, "-o", tmp_path / "out", "--to", to, "--json")
     assert answer.code == 0
@@ -66,5 +70,5 @@ def test_what_is_refused_changes_nothing(nerfkit, scene, tmp_path):
     assert (answer.code, answer.json["error"]["fix"][:16]) == (2, "--to transforms ")
     assert not (tmp_path / "out").exists()
     assert "no output given" in nerfkit("convert", scene).err
-    with pytest.raises(library.NerfkitError, match="must be one of transforms, colmap"):
+    with pytest.raises(library.NerfkitError, match="no format 'ply' is written; there are transforms, colmap"):
         library.convert(scene, tmp_path / "out", "ply")

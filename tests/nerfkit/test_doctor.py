@@ -283,7 +283,7 @@ def test_some_photos_with_alpha(tmp_path):
     folder = write_scene(tmp_path / "scene", n=20)
     for i in range(1, 20, 2):
         image = Image.new("RGBA", (8, 6), (0, 0, 0, 0))
-        image.paste((200, 50, 20, 255), (3, 2, 6, 4))
+        image.paste((200, 50, 5 * i, 255), (3, 2, 6, 4))
         image.save(folder / f"images/{i:02d}.png")
     report = examine_data(folder)
     assert "are partly transparent, the others opaque: images/02.png" in the_one(report, "warning")

@@ -244,8 +244,8 @@ def test_a_real_capture_of_another_convention():
 
     photos = read_posed_photos(DATA / "fox_colmap")
     photos.c2w = np.linalg.inv(photos.c2w)
-    agreement = conventions.match_photos(photos)
-    assert agreement is not None and agreement.is_decisive
+    agreement, matches = conventions.match_photos(photos) or (None, None)
+    assert agreement is not None and agreement.is_decisive and agreement.n_matches == matches.n_points
     assert agreement.best == "world to camera, OpenGL axes"
 
 

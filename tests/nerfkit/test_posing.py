@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from photo_folders import save_photo, write_transforms
 from PIL import Image
+from textured_room import photograph, room_poses, textures
 
 from nerfkit.cli.process import SETTINGS, Options
 from nerfkit.posing import PosingSettings, pipeline, process, sources
@@ -18,43 +19,12 @@ from nerfkit.posing.matching import choose_matching, pairs_of
 from nerfkit.posing.outcome import Outcome, look_at_outcome, refuse_few
 from nerfkit.posing.work import Work
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.poses import look_at, similarity_between
+from nerfkit.scenes.poses import similarity_between
 from nerfkit.scenes.readers import read_posed_photos
 from nerfkit.scenes.readers.video import VideoStream
 from nerfkit.video import VideoWriter
 
 SMALL = PosingSettings(max_side=320, max_features=1000)
-CENTRE = np.array([5.0, -2.0, 1.0])
-
-
-def textures(side=400, cell=7):
-    """Three random pictures of blobs."""
-    rng = np.random.default_rng(0)
-    coarse = [rng.integers(0, 255, (side // cell, side // cell, 3), np.uint8) for _ in range(3)]
-    return [np.asarray(Image.fromarray(c).resize((side, side), Image.Resampling.BICUBIC)) for c in coarse]
-
-
-def photograph(c2w, walls, size=(320, 240), focal=280.0):
-    """The corner where three textured walls of a room meet, at the origin, each 4 units wide."""
-    column, row = np.meshgrid(np.arange(size[0]) + 0.5, np.arange(size[1]) + 0.5)
-    rays = np.stack([(column - size[0] / 2) / focal, (size[1] / 2 - row) / focal, -np.ones_like(row)], -1)
-    rays = rays @ c2w[:3, :3].T
-    with np.errstate(divide="ignore"):
-        distance = np.where(rays < 0, -c2w[:3, 3] / rays, np.inf)  # to the planes x = 0, y = 0, z = 0
-    wall, nearest = distance.argmin(-1), distance.min(-1)
-    points = c2w[:3, 3] + nearest[..., None] * rays
-    picture = np.zeros((*wall.shape, 3), np.uint8)
-    for axis, texture in enumerate(walls):
-        across = np.delete(points, axis, axis=-1)
-        index = (across / 4 * len(texture)).astype(int).clip(0, len(texture) - 1)
-        picture[wall == axis] = texture[index[..., 0], index[..., 1]][wall == axis]
-    return picture
-
-
-def room_poses(n=8):
-    angle = np.radians(np.linspace(20, 70, n))
-    eyes = np.stack([4 * np.cos(angle), 4 * np.sin(angle), 1.5 + np.sin(3 * angle)], axis=1)
-    return look_at(eyes, [0.5, 0.5, 0.5], [0, 0, 1])
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +68,18 @@ def test_poses_of_a_room(room, tmp_path, monkeypatch, nerfkit):
     assert (model.cameras[1].width, model.cameras[1].height) == (320, 240)
     colours = np.array([point.color for point in model.points3D.values()])
     assert colours.std() > 10
+    # other pairs need no other features; a photo more needs all
+    pairs = replace(SMALL, matching="sequential")
+    process(room, out, pairs, say=said.append)
+    assert [text[-11:] == "done before" for text in said[-5:]] == [True, True, False, False, False]
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "gather_photos", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        Image.open(room / "IMG 0.png").save(room / "IMG 8.png")
+        with pytest.raises(KeyboardInterrupt):
+            process(room, out, SMALL, say=said.append)
+        (room / "IMG 8.png").unlink()
+    assert said[-2].endswith("9 photos instead of 8: begun anew") and not (out / "transforms.json").exists()
+    process(room, out, SMALL)
     # another seed is another command
     with pytest.raises(NerfkitError, match="was begun with seed 0"):
         process(room, out, replace(SMALL, seed=1))
