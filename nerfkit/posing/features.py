@@ -18,7 +18,7 @@ from nerfkit.scenes.readers.photos import area_resize, map_in_threads, read_phot
 from .settings import PosingSettings
 from .work import Work
 
-__all__ = ["Picture", "find_features", "prepare_database", "read_pictures"]
+__all__ = ["Picture", "find_features", "prepare_database", "read_pictures", "restore_pictures"]
 
 # COLMAP's models of the lenses
 MODELS = {"perspective": "OPENCV", "fisheye": "OPENCV_FISHEYE"}
@@ -169,6 +169,13 @@ def find_features(
                 )  # fmt: skip
         on_part("photos", start + len(batch), len(pictures))
     return unreadable
+
+
+def restore_pictures(work: Work, pictures: list[Picture]) -> None:
+    """Have the pictures, which are removed when all is done: mapping takes the colours of points from them."""
+    work.pictures.mkdir(parents=True, exist_ok=True)
+    absent = [picture for picture in pictures if not (work.pictures / picture.file).is_file()]
+    map_in_threads(lambda picture: _prepare(work, picture), absent)
 
 
 def _without_features(pycolmap: Any, work: Work, batch: list[Picture]) -> list[Picture]:

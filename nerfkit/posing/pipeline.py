@@ -17,7 +17,7 @@ from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers.colmap import read_colmap
 from nerfkit.scenes.writers.transforms import transforms_json
 
-from .features import Picture, find_features, prepare_database, read_pictures
+from .features import Picture, find_features, prepare_database, read_pictures, restore_pictures
 from .mapping import map_photos, write_model
 from .matching import choose_matching, match_photos, pairs_of
 from .outcome import Outcome, look_at_outcome, refuse_few
@@ -152,9 +152,13 @@ def _run(
         "matches", f"3/5  {len(pairs)} pairs of photos compared ({matching})",
         lambda: match_photos(pycolmap, work, pictures, pairs, settings, on_part) or matching,
     )  # fmt: skip
-    models = stage(
-        "models", "4/5  poses, from two photos on", lambda: map_photos(pycolmap, work, len(names), settings, on_part)
-    )
+    readable = [picture for picture in pictures if picture.name not in unreadable]
+
+    def find_models() -> list[list[str]]:
+        restore_pictures(work, readable)
+        return map_photos(pycolmap, work, len(names), settings, on_part)
+
+    models = stage("models", "4/5  poses, from two photos on", find_models)
     outcome = look_at_outcome(pycolmap, work, pictures, models, unreadable)
     refuse_few(outcome, n_photos, settings, matching, source, is_video=is_video(source))
     figures = stage("dataset", f"5/5  {work.out}/transforms.json", lambda: _write(pycolmap, work, pictures))
