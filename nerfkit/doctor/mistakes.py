@@ -128,8 +128,8 @@ def focal_mistake(matches: Matches, c2w: np.ndarray) -> Mistake | None:
     def score(factor: float, width: float) -> float:
         return float(np.mean(1 / (1 + (distances(factor) / width) ** 2)))
 
-    best = max(FOCALS, key=lambda factor: score(factor, COARSE))
-    best = float(max(best * NEARER, key=lambda factor: score(factor, FINE)))
+    best = max(FOCALS.tolist(), key=lambda factor: score(factor, COARSE))
+    best = max((best * NEARER).tolist(), key=lambda factor: score(factor, FINE))
     named = _named_focals(next(iter(matches.cameras.values())))
     near = min(named, key=lambda factor: abs(np.log(factor / best)))
     is_named = bool(abs(np.log(near / best)) < SAME_FOCAL)

@@ -114,7 +114,10 @@ def _read(path: Path, repaired: Repaired) -> PosedPhotos:
         is_bad = True
     if is_bad:
         findings.clear()
-        with lenient(Leniency(lambda matrix: _proper(matrix, seen), lambda *given: _upright(*given, seen))):
+        leniency = Leniency(
+            lambda matrix: _proper(matrix, seen), lambda camera, width, height: _upright(camera, width, height, seen)
+        )
+        with lenient(leniency):
             photos = read_posed_photos(path, True, findings)
     repaired.changes += [text.format(n=count) for text, count in seen.items()]
     if photos.skipped:

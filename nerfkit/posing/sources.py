@@ -15,7 +15,7 @@ from nerfkit.scenes.readers import POSES
 from nerfkit.scenes.readers.formats import VIDEO_SUFFIXES, is_image, judge_unread
 from nerfkit.scenes.readers.frames import natural_key
 from nerfkit.scenes.readers.photos import read_header
-from nerfkit.scenes.readers.video import VideoStream
+from nerfkit.scenes.readers.video import StreamedVideo
 from nerfkit.scenes.writers.placing import put_photo
 from nerfkit.scenes.writers.plan import distinct_names
 
@@ -102,7 +102,7 @@ def _frames(
     """The sharpest frames of a video, saved; the choice is kept as soon as it is made."""
     chosen = work.done.get("frames")
     if chosen is None:
-        chosen = work.finish("frames", SpacedSharpest(n_frames)(VideoStream(source)))
+        chosen = work.finish("frames", SpacedSharpest(n_frames)(StreamedVideo(source)))
     if len(chosen) < FEWEST_PHOTOS:
         raise NerfkitError(
             f"{len(chosen)} frames of this video show something; {FEWEST_PHOTOS} are needed at least", where=source,
@@ -111,7 +111,7 @@ def _frames(
     names = {index: f"frame_{index:06d}.jpg" for index in chosen}
     (work.out / "images").mkdir(parents=True, exist_ok=True)
     n_done = 0
-    for index, frame in enumerate(VideoStream(source)):
+    for index, frame in enumerate(StreamedVideo(source)):
         if index in names:
             path = work.out / "images" / names[index]
             Image.fromarray(frame).save(path, quality=FRAME_QUALITY, subsampling=0)

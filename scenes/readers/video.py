@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from av.filter import Graph
     from av.video.stream import VideoStream
 
-__all__ = ["Video", "VideoStream", "read_video"]
+__all__ = ["StreamedVideo", "Video", "read_video"]
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ def read_video(
     return Video(_grey_if_all(np.stack(frames)), shown.curve, shown.primaries, shown.size, indices, n_found)
 
 
-class VideoStream:
+class StreamedVideo:
     """Frames of a video, one after the other, none of them kept: for videos that are longer than memory.
 
     Parameters

@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,9 +20,10 @@ from nerfkit.posing.matching import choose_matching, pairs_of
 from nerfkit.posing.outcome import Outcome, look_at_outcome, refuse_few
 from nerfkit.posing.work import Work
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.poses import similarity_between
 from nerfkit.scenes.readers import read_posed_photos
-from nerfkit.scenes.readers.video import VideoStream
+from nerfkit.scenes.readers.video import StreamedVideo
 from nerfkit.video import VideoWriter
 
 SMALL = PosingSettings(max_side=320, max_features=1000)
@@ -135,10 +137,10 @@ def test_photos_that_cannot_be_read_are_left_out(tmp_path):
     for i in range(4):
         save_photo(tmp_path / f"in/{i}.png")
     (tmp_path / "in/2.png").write_text("no picture")
-    found = sources.check_source(tmp_path / "in", [])
+    found = sources.check_source(tmp_path / "in", Findings())
     work = Work(tmp_path / "out", {})
     gathered = sources.gather_photos(
-        tmp_path / "in", found, work, None, link=False, findings=SimpleNamespace(add=lambda *a, **k: None),
+        tmp_path / "in", found, work, None, link=False, findings=Findings(),
         on_part=lambda *_: None,
     )  # fmt: skip
     assert gathered == {
@@ -185,24 +187,24 @@ def test_frames_of_a_video_are_saved(tmp_path):
         for frame in moving(12, 6):
             video.add(np.repeat(frame[..., None], 3, axis=-1))
     work, shown = Work(tmp_path / "out", {}), []
-    assert sources.check_source(tmp_path / "walk.mp4", []) == []
+    assert sources.check_source(tmp_path / "walk.mp4", Findings()) == []
     gathered = sources.gather_photos(
-        tmp_path / "walk.mp4", [], work, 4, link=False, findings=[], on_part=lambda *part: shown.append(part)
+        tmp_path / "walk.mp4", [], work, 4, link=False, findings=Findings(), on_part=lambda *part: shown.append(part)
     )  # fmt: skip
     assert gathered["names"] == [f"frame_{index:06d}.jpg" for index in work.done["frames"]]
     assert shown[-1] == ("frames", 4, 4)
     for index, name in zip(work.done["frames"], gathered["names"], strict=True):
         saved = np.asarray(Image.open(tmp_path / "out/images" / name)).astype(int)
-        frame = next(f for i, f in enumerate(VideoStream(tmp_path / "walk.mp4")) if i == index)
+        frame = next(f for i, f in enumerate(StreamedVideo(tmp_path / "walk.mp4")) if i == index)
         assert frame.shape == (256, 256, 3) and np.abs(saved - frame).mean() < 3
 
 
 def test_a_video_without_frames_is_named(tmp_path):
     with pytest.raises(NerfkitError, match="no such video"):
-        VideoStream(tmp_path / "no.mp4")
+        StreamedVideo(tmp_path / "no.mp4")
     (tmp_path / "bad.mp4").write_bytes(b"no video at all")
     with pytest.raises(NerfkitError, match="no frame can be read"):
-        list(VideoStream(tmp_path / "bad.mp4"))
+        list(StreamedVideo(tmp_path / "bad.mp4"))
     black = [np.zeros((64, 64), np.uint8)] * 5
     assert SpacedSharpest()(black) == []
 
@@ -222,6 +224,7 @@ def test_pairs():
 def test_settings_are_checked_and_options_have_their_defaults():
     for name in SETTINGS:
         assert getattr(Options(source="x"), name) == getattr(PosingSettings(), name)
+    wrong: dict[str, Any]
     for wrong in ({"frames": 2}, {"matching": "none"}, {"lens": "none"}, {"max_side": 1}, {"max_features": 0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             PosingSettings(**wrong)
