@@ -39,7 +39,7 @@ def test_no_format_names_what_is_read_and_what_was_found(tmp_path):
     assert all(name in str(error.value) for name in READERS) and "found an empty folder" in str(error.value)
     save_photo(tmp_path / "images" / "0.png")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(NerfkitError, match=r"found images/, notes\.txt; .*from COLMAP"):
+    with pytest.raises(NerfkitError, match=r"found images/, notes\.txt; nerfkit process "):
         read_posed_photos(tmp_path)
     with pytest.raises(NerfkitError, match=r"found a file named notes\.txt"):
         read_posed_photos(tmp_path / "notes.txt")
