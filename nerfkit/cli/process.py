@@ -95,7 +95,7 @@ def _bars(console: Console) -> Callable[[str, int, int], None]:
 def _summarise(result: dict[str, Any], console: Console) -> None:
     console.say(
         f"{result['output']}: {result['placed']} of {result['photos']} photos have poses; {result['points']} points, "
-        f"which are seen within {result['reprojection_error']:.2f} pixels"
+        f"which project {result['reprojection_error']:.2f} pixels off on average"
     )
     if len(result["models"]) > 1:
         console.say(f"the largest of {len(result['models'])} models: {', '.join(map(str, result['models']))} photos")
