@@ -1,6 +1,7 @@
 """Coloured meshes and points as files: trimesh reads of them what they are, far away from the origin as well."""
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ def coloured(at=(0.0, 0.0, 0.0)):
 def test_places_colours_and_normals_come_back(tmp_path, kind, at):
     mesh = coloured(at)
     write_mesh(tmp_path / f"a.{kind}", mesh)
-    (found,) = trimesh.load_scene(tmp_path / f"a.{kind}", process=False).dump()
+    parts: list[Any] = list(trimesh.load_scene(tmp_path / f"a.{kind}", process=False).dump())
+    (found,) = parts
     # a float's step in the file's own frame: GLB has its place in a node
     np.testing.assert_allclose(found.vertices, mesh.vertices, rtol=0, atol=2e-7)
     np.testing.assert_array_equal(found.faces, mesh.faces)
