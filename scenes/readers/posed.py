@@ -161,35 +161,6 @@ def lenient(leniency: Leniency) -> Iterator[None]:
         _LENIENCY.reset(token)
 
 
-@dataclass(frozen=True)
-class Leniency:
-    """How to read poses and cameras that are not what their format says; for whoever mends them.
-
-    Parameters
-    ----------
-    matrix : callable
-        From a frame's matrix, whatever it is, to the one that is checked.
-    camera : callable
-        ``(camera, width, height) -> Camera`` from a frame's camera to the one that is fitted to its photo's size.
-    """
-
-    matrix: Callable[[Any], Any] = lambda matrix: matrix
-    camera: Callable[[Camera, int, int], Camera] = lambda camera, width, height: camera
-
-
-_LENIENCY: ContextVar[Leniency | None] = ContextVar("leniency", default=None)
-
-
-@contextmanager
-def lenient(leniency: Leniency) -> Iterator[None]:
-    """Read photos in this way meanwhile."""
-    token = _LENIENCY.set(leniency)
-    try:
-        yield
-    finally:
-        _LENIENCY.reset(token)
-
-
 def split_by_rule(n_views: int) -> dict[str, list[int]]:
     """Split where none is listed: every 8th view is held out for test, and every 8th from the 4th on for val.
 
