@@ -257,6 +257,7 @@ def without(photos: PosedPhotos, dropped: Sequence[int]) -> PosedPhotos:
         splits={name: [place[i] for i in members if i in place] for name, members in photos.splits.items()},
         masks=None if photos.masks is None else of(photos.masks),
         uses_exif=None if photos.uses_exif is None else of(photos.uses_exif),
+        depths=None if photos.depths is None else of(photos.depths),
     )  # fmt: skip
 
 

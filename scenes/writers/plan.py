@@ -95,13 +95,14 @@ def _numbered(names: list[str]) -> list[str]:
 
 
 def drop_masks(photos: PosedPhotos, findings: Findings, format: str) -> None:
-    """Note that masks are lost."""
-    n_masks = sum(mask is not None for mask in photos.masks or [])
-    if n_masks:
-        findings.add(
-            "warning", f"{n_masks} masks are left out: {format} lists none", where=photos.root,
-            fix="--to transforms keeps them",
-        )  # fmt: skip
+    """Note that masks and depth maps are lost."""
+    for name, files in (("masks", photos.masks), ("depth maps", photos.depths)):
+        n_files = sum(file is not None for file in files or [])
+        if n_files:
+            findings.add(
+                "warning", f"{n_files} {name} are left out: {format} lists none", where=photos.root,
+                fix="--to transforms keeps them",
+            )  # fmt: skip
 
 
 def drop_circles(photos: PosedPhotos, findings: Findings, format: str) -> None:

@@ -17,7 +17,10 @@ from .plan import Plan, distinct_names
 __all__ = ["camera_keys", "plan_transforms", "transforms_json"]
 
 # of what the format says about the scene; poses stay in the world of these, so that it stays true
-KEPT_HINTS = ("aabb_scale", "scale", "offset", "applied_transform", "applied_scale", "orientation_override")
+KEPT_HINTS = (
+    "aabb_scale", "scale", "offset", "applied_transform", "applied_scale", "orientation_override",
+    "depth_unit_scale_factor", "integer_depth_scale",
+)  # fmt: skip
 
 
 def plan_transforms(photos: PosedPhotos, findings: Findings) -> Plan:
@@ -25,16 +28,19 @@ def plan_transforms(photos: PosedPhotos, findings: Findings) -> Plan:
     refuse_lens(photos, [transforms_fault(camera) for camera in photos.cameras], "transforms.json")
     files = distinct_names(photos.files)
     names: list[str | None] = [f"images/{name}" for name in files]
-    masks = {i: _mask_name(files[i], mask) for i, mask in enumerate(photos.masks or []) if mask is not None}
+    masks = {i: _beside("masks", files[i], mask) for i, mask in enumerate(photos.masks or []) if mask is not None}
+    depths = {i: _beside("depth", files[i], depth) for i, depth in enumerate(photos.depths or []) if depth is not None}
     extras = _points(photos)
-    content = transforms_json(photos, names, masks, next(iter(extras.values()), None))
+    content = transforms_json(photos, names, masks, next(iter(extras.values()), None), depths)
+    extras |= {depth: depths[i] for i, depth in enumerate(photos.depths or []) if depth is not None}
     return Plan(names, {"transforms.json": content}, masks, extras)
 
 
 def transforms_json(
-    photos: PosedPhotos, names: Sequence[str | None], masks: Mapping[int, str], points: str | None = None
-) -> bytes:
-    """The file, for photos that lie under ``names`` and masks and a point cloud that lie beside it."""
+    photos: PosedPhotos, names: Sequence[str | None], masks: Mapping[int, str], points: str | None = None,
+    depths: Mapping[int, str] | None = None,
+) -> bytes:  # fmt: skip
+    """The file, for photos that lie under ``names``, and masks, a point cloud and depth maps that lie beside it."""
     is_shared = len(set(photos.cameras)) == 1
     content: dict[str, Any] = camera_keys(photos.cameras[0]) if is_shared else {}
     content |= {key: photos.hints[key] for key in KEPT_HINTS if key in photos.hints}
@@ -43,6 +49,7 @@ def transforms_json(
     for index, (camera, c2w) in enumerate(zip(photos.cameras, photos.c2w, strict=True)):
         frame: dict[str, Any] = {"file_path": names[index]}
         frame |= {"mask_path": masks[index]} if index in masks else {}
+        frame |= {"depth_file_path": depths[index]} if depths and index in depths else {}
         frame |= {} if is_shared else camera_keys(camera)
         frames.append(frame | {"transform_matrix": c2w.tolist()})
     content |= _lists(photos, names) | {"frames": frames}
@@ -76,8 +83,9 @@ def _lists(photos: PosedPhotos, names: Sequence[str | None]) -> dict[str, Any]:
     return {f"{split}_filenames": [names[i] for i in members] for split, members in photos.splits.items()}
 
 
-def _mask_name(photo: str, mask: Path) -> str:
-    return f"masks/{PurePosixPath(photo).with_suffix(mask.suffix)}"
+def _beside(folder: str, photo: str, file: Path) -> str:
+    """The name of a mask or a depth map, in a folder of its own."""
+    return f"{folder}/{PurePosixPath(photo).with_suffix(file.suffix)}"
 
 
 def _points(photos: PosedPhotos) -> dict[Path, str]:

@@ -53,8 +53,8 @@ def test_an_example_comes_near_its_solution(tmp_path, capsys):
     out = tmp_path / "u.png"
     assert (
         main(
-            ["fit", "solve", "heat", "-o", str(out), "--solver", "adam", "--steps", "120", "--params", "1000", "--json",
-             "--quiet"]
+            ["fit", "solve", "heat", "-o", str(out), "--solver", "adam", "--steps", "120", "--params", "1000",
+             "--seconds", "3600", "--json", "--quiet"]
         ) == 0
     )  # fmt: skip
     found = json.loads(capsys.readouterr().out.splitlines()[-1])

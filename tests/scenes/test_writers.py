@@ -161,10 +161,12 @@ def test_what_a_format_does_not_hold_is_named(tmp_path, to):
     photos = make(
         tmp_path / "in", [replace(PLAIN, image_circle=4.0)], splits={"train": [0, 1, 2, 3], "val": [], "test": [4]},
         masks=[tmp_path / "in/masks/00.png", None, None, None, None],
+        depths=[None, tmp_path / "in/masks/00.png", None, None, None],
     )  # fmt: skip
     findings = Findings()
     write_posed_photos(photos, tmp_path / "out", to, findings=findings)
-    masks, circle, split = said(findings, "warning")
+    masks, depths, circle, split = said(findings, "warning")
+    assert depths.startswith("1 depth maps are left out")
     assert masks.startswith("1 masks are left out") and "fisheye_crop_radius" in circle and "held out" in split
     assert all("--to transforms" in finding.fix for finding in findings if finding.level == "warning")
 
@@ -174,13 +176,17 @@ def test_masks_and_hints_stay_in_transforms(tmp_path):
     (tmp_path / "in/points.ply").write_text("ply")
     applied = [[1, 0, 0, 0], [0, 0, 1, 0], [0, -1, 0, 0]]
     hints = {"aabb_scale": 4, "applied_transform": applied, "ply_file_path": "points.ply", "near": 0.5}
+    hints["depth_unit_scale_factor"] = 0.002
+    np.save(tmp_path / "in/far.npy", np.ones((6, 8), np.float32))
     photos = make(
         tmp_path / "in", [replace(PLAIN, image_circle=4.0)], hints=hints,
         masks=[None, tmp_path / "in/masks/00.png", None, None, None],
+        depths=[None, None, tmp_path / "in/far.npy", None, None],
     )  # fmt: skip
     write_posed_photos(photos, tmp_path / "out", "transforms")
     again = read_posed_photos(tmp_path / "out")
     assert again.masks == [None, tmp_path / "out/masks/01.png", None, None, None]
+    assert again.depths == [None, None, tmp_path / "out/depth/02.npy", None, None]
     assert again.hints == {name: value for name, value in hints.items() if name != "near"}
     assert again.cameras[0].image_circle == 4
     assert (tmp_path / "out/points.ply").read_text() == "ply"
