@@ -72,7 +72,7 @@ def find_misplaced(features: Features, c2w: np.ndarray) -> Misplaced:
     shared = [len(pixels[0]) for pair, pixels in pairs if min(support[list(pair)]) >= MIN_SHARE]
     enough = max(MIN_POINTS, TYPICAL * float(np.median(shared or [0])))
     asked = {photo: _ask(features, photo, trusted, enough) for photo in doubted}
-    return _assign({photo: found for photo, found in asked.items() if _deny(found, features, c2w)}, c2w)
+    return _assign({photo: found for photo, found in asked.items() if _deny(found, features, c2w)}, doubted, c2w)
 
 
 def _partners(c2w: np.ndarray) -> list[tuple[int, int]]:
@@ -109,20 +109,23 @@ def _deny(asked: Matches, features: Features, c2w: np.ndarray) -> bool:
     return True
 
 
-def _assign(asked: dict[int, Matches], c2w: np.ndarray) -> Misplaced:
-    """Whose pose fits whose photo, among those in doubt."""
+def _assign(asked: dict[int, Matches], doubted: Sequence[int], c2w: np.ndarray) -> Misplaced:
+    """Whose pose, of the photos in doubt, fits those that the others deny their own."""
     # imported here: what checks a dataset without doubts starts without it
     from scipy.optimize import linear_sum_assignment
 
     photos = list(asked)
     if not photos:
         return Misplaced()
-    shares = np.zeros((len(photos), len(photos)))
+    shares = np.zeros((len(photos), len(doubted)))
     for row, photo in enumerate(photos):
-        for column, other in enumerate(photos):
+        for column, other in enumerate(doubted):
             poses = c2w.copy()
             poses[photo] = c2w[other]
             shares[row, column] = _share(asked[photo], poses)
     rows, columns = linear_sum_assignment(-shares)
-    fits = {photos[r]: photos[c] for r, c in zip(rows, columns, strict=True) if shares[r, c] >= MIN_SHARE}
-    return Misplaced({a: b for a, b in fits.items() if a != b}, [photo for photo in photos if photo not in fits])
+    fits = {photos[r]: doubted[c] for r, c in zip(rows, columns, strict=True) if shares[r, c] >= MIN_SHARE}
+    fits = {photo: owner for photo, owner in fits.items() if photo != owner}
+    # a photo that shares too little to speak for itself has the pose that is left over
+    silent = {owner: photo for photo, owner in fits.items() if owner not in asked and photo not in fits.values()}
+    return Misplaced(fits | silent, [photo for photo in photos if photo not in fits])

@@ -271,7 +271,7 @@ def _check_single_poses(features: Features, photos: PosedPhotos, path: Path, rep
     if pairs:
         names = some([f"{photos.files[a]} and {photos.files[b]}" for a, b in pairs])
         report.add(
-            "error", f"poses of photos are exchanged: {names}; each fits the pose that is listed for the other",
+            "error", f"poses of photos are exchanged: {names}, by the points that they share with others",
             where=photos.root, fix=_fix_command(path),
         )  # fmt: skip
     if found.wrong:

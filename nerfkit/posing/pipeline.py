@@ -170,7 +170,7 @@ def _write(pycolmap: Any, work: Work, pictures: list[Picture]) -> dict[str, floa
     findings = Findings()
     posed = read_colmap(work.out, False, findings)
     assert posed is not None
-    write_atomically(work.out / "transforms.json", transforms_json(posed, posed.files, {}))
+    write_atomically(work.out / "transforms.json", transforms_json(posed, posed.files, {}, model="sparse/0"))
     # what is left of no use, unlike the database and the models
     shutil.rmtree(work.pictures, ignore_errors=True)
     shutil.rmtree(work.masks, ignore_errors=True)

@@ -11,7 +11,7 @@ from nerfkit.scenes.findings import Findings
 from ._json import read_frames, read_json
 from .posed import SPLITS, Frame, PosedPhotos, pose_photos
 
-__all__ = ["read_transforms"]
+__all__ = ["MODEL_KEY", "read_transforms"]
 
 # what the scene says about itself beyond photos and poses
 HINTS = (
@@ -26,6 +26,9 @@ HINTS = (
     "integer_depth_scale",
 )
 
+# our own: folder of the COLMAP model that the poses are from, below that of the file
+MODEL_KEY = "colmap_model"
+
 
 def read_transforms(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | None:
     """Read ``transforms.json``, or the json file that ``path`` is; None where there is none."""
@@ -33,9 +36,14 @@ def read_transforms(path: Path, skip_bad: bool, findings: Findings) -> PosedPhot
     if file.suffix.lower() != ".json" or not file.is_file():
         return None
     content = read_json(file)
-    frames = read_frames(content, file, skip_bad, findings, (*HINTS, *(f"{split}_filenames" for split in SPLITS)))
+    frames = read_frames(
+        content, file, skip_bad, findings, (*HINTS, MODEL_KEY, *(f"{split}_filenames" for split in SPLITS))
+    )
     _apply_lists(frames, content, file, findings if skip_bad else None)
     hints = {key: content[key] for key in HINTS if key in content}
+    model = file.parent / str(content.get(MODEL_KEY, ""))
+    if MODEL_KEY in content and model.is_dir() and model.resolve().is_relative_to(file.parent.resolve()):
+        hints["model"] = str(model)
     return pose_photos(frames, file.parent, "transforms", skip_bad=skip_bad, findings=findings, hints=hints)
 
 

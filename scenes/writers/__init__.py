@@ -53,6 +53,11 @@ def plan_dataset(photos: PosedPhotos, to: str, findings: Findings) -> Plan:
         raise NerfkitError(
             f"no format {to!r} is written; there are {', '.join(WRITERS)}", where="--to", fix="give one of these"
         )
+    if "model" in photos.hints:
+        findings.add(
+            "warning", "COLMAP's points, from which training takes distances, are left out", where=photos.root,
+            fix="train on the original, or give depth maps",
+        )  # fmt: skip
     module, _, function = WRITERS[to].partition(":")
     return getattr(importlib.import_module(module), function)(photos, findings)
 

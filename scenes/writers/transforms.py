@@ -10,6 +10,7 @@ from typing import Any
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers.posed import PosedPhotos, split_by_rule
+from nerfkit.scenes.readers.transforms import MODEL_KEY
 
 from .lens_models import refuse_lens, transforms_fault
 from .plan import Plan, distinct_names
@@ -38,13 +39,16 @@ def plan_transforms(photos: PosedPhotos, findings: Findings) -> Plan:
 
 def transforms_json(
     photos: PosedPhotos, names: Sequence[str | None], masks: Mapping[int, str], points: str | None = None,
-    depths: Mapping[int, str] | None = None,
+    depths: Mapping[int, str] | None = None, model: str | None = None,
 ) -> bytes:  # fmt: skip
-    """The file, for photos that lie under ``names``, and masks, a point cloud and depth maps that lie beside it."""
+    """The file, for photos that lie under ``names``, and masks, a point cloud, depth maps and COLMAP's model, from the
+    points of which training takes distances, that lie beside it.
+    """
     is_shared = len(set(photos.cameras)) == 1
     content: dict[str, Any] = camera_keys(photos.cameras[0]) if is_shared else {}
     content |= {key: photos.hints[key] for key in KEPT_HINTS if key in photos.hints}
     content |= {} if points is None else {"ply_file_path": points}
+    content |= {} if model is None else {MODEL_KEY: model}
     frames = []
     for index, (camera, c2w) in enumerate(zip(photos.cameras, photos.c2w, strict=True)):
         frame: dict[str, Any] = {"file_path": names[index]}

@@ -186,7 +186,7 @@ def test_doctor_names_photos_with_the_poses_of_others(pictures, tmp_path):
     matrices[5] = room_poses(40)[0] @ np.diag([-1.0, 1, -1, 1])
     report = examine_data(write_room(tmp_path / "room", pictures, matrices))
     exchanged, wrong = (problem for problem in report.problems if problem.level == "error")
-    assert exchanged.what.startswith("poses of photos are exchanged: images/01.png and images/09.png; each fits")
+    assert exchanged.what.startswith("poses of photos are exchanged: images/01.png and images/09.png, by the")
     assert wrong.what.startswith("1 photos have poses that others deny") and wrong.what.endswith("images/05.png")
     assert "--fix -o" in exchanged.fix and "leave them out: nerfkit doctor" in wrong.fix
 
