@@ -59,16 +59,20 @@ def doctor(name: str, plan: Plan) -> Iterator[Row]:
 def broken(name: str, plan: Plan) -> Iterator[Row]:
     """Whether the cause of each way to break a capture is named."""
     photos = _quietly(plan.data / name)
+    is_square = all(camera.width == camera.height for camera in photos.cameras)
+    # a square has no sides to exchange
+    kinds = [kind for kind in BREAKS if not (is_square and kind == "swapped size")] if name in BROKEN else []
     n_named = 0
-    for kind, (_, wanted) in BREAKS.items() if name in BROKEN else ():
+    for kind in kinds:
+        wanted = BREAKS[kind].wanted
         folder = write_broken(photos, kind, plan.work / f"{name} {kind}")
         report = examine_data(folder)
         texts = [problem.what for problem in report.worst_first()]
         is_named = any(re.search(wanted, text) for text in texts)
         n_named += is_named
         print(f"{name}, {kind}: {'named' if is_named else 'NOT named'}: {texts}", file=sys.stderr, flush=True)
-    if name in BROKEN:
-        yield Row(f"{name}: broken copies whose cause is named", n_named, f"of {len(BREAKS)}", f"{len(BREAKS)}",
+    if kinds:
+        yield Row(f"{name}: broken copies whose cause is named", n_named, f"of {len(kinds)}", f"{len(kinds)}",
                   "python scripts/bench_captures.py --parts broken")  # fmt: skip
 
 
