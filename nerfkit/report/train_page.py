@@ -76,12 +76,33 @@ def train_blocks(run: Run, videos: Sequence[Path] = ()) -> list[Block]:
         blocks.append(Video(f"Video: {path.stem.replace('_', ' ')}", path))
     lines = read_lines(run.folder / "metrics.jsonl")
     blocks.append(Curves("Training", charts(lines)))
+    blocks += _moves(run.folder)
     for name, title in SPLITS.items():
         images = _images(evals[name])
         blocks.append(_sheet(run, name, title, images))
         if len(images) > MAX_VIEWS:
             blocks.append(_table(title, images))
     return blocks
+
+
+def _moves(folder: Path) -> list[Block]:
+    """How far refining moved cameras, those that moved most first."""
+    refined = read_dict(folder / "refined_cameras.json")
+    listed = refined.get("photos")
+    photos = [_dict(photo) for photo in listed] if isinstance(listed, list) else []
+    photos = [photo for photo in photos if number(photo, "pixels") is not None]
+    if not photos:
+        return []
+    photos.sort(key=lambda photo: -float(photo["pixels"]))
+    rows = [
+        [str(photo.get("file", "?")), *(f"{number(photo, key) or 0:.3g}" for key in ("moved", "turned", "pixels"))]
+        for photo in photos[:MAX_VIEWS]
+    ]
+    factor = number(refined, "focal_factor")
+    note = f"Of {len(photos)} cameras those that moved most." + (
+        "" if factor is None else f" Focal lengths are {factor:.4f} times what is listed."
+    )
+    return [Table("Refined cameras", ["photo", "moved (world units)", "turned (degrees)", "pixels"], rows, note)]
 
 
 def describe_run(folder: Path) -> str:
@@ -125,6 +146,8 @@ def _headline(folder: Path, evals: dict[str, dict[str, Any]]) -> list[Tile]:
         what = f"mean of {results.get('n_images', '?')} {title.lower()}"
         if psnr is not None:
             tiles.append(Tile(f"PSNR, {name}", f"{psnr:.2f} dB", what))
+        if (aligned := number(results, "psnr_aligned")) is not None:
+            tiles.append(Tile(f"PSNR aligned, {name}", f"{aligned:.2f} dB", "right halves, aligned on the left"))
         if ssim is not None:
             tiles.append(Tile(f"SSIM, {name}", f"{ssim:.3f}", what))
         if (lpips := number(results, "lpips")) is not None:

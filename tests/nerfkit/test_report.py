@@ -268,6 +268,18 @@ def test_train_report_chooses_among_many_views(tmp_path):
     assert len(page.all("tr")) == 31
 
 
+def test_train_report_shows_how_far_cameras_moved(tmp_path):
+    folder = write_train_run(tmp_path)
+    photos = [{"file": f"{i}.png", "moved": 0.01 * i, "turned": 0.2 * i, "pixels": 1.5 * i} for i in range(20)]
+    (folder / "refined_cameras.json").write_text(json.dumps({"focal_factor": 1.02, "photos": photos}))
+    results = {"psnr": 25.5, "psnr_aligned": 27.25, "ssim": 0.9, "n_images": 2}
+    (folder / "eval_test.json").write_text(json.dumps({"results": results, "images": []}))
+    page = page_of(report.train_report(Run(folder)))
+    assert "27.25 dB" in page.text and "Focal lengths are 1.0200 times" in page.text
+    # the one that moved most, and as many as fit
+    assert "28.5" in page.text and "19.png" in page.text and "7.png" not in page.text.replace("17.png", "")
+
+
 @pytest.mark.parametrize(
     "damage",
     ["", "[]", "{", "null", '{"train": 3, "superres": [], "results": 7, "images": [1, {}, {"file": 2}], "psnr": "x"}'],
@@ -282,6 +294,7 @@ def test_damaged_files_are_left_out(tmp_path, damage):
             "config.yml",
             "versions.json",
             "registered.csv",
+            "refined_cameras.json",
         ):
             (folder / file).write_text(damage)
     (train / "orbit.mp4").write_bytes(b"")
