@@ -116,7 +116,7 @@ def solve(job: Job) -> Outcome:
         image=magnitude, measure=measure, field=done.prior, n_params=done.n_params, bit_depth=32, span=span,
         files={
             "phase.npy": npy_bytes(np.angle(done.picture).astype(np.float32)),
-            "complex.npz": npz_bytes(picture=done.picture),
+            "complex.npz": npz_bytes(picture=done.picture), "deviation.npy": npy_bytes(done.deviation),
         },
         metrics=figures, baselines=others, chosen=done.chosen,
         shown=pictures(done, job.data, truth, span), charts=charts(done),

@@ -247,6 +247,8 @@ def test_a_field_from_the_command_line(tmp_path, capsys):
     complex_picture = np.load(run / "complex.npz")["picture"]
     assert np.allclose(np.abs(complex_picture), np.load(out), atol=1e-5)
     assert np.allclose(np.angle(complex_picture), np.load(run / "phase.npy"), atol=1e-5)
+    deviation = np.load(run / "deviation.npy")
+    assert deviation.shape == (48, 48) and 0 < deviation.mean() < 0.05 * np.load(out).max()
 
 
 def test_spokes_in_python(tmp_path):

@@ -5,6 +5,7 @@ import torch
 
 from nerfkit.solvers.primal_dual import TvSolver, gradient
 from nerfkit.solvers.risk import choose_tv_weight
+from nerfkit.solvers.spread import noise_spread
 
 
 class Identity:
@@ -55,6 +56,21 @@ def test_complex_pictures_and_several_at_once():
     found = solver.solve(values, torch.tensor([0.25, 0.5]), solver.begin(values), 400).picture
     wanted = torch.tensor([[[1.25, 2.75]], [[1.5j, 2.5j]]], dtype=torch.complex64)
     torch.testing.assert_close(found, wanted, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+def test_without_a_prior_the_spread_is_the_noise_and_with_one_it_is_less(dtype):
+    values, deviations = torch.full((40, 40), 2.0, dtype=dtype), torch.full((40, 40), 0.1)
+    deviations[:20] = 0.05
+    solver = TvSolver(Identity(), torch.ones(40, 40), (40, 40), least=None, dtype=dtype)
+    found = []
+    for weight in (1e-6, 0.1):
+        state = solver.solve(values, weight, solver.begin(values), 50)
+        found.append(noise_spread(solver, values, deviations, weight, state, seed=0))
+    # six draws of 800 pixels each
+    means = [float(found[0][rows].square().mean().sqrt()) for rows in (slice(20), slice(20, None))]
+    assert means == pytest.approx([0.05, 0.1], rel=0.05)
+    assert float(found[1].mean()) < 0.5 * float(found[0].mean())
 
 
 def test_values_stay_above_the_bound():

@@ -13,11 +13,13 @@ from nerfkit.scenes.kspace_data import KspaceData
 from nerfkit.scenes.observations.kspace import CartesianKspace, Kspace, PhasedKspace, RadialKspace
 from nerfkit.solvers.primal_dual import TvSolver
 from nerfkit.solvers.risk import WeightChoice, choose_tv_weight
+from nerfkit.solvers.spread import noise_spread
 
 from .centre import centre_pictures, sampling_weights, sensitivities_of
 
 __all__ = [
-    "ORACLE_RATIOS", "KspaceProblem", "choose_weight", "least_variation", "make_problem", "start_of", "zero_filled",
+    "ORACLE_RATIOS", "KspaceProblem", "choose_weight", "deviation_of", "least_variation", "make_problem", "start_of",
+    "zero_filled",
 ]  # fmt: skip
 
 # steps of a first solution, of the next one, of one from nothing
@@ -116,13 +118,23 @@ def start_of(problem: KspaceProblem, kept: Tensor | None = None) -> Tensor:
 def choose_weight(problem: KspaceProblem, seed: int, check: Callable[[], None]) -> WeightChoice:
     """Weight of the total variation of a picture with the problem's phase, by the unbiased risk estimate."""
     solver = TvSolver(problem.phased, problem.weights, problem.shape)
-    # a complex draw of variance 1 has half of it in each part
-    deviations = torch.full_like(problem.sampling, 2**0.5 * problem.noise) * (problem.sampling > 0)
     return choose_tv_weight(
-        solver, problem.values, deviations, start_of(problem),
+        solver, problem.values, _deviations(problem), start_of(problem),
         FIRST_WEIGHT / problem.noise, n_steps=(FIRST_STEPS, NEXT_STEPS),
         metric=lambda values: problem.sampling * values, seed=seed, check=check,
     )  # fmt: skip
+
+
+def deviation_of(problem: KspaceProblem, weight: float, seed: int, check: Callable[[], None]) -> Tensor:
+    """How much the picture [h, w] of least variation would differ had the noise been another, standard deviation."""
+    solver = TvSolver(problem.phased, problem.weights, problem.shape)
+    state = solver.solve(problem.values, weight, solver.begin(start_of(problem)), WHOLE_STEPS, check=check)
+    return noise_spread(solver, problem.values, _deviations(problem), weight, state, seed=seed, check=check)
+
+
+def _deviations(problem: KspaceProblem) -> Tensor:
+    """Of the noise of each value; a complex draw of variance 1 has half of it in each part."""
+    return torch.full_like(problem.sampling, 2**0.5 * problem.noise) * (problem.sampling > 0)
 
 
 def least_variation(

@@ -19,7 +19,7 @@ from nerfkit.workbench.regression import pixel_centres
 from nerfkit.workbench.settings import AUTO
 
 from .centre import noise_of
-from .classical import KspaceProblem, choose_weight, least_variation, make_problem
+from .classical import KspaceProblem, choose_weight, deviation_of, least_variation, make_problem
 from .held_lines import best_share, held_out, relative_error
 from .magnitude import magnitude_field
 from .refine import first_controls, refine, with_controls
@@ -42,6 +42,8 @@ class Reconstruction:
     ----------
     picture : ndarray of complex64, shape (h, w)
         In the data's unit.
+    deviation : ndarray of float32, shape (h, w)
+        How much the pixels of least variation would differ had the noise been another, standard deviation.
     prior : str
         What made it: ``field``, ``variation`` or ``mean``, of both.
     n_params : int
@@ -57,6 +59,7 @@ class Reconstruction:
     """
 
     picture: NDArray[np.complex64]
+    deviation: NDArray[np.float32]
     prior: str
     n_params: int
     problem: KspaceProblem
@@ -96,9 +99,11 @@ def reconstruct(job: Job) -> Reconstruction:
         "field_share": round(share, 3), "by": "held-out samples" if len(names) > 1 else "given",
         "held_out": {name: None if error is None else round(error, 5) for name, error in errors.items()},
     }  # fmt: skip
+    deviation = deviation_of(refined, weight, config.seed, job.check_stopped) * problem.unit
+    pictured = (picture * refined.phasor * problem.unit).cpu().numpy()
     return Reconstruction(
-        (picture * refined.phasor * problem.unit).cpu().numpy(), prior, fields.n_params or picture.numel(), problem,
-        refined, curve, errors[prior], chosen,
+        pictured, deviation.cpu().numpy(), prior, fields.n_params or picture.numel(), problem, refined, curve,
+        errors[prior], chosen,
     )  # fmt: skip
 
 

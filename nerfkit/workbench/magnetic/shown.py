@@ -59,6 +59,9 @@ def pictures(done: Reconstruction, data: KspaceData, truth: NDArray | None, span
     magnitude = np.abs(done.picture)[..., None]
     first = zero_filled(problem.kspace, problem.values, problem.sampling).abs().cpu().numpy() * problem.unit / span[1]
     found = [Shown("zero_filled", first, "zero-filled: what was not measured is 0")]
+    top = float(np.quantile(done.deviation, 0.99)) or 1.0
+    what = f"standard deviation of what the noise alone does; white is {top:.3g}"
+    found.append(Shown("deviation", done.deviation[..., None] / top, what))
     found.append(Shown("phase", 0.5 + np.angle(done.picture) / (2 * np.pi), "phase; black to white is -pi to pi"))
     predicted = done.refined.kspace.product(torch.from_numpy(done.picture).to(problem.values.device) / problem.unit)
     rests = (problem.values - predicted) * (problem.sampling > 0)

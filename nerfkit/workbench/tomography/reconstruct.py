@@ -11,8 +11,9 @@ from torch import Tensor
 
 from nerfkit.fitting import FitSchedule
 from nerfkit.scenes.observations.instrument import WholePicture
-from nerfkit.solvers.primal_dual import State, TvSolver
+from nerfkit.solvers.primal_dual import TvSolver
 from nerfkit.solvers.risk import RATIO, choose_tv_weight
+from nerfkit.solvers.spread import noise_spread
 from nerfkit.workbench.held_fields import HeldField
 from nerfkit.workbench.instrument_fit import instrument_problem
 from nerfkit.workbench.job import Job
@@ -23,8 +24,8 @@ from nerfkit.workbench.tomography.scan import Scan
 
 __all__ = ["Smooth", "choose_weight", "fit_field", "noise_deviation", "quick_picture", "unit_of"]
 
-# steps of the primal-dual algorithm: of the first solution, of each next one, and of one that answers other noise
-FIRST_STEPS, NEXT_STEPS, PROBE_STEPS = 300, 120, 80
+# steps of the primal-dual algorithm: of the first solution, and of each next one
+FIRST_STEPS, NEXT_STEPS = 300, 120
 # the weight by which the field is smoothed, times the curvature of the misfit, where the search begins; seven scans
 # had their best between 0.9 and 1.3 (docs/decisions/0035)
 FIRST_WEIGHT = 1.1 * RATIO
@@ -34,8 +35,6 @@ STEPS, RATE, WARMUP = 500, 1e-2, 10
 FIELD_WEIGHT = 0.8
 # rays that the fit does not see
 HELD_OUT = 0.02
-# repetitions of the measurement that the spread is estimated from
-REPEATS = 6
 
 
 @dataclass(frozen=True)
@@ -107,21 +106,8 @@ def choose_weight(
     else:
         state = solver.solve(scan.sinogram, weight, solver.begin(start), FIRST_STEPS, check=check)
     state = solver.solve(scan.sinogram, weight, state, NEXT_STEPS, check=check)
-    return Smooth(weight, state.picture, _spread(solver, scan, deviations, weight, state, seed, check), curve)
-
-
-def _spread(
-    solver: TvSolver, scan: Scan, deviations: Tensor, weight: float, state: State, seed: int, check: Callable[[], None]
-) -> Tensor:
-    """Standard deviation of pictures from the measurements with their noise drawn once more (parametric bootstrap)."""
-    generator = torch.Generator().manual_seed(seed + 1)
-    noise = torch.randn(REPEATS, *scan.sinogram.shape, generator=generator) * deviations
-    repeated = State(
-        state.picture.expand(REPEATS, -1, -1), state.dual.expand(REPEATS, -1, -1),
-        state.slopes[:, None].expand(-1, REPEATS, -1, -1),
-    )  # fmt: skip
-    found = solver.solve(scan.sinogram + noise, weight, repeated, PROBE_STEPS, check=check).picture
-    return (found - state.picture).square().mean(0).sqrt()
+    spread = noise_spread(solver, scan.sinogram, deviations, weight, state, seed=seed, check=check)
+    return Smooth(weight, state.picture, spread, curve)
 
 
 def fit_field(job: Job, scan: Scan, smooth: Smooth, floor: float, scale: float) -> tuple[HeldField, float]:
