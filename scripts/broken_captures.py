@@ -54,7 +54,7 @@ def _scattered(photos: PosedPhotos, rng: np.random.Generator) -> PosedPhotos:
     c2w = photos.c2w.copy()
     centres = c2w[:, :3, 3]
     for view in rng.choice(len(photos), max(1, len(photos) // 10), replace=False):
-        c2w[view, :3, :3] = Rotation.random(random_state=int(view)).as_matrix()
+        c2w[view, :3, :3] = Rotation.from_quat(rng.normal(size=4)).as_matrix()
         c2w[view, :3, 3] = centres.mean(0) + centres.std(0).mean() * rng.normal(size=3)
     return _with_poses(photos, c2w)
 

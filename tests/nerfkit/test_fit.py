@@ -158,11 +158,11 @@ def test_how_fine_is_chosen_by_held_out_pixels(monkeypatch):
 def test_a_learning_rate_that_is_too_high_is_lowered(monkeypatch):
     monkeypatch.setattr(choosing, "TRIAL_STEPS", 60)
     values = 0.5 + 0.5 * torch.sin(0.5 * torch.arange(32.0))[None].expand(32, 32)
-    given: Any = ("siren", values[..., None].contiguous(), torch.ones(32, 32, dtype=torch.bool), [[0.0, 1.0]], 2000)
+    picture, known = values[..., None].contiguous(), torch.ones(32, 32, dtype=torch.bool)
     recipe = choosing.RECIPES["siren"]
     for rate, is_lowered in ((recipe.learning_rate, False), (16 * recipe.learning_rate, True)):
         monkeypatch.setitem(choosing.RECIPES, "siren", replace(recipe, learning_rate=rate))
-        found = choose_rate(*given, None, seed=0)
+        found = choose_rate("siren", picture, known, [[0.0, 1.0]], 2000, None, seed=0)
         assert (found["value"] < rate) == is_lowered
         assert found["value"] == max(found["tried"], key=lambda pair: pair[1])[0]
 

@@ -45,8 +45,8 @@ def _descend(problem: KspaceProblem, threshold: float, bound: float) -> Tensor:
     for _ in range(STEPS):
         misfit = problem.sampling * (problem.values - instrument.product(ahead))
         stepped = ahead + instrument.adjoint(misfit) / bound
-        shift = tuple(int(s) for s in rng.integers(0, 2**MAX_LEVELS, 2))
-        before, picture = picture, _shrunk(stepped, threshold / bound, shift).clamp(min=0)
+        down, right = rng.integers(0, 2**MAX_LEVELS, 2).tolist()
+        before, picture = picture, _shrunk(stepped, threshold / bound, (down, right)).clamp(min=0)
         faster = (1 + (1 + 4 * momentum**2) ** 0.5) / 2
         ahead = picture + (momentum - 1) / faster * (picture - before)
         momentum = faster
