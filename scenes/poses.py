@@ -171,7 +171,7 @@ def similarity_between(points: ArrayLike, targets: ArrayLike) -> tuple[float, Ar
     --------
     >>> points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0.0]])
     >>> scale, turn, shift = similarity_between(points, 2 * points[:, [1, 0, 2]] * [-1, 1, 1] + 3)
-    >>> round(scale, 9), turn.round(9).tolist(), shift.round(9).tolist()
+    >>> round(scale, 9), (turn.round(9) + 0.0).tolist(), shift.round(9).tolist()
     (2.0, [[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], [3.0, 3.0, 3.0])
     """
     a, b = (np.asarray(values, dtype=np.float64) for values in (points, targets))
