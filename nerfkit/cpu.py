@@ -1,17 +1,14 @@
-"""What a run on a CPU asks of the libraries under it: threads, memory, and a word while loops are compiled."""
+"""What a run on a CPU asks of the libraries under it: threads and memory."""
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import os
 import sys
 
 __all__ = [
-    "keep_freed_memory", "return_freed_memory", "say_when_compiling", "usable_cores", "use_all_cores", "wait_briefly",
+    "keep_freed_memory", "return_freed_memory", "usable_cores", "use_all_cores", "wait_briefly",
 ]  # fmt: skip
-
-logger = logging.getLogger(__name__)
 
 # mallopt(3): blocks from this size on are mapped one by one and go back to the system when they are freed
 _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
@@ -73,21 +70,3 @@ def _mallopt(parameter: int, value: int) -> None:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(parameter, value)
-
-
-def say_when_compiling() -> None:
-    """Log a line when numba starts to compile in this process, which its cache makes a matter of the first run."""
-    from numba.core import event
-
-    class Listener(event.Listener):
-        is_said = False
-
-        def on_start(self, event: event.Event) -> None:
-            if not Listener.is_said:
-                Listener.is_said = True
-                logger.info("compiling the CPU's loops for this machine, once; the first run waits up to a minute")
-
-        def on_end(self, event: event.Event) -> None:
-            pass
-
-    event.register("numba:compile", Listener())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from nerfkit.adam_optimizer import Adam
 from nerfkit.captured_step import capture
 from nerfkit.checkpoints import CheckpointFolder, DivergedError, check_finite
+from nerfkit.clock import working_seconds
 from nerfkit.interrupts import stop_on_signals
 from nerfkit.metrics import MetricsLog
 
@@ -199,10 +199,10 @@ class _Loop:
         self.first_fraction = 0.0
         self.hastened_at: tuple[float, float] | None = None
         self.loss: Tensor | None = None
-        self.started = self.saved_at = self.warmed_up = time.monotonic()
+        self.started = self.saved_at = self.warmed_up = working_seconds()
 
     def seconds(self) -> float:
-        return time.monotonic() - self.started
+        return working_seconds() - self.started
 
     def is_done(self) -> bool:
         # seconds shorter than a step still take one
@@ -215,17 +215,17 @@ class _Loop:
 
     def advance(self) -> Progress:
         if self.step == self.first_step:
-            self.started = self.saved_at = time.monotonic()
+            self.started = self.saved_at = working_seconds()
         factor = self.schedule.factor(self.step, self._fraction())
         self.optimizer.set_learning_rates([peak * factor for peak in self.peaks])
         self.loss, figures = self.take_step(self.step)
         self.step += 1
         if self.step == self.first_step + 1:
-            self.warmed_up = time.monotonic()
+            self.warmed_up = working_seconds()
         self.problem.after_step(self.step)
         if self.step % self.schedule.log_every == 0:
             self._log(figures)
-        if time.monotonic() - self.saved_at > self.schedule.checkpoint_seconds:
+        if working_seconds() - self.saved_at > self.schedule.checkpoint_seconds:
             self.save()
         return Progress(self.step, self.seconds(), self._fraction(), self._seconds_left(), figures)
 
@@ -264,7 +264,7 @@ class _Loop:
     def _pace(self) -> float:
         """Seconds a step in this part of the run, its first step left out where there are more: it compiles."""
         n_timed = self.step - self.first_step - 1
-        return (time.monotonic() - self.warmed_up) / n_timed if n_timed > 0 else self.seconds()
+        return (working_seconds() - self.warmed_up) / n_timed if n_timed > 0 else self.seconds()
 
     def _seconds_left(self) -> float:
         steps, limit = self.budget.steps, self.budget.seconds
@@ -298,7 +298,7 @@ class _Loop:
             check_finite(state, self.step)
         else:
             self.checkpoints.save(self.step, state)
-        self.saved_at = time.monotonic()
+        self.saved_at = working_seconds()
 
     def resume(self) -> None:
         if self.checkpoints is None:

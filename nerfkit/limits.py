@@ -5,8 +5,9 @@ is listed.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
+
+from nerfkit.clock import working_seconds
 
 __all__ = ["Limit"]
 
@@ -31,7 +32,7 @@ class Limit:
     """
 
     def __init__(self, seconds: float = math.inf, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        self.began, self.seconds = time.monotonic(), seconds
+        self.began, self.seconds = working_seconds(), seconds
         self.is_stopped, self.cut = is_stopped, list[str]()
         # work that comes later and must be done: nothing else may take its time
         self.reserve = 0.0
@@ -40,7 +41,7 @@ class Limit:
     @property
     def spent(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self.began
+        return working_seconds() - self.began
 
     @property
     def left(self) -> float:

@@ -146,7 +146,8 @@ def _interrupted(is_json: bool, result: dict[str, Any]) -> int:
 
 def use_cores(device: str) -> None:
     """All cores that the process may use; on a CPU the user hears of it when loops are compiled."""
-    from nerfkit.cpu import say_when_compiling, use_all_cores
+    from nerfkit.clock import say_when_compiling
+    from nerfkit.cpu import use_all_cores
     from nerfkit.devices import choose_device
 
     use_all_cores()

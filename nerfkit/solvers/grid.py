@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from nerfkit.clock import working_seconds
 from nerfkit.kernels.footprints import Footprints, residual
 from nerfkit.kernels.lowres import Descent, NormalEquations, descend, filter_valid
 from nerfkit.limits import Limit
@@ -106,7 +106,7 @@ def solve(
     data_weight, at = 1 / prior.sigma**2, _Equations(equations, taps, start.shape)
     if prior.is_local:
         tv_map = busy_map(start, grid.cells) * (1 if tv_map is None else tv_map)
-    began, done, over = time.monotonic(), 0.0, 0
+    began, done, over = working_seconds(), 0.0, 0
     while done < 1:
         factor = FINAL_FRACTION + (1 - FINAL_FRACTION) * 0.5 * (1 + math.cos(math.pi * done))
         descend(
@@ -122,9 +122,9 @@ def solve(
             over = over or descent.n_steps
             done = max(done, 1.0 if descent.n_steps >= over + SETTLING_STEPS else 1 - 1e-6)
         if math.isfinite(seconds):
-            done = max(done, (time.monotonic() - began) / max(seconds, 1e-6))
+            done = max(done, (working_seconds() - began) / max(seconds, 1e-6))
     if limit is not None:
-        limit.record(descent.n_steps * start.numel(), time.monotonic() - began)
+        limit.record(descent.n_steps * start.numel(), working_seconds() - began)
     return descent.image
 
 

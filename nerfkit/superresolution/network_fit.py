@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.clock import working_seconds
 from nerfkit.fitting import Budget, FitSchedule, fit
 from nerfkit.metrics import MetricsLog
 from nerfkit.problem import Problem, Term
@@ -92,16 +92,16 @@ def fit_networks(
         done = fit(problem, budget, schedule=schedule, checkpoints=checkpoints, metrics=metrics)
         return NetworkFit(done.steps, _decibels([problem.error()]), done.is_interrupted, True, done.is_cut)
     assert isinstance(network, TiledSiren)
-    steps, errors, is_cut, started = 0, [], False, time.monotonic()
+    steps, errors, is_cut, started = 0, [], False, working_seconds()
     for index, (rows, cols) in enumerate(blocks):
         part = network.part(rows, cols)
         problem = _regression_of_block(part, image, network, rows, cols, rate)
-        left = max(seconds - (time.monotonic() - started), MIN_SECONDS) / (len(blocks) - index)
+        left = max(seconds - (working_seconds() - started), MIN_SECONDS) / (len(blocks) - index)
         done = fit(problem, Budget(left, n_steps or problem.n_steps), schedule=schedule)
         network.take(part, rows, cols)
         steps, is_cut = steps + done.steps, is_cut or done.is_cut
         errors.append(problem.error())
-        metrics.write({"step": steps, "seconds": round(time.monotonic() - started, 3), "loss": errors[-1]})
+        metrics.write({"step": steps, "seconds": round(working_seconds() - started, 3), "loss": errors[-1]})
         if done.is_interrupted and index + 1 < len(blocks):
             return NetworkFit(steps, _decibels(errors), True, False, is_cut)
         on_part(index + 1, len(blocks))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from nerfkit.clock import working_seconds
 from nerfkit.scenes.fields.named import FIELD_NAMES
 from nerfkit.scenes.settings import check_range
 from nerfkit.tasks.image import ImageData, read
@@ -101,7 +101,7 @@ class _Evolution:
         folder.mkdir(parents=True, exist_ok=True)
         self.lines = [json.loads(line) for line in self._log.read_text().splitlines()] if self._log.exists() else []
         # seconds of fitting: of earlier parts of the run, and since this one began without what is done here
-        self.before, self.last = self.lines[-1]["seconds"] if self.lines else 0.0, time.monotonic()
+        self.before, self.last = self.lines[-1]["seconds"] if self.lines else 0.0, working_seconds()
 
     @property
     def _log(self) -> Path:
@@ -109,11 +109,11 @@ class _Evolution:
 
     def follow(self, step: int) -> None:
         """Note where the fit stands after ``step``."""
-        self.before += time.monotonic() - self.last
+        self.before += working_seconds() - self.last
         if step in self.shown:
             self.lines = [line for line in self.lines if line["step"] < step]
             self._note(step)
-        self.last = time.monotonic()
+        self.last = working_seconds()
 
     def _note(self, step: int) -> None:
         from nerfkit.files import write_atomically

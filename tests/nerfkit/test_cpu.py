@@ -41,7 +41,7 @@ def test_freed_memory_goes_back_for_photos_and_stays_for_tensors(function, kept)
 COMPILING = """
 import logging, sys
 from numba import njit
-from nerfkit.cpu import say_when_compiling
+from nerfkit.clock import say_when_compiling
 
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
 say_when_compiling()

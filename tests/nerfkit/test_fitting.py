@@ -57,7 +57,7 @@ class Parabola:
 def clock(monkeypatch):
     """A clock that only the test moves, in place of the loop's."""
     state = SimpleNamespace(now=100.0)
-    monkeypatch.setattr("nerfkit.fitting.time", SimpleNamespace(monotonic=lambda: state.now))
+    monkeypatch.setattr("nerfkit.fitting.working_seconds", lambda: state.now)
     return state
 
 

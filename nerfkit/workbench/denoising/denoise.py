@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.clock import working_seconds
 from nerfkit.fitting import Budget, FitResult, FitSchedule, Fittable, fit
 from nerfkit.metrics import MetricsLog
 from nerfkit.scenes.errors import NerfkitError
@@ -133,7 +133,7 @@ def denoise(
     >>> bool(np.abs(done.image - clean).mean() < 0.5 * np.abs(noisy - clean).mean())
     True
     """
-    started = time.monotonic()
+    started = working_seconds()
     picture = check_picture(picture)
     noise = noise or estimate_noise(picture)
     run = _Run(started, seconds, seed, checkpoints, metrics, resume, on_progress)
@@ -144,7 +144,7 @@ def denoise(
         sizes = config if isinstance(config, GuidedFieldConfig) else GuidedFieldConfig()
         done = _without_noise(picture, noise, sizes, run)
     figures, pictures, chosen = dict(done.figures), dict(done.pictures), dict(done.chosen)
-    figures["seconds"] = time.monotonic() - started
+    figures["seconds"] = working_seconds() - started
     if with_coordinate_field and not done.is_interrupted:
         beside = fit_coordinate_field(picture, seconds=seconds, seed=seed)
         pictures["coordinate field"] = beside.picture
@@ -166,7 +166,7 @@ class _Run:
     on_progress: Callable[[float, dict[str, float]], None]
 
     def fit(self, problem: Fittable, n_steps: int) -> FitResult:
-        left = max(self.seconds - (time.monotonic() - self.started), MIN_SECONDS)
+        left = max(self.seconds - (working_seconds() - self.started), MIN_SECONDS)
         done = GUIDES_FRACTION
         return fit(
             problem, Budget(left, n_steps), schedule=SCHEDULE, checkpoints=self.checkpoints, metrics=self.metrics,
