@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nerfkit.scenes.errors import NerfkitError
     from nerfkit.tasks import load_run as load
     from nerfkit.tasks.fit import fit, resume_fit
+    from nerfkit.tasks.superres import resume as resume_superres
     from nerfkit.tasks.superres import superres
     from nerfkit.tasks.train import resume, train
 
@@ -33,6 +34,7 @@ _PUBLIC = {
     "process": "nerfkit.posing:process",
     "resume": "nerfkit.tasks.train:resume",
     "resume_fit": "nerfkit.tasks.fit:resume_fit",
+    "resume_superres": "nerfkit.tasks.superres:resume",
     "superres": "nerfkit.tasks.superres:superres",
     "train": "nerfkit.tasks.train:train",
 }
@@ -45,6 +47,7 @@ __all__ = [
     "process",
     "resume",
     "resume_fit",
+    "resume_superres",
     "superres",
     "train",
 ]

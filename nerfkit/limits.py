@@ -6,8 +6,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from nerfkit.clock import working_seconds
+
+if TYPE_CHECKING:
+    from nerfkit.journal import Journal
 
 __all__ = ["Limit"]
 
@@ -23,6 +27,8 @@ class Limit:
         From now on; infinite: nothing is ever cut.
     is_stopped : callable
         Whether someone has asked for an end: nothing is allowed from then on.
+    journal : Journal, optional
+        Steps that need not be done again by a run that goes on; what took its time is learned from it, too.
 
     Examples
     --------
@@ -31,8 +37,10 @@ class Limit:
     (True, [])
     """
 
-    def __init__(self, seconds: float = math.inf, is_stopped: Callable[[], bool] = lambda: False) -> None:
-        self.began, self.seconds = working_seconds(), seconds
+    def __init__(
+        self, seconds: float = math.inf, is_stopped: Callable[[], bool] = lambda: False, journal: Journal | None = None
+    ) -> None:  # fmt: skip
+        self.began, self.seconds, self.journal = working_seconds(), seconds, journal
         self.is_stopped, self.cut = is_stopped, list[str]()
         # work that comes later and must be done: nothing else may take its time
         self.reserve = 0.0

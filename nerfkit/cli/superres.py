@@ -30,7 +30,7 @@ def _number_or_word(text: str) -> float | str:
 class Options(CommonOptions):
     """Options of ``nerfkit superres``."""
 
-    source: str = argument("low-res frames: a folder, a glob, a video, an npz", metavar="FRAMES")
+    source: str | None = argument("low-res frames: a folder, a glob, a video, an npz", metavar="FRAMES", default=None)
     out: str | None = option(
         None, "picture to write, a PNG or TIFF; its run folder is OUT without .png", flag="-o", metavar="OUT.png"
     )
@@ -86,10 +86,17 @@ class Options(CommonOptions):
     # option() returns a dataclass field that makes a new list each time
     set: list[str] = option([], "change a setting, may be given again", many=True, metavar="NAME=VALUE")  # noqa: RUF009
     overwrite: bool = option(False, "replace an earlier picture and run folder")
+    resume: str | None = option(
+        None, "go on with a run that was stopped; of the settings --seconds alone is new", metavar="RUN"
+    )
 
 
 def main(options: Options, console: Console) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
+    if options.resume is not None:
+        return _resumed(options, console)
+    if options.source is None:
+        raise NerfkitError("no FRAMES given", where="nerfkit superres", fix="nerfkit superres FRAMES -o OUT.png")
     if options.out is None:
         raise NerfkitError("no output given", where="nerfkit superres", fix="nerfkit superres FRAMES -o OUT.png")
     from nerfkit.tasks.superres import TASK, output_size, superres
@@ -112,6 +119,26 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     return _finish(image, console)
 
 
+def _resumed(options: Options, console: Console) -> dict[str, Any]:
+    from nerfkit.tasks.superres import resume
+
+    plain = Options()
+    kept = ("resume", "seconds", "device", "json", "quiet", "debug")
+    names = [name for name in vars(plain) if name not in kept and getattr(options, name) != getattr(plain, name)]
+    if names:
+        given = ", ".join("FRAMES" if name == "source" else f"--{name.replace('_', '-')}" for name in names)
+        raise NerfkitError(
+            f"{given} cannot change a run that goes on; its own settings hold", where="--resume",
+            fix="leave them out, or begin a new run",
+        )  # fmt: skip
+    use_cores(options.device)
+    image = resume(
+        options.resume or "", seconds=options.seconds, device=options.device, say=console.say,
+        on_part=progress_bar(console, "parts"),
+    )  # fmt: skip
+    return _finish(image, console)
+
+
 def _finish(image: SuperresolvedImage, console: Console) -> dict[str, Any]:
     result = image.figures
     # those that show nothing were named when they were read
@@ -121,7 +148,9 @@ def _finish(image: SuperresolvedImage, console: Console) -> dict[str, Any]:
         shown = ", ".join(dropped[:8]) + (", ..." if len(dropped) > 8 else "")
         console.say(f"left out {len(dropped)} of {len(rows)} frames that show something else: {shown}")
     if image.is_interrupted:
-        console.say(f"stopped; what there was is in {result['output']}")
+        console.say(
+            f"stopped; what there was is in {result['output']}; go on: nerfkit superres --resume {result['run']}"
+        )
         raise Interrupted(result)
     names = {"holdout_psnr": "held-out pixels", "psnr": "PSNR", "psnr_interior": "interior"}
     found = {name: result.get(key) for key, name in names.items()}

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.clock import working_seconds
+from nerfkit.journal import Journal
 from nerfkit.kernels.footprints import Footprints, residual
 from nerfkit.kernels.lowres import Descent, NormalEquations, descend, filter_valid
 from nerfkit.limits import Limit
@@ -102,6 +103,25 @@ def solve(
     seconds : float
         Where the steps would take longer, the schedule is hastened so that it ends then.
     """
+    journal = Journal() if limit is None or limit.journal is None else limit.journal
+    about = {"start": start, "prior": repr(prior), "n_steps": n_steps, "rate": repr(learning_rate)}
+
+    def compute() -> dict[str, Tensor]:
+        descended = _descended(
+            equations, start, psf, grid, prior, n_steps, learning_rate, tv_map, anchor, limit, seconds
+        )  # fmt: skip
+        return {"image": descended.image, "steps": torch.tensor(descended.n_steps)}
+
+    found, worked = journal.recall(about, compute, is_whole=lambda: limit is None or not limit.is_over)
+    if limit is not None:
+        limit.record(int(found["steps"]) * start.numel(), worked)
+    return found["image"].to(start.device)
+
+
+def _descended(
+    equations: NormalEquations | Footprints, start: Tensor, psf: Psf, grid: Grid, prior: Prior, n_steps: int,
+    learning_rate: float, tv_map: Tensor | None, anchor: Tensor | None, limit: Limit | None, seconds: float,
+) -> Descent:  # fmt: skip
     descent, taps = Descent(start), psf.taps(grid.cells).to(start.device)
     data_weight, at = 1 / prior.sigma**2, _Equations(equations, taps, start.shape)
     if prior.is_local:
@@ -123,9 +143,7 @@ def solve(
             done = max(done, 1.0 if descent.n_steps >= over + SETTLING_STEPS else 1 - 1e-6)
         if math.isfinite(seconds):
             done = max(done, (working_seconds() - began) / max(seconds, 1e-6))
-    if limit is not None:
-        limit.record(descent.n_steps * start.numel(), working_seconds() - began)
-    return descent.image
+    return descent
 
 
 class _Equations:

@@ -112,6 +112,10 @@ class Source:
         )
         return replace(self, config=config, settings=replace(settings, is_curve_assumed=False))
 
+    def with_inputs(self, **inputs: Any) -> Source:
+        """The same with more of what config.yml says besides the settings."""
+        return replace(self, inputs=self.inputs | inputs)
+
     def describe(self) -> list[str]:
         """What was found, and what the frames cannot give, in lines for a person."""
         frames, settings = self.frames, self.settings

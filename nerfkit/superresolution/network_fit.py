@@ -12,7 +12,8 @@ from torch import Tensor
 
 from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.clock import working_seconds
-from nerfkit.fitting import Budget, FitSchedule, fit
+from nerfkit.fitting import Budget, FitResult, FitSchedule, fit
+from nerfkit.journal import Journal
 from nerfkit.metrics import MetricsLog
 from nerfkit.problem import Problem, Term
 from nerfkit.scenes.fields.siren import Siren
@@ -58,6 +59,7 @@ def work_of_fit(plan: Plan, frame_size: tuple[int, int]) -> float:
 def fit_networks(
     network: Siren | TiledSiren, image: Tensor, kind: str, seconds: float, checkpoints: CheckpointFolder,
     metrics: MetricsLog, on_part: Callable[[int, int], None] = lambda done, total: None, *, n_steps: int | None = None,
+    journal: Journal | None = None,
 ) -> NetworkFit:  # fmt: skip
     """Fit ``network``, in place, to the image; the weights are saved.
 
@@ -77,6 +79,8 @@ def fit_networks(
         Called with the number of blocks that are fitted and that there are.
     n_steps : int, optional
         For each block; None: by the number of its cells.
+    journal : Journal, optional
+        Holds the blocks that are fitted; what is fitted all together goes on from its checkpoint.
 
     Notes
     -----
@@ -84,12 +88,18 @@ def fit_networks(
     blocks agrees with the solved one as well as each of them.
     """
     schedule, rate = FitSchedule(final_fraction=FINAL_FRACTION, epsilon=1e-8), LEARNING_RATES[kind]
+    journal = Journal() if journal is None else journal
     blocks = list(_blocks(network)) if isinstance(network, TiledSiren) else []
     if len(blocks) < 2:
         axes = cell_centres(image.shape[1], network.size[1]), cell_centres(image.shape[2], network.size[0])
         problem = _Regression(network, image.to(network.bounds.device), axes, rate)
         budget = Budget(max(seconds, MIN_SECONDS), n_steps or problem.n_steps)
-        done = fit(problem, budget, schedule=schedule, checkpoints=checkpoints, metrics=metrics)
+        unfinished = None if journal.folder is None else CheckpointFolder(journal.folder / "networks")
+        done = fit(
+            problem, budget, schedule=schedule, checkpoints=unfinished, metrics=metrics,
+            resume=unfinished is not None and bool(unfinished.steps()),
+        )  # fmt: skip
+        checkpoints.save(done.steps, {"task": {"field": network.state_dict()}})
         return NetworkFit(done.steps, _decibels([problem.error()]), done.is_interrupted, True, done.is_cut)
     assert isinstance(network, TiledSiren)
     steps, errors, is_cut, started = 0, [], False, working_seconds()
@@ -97,7 +107,7 @@ def fit_networks(
         part = network.part(rows, cols)
         problem = _regression_of_block(part, image, network, rows, cols, rate)
         left = max(seconds - (working_seconds() - started), MIN_SECONDS) / (len(blocks) - index)
-        done = fit(problem, Budget(left, n_steps or problem.n_steps), schedule=schedule)
+        done = _recalled(journal, part, problem, Budget(left, n_steps or problem.n_steps), schedule)
         network.take(part, rows, cols)
         steps, is_cut = steps + done.steps, is_cut or done.is_cut
         errors.append(problem.error())
@@ -107,6 +117,26 @@ def fit_networks(
         on_part(index + 1, len(blocks))
     checkpoints.save(steps, {"task": {"field": network.state_dict()}})
     return NetworkFit(steps, _decibels(errors), False, True, is_cut)
+
+
+def _recalled(
+    journal: Journal, part: TiledSiren, problem: Problem, budget: Budget, schedule: FitSchedule
+) -> FitResult:  # fmt: skip
+    """Fit a block's networks, in place, or take the weights to which they were fitted before the run was killed."""
+    done: list[FitResult] = []
+
+    def compute() -> dict[str, Tensor]:
+        done.append(fit(problem, budget, schedule=schedule))
+        return part.state_dict() | {"$steps": torch.tensor(done[0].steps)}
+
+    def is_whole() -> bool:
+        return not (done[0].is_interrupted or done[0].is_cut)
+
+    found, seconds = journal.recall(dict(part.state_dict()), compute, is_whole=is_whole)
+    if done:
+        return done[0]
+    part.load_state_dict({name: value for name, value in found.items() if name != "$steps"})
+    return FitResult(int(found["$steps"]), seconds, is_interrupted=False)
 
 
 class _Regression(Problem):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from nerfkit.checkpoints import DivergedError
 from nerfkit.files import write_atomically
 from nerfkit.interrupts import stop_on_signals
+from nerfkit.journal import Journal
 from nerfkit.limits import Limit
 from nerfkit.metrics import MetricsLog
 from nerfkit.picture_files import picture_bytes
@@ -31,7 +34,7 @@ from .network_fit import fit_networks, work_of_fit
 from .outputs import Outputs
 from .reconstruct import reconstruct
 from .rendering import render_image
-from .runs import field_of_grid, make_field, save_grid, write_inputs
+from .runs import BEGUN_FOLDER, field_of_grid, make_field, save_grid, write_inputs
 from .scoring import decibels, score
 from .settings import SuperresSettings
 
@@ -87,10 +90,13 @@ def run_superres(
         with a truth ``psnr``, ``ssim``, ``psnr_interior``.
     """
     settings = source.settings
+    begun = Run(run.folder / BEGUN_FOLDER)
     write_inputs(run, source, device)
+    # as it was asked for: the run's own settings take up what the frames decide
+    write_inputs(begun, source, device)
     compile_loops(settings, device)
     with stop_on_signals() as is_stopped:
-        limit = Limit(settings.seconds, is_stopped)
+        limit = Limit(settings.seconds, is_stopped, _journal(source, begun.folder))
         state = reconstruct(
             source.images, settings, motion=source.motion, reference=_reference(source, truth), psf=source.psf,
             device=device, limit=limit, say=say, on_part=lambda done, total: on_part(done, 2 * total),
@@ -122,7 +128,25 @@ def run_superres(
         }  # fmt: skip
         outputs.write(output, image, truth, result)
         refresh_superres(run.folder)
+        if not is_stopped():
+            shutil.rmtree(begun.folder, ignore_errors=True)
     return {**result, "interrupted": is_stopped()}
+
+
+def _journal(source: Source, folder: Path) -> Journal:
+    """What this super-resolution, killed before, had found of the same frames with the same settings."""
+    journal = Journal(folder)
+    # seconds may be new, and a PSF's file lies elsewhere
+    settings = repr(dataclasses.replace(source.settings, seconds=1.0, psf="box"))
+    about: dict[str, Tensor | str | int] = {"frames": torch.from_numpy(source.images), "settings": settings}
+    if source.motion is not None:
+        about["motion"] = source.motion.matrices
+    if source.psf_picture is not None:
+        about["psf"] = torch.from_numpy(source.psf_picture)
+    else:
+        about["psf"] = source.settings.psf
+    journal.recall(about, lambda: {"begun": torch.ones(1)})
+    return journal
 
 
 def _reference(source: Source, truth: NDArray[np.float32] | None) -> int | None:
@@ -173,7 +197,9 @@ def _fit(
     metrics = MetricsLog(run.metrics_log)
     try:
         seconds = limit.left - RENDER_SECONDS
-        done = fit_networks(network, state.image, settings.network, seconds, run.checkpoints, metrics, on_part)
+        done = fit_networks(
+            network, state.image, settings.network, seconds, run.checkpoints, metrics, on_part, journal=limit.journal
+        )  # fmt: skip
     except DivergedError as error:
         return say_and_keep_grid(f"the networks' {error.what.removeprefix('the ')}")
     finally:

@@ -22,13 +22,15 @@ if TYPE_CHECKING:
     from .inputs import Source
 
 __all__ = [
-    "field_of_grid", "load_field", "make_field", "read_settings", "save_grid", "write_inputs",
+    "BEGUN_FOLDER", "field_of_grid", "load_field", "make_field", "read_settings", "save_grid", "write_inputs",
 ]  # fmt: skip
 
 # what a checkpoint that holds no networks says of itself
 GRID = "grid"
 # in the run folder: size and depth of the frames, the PSF that a file gave
 FRAMES_FILE, PSF_FILE = "frames.json", "psf.npy"
+# there until the run is done: what it began with, and what it has found
+BEGUN_FOLDER = "begun"
 
 
 def make_field(settings: SuperresSettings, bounds: Tensor) -> Siren | TiledSiren:

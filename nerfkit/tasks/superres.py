@@ -16,7 +16,7 @@ from nerfkit.tasks import Task
 if TYPE_CHECKING:
     from nerfkit.runs import Run
 
-__all__ = ["TASK", "output_size", "superres"]
+__all__ = ["TASK", "output_size", "resume", "superres"]
 
 # torch is imported where it is used: a run's settings are read before it is known what is computed with them
 
@@ -31,7 +31,7 @@ def _load(run: Run, device: str) -> SuperresolvedImage:
 TASK = Task(
     name="superres", holds="a super-resolved image", data="frames",
     usage="nerfkit render {run} --size WxH gives it at any size; nerfkit superres --truth compares it",
-    presets={"superres": SuperresConfig()}, load=_load, inputs=("frames", "shifts", "reference"),
+    presets={"superres": SuperresConfig()}, load=_load, inputs=("frames", "shifts", "reference", "output", "truth"),
 )  # fmt: skip
 
 
@@ -116,7 +116,69 @@ def superres(
     with locked(folder):
         prepare_output_folder(folder, overwrite=overwrite, keep=keep)
         run = Run(folder)
+        source = source.with_inputs(output=output, truth=None if truth is None else Path(truth))
         figures = run_superres(source, run, output, device, truth=true_image, say=say, on_part=on_part)
+    return _finished(run, device, figures)
+
+
+@telling_memory("nerfkit superres --resume", "end other programs, or begin anew with fewer frames")
+def resume(
+    run_folder: str | Path, *, seconds: float | None = None, device: str = "auto",
+    say: Callable[[str], None] = lambda text: None, on_part: Callable[[int, int], None] = lambda done, total: None,
+) -> SuperresolvedImage:  # fmt: skip
+    """Go on with a super-resolution that was killed or interrupted, to the picture that it would have made.
+
+    Parameters
+    ----------
+    run_folder : str or Path
+        Its run folder, beside the picture.
+    seconds : float, optional
+        They count anew; None: as many as at first.
+    device, say, on_part
+        As :func:`superres` takes them.
+
+    Raises
+    ------
+    NerfkitError
+        The folder is no such run, it is done, or its frames are not there any more.
+    """
+    from nerfkit.devices import choose_device
+    from nerfkit.run_lock import locked
+    from nerfkit.runs import Run
+    from nerfkit.superresolution.inputs import read_source, read_truth
+    from nerfkit.superresolution.runs import BEGUN_FOLDER
+
+    run = Run(Path(run_folder))
+    run.read_config(TASK.name)
+    if not (run.folder / BEGUN_FOLDER / "config.yml").is_file():
+        raise NerfkitError(
+            "is done: there is nothing to go on with", where=run.folder,
+            fix="nerfkit superres FRAMES -o OUT.png --overwrite makes it anew",
+        )  # fmt: skip
+    begun = Run(run.folder / BEGUN_FOLDER)
+    recorded = begun.read_config(TASK.name)
+    config = from_dict(recorded.config, {} if seconds is None else {"seconds": seconds}, where="nerfkit superres")
+
+    def place(name: str) -> Path | None:
+        given = recorded.inputs[name]
+        return None if given is None else (begun.folder / given).resolve()
+
+    output, truth = place("output"), place("truth")
+    assert output is not None
+    source = read_source(
+        recorded.data, config, shifts=place("shifts"), reference=recorded.inputs["reference"],
+        n_frames=recorded.inputs["frames"],
+    ).with_inputs(output=output, truth=truth)  # fmt: skip
+    true_image = None if truth is None else read_truth(truth, source.settings)
+    device = choose_device(recorded.device if device == "auto" else device)
+    from nerfkit.superresolution.running import run_superres
+
+    with locked(run.folder):
+        figures = run_superres(source, run, output, device, truth=true_image, say=say, on_part=on_part)
+    return _finished(run, device, figures)
+
+
+def _finished(run: Run, device: str, figures: dict[str, Any]) -> SuperresolvedImage:
     is_interrupted = figures.pop("interrupted")
     return SuperresolvedImage(run, device, figures, is_interrupted=is_interrupted)
 
