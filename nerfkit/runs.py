@@ -171,7 +171,11 @@ class Run:
         place = moved or recorded.data
         if not place.exists():
             raise NerfkitError("the photos are not there any more", where=place, fix=fix)
-        return read_posed_photos(place, skip_bad=bool(recorded.inputs["skip_bad"]))
+        masks = recorded.inputs["masks"]
+        return read_posed_photos(
+            place, skip_bad=bool(recorded.inputs["skip_bad"]),
+            masks=None if masks is None else (self.folder / masks).resolve(),
+        )  # fmt: skip
 
     def read_scene(self) -> tuple[SceneBounds, Background, float]:
         """Bounds, background and downscale factor."""

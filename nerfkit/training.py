@@ -128,6 +128,7 @@ def prepare(
 def train(
     prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, data: Path | None = None,
     skip_bad: bool = False,
+    masks: Path | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a new run.
 
@@ -143,6 +144,8 @@ def train(
         The file or folder that was read, for later commands; None: the dataset's folder.
     skip_bad : bool
         Whether it was read without its damaged frames.
+    masks : Path, optional
+        The folder of masks that it was read with.
 
     Returns
     -------
@@ -151,7 +154,7 @@ def train(
         have an exposure each, or poses were refined, ``psnr_aligned`` (of right halves, aligned on the left).
     """
     place = data or prepared.data.source.root
-    run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad)
+    run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad, masks=masks)
     run.write_scene(prepared.bounds, prepared.background, prepared.data.downscale)
     return _fit(prepared, run, on_progress, is_resumed=False)
 

@@ -23,7 +23,7 @@ __all__ = ["Options", "ProgressPrinter", "keeping_memory", "main"]
 # options that a run which goes on has decided already
 FIXED_BY_A_RUN = (
     "method", "out", "downscale", "background", "alpha", "exposure", "refine_poses", "box", "config",
-    "set", "seed", "skip_bad", "overwrite", "dry_run",
+    "set", "seed", "skip_bad", "masks", "overwrite", "dry_run",
 )  # fmt: skip
 # seconds between two lines of progress where there is no terminal to draw a bar on
 LINE_SECONDS = 10.0
@@ -59,6 +59,11 @@ class Options(CommonOptions):
         None, "the scene's box in the frame of the poses (default: found from the photos)", metavar="X0,Y0,Z0,X1,Y1,Z1"
     )
     skip_bad: bool = option(False, "go on without frames that are damaged")
+    masks: str | None = option(
+        None,
+        "masks of the photos by their names, where the dataset lists none: what is black is left out",
+        metavar="FOLDER",
+    )
     overwrite: bool = option(False, "replace what is in the run folder")
     resume: str | None = option(None, "go on with this run", metavar="RUN")
     memory_budget: str | None = option(
@@ -107,7 +112,8 @@ def main(options: Options, console: Console) -> dict[str, Any]:
             preset=options.method, file=options.config, assignments=options.set, given=given
         )  # fmt: skip
         common: dict[str, Any] = {
-            "config": config, "device": options.device, "skip_bad": options.skip_bad, **reading,
+            "config": config, "device": options.device, "skip_bad": options.skip_bad, "masks": options.masks,
+            **reading,
         }  # fmt: skip
         if options.dry_run:
             return _dry_run(task.dry_run(options.data or "", **common), console)

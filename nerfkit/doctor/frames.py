@@ -13,7 +13,7 @@ from nerfkit.doctor.findings import Report, raised_is_noted
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.noise import noise_level
-from nerfkit.scenes.readers import READERS
+from nerfkit.scenes.readers import READERS, how_to_pose
 from nerfkit.scenes.readers.formats import is_image, say_how_to_convert
 from nerfkit.scenes.readers.frames import Frames, natural_key, read_frames
 from nerfkit.scenes.readers.photos import some
@@ -176,7 +176,8 @@ def _check_reach(view: LowresView, listed: Shifts | None, frames: Frames, path: 
         report.add(
             "warning", f"{len(far)} frames moved by more than a tenth of the frame: "
             f"{some([frames.files[i] for i in far])}", where=path,
-            fix="take a shorter part of the sequence (--frames N); photos from several places are no frame sequence",
+            fix="take a shorter part of the sequence (--frames N); photos of a scene from several places are no frame "
+            f"sequence: {how_to_pose(path) or 'give their folder to nerfkit process'}",
         )  # fmt: skip
 
 

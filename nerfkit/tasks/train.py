@@ -32,7 +32,7 @@ def _load(run: Run, device: str) -> TrainedScene:
 
 TASK = Task(
     name="train", holds="a scene", data="photos", usage="nerfkit eval {run}, or nerfkit render {run}", presets=PRESETS,
-    load=_load, inputs=("skip_bad",), group="field",
+    load=_load, inputs=("skip_bad", "masks"), group="field",
 )  # fmt: skip
 
 
@@ -51,8 +51,8 @@ def _silent(_: Any) -> None:
 def train(
     data: str | Path, out: str | Path | None = None, *, method: str | None = None,
     config: TrainConfig | str | Path | None = None, device: str = "auto", skip_bad: bool = False,
-    overwrite: bool = False, memory_budget: int | None = None, say: Callable[[str], None] = _silent,
-    on_progress: Callable[[Progress], None] = _silent,
+    masks: str | Path | None = None, overwrite: bool = False, memory_budget: int | None = None,
+    say: Callable[[str], None] = _silent, on_progress: Callable[[Progress], None] = _silent,
     on_photo: Callable[[int, int], None] = lambda done, total: None, **settings: Any,
 ) -> TrainedScene:  # fmt: skip
     """Train a scene on posed photos.
@@ -71,6 +71,8 @@ def train(
         Where to compute.
     skip_bad : bool
         Whether to go on without frames that are damaged.
+    masks : str or Path, optional
+        Folder of masks, one for a photo by its name, which the dataset does not list; what is black in one is left out.
     overwrite : bool
         Whether to replace what is in the run folder.
     memory_budget : int, optional
@@ -110,7 +112,7 @@ def train(
 
     config = _configured(method, config, settings)
     # checked before the photos are read: the cheap mistakes come first
-    source = _read(data, skip_bad)
+    source = _read(data, skip_bad, masks)
     device = choose_device(device)
     folder = default_run_folder(source.name, config.field.kind) if out is None else Path(out)
     refuse_locked(folder)
@@ -129,13 +131,16 @@ def train(
             link_latest(folder)
         say(f"run: {folder}")
         run = Run(folder)
-        return _finished(run, device, training.train(prepared, run, on_progress, data=Path(data), skip_bad=skip_bad))
+        done = training.train(
+            prepared, run, on_progress, data=Path(data), skip_bad=skip_bad, masks=_path(masks)
+        )  # fmt: skip
+        return _finished(run, device, done)
 
 
 @_telling_memory
 def dry_run(
     data: str | Path, *, method: str | None = None, config: TrainConfig | str | Path | None = None,
-    device: str = "auto", skip_bad: bool = False, memory_budget: int | None = None,
+    device: str = "auto", skip_bad: bool = False, masks: str | Path | None = None, memory_budget: int | None = None,
     say: Callable[[str], None] = _silent, on_photo: Callable[[int, int], None] = lambda done, total: None,
     **settings: Any,
 ) -> dict[str, Any]:  # fmt: skip
@@ -151,7 +156,7 @@ def dry_run(
     from nerfkit.training import prepare
 
     config = _configured(method, config, settings)
-    source = _read(data, skip_bad)
+    source = _read(data, skip_bad, masks)
     prepared: Prepared = prepare(
         source, config, choose_device(device), memory_budget=memory_budget, say=say, on_photo=on_photo
     )  # fmt: skip
@@ -218,10 +223,14 @@ def _configured(method: str | None, config: TrainConfig | str | Path | None, set
     return from_dict(config, settings, where="nerfkit.train")
 
 
-def _read(data: str | Path, skip_bad: bool) -> Any:
+def _read(data: str | Path, skip_bad: bool, masks: str | Path | None) -> Any:
     from nerfkit.scenes.readers import read_posed_photos
 
-    return read_posed_photos(Path(data), skip_bad=skip_bad)
+    return read_posed_photos(Path(data), skip_bad=skip_bad, masks=_path(masks))
+
+
+def _path(place: str | Path | None) -> Path | None:
+    return None if place is None else Path(place)
 
 
 def _finished(run: Run, device: str, figures: dict[str, Any]) -> TrainedScene:

@@ -15,6 +15,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from .formats import VIDEO_SUFFIXES, is_image
+from .mask_folder import name_unused_masks, with_masks
 from .photos import LoadedPhotos, load_photos
 from .posed import PosedPhotos
 
@@ -23,6 +24,7 @@ __all__ = [
     "LoadedPhotos",
     "PosedPhotos",
     "find_posed_photos",
+    "how_to_pose",
     "load_photos",
     "posed_below",
     "read_posed_photos",
@@ -44,7 +46,9 @@ READERS = {
 POSES = ("transforms_train.json", "transforms.json", "sparse", "poses_bounds.npy")
 
 
-def read_posed_photos(path: str | Path, skip_bad: bool = False, findings: Findings | None = None) -> PosedPhotos:
+def read_posed_photos(
+    path: str | Path, skip_bad: bool = False, findings: Findings | None = None, masks: Path | None = None
+) -> PosedPhotos:  # fmt: skip
     """Read where the photos of a scene are, how they were taken and which are held out; no pixel is loaded.
 
     Parameters
@@ -56,6 +60,8 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False, findings: Findin
         photo is then decoded once to be sure.
     findings : Findings, optional
         Filled with what was found and gone on with, also where the reading fails in the end; logged unless given.
+    masks : Path, optional
+        A folder of masks that nothing in the dataset names; see :mod:`nerfkit.scenes.readers.mask_folder`.
 
     Returns
     -------
@@ -70,7 +76,7 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False, findings: Findin
     if not path.exists():
         raise NerfkitError("no such file or folder", where=path, fix="give the folder of the photos and poses")
     with listed_or_logged(findings, logger) as found:
-        photos = find_posed_photos(path, skip_bad, found)
+        photos = find_posed_photos(path, skip_bad, found, masks)
     if photos is not None:
         return photos
     below = posed_below(path)
@@ -78,16 +84,21 @@ def read_posed_photos(path: str | Path, skip_bad: bool = False, findings: Findin
         f"no poses found; looked for {', '.join(READERS)}; found {_contents(path)}",
         where=path,
         fix=f"give {below}, which has poses" if below is not None
-        else _how_to_pose(path) or "give a folder with one of these",
+        else how_to_pose(path) or "give a folder with one of these",
     )  # fmt: skip
 
 
-def find_posed_photos(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | None:
+def find_posed_photos(
+    path: Path, skip_bad: bool, findings: Findings, masks: Path | None = None
+) -> PosedPhotos | None:  # fmt: skip
     """What the first reader makes of a path whose format is there; None where no format is."""
     for target in READERS.values():
         module, _, function = target.partition(":")
         photos = getattr(importlib.import_module(module), function)(path, skip_bad, findings)
+        if photos is not None and masks is not None:
+            return with_masks(photos, masks, findings)
         if photos is not None:
+            name_unused_masks(photos, findings)
             return photos
     return None
 
@@ -98,7 +109,7 @@ def posed_below(path: Path) -> Path | None:
     return next((folder for folder in folders if any((folder / name).exists() for name in POSES)), None)
 
 
-def _how_to_pose(path: Path) -> str:
+def how_to_pose(path: Path) -> str:
     """The command that finds the poses of photos, or of a video's frames; empty where there is neither."""
     folders = [path, *sorted(entry for entry in path.iterdir() if entry.is_dir())] if path.is_dir() else []
     photos = next((folder for folder in folders if any(map(is_image, folder.iterdir()))), None)

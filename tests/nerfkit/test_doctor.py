@@ -466,8 +466,10 @@ def test_what_stands_still_on_the_sensor_is_said_and_does_not_hold_the_registrat
 def test_a_frame_that_moved_far(tmp_path):
     shifts = shifts_on_a_raster()
     shifts[5] = (6.5, 0.5)
-    text = the_one(examine_data(write_frames(tmp_path / "burst", shifts)), "warning")
-    assert "1 frames moved by more than a tenth of the frame: 05.png" in text
+    report = examine_data(write_frames(tmp_path / "burst", shifts))
+    assert "1 frames moved by more than a tenth of the frame: 05.png" in the_one(report, "warning")
+    (moved,) = [problem for problem in report.problems if "moved by" in problem.what]
+    assert f"nerfkit process {tmp_path / 'burst'} -o {tmp_path / 'burst_posed'}" in moved.fix
 
 
 def test_changing_light(tmp_path):
