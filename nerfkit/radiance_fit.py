@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,8 +77,6 @@ class RadianceFit(Problem):
         Photos with poses, cameras and splits.
     distances : KnownDistances, optional
         What is known of the distances of pixels of the training photos.
-    on_choice : callable
-        Called with settings that the data decided while they were fitted, and their values.
 
     Notes
     -----
@@ -88,10 +85,9 @@ class RadianceFit(Problem):
     """
 
     def __init__(
-        self, scene: RadianceScene, data: PhotoData, *, distances: KnownDistances | None = None,
-        on_choice: Callable[[dict[str, Any]], None] = lambda chosen: None,
+        self, scene: RadianceScene, data: PhotoData, *, distances: KnownDistances | None = None
     ) -> None:  # fmt: skip
-        self.scene, self.data, self.on_choice = scene, data, on_choice
+        self.scene, self.data = scene, data
         config, device = scene.config, scene.device
         train = data.split("train")
         # handed over and taken back: no photo is in memory twice
@@ -231,16 +227,18 @@ class RadianceFit(Problem):
         direction that each photo looks in.
         """
         difference = self.exposure.difference()
-        self.is_choosing, is_exposed = False, difference > BRIGHTNESS_DIFFERENCE
-        self._expose(is_exposed)
-        if is_exposed:
+        self._settle(difference > BRIGHTNESS_DIFFERENCE)
+        if self.is_exposed:
             logger.info(
                 "photos differ in brightness by %.0f %% (rms): each has a gain and an offset, a new view their mean "
                 "(--exposure common: none has)", 100 * difference,
             )  # fmt: skip
-        chosen: dict[str, Any] = {"exposure": "each" if is_exposed else "common"}
-        self.scene.config = dataclasses.replace(self.scene.config, **chosen)
-        self.on_choice(chosen)
+
+    def _settle(self, is_exposed: bool) -> None:
+        """From now on photos have an exposure each, or none, and the scene's settings say so."""
+        self.is_choosing = False
+        self._expose(is_exposed)
+        self.scene.config = dataclasses.replace(self.scene.config, exposure="each" if is_exposed else "common")
 
     def validate(self) -> dict[str, float]:
         """Mean PSNR over the validation views, NaN without any; ``psnr_aligned`` where views are aligned as well."""
@@ -288,8 +286,11 @@ class RadianceFit(Problem):
         self.opacity, self.object_fraction, self.n_revivals, self.mean_squared_error = state["watch"]
         if "exposure" in state:
             self.exposure.load_state_dict(state["exposure"])
-            self.is_choosing = bool(state["is_choosing"])
-            self._expose(bool(state["is_exposed"]))
+            if self.is_choosing and not state["is_choosing"]:
+                self._settle(bool(state["is_exposed"]))
+            else:
+                self.is_choosing = bool(state["is_choosing"])
+                self._expose(bool(state["is_exposed"]))
         else:
             # a run of before had none
             self.is_choosing = False

@@ -154,8 +154,9 @@ def train(
         have an exposure each, or poses were refined, ``psnr_aligned`` (of right halves, aligned on the left).
     """
     place = data or prepared.data.source.root
-    run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad, masks=masks)
     run.write_scene(prepared.bounds, prepared.background, prepared.data.downscale)
+    # last: a folder with it is a run, with which can be gone on
+    run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad, masks=masks)
     return _fit(prepared, run, on_progress, is_resumed=False)
 
 
@@ -164,7 +165,7 @@ def resume(
     memory_budget: int | None = None, say: Callable[[str], None] = lambda text: None,
     on_photo: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Go on with a run.
+    """Go on with a run from its newest checkpoint, or from its beginning where it was killed before it had one.
 
     Parameters
     ----------
@@ -191,7 +192,10 @@ def resume(
         on_photo=on_photo,
     )  # fmt: skip
     prepared = Prepared(config, photos, background, bounds, device, _distances(photos, config))
-    return _fit(prepared, run, on_progress, is_resumed=True)
+    is_begun = bool(run.checkpoints.steps())
+    if not is_begun:
+        say("there is no checkpoint yet: from the beginning")
+    return _fit(prepared, run, on_progress, is_resumed=is_begun)
 
 
 def _distances(photos: PhotoData, config: TrainConfig) -> KnownDistances | None:
@@ -207,7 +211,7 @@ def _check_captured(config: TrainConfig, device: str, *, fix: str) -> None:
 def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, is_resumed: bool) -> dict[str, Any]:
     config = prepared.config
     scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
-    task = RadianceFit(scene, prepared.data, distances=prepared.distances, on_choice=run.change_settings)
+    task = RadianceFit(scene, prepared.data, distances=prepared.distances)
     metrics = MetricsLog(run.metrics_log)
     previews = Previews(scene, prepared.data, run.folder / "preview.png")
 
@@ -227,6 +231,9 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
         raise _diverged(error, run, config.learning_rate) from error
     finally:
         metrics.close()
+    if scene.config != config:
+        # what the photos decided; only now, so that a run that is killed goes on as it began
+        run.change_settings({"exposure": scene.config.exposure})
     result: dict[str, Any] = {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
     if task.corrections is not None:
         refined = refined_cameras(task.corrections, prepared.data, prepared.bounds)
@@ -265,6 +272,9 @@ def load_scene(run: Run, device: str) -> tuple[RadianceScene, Path, float]:
             where=run.folder,
             fix="put the config.yml back, or train again",
         ) from error
+    if config.exposure == "auto" and state["task"].get("is_choosing") is False:
+        # of a run that was killed after it had decided
+        scene.config = dataclasses.replace(config, exposure="each" if state["task"]["is_exposed"] else "common")
     return scene, data, downscale
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import multiprocessing
 import os
 import random
 import shutil
@@ -23,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,8 @@ __all__ = ["TASKS", "Outcome", "endure"]
 
 # kills in a row after which a command is let go on to its end
 MOST_IN_A_ROW = 3
-# seconds that no command takes here
-PATIENCE = 900.0
+# seconds that no command takes here, and that a write is waited for
+PATIENCE, PATIENCE_FOR_WRITE = 900.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -144,14 +146,16 @@ def endure(name: str, kills: int, seed: int, work: Path) -> Outcome:
     data, whole = work / "data", work / "whole"
     data.mkdir(parents=True)
     task.make(data)
-    whole.mkdir()
-    _end(task.command(data, whole))
-    began = time.monotonic()
-    shutil.rmtree(whole)
-    whole.mkdir()
-    # a second time: the first may have compiled
-    _end(task.command(data, whole))
-    took, expected = time.monotonic() - began, _fingerprints(task, whole)
+    took = 0.0
+    # twice: the first may compile
+    for _ in range(2):
+        shutil.rmtree(whole, ignore_errors=True)
+        whole.mkdir()
+        began = time.monotonic()
+        if said := _end(task.command(data, whole), whole):
+            raise RuntimeError(said)
+        took = time.monotonic() - began
+    expected = _fingerprints(task, whole)
     while outcome.kills < kills:
         out = work / f"out_{outcome.ends:03d}"
         out.mkdir()
@@ -182,54 +186,57 @@ def _harm(
             break
         outcome.kills, outcome.on_write = outcome.kills + 1, outcome.on_write + on_write
         words = _next(task, data, out)
-    try:
-        _end(words)
-    except subprocess.CalledProcessError as error:
-        outcome.faults.append(f"{out.name}: nerfkit {' '.join(words)} ended with {error.returncode}: {error.stderr}")
+    if said := _end(words, out):
+        outcome.faults.append(f"{out.name}: {said}")
 
 
 def _next(task: Task, data: Path, out: Path) -> list[str]:
     """What a user would type: go on where there is a run, else begin anew."""
-    if task.resume is not None:
-        words = list(task.resume(out))
-        done = subprocess.run(
-            [sys.executable, "-c", _CAN_RESUME, words[-1]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        if done.returncode == 0:
-            return words
+    if task.resume is not None and _can_resume(out):
+        return list(task.resume(out))
     return [*task.command(data, out), *(["--overwrite"] if task.resume is not None else [])]
 
 
-# a run that was killed before its config.yml was there, or before its first checkpoint, begins anew
-_CAN_RESUME = """
-import sys
-from pathlib import Path
-folder = Path(sys.argv[1])
-is_begun = (folder / "config.yml").is_file()
-is_trained = not (folder / "scene.json").is_file() or any((folder / "checkpoints").glob("step_*.json"))
-sys.exit(0 if is_begun and is_trained else 1)
-"""
+def _can_resume(out: Path) -> bool:
+    """Whether there is a run to go on with: it was not killed before its settings, or its first state, were there."""
+    runs = [path.parent for path in out.glob("*/config.yml")]
+    return any(
+        not (run / "scene.json").is_file() or any((run / "checkpoints").glob("step_*.json")) for run in runs
+    )  # fmt: skip
 
 
 def _kill(words: Sequence[str], out: Path, moment: float, *, waits_for_write: bool) -> bool | None:
     """SIGKILL after some seconds, or at the next write from then on; None where the command ended before."""
-    child = subprocess.Popen(
-        [sys.executable, "-m", "nerfkit", *words, "--quiet"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )  # fmt: skip
+    child = _begin(words, out)
     deadline = time.monotonic() + moment
-    while time.monotonic() < deadline and child.poll() is None:
+    while time.monotonic() < deadline and child.is_alive():
         time.sleep(0.01)
     on_write = False
     if waits_for_write:
-        until = time.monotonic() + 5.0
-        while child.poll() is None and time.monotonic() < until and not (on_write := any(_unfinished(out))):
+        until = time.monotonic() + PATIENCE_FOR_WRITE
+        while child.is_alive() and time.monotonic() < until and not (on_write := any(_unfinished(out))):
             pass
-    if child.poll() is not None:
-        return None
-    os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-    return on_write
+    child.kill()
+    child.join()
+    return on_write if child.exitcode == -signal.SIGKILL else None
+
+
+def _begin(words: Sequence[str], out: Path) -> BaseProcess:
+    """The command in a process of its own, forked from one that has loaded the libraries and done nothing else."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["nerfkit.cli", "nerfkit.training", "nerfkit.superresolution.running"])
+    child = context.Process(target=_run, args=([*words, "--quiet"], str(out.with_name(f"{out.name}.log"))))
+    child.start()
+    return child
+
+
+def _run(words: list[str], log: str) -> None:
+    from nerfkit.cli import main as command
+
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(handle, 1)
+    os.dup2(handle, 2)
+    os._exit(command(words))
 
 
 def _unfinished(out: Path) -> Iterator[Path]:
@@ -243,11 +250,15 @@ def _left_over(out: Path) -> list[Path]:
     return [path.relative_to(out) for path in _unfinished(out) if "checkpoints" in path.parts]
 
 
-def _end(words: Sequence[str]) -> None:
-    subprocess.run(
-        [sys.executable, "-m", "nerfkit", *words, "--quiet"], check=True, stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE, text=True, timeout=PATIENCE,
-    )  # fmt: skip
+def _end(words: Sequence[str], out: Path) -> str:
+    """Let a command come to its end; what it said where that was a failure."""
+    child = _begin(words, out)
+    child.join(PATIENCE)
+    if child.exitcode == 0:
+        return ""
+    child.kill()
+    said = out.with_name(f"{out.name}.log").read_text()
+    return f"nerfkit {' '.join(words)} ended with {child.exitcode}: {said}"
 
 
 def _fingerprints(task: Task, out: Path) -> dict[str, str]:

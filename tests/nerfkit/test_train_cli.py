@@ -16,6 +16,8 @@ import pytest
 import torch
 import yaml
 
+from nerfkit import radiance_fit
+from nerfkit.checkpoints import CheckpointFolder
 from nerfkit.cli.train import ProgressPrinter
 from nerfkit.config import override
 from nerfkit.fitting import Progress
@@ -44,7 +46,7 @@ def test_the_run_folder(trained_run, scene_folder):
     names = {path.name for path in trained_run.iterdir()}
     assert {"config.yml", "scene.json", "metrics.jsonl", "metrics.json", "versions.json", "checkpoints"} <= names
     config, data, device, inputs = Run(trained_run).read_config()
-    assert inputs == {"skip_bad": False}
+    assert inputs == {"skip_bad": False, "masks": None}
     assert (config.field.kind, config.steps, config.seconds) == ("hash", 200, None)
     assert (data, device) == (scene_folder, "cuda" if torch.cuda.is_available() else "cpu")
     # newest first: a machine on which the first step compiles for over a minute saves that as well
@@ -430,6 +432,48 @@ def test_a_resumed_run_equals_an_uninterrupted_one(scene_folder, config, tmp_pat
         assert_equal(whole.checkpoints.load_newest()[name], parts.checkpoints.load_newest()[name], name)
     strip = [{k: v for k, v in line.items() if k != "seconds"} for line in lines_of(whole.metrics_log)]
     assert strip == [{k: v for k, v in line.items() if k != "seconds"} for line in lines_of(parts.metrics_log)]
+
+
+class Killed(BaseException):
+    """As by a signal that cannot be caught."""
+
+
+@pytest.mark.parametrize("saved_at", [None, 8])
+def test_a_run_that_was_killed_after_it_had_decided_on_exposures_ends_in_the_same_bits(
+    scene_folder, config, tmp_path, monkeypatch, saved_at
+):  # fmt: skip
+    monkeypatch.setattr(radiance_fit, "CHOICE_STEP", 12)
+    before = CheckpointFolder.save
+
+    def save(self, step, state):
+        return before(self, step, state) if step in (saved_at, config.steps) else None
+
+    monkeypatch.setattr(CheckpointFolder, "save", save)
+    often = replace(config, checkpoint_seconds=1e-6)
+
+    def kill_at_20(progress):
+        if progress.step == 20:
+            raise Killed
+
+    def start(name, on_progress):
+        run = Run(tmp_path / name)
+        train(prepare(read_posed_photos(scene_folder), often, "cpu"), run, on_progress, data=scene_folder)
+        return run
+
+    whole = start("whole", lambda progress: None)
+    assert whole.read_config().config.exposure == "common"
+    with pytest.raises(Killed):
+        start("cut", kill_at_20)
+    cut = Run(tmp_path / "cut")
+    assert cut.read_config().config.exposure == "auto"
+    said = []
+    resume(
+        cut, cut.read_config().config, data=None, device="cpu", on_progress=lambda progress: None, say=said.append
+    )  # fmt: skip
+    assert ("there is no checkpoint yet: from the beginning" in said) == (saved_at is None)
+    for name in ("task", "optimizer"):
+        assert_equal(whole.checkpoints.load_newest()[name], cut.checkpoints.load_newest()[name], name)
+    assert cut.read_config().config.exposure == "common"
 
 
 def assert_equal(a, b, name):
