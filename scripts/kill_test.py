@@ -92,15 +92,15 @@ def trained(data: Path) -> None:
 
 
 def frames(data: Path) -> None:
-    """Twelve shifted frames of 40 x 40 pixels."""
+    """Eight shifted frames of 24 x 24 pixels."""
     from nerfkit.scenes.synthetic import write_lowres_sequence
 
-    write_lowres_sequence(data, n_frames=12, side=40)
+    write_lowres_sequence(data, n_frames=8, side=24)
 
 
 def picture(data: Path) -> None:
-    """A picture of 64 x 64 pixels."""
-    y, x = np.mgrid[:64, :64] / 64
+    """A picture of 32 x 32 pixels."""
+    y, x = np.mgrid[:32, :32] / 32
     values = 0.5 + 0.3 * np.sin(20 * x * x + 9 * y) + 0.2 * (np.hypot(x - 0.5, y - 0.4) < 0.2)
     np.save(data / "picture.npy", values.astype(np.float32))
 
@@ -118,16 +118,18 @@ TASKS: dict[str, Task] = {
     "train": Task(
         scene,
         lambda data, out: [
-            "train", str(data / "scene"), "--out", str(out / "run"), "--steps", "300",
-            "--set", "checkpoint_seconds=0.2",
+            "train", str(data / "scene"), "--out", str(out / "run"), "--steps", "100",
+            "--set", "checkpoint_seconds=0.1",
         ],
         lambda out: ["train", "--resume", str(out / "run")], (), ("run/checkpoints",),
     ),
     "superres": Task(
-        frames, lambda data, out: ["superres", str(data / "frames"), "-o", str(out / "a.png"), "--seconds", "600"],
+        frames, lambda data, out: ["superres", str(data / "frames"), "-o", str(out / "a.png"), "--seconds", "600",
+            "--scale", "2", "--shifts", str(data / "frames" / "shifts.csv"), "--set", "width=8",
+        ],
         lambda out: ["superres", "--resume", str(out / "a")], ("a.png",), ("a/checkpoints",),
     ),
-    "image": fit("image", "--field", "siren", "--scale", "20", "--params", "4000", "--steps", "400"),
+    "image": fit("image", "--field", "siren", "--scale", "20", "--params", "2000", "--steps", "150"),
     "denoise": fit("denoise", "--simulate", "noise=0.1", "--seconds", "600"),
     "ct": fit("ct", "--simulate", "angles=20,noise=0.01", "--seconds", "600"),
     "render": Task(

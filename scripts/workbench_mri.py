@@ -1,6 +1,7 @@
 """How well `nerfkit fit mri` makes a picture of few coefficients, beside zero-filling and total variation.
 
-python scripts/workbench_mri.py [PICTURE] [--rows lines coils4 coils8 unknown8 spokes] [--seeds 1] [--json FILE]
+python scripts/workbench_mri.py [PICTURE] [--rows lines coils4 coils8 unknown8 spokes] [--seeds 1]
+    [--without-baselines] [--json FILE]
 
 PICTURE is a magnitude that `nerfkit fit mri --simulate` reads; without one, a made one of discs and fine bars. "coils
 unknown" leaves the sensitivities out of the simulated file. Total variation has the best weight of a ladder. Rows are
@@ -99,9 +100,11 @@ def main() -> None:
     parser.add_argument("picture", nargs="?", type=Path)
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--without-baselines", action="store_true", help="they take most of the time")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    publish(measure(given.picture, given.rows, range(given.seeds)), given.json)
+    settings = {"baselines": False} if given.without_baselines else {}
+    publish(measure(given.picture, given.rows, range(given.seeds), **settings), given.json)
 
 
 if __name__ == "__main__":
