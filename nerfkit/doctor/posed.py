@@ -17,6 +17,7 @@ from nerfkit.doctor.findings import Report, raised_is_noted
 from nerfkit.doctor.matches import Features, Matches
 from nerfkit.doctor.misplaced import MOST_PHOTOS, find_misplaced
 from nerfkit.doctor.mistakes import find_mistake
+from nerfkit.doctor.spacing import check_spacing
 from nerfkit.photo_data import load_views
 from nerfkit.scenes.backgrounds import choose_background
 from nerfkit.scenes.bounds import bounded_scene, unbounded_scene
@@ -215,6 +216,7 @@ def _check_convention(photos: PosedPhotos, path: Path, report: Report) -> None:
             f"{axes.front:.0%} look towards the point where their axes meet, which they miss by {axes.rms:.1%} of its "
             "distance",
         )  # fmt: skip
+        check_spacing(photos, axes.front, report)
     matched = conventions.match_photos(photos)
     if matched is not None and matched[0].is_decisive:
         agreement, matches, features = matched
