@@ -23,6 +23,7 @@ from ._choice import FrameChooser, Wanted
 from ._crop import Crop, crop_pixels
 from ._curves import CURVES_BY_CODE, HDR_NAMES, hdr_to_srgb
 from .frames import check_memory
+from .picture_size import MAX_PIXELS, check_pixels
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -297,6 +298,9 @@ def _pictures(container: Any, path: Path, shown: _Shown) -> Iterator[np.ndarray]
         )
     # threads of ffmpeg that log would wait for Python's lock, which closing the decoder holds while it waits for them
     stream.codec_context.thread_count = 1
+    check_pixels(stream.codec_context.width, stream.codec_context.height, path)
+    # of frames that turn out larger than the container says ffmpeg decodes none
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     converter = _Converter(stream)
     for packet in container.demux(stream):
         try:
