@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,8 @@ class Parser:
         To the bytes that are changed and back, so that checksums and compression do not hide what is within.
     words : tuple of bytes
         Of the format, which a change may insert.
+    needs : str
+        Package of an extra, without which the parser is left out.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Parser:
     unpack: Callable[[bytes], bytes] = _same
     pack: Callable[[bytes], bytes] = _same
     words: tuple[bytes, ...] = ()
+    needs: str = ""
 
 
 # --- posed photos ---
@@ -706,23 +710,26 @@ PARSERS = {
         Parser("field", _make_field, _read_field),
         Parser("start", _make_start, _read_start),
         Parser("nkc", _make_nkc, _read_nkc, pack=_nkc_checksum),
-        Parser("nifti", _make_nifti("volume.nii"), _read_volume),
-        Parser("nifti-gz", _make_nifti("volume.nii.gz"), _read_volume, gzip.decompress, gzip.compress),
-        Parser("dicom", _make_dicom, _read_volume),
+        Parser("nifti", _make_nifti("volume.nii"), _read_volume, needs="nibabel"),
+        Parser("nifti-gz", _make_nifti("volume.nii.gz"), _read_volume, gzip.decompress, gzip.compress, needs="nibabel"),
+        Parser("dicom", _make_dicom, _read_volume, needs="pydicom"),
         Parser("tiff-stack", _make_stack, _read_volume),
         Parser("ome-tiff", _make_ome, _read_volume),
         Parser("scan", _arrays("scan.npz", _scan_arrays), _read_scan, _unzip, _zip),
-        Parser("scan-hdf5", _make_scan_h5, _read_scan),
+        Parser("scan-hdf5", _make_scan_h5, _read_scan, needs="h5py"),
         Parser("kspace", _arrays("kspace.npz", _kspace_arrays), _read_kspace, _unzip, _zip),
         Parser("kspace-samples", _arrays("kspace.npz", _sample_arrays), _read_kspace, _unzip, _zip),
-        Parser("ismrmrd", _make_ismrmrd, _read_kspace),
-        Parser("ply", _make_surface("ply"), _read_surface),
-        Parser("obj", _make_surface("obj"), _read_surface, words=(b"mtllib ../../x.mtl\n", b"usemtl x\n")),
-        Parser("stl", _make_surface("stl"), _read_surface),
-        Parser("glb", _make_surface("glb"), _read_surface),
-        Parser("off", _make_surface("off"), _read_surface),
+        Parser("ismrmrd", _make_ismrmrd, _read_kspace, needs="h5py"),
+        Parser("ply", _make_surface("ply"), _read_surface, needs="trimesh"),
+        Parser(
+            "obj", _make_surface("obj"), _read_surface, words=(b"mtllib ../../x.mtl\n", b"usemtl x\n"), needs="trimesh"
+        ),
+        Parser("stl", _make_surface("stl"), _read_surface, needs="trimesh"),
+        Parser("glb", _make_surface("glb"), _read_surface, needs="trimesh"),
+        Parser("off", _make_surface("off"), _read_surface, needs="trimesh"),
         Parser("xyz", _make_points, _read_surface),
         Parser("mp4", _make_video("video.mp4", "mpeg4", "yuv420p"), _read_video, words=(b"moov", b"stsz", b"tkhd")),
         Parser("y4m", _make_video("video.y4m", "wrapped_avframe", "yuv420p"), _read_video),
     )
+    if not parser.needs or find_spec(parser.needs)
 }

@@ -137,7 +137,7 @@ def test_zeros_that_are_compressed_a_thousandfold(tmp_path, monkeypatch):
 def test_a_damaged_archive_is_a_users_mistake(tmp_path):
     np.savez_compressed(tmp_path / "a.npz", image=np.arange(99.0).reshape(9, 11))
     payload = (tmp_path / "a.npz").read_bytes()
-    at = payload.index(b"image.npy") + 20
+    at = len(payload) // 2
     (tmp_path / "a.npz").write_bytes(payload[:at] + bytes(8) + payload[at + 8 :])
     with pytest.raises(NerfkitError, match=r"a\.npz"):
         read_picture(tmp_path / "a.npz")
