@@ -36,7 +36,7 @@ from fuzz_parsers import PARSERS, Parser
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["Finding", "Outcome", "fuzz"]
+__all__ = ["Finding", "Outcome", "fuzz", "is_over", "keep_files", "read_once"]
 
 # processor seconds that a small file may take, and bytes of address space that reading it may add
 MAX_SECONDS, MAX_BYTES = 5.0, 2 << 30
@@ -94,18 +94,18 @@ def fuzz(
         files = parser.make(folder)
         read_good(parser, folder)
         whole = {file: (folder / file).read_bytes() for file in files}
-        while not _is_over(outcome, executions, seconds, began):
+        while not is_over(outcome, executions, seconds, began):
             generator = random.Random(f"{seed} {parser.name} {outcome.executions}")
             changed = changed_files(parser, whole, generator)
             for file, payload in changed.items():
                 (folder / file).write_bytes(payload)
             # what is left where the process is ended
-            _keep(changed, "the process was ended", parser.name, keep, "last")
+            keep_files(changed, "the process was ended", parser.name, keep, "last")
             finding = read_once(parser, folder, outcome)
             if finding is not None and finding.what not in seen:
                 seen.add(finding.what)
                 outcome.findings.append(finding)
-                _keep(changed, f"{finding.what}\n\n{finding.text}", parser.name, keep, str(finding.execution))
+                keep_files(changed, f"{finding.what}\n\n{finding.text}", parser.name, keep, str(finding.execution))
             for file in changed:
                 (folder / file).write_bytes(whole[file])
     outcome.seconds = round(time.monotonic() - began, 1)
@@ -193,13 +193,15 @@ def _quick_folder() -> str | None:
     return "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
-def _is_over(outcome: Outcome, executions: int | None, seconds: float | None, began: float) -> bool:
+def is_over(outcome: Outcome, executions: int | None, seconds: float | None, began: float) -> bool:
+    """Whether a number of executions, or of seconds since ``began``, is reached."""
     if executions is not None and outcome.executions >= executions:
         return True
     return seconds is not None and time.monotonic() - began >= seconds
 
 
-def _keep(changed: dict[str, bytes], text: str, parser: str, keep: Path | None, name: str) -> None:
+def keep_files(changed: dict[str, bytes], text: str, parser: str, keep: Path | None, name: str) -> None:
+    """Write the files of an execution, and what is to be said of it, below ``keep``, if that is given."""
     if keep is None:
         return
     folder = keep / parser / name
@@ -238,7 +240,7 @@ def _fuzz_here(name: str, options: argparse.Namespace) -> Outcome:
         if options.atheris:
             from fuzz_atheris import fuzz_by_coverage
 
-            return fuzz_by_coverage(parser, options)
+            fuzz_by_coverage(parser, options)
         return fuzz(
             parser, seed=options.seed, executions=options.executions, seconds=options.seconds, keep=options.keep
         )  # fmt: skip
