@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
+from nerfkit.scenes.machine_memory import check_floats
 from nerfkit.scenes.volumes import MAX_VOXELS, Volume
 
 from ._dicom_frames import BROKEN_DICOM, Frame
@@ -131,6 +132,7 @@ def _pixels(frames: list[Frame]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
             f"{shape[0]} slices of {shape[2]}x{shape[1]} are {math.prod(shape):,} voxels; at most {MAX_VOXELS:,} are "
             "read", where=frames[0].file.parent, fix="give a part of the series",
         )  # fmt: skip
+    check_floats(math.prod(shape), frames[0].file.parent)
     values = np.empty(shape, np.float32)
     n_longer = 0
     decode = functools.lru_cache(maxsize=1)(_decode)

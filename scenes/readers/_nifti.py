@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.extras import import_extra
+from nerfkit.scenes.machine_memory import check_floats
 from nerfkit.scenes.volumes import MAX_VOXELS, Volume
 
 __all__ = ["read_nifti"]
@@ -58,6 +59,7 @@ def _check_values(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
             f"its header declares the shape {shape}; 1 to {MAX_VOXELS:,} voxels are read", where=path,
             fix="crop it, or scale it down",
         )  # fmt: skip
+    check_floats(math.prod(shape[:3]), path)
     if len(shape) < 3 or any(side > 1 for side in shape[4:]):
         what = "has several values a voxel (vectors)" if len(shape) > 4 else "is no volume"
         raise NerfkitError(

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.machine_memory import check_floats
 from nerfkit.scenes.opencv import load_cv2
 
 from ._images import EXIF_ORIENTATION, TIFF_ICC_PROFILE, Decoded, split_alpha, turn
-from .picture_size import BROKEN_PICTURE, check_pixels, check_values, open_picture
+from .picture_size import BROKEN_PICTURE, check_pixels, open_picture
+from .tiff_files import open_tiff
 
 __all__ = ["decode_pages"]
 
@@ -80,12 +82,10 @@ def _animation(path: Path, n_frames: int | None) -> list[Decoded]:
 
 
 def _tiff_pages(path: Path, n_frames: int | None) -> tuple[list[Decoded], str]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         odd = _check_axes(file, path)
         if len(file.pages) == 1:  # ImageJ above 4 GB: one directory, and the planes behind it
-            check_values(math.prod(file.series[0].shape), path)
+            check_floats(math.prod(file.series[0].shape), path)
             stack = file.series[0].asarray()
             page = file.pages[0].aspage()
             planes = stack.reshape(-1, *page.shape)[:n_frames]

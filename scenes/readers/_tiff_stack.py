@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.machine_memory import check_floats
 from nerfkit.scenes.volumes import MAX_VOXELS, Volume, affine_of_spacing
 
 from ._xml import parse_xml
 from .picture_size import BROKEN_PICTURE
+from .tiff_files import open_tiff
 
 __all__ = ["read_tiff_stack"]
 
@@ -29,10 +31,8 @@ SLICES = "ZIQ"
 
 def read_tiff_stack(path: Path) -> list[Callable[[], Volume]]:
     """What reads each volume of the file: one for each time."""
-    import tifffile
-
     try:
-        with tifffile.TiffFile(path) as file:
+        with open_tiff(path) as file:
             series = file.series[0]
             axes, shape, dtype, n_series = series.axes, series.shape, series.dtype, len(file.series)
             spacing, said = _spacing(file)
@@ -61,6 +61,7 @@ def _check(path: Path, sizes: dict[str, int], dtype: Any) -> None:
             where=path,
             fix="crop it, or scale it down",
         )
+    check_floats(n_voxels, path)
     if sum(n > 1 for axis, n in sizes.items() if axis in SLICES) > 1:
         raise NerfkitError(f"has two axes of slices, {sizes}", where=path, fix="save one stack")
 
@@ -68,10 +69,9 @@ def _check(path: Path, sizes: dict[str, int], dtype: Any) -> None:
 def _read(
     path: Path, axes: str, time: int, spacing: tuple[float, float, float], said: tuple[str, ...]
 ) -> Volume:  # fmt: skip
-    import tifffile
-
     try:
-        values = tifffile.imread(path, series=0)
+        with open_tiff(path) as file:
+            values = file.series[0].asarray()
     except BROKEN_PICTURE as error:
         raise _unreadable(path, error) from error
     if "T" in axes:

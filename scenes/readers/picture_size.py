@@ -12,14 +12,18 @@ from pathlib import Path
 from PIL import Image
 
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.machine_memory import physical_memory
 
-__all__ = ["BROKEN_PICTURE", "MAX_PIXELS", "check_pixels", "check_values", "open_picture"]
+__all__ = ["BROKEN_PICTURE", "MAX_PIXELS", "check_pixels", "open_picture"]
 
 # pixels of a picture: 16384 x 16384, 0.8 GB in 8-bit colour; photos of 200 million pixels exist
 MAX_PIXELS = 2**28
 # Pillow's own policy, which asks too little of a frame within a file: above it a warning, above twice as many an error
 Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+# Pillow's formats that are read: not those that start another program (EPS: Ghostscript) or are stubs for one
+FORMATS = (
+    "PNG", "JPEG", "MPO", "TIFF", "WEBP", "BMP", "DIB", "PPM", "GIF", "AVIF", "HEIF", "JPEG2000", "TGA", "PCX", "SGI",
+    "QOI", "DDS", "ICO", "PSD", "SUN", "XBM",
+)  # fmt: skip
 # what Pillow and tifffile raise on bytes that are no picture, besides saying so
 BROKEN_PICTURE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError, RuntimeError,
@@ -36,16 +40,6 @@ def check_pixels(width: int, height: int, where: str | Path, fix: str = "scale i
         )  # fmt: skip
 
 
-def check_values(n_values: int, where: str | Path) -> None:
-    """Raise NerfkitError unless so many values, of all pages of a file, may be read: half of memory as floats."""
-    memory = physical_memory()
-    if memory and 4 * n_values > memory / 2:
-        raise NerfkitError(
-            f"declares {n_values:,} values, {4 * n_values:,} bytes as floats; half of this machine's memory is "
-            f"{memory // 2:,}", where=where, fix="cut it into parts",
-        )  # fmt: skip
-
-
 def open_picture(path: Path) -> Image.Image:
     """A picture whose header is read and whose pixels are not.
 
@@ -56,8 +50,10 @@ def open_picture(path: Path) -> Image.Image:
     PIL.UnidentifiedImageError, and what else ``BROKEN_PICTURE`` names
         It is no picture.
     """
+    # all of Pillow's: those that it loads by itself at first are a few
+    Image.init()
     try:
-        image = Image.open(path)
+        image = Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError as error:
         raise NerfkitError(
             f"declares too many pixels ({error}); at most {MAX_PIXELS:,} are read", where=path,

@@ -90,6 +90,42 @@ def test_a_video_is_refused_by_its_head(tmp_path, monkeypatch):
         read_video(file)
 
 
+def test_a_playlist_is_no_video(tmp_path):
+    """ffmpeg would read what it names, from files and from the network."""
+    lists = (
+        "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\na.y4m\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile a.y4m\n",
+    )
+    (tmp_path / "a.y4m").write_bytes(b"YUV4MPEG2 W16 H16 F5:1 Ip C420jpeg\nFRAME\n" + bytes(16 * 16 * 3 // 2))
+    for text in lists:
+        (tmp_path / "b.mp4").write_text(text)
+        with pytest.raises(NerfkitError, match="no frame can be read from this video"):
+            read_video(tmp_path / "b.mp4")
+
+
+def test_postscript_is_no_picture(tmp_path):
+    """Pillow would start Ghostscript on it, whatever its name is."""
+    save_photo(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "photo.png")
+    for read in (read_header, read_photo, read_picture, read_depth_map, read_mask_file):
+        with pytest.raises(NerfkitError, match=r"photo\.png.*(is not an image|is no image|cannot identify)"):
+            read(tmp_path / "photo.png")
+
+
+def test_an_image_of_several_files_names_none_of_another_folder(tmp_path):
+    values = np.zeros((2, 8, 8), np.float32)
+    tifffile.imwrite(tmp_path / "a.ome.tif", values, ome=True, metadata={"axes": "ZYX"})
+    assert read_volume(tmp_path / "a.ome.tif").shape == (2, 8, 8)
+    head = (
+        '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06"><Image ID="Image:0"><Pixels DimensionOrder='
+        '"XYZCT" ID="Pixels:0" SizeC="1" SizeT="1" SizeX="8" SizeY="8" SizeZ="2" Type="float"><TiffData IFD="0" '
+        'FirstZ="1" PlaneCount="1"><UUID FileName="../b.tif">urn:uuid:1</UUID></TiffData></Pixels></Image></OME>'
+    )
+    tifffile.imwrite(tmp_path / "c.tif", values[:1], description=head, metadata=None)
+    with pytest.raises(NerfkitError, match=r"names '\.\./b\.tif'; the parts of an image are read from its own folder"):
+        read_volume(tmp_path / "c.tif")
+
+
 # --- arrays ---
 
 
