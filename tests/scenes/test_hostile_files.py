@@ -92,12 +92,9 @@ def test_a_video_is_refused_by_its_head(tmp_path, monkeypatch):
 
 def test_a_playlist_is_no_video(tmp_path):
     """ffmpeg would read what it names, from files and from the network."""
-    lists = (
-        "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\na.y4m\n#EXT-X-ENDLIST\n",
-        "ffconcat version 1.0\nfile a.y4m\n",
-    )
+    playlist = "#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:1,\na.y4m\n#EXT-X-ENDLIST\n"
     (tmp_path / "a.y4m").write_bytes(b"YUV4MPEG2 W16 H16 F5:1 Ip C420jpeg\nFRAME\n" + bytes(16 * 16 * 3 // 2))
-    for text in lists:
+    for text in (playlist, "ffconcat version 1.0\nfile a.y4m\n"):
         (tmp_path / "b.mp4").write_text(text)
         with pytest.raises(NerfkitError, match="no frame can be read from this video"):
             read_video(tmp_path / "b.mp4")
