@@ -21,6 +21,7 @@ from torch import Tensor, isfinite
 
 from nerfkit.files import write_atomically
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.json_text import parse_json
 
 __all__ = ["CheckpointFolder", "DivergedError", "check_finite"]
 
@@ -125,7 +126,7 @@ class CheckpointFolder:
 
     def _load(self, step: int) -> dict[str, Any]:
         stem = self.folder / f"step_{step:08d}"
-        head = json.loads(stem.with_suffix(".json").read_text())
+        head = parse_json(stem.with_suffix(".json").read_text(encoding="utf-8"))
         payload = stem.with_suffix(".safetensors").read_bytes()
         if len(payload) != head["bytes"]:
             raise ValueError(f"{stem.name}.safetensors has {len(payload)} bytes instead of {head['bytes']}: cut short")

@@ -159,14 +159,21 @@ def _parse(text: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        pass
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            # ten names of lists of ten names of lists ... are a billion values in a few lines
+            if self.check_event(yaml.AliasEvent):
+                raise yaml.YAMLError(f"*{self.peek_event().anchor}: a value by its name is not read; write it out")
+            return super().compose_node(parent, index)
 
     number = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(number.pattern + "$"), list("-+0123456789."))
     try:
         return yaml.load(text, Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError:
+        raise ValueError("its lists and groups are nested too deep") from None
+    # a date that there is not, a number without digits: what its constructors raise
+    except (yaml.YAMLError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(" ".join(str(error).split())[:500]) from error
 
 
 def _value(text: str) -> Any:

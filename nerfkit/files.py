@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.json_text import parse_json
 from nerfkit.scenes.writing import explain_os_error, write_atomically
 
 if TYPE_CHECKING:
@@ -120,6 +120,6 @@ def _check_replaceable(folder: Path, keep: Path | None) -> None:
 
 def _names_nerfkit(path: Path) -> bool:
     try:
-        return "nerfkit" in json.loads(path.read_text(encoding="utf-8"))
+        return "nerfkit" in parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False

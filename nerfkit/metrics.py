@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nerfkit.files import explain_os_error, write_atomically
+from nerfkit.scenes.errors import NerfkitError
 
 __all__ = ["SSIM_WINDOW", "MetricsLog", "psnr", "ssim"]
 
@@ -79,6 +80,9 @@ class MetricsLog:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            # a run of somebody else's may hold a link to any file, which would be appended to
+            if path.is_symlink():
+                raise NerfkitError("is a link to another file", where=path, fix="remove the link")
             # unbuffered: a line is one write, and nothing is left to write when the file is closed
             self._file = path.open("ab", buffering=0)
         except OSError as error:

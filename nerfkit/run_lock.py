@@ -69,7 +69,8 @@ def refuse_locked(folder: Path) -> None:
 def _take(path: Path) -> int:
     """A handle on the lock file, locked."""
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        # a link would have another file emptied
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o644)
         try:
             _lock(handle, path)
         except BaseException:

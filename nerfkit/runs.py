@@ -13,6 +13,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +26,7 @@ from nerfkit.files import write_atomically
 from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.json_text import parse_json
 from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
 from nerfkit.scenes.settings import check_number
 from nerfkit.tasks import TASKS, Task, get_task
@@ -130,6 +132,20 @@ class Run:
         inputs = {name: values.get(name) for name in own.inputs}
         return Recorded(config, (self.folder / values["data"]).resolve(), values["device"], inputs)
 
+    def output_beside(self, recorded: object, suffix_of: Callable[[Path], str]) -> Path:
+        """Where the result of a run that goes on is written: beside the run folder and under its name, as at first.
+
+        Of what config.yml says of it the suffix alone counts, by ``suffix_of``: a run of somebody else's writes over
+        no file of another name.
+        """
+        if not isinstance(recorded, str):
+            raise NerfkitError(
+                f"is damaged: its output is {recorded!r}", where=self.folder / "config.yml", fix="make the run again"
+            )
+        name, folder = Path(recorded).name, self.folder.resolve()
+        suffix = suffix_of(Path(name))
+        return folder.with_name(folder.name + name[len(name) - len(suffix) :])
+
     def _values(self) -> dict[str, Any]:
         path = self.folder / "config.yml"
         if not path.is_file():
@@ -151,7 +167,7 @@ class Run:
     def read_figures(self) -> dict[str, Any]:
         """What metrics.json says of how the run was made; empty before there is one."""
         try:
-            values = json.loads((self.folder / "metrics.json").read_text(encoding="utf-8"))
+            values = parse_json((self.folder / "metrics.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         found = values.get(self.task.name) if isinstance(values, dict) else None
@@ -181,7 +197,7 @@ class Run:
         """Bounds, background and downscale factor."""
         path = self.folder / "scene.json"
         try:
-            values = json.loads(path.read_text())
+            values = parse_json(path.read_text(encoding="utf-8"))
             _check_numbers("", values)
             background = values["background"]
             color = background["color"]

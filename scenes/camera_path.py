@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import NerfkitError
+from .json_text import parse_json
 from .poses import RIGID_TOLERANCE, rigid_problem
 from .writing import write_atomically
 
@@ -155,12 +156,14 @@ def read_camera_path(path: str | Path) -> PathFrames:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = parse_json(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         what = f"this is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise _error(path, what) from error
     except UnicodeDecodeError as error:
         raise _error(path, f"this is not UTF-8 text (byte {error.start})") from error
+    except ValueError as error:
+        raise _error(path, f"this is not JSON that can be read: {error}") from error
     except OSError as error:
         what = f"the camera path cannot be read: {error.strerror or error}"
         raise _error(path, what, "give the file that `nerfkit render` or nerfstudio's viewer saved") from error
@@ -197,7 +200,7 @@ def _frame(path: Path, index: int, entry: Any) -> tuple[NDArray[np.float64], flo
 def _numbers(path: Path, name: str, value: Any) -> NDArray[np.float64]:
     try:
         numbers = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _error(path, f"{name} is not made of numbers") from None
     if not np.isfinite(numbers).all():
         raise _error(path, f"{name} holds a NaN or an infinity")

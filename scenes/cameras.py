@@ -22,6 +22,8 @@ if TYPE_CHECKING:  # the readers need Camera without waiting for torch; CameraBa
 
 __all__ = ["Camera", "CameraBatch", "pixels_to_directions", "project", "seen_pixels", "unsolved_fraction"]
 
+# pixels of a side: beyond it products of sizes are no numbers that a float or a memory holds
+MAX_SIDE = 2**20
 # Newton's steps; a lens that can be inverted needs 2 to 6 of them, the rest is for the nearly singular ones
 MAX_STEPS = 30
 # how a lens is told from others in a table of numbers
@@ -79,6 +81,10 @@ class Camera:
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise ValueError(f"a camera needs a positive size; got {self.width}x{self.height}")
+        if max(self.width, self.height) > MAX_SIDE:
+            raise ValueError(
+                f"a camera's sides are {MAX_SIDE} pixels at most; got {str(max(self.width, self.height))[:20]}"
+            )
         terms = (*self.k, *self.p, *self.q, *self.s)
         numbers = (self.fx, self.fy, self.cx, self.cy, *terms, self.omega, self.image_circle)
         if not np.isfinite(numbers).all() or self.fx <= 0 or self.fy <= 0:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from nerfkit.scenes.backgrounds import border_pixels
 from nerfkit.scenes.cameras import Camera, seen_pixels
@@ -15,6 +15,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 from nerfkit.scenes.readers import PosedPhotos
 from nerfkit.scenes.readers.photos import area_resize, map_in_threads, read_listed, some
+from nerfkit.scenes.readers.picture_size import BROKEN_PICTURE, open_picture
 from nerfkit.scenes.rims import find_rims
 
 __all__ = ["ALPHAS", "choose_alpha", "find_masks", "split_alpha"]
@@ -125,11 +126,11 @@ def _file_mask(photos: PosedPhotos, index: int, camera: Camera) -> np.ndarray | 
 def _read_mask(path: Path, uses_exif: bool) -> np.ndarray:
     """Which pixels a mask has white, or, of colours or of 16 bits, more than half of what its kind goes up to."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             turned = ImageOps.exif_transpose(image) if uses_exif else image
             wide = turned.mode[0] in "IF"
             values = np.asarray(turned if wide else turned.convert("L"))
-    except (OSError, SyntaxError, ValueError) as error:
+    except BROKEN_PICTURE as error:
         raise NerfkitError(f"the mask cannot be read ({error})", where=path, fix="save it as PNG, 8 bits") from error
     top = values.max()
     # masks of 0 and 1 are as common as those of 0 and 255

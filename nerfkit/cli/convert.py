@@ -6,7 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from nerfkit.cli.options import CommonOptions, argument, option
+from nerfkit.cli.options import DatasetOptions, argument, option
 from nerfkit.cli.running import Console, progress_bar
 from nerfkit.scenes.errors import NerfkitError
 
@@ -14,7 +14,7 @@ __all__ = ["Options", "main"]
 
 
 @dataclass(kw_only=True)
-class Options(CommonOptions):
+class Options(DatasetOptions):
     """Options of ``nerfkit convert``."""
 
     data: str = argument("folder of posed photos in any format that `nerfkit train` reads, or a transforms.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nerfkit.cli.options import CommonOptions, argument, option
+from nerfkit.cli.options import DatasetOptions, argument, option
 from nerfkit.cli.running import Console, progress_bar, use_cores
 from nerfkit.devices import choose_device
 from nerfkit.scenes.errors import NerfkitError
@@ -20,7 +20,7 @@ MAX_SHOWN = 20
 
 
 @dataclass(kw_only=True)
-class Options(CommonOptions):
+class Options(DatasetOptions):
     """Options of ``nerfkit doctor``."""
 
     data: str | None = argument("a dataset to check; without one, this machine is checked", default=None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nerfkit.cli.options import CommonOptions, argument, option
+from nerfkit.cli.options import DatasetOptions, argument, option
 from nerfkit.cli.running import Console, progress_bar, use_cores
 from nerfkit.tasks import load_run
 
@@ -17,7 +17,7 @@ MOST_ROWS = 40
 
 
 @dataclass(kw_only=True)
-class Options(CommonOptions):
+class Options(DatasetOptions):
     """Options of ``nerfkit eval``."""
 
     run: str = argument("run folder")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_box
+from nerfkit.cli.options import DatasetOptions, argument, option, parse_box
 from nerfkit.cli.running import Console, progress_bar, use_cores
 from nerfkit.exports.formats import FORMATS
 from nerfkit.tasks import load_run
@@ -14,7 +14,7 @@ __all__ = ["Options", "main"]
 
 
 @dataclass(kw_only=True)
-class Options(CommonOptions):
+class Options(DatasetOptions):
     """Options of ``nerfkit export``."""
 
     run: str = argument("run folder")

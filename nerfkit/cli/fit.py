@@ -47,6 +47,7 @@ class Options(CommonOptions):
         "its run folder is OUT without suffix", flag="-o", metavar="OUT",
     )  # fmt: skip
     resume: str | None = option(None, "go on with a run that was stopped", metavar="RUN")
+    run_code: bool = option(False, "with --resume: run the Python file of an equation that the run names")
     field: str | None = option(None, "field to fit (default: auto)", choices=("auto", *FIELD_NAMES))
     params: int | None = option(None, "parameters at most (default: by the task)", kind=int, metavar="N")
     sigma: float | None = option(
@@ -107,7 +108,9 @@ def main(options: Options, console: Console) -> dict[str, Any]:
             raise NerfkitError("takes no TASK and no INPUT: the run remembers", where="--resume", fix="leave them out")
         use_cores(options.device)
         given = {name: value for name in ("seconds", "steps") if (value := getattr(options, name)) is not None}
-        result = resume_fit(options.resume, device=options.device, say=console.say, on_part=progress, **given)
+        result = resume_fit(
+            options.resume, device=options.device, run_code=options.run_code, say=console.say, on_part=progress, **given
+        )
         return _finish(result, console)
     if options.task is None or options.source is None:
         missing = "TASK" if options.task is None else "INPUT"

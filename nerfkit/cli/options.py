@@ -16,6 +16,7 @@ from nerfkit.scenes.settings import check_number
 
 __all__ = [
     "CommonOptions",
+    "DatasetOptions",
     "argument",
     "option",
     "parse",
@@ -64,6 +65,16 @@ class CommonOptions:
     json: bool = option(False, "print one JSON object as the last line of stdout, and nothing else there")
     quiet: bool = option(False, "print only warnings and errors")
     debug: bool = option(False, "show the full traceback of an error")
+
+
+@dataclass(kw_only=True)
+class DatasetOptions(CommonOptions):
+    """What commands take besides that read posed photos."""
+
+    also_read: list[str] = option(  # noqa: RUF009  it returns a dataclass field that makes a new list each time
+        [], "a folder that the dataset may name files of, besides its own and the one above; may be given again",
+        many=True, metavar="DIR",
+    )  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_cells, parse_crop, parse_size
+from nerfkit.cli.options import DatasetOptions, argument, option, parse_cells, parse_crop, parse_size
 from nerfkit.cli.running import Console, progress_bar, use_cores
 from nerfkit.tasks import load_run
 
@@ -13,7 +13,7 @@ __all__ = ["Options", "main"]
 
 
 @dataclass(kw_only=True)
-class Options(CommonOptions):
+class Options(DatasetOptions):
     """Options of ``nerfkit render``."""
 
     run: str = argument("run folder, or a compressed picture (.nkc)")

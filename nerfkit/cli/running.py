@@ -18,6 +18,7 @@ from typing import Any
 from nerfkit.cli.options import CommonOptions, parse
 from nerfkit.memory import lack_of_memory
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.places import also_read
 
 __all__ = ["Console", "Interrupted", "progress_bar", "run_command", "unknown_command", "use_cores"]
 
@@ -62,7 +63,7 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
     try:
         options: CommonOptions = parse(command.Options, name, description, argv)
         console = Console(options.json, options.quiet)
-        with _logging(options), _sigterm_as_interrupt():
+        with _logging(options), _sigterm_as_interrupt(), also_read(getattr(options, "also_read", ())):
             result = command.main(options, console)
     except NerfkitError as error:
         return _fail(error.what, error.where, error.fix, error.exit_code, is_json, is_debug)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from nerfkit.cli.options import CommonOptions, argument, option, parse_box, parse_bytes
+from nerfkit.cli.options import DatasetOptions, argument, option, parse_box, parse_bytes
 from nerfkit.cli.running import Console, Interrupted, progress_bar, use_cores
 from nerfkit.presets import AlphaName, BackgroundName, ExposureName
 from nerfkit.scenes.errors import NerfkitError
@@ -32,7 +32,7 @@ FIRST_LINE_STEP = 10
 
 
 @dataclass(kw_only=True)
-class Options(CommonOptions):
+class Options(DatasetOptions):
     """Options of ``nerfkit train``."""
 
     data: str | None = argument("folder of posed photos, or a transforms.json", default=None)

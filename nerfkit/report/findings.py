@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import math
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from nerfkit.report.blocks import Block, Chart, Listing, Series
 from nerfkit.report.media import natural
+from nerfkit.scenes.json_text import parse_json
 
 __all__ = [
     "charts", "find_videos", "number", "read_dict", "read_lines", "read_registered", "read_text",
@@ -96,7 +96,7 @@ def settings_and_versions(folder: Path) -> list[Block]:
 
 def _as_dict(text: str) -> dict[str, Any]:
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError:
         return {}
     return values if isinstance(values, dict) else {}

@@ -16,6 +16,8 @@ from PIL import Image
 
 from nerfkit.pictures import png_bytes
 from nerfkit.report.blocks import Picture
+from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers.picture_size import BROKEN_PICTURE, open_picture
 from nerfkit.video import to_uint8
 
 __all__ = ["VideoSources", "error_picture", "load_picture", "natural", "picture_uri"]
@@ -49,14 +51,14 @@ def load_picture(path: Path, alt: str, caption: str = "") -> Picture | None:
     if not path.is_file():
         return None
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             image.load()
             if image.mode.startswith("I"):
                 pixels = (np.asarray(image).astype(np.float64) / 65535).clip(0, 1)
             else:
                 has_alpha = "A" in image.getbands() or "transparency" in image.info
                 pixels = np.asarray(image if image.mode == "L" else image.convert("RGBA" if has_alpha else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (NerfkitError, *BROKEN_PICTURE) as error:
         logger.warning("%s is left out of the report: %s", path, error)
         return None
     return Picture(pixels, alt, caption)

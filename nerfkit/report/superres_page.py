@@ -118,8 +118,9 @@ def _result_path(folder: Path, metrics: dict[str, Any]) -> Path:
     places = [folder.with_name(f"{folder.resolve().name}.png"), folder / "result.png"]
     output = metrics.get("output")
     if isinstance(output, str):
-        # beside a TIFF, which no browser shows, there is result.png
-        places.insert(0, folder / output if output.endswith(".png") else folder / "result.png")
+        # by its name: a page shows no file of another place. Beside a TIFF, which no browser shows, there is result.png
+        beside = folder / ".." / Path(output).name
+        places.insert(0, beside if output.endswith(".png") else folder / "result.png")
     return next((place for place in places if place.is_file()), places[-1])
 
 

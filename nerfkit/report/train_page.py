@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nerfkit.config import load
 from nerfkit.report.blocks import Block, ContactRow, ContactSheet, Curves, Picture, Steps, Table, Tile, Tiles, Video
 from nerfkit.report.findings import (
     charts,
@@ -19,7 +20,6 @@ from nerfkit.report.findings import (
     number,
     read_dict,
     read_lines,
-    read_text,
     settings_and_versions,
     worst_first,
 )  # fmt: skip
@@ -121,11 +121,9 @@ def describe_run(folder: Path) -> str:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    import yaml
-
     try:
-        return _dict(yaml.safe_load(read_text(folder / "config.yml")))
-    except yaml.YAMLError:
+        return load(folder / "config.yml")
+    except NerfkitError:
         return {}
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from nerfkit.files import npy_bytes, write_atomically
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.json_text import parse_json
 
 from .settings import SuperresSettings, plan_grids
 
@@ -71,7 +71,7 @@ def read_settings(run: Run) -> SuperresSettings:
     """
     config, path = run.read_config("superres").config, run.folder / FRAMES_FILE
     try:
-        facts = json.loads(path.read_text(encoding="utf-8"))
+        facts = parse_json(path.read_text(encoding="utf-8"))
         width, height = facts["size"]
         low, high = facts["value_range"]
         return SuperresSettings.for_frames(

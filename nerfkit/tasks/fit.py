@@ -126,15 +126,18 @@ def fit(
 
 
 def resume_fit(
-    run_folder: str | Path, *, device: str = "auto", say: Say = lambda text: None,
+    run_folder: str | Path, *, device: str = "auto", run_code: bool = False, say: Say = lambda text: None,
     on_part: Callable[[int, int], None] = lambda done, total: None, **settings: Any,
 ) -> Any:  # fmt: skip
     """Go on with a run of :func:`fit` that was stopped or killed; ``settings``, such as ``seconds``, replace its own.
 
+    The result is written beside the run folder, under its name. ``run_code`` lets the Python file of an equation, which
+    its config.yml names, be run: a run of somebody else's may name any.
+
     Raises
     ------
     NerfkitError
-        The folder is no such run, or its input is not there any more.
+        The folder is no such run, its input is not there any more, or it is code that nobody has allowed.
     """
     from nerfkit.devices import choose_device
     from nerfkit.run_lock import locked
@@ -151,12 +154,17 @@ def resume_fit(
     recorded = run.read_config(task.name)
     config = from_dict(recorded.config, settings, where="nerfkit fit --resume")
     inputs = recorded.inputs
+    output = run.output_beside(inputs["output"], task.suffix_of)
     first = recorded.data if inputs["example"] is None else Path(inputs["example"])
     if inputs["example"] is None and not first.exists():
         raise NerfkitError("its input is not there any more", where=first, fix="put it back, or fit anew")
+    if task.runs_code(first) and not run_code:
+        raise NerfkitError(
+            f"would run the Python file that its config.yml names, {first}", where=run.folder,
+            fix="look at that file; if you trust it: --run-code, or run_code=True from Python",
+        )  # fmt: skip
     data = task.read([first, *map(Path, inputs["more"] or ())], config)
-    truth = None if inputs["truth"] is None else (run.folder / inputs["truth"]).resolve()
-    output = (run.folder / inputs["output"]).resolve()
+    truth = None if inputs["truth"] is None else (run.folder / str(inputs["truth"])).resolve()
     device = choose_device(device)
     with locked(run.folder):
         figures = run_fit(

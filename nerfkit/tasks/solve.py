@@ -276,5 +276,5 @@ def _errors(solution: NDArray, truth: NDArray) -> dict[str, float]:
 TASK = FitTask(
     name="solve", holds="the solution of an equation", data="an equation",
     usage="nerfkit render {run} --size WxH --out FILE.npy samples it",
-    presets={"solve": SolveConfig()}, read=read, solve=solve,
+    presets={"solve": SolveConfig()}, read=read, solve=solve, runs_code=lambda path: path.suffix == ".py",
 )  # fmt: skip

@@ -145,7 +145,7 @@ def resume(
     from nerfkit.devices import choose_device
     from nerfkit.run_lock import locked
     from nerfkit.runs import Run
-    from nerfkit.superresolution.inputs import read_source, read_truth
+    from nerfkit.superresolution.inputs import check_output, read_source, read_truth
     from nerfkit.superresolution.runs import BEGUN_FOLDER
 
     run = Run(Path(run_folder))
@@ -161,10 +161,12 @@ def resume(
 
     def place(name: str) -> Path | None:
         given = recorded.inputs[name]
-        return None if given is None else (begun.folder / given).resolve()
+        return None if given is None else (begun.folder / str(given)).resolve()
 
-    output, truth = place("output"), place("truth")
-    assert output is not None
+    truth = place("truth")
+    output = run.output_beside(
+        recorded.inputs["output"], lambda name: check_output(name, overwrite=True).suffix
+    )  # fmt: skip
     source = read_source(
         recorded.data, config, shifts=place("shifts"), reference=recorded.inputs["reference"],
         n_frames=recorded.inputs["frames"],

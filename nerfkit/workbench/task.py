@@ -79,6 +79,8 @@ class FitTask(Task):
 
     Parameters
     ----------
+    runs_code : callable
+        Whether reading an input of that name runs it.
     read : callable
         From the inputs' paths and the settings to what :attr:`solve` works on; says what is wrong with them.
     solve : callable
@@ -100,6 +102,7 @@ class FitTask(Task):
     """
 
     load: Callable[[Run, str], Any] = _load
+    runs_code: Callable[[Path], bool] = lambda path: False
     inputs: tuple[str, ...] = ("more", "truth", "output", "example")
     read: Callable[[Sequence[Path], Any], Any] = field(default=lambda paths, config: None)
     solve: Callable[[Job], Outcome] = field(default=lambda job: NotImplemented)

@@ -8,7 +8,6 @@ line of numpy that mends this array.
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Sequence
 from itertools import permutations
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 
+from .array_files import open_arrays
 from .photos import some
 
 __all__ = ["read_array"]
@@ -56,23 +56,14 @@ def read_array(path: Path, findings: Findings) -> np.ndarray:
 
 
 def _load(path: Path) -> np.ndarray:
-    try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            return content
-        keys = list(content.files)
-        listed = [key for key in keys if re.fullmatch(r"arr_\d+", key)]
-        if len(listed) > 1 and len(listed) == len(keys):
-            return _stacked([content[key] for key in sorted(keys, key=lambda key: int(key[4:]))], path)
-        return content[_choose_key(keys, path)]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        fix = "save it with numpy.savez"
-        if "Object arrays" in str(error):
-            fix = (
-                "its items are objects, as in a list of pictures of several sizes or a dictionary: save plain numbers, "
-                "np.savez(FILE, frames=np.stack([np.asarray(f) for f in frames]))"
-            )
-        raise NerfkitError(f"this array cannot be read ({error})", where=path, fix=fix) from error
+    content = open_arrays(path, "save it with numpy.savez")
+    if content.is_npy:
+        return content.load()
+    keys = content.names
+    listed = [key for key in keys if re.fullmatch(r"arr_[0-9]{1,9}", key)]
+    if len(listed) > 1 and len(listed) == len(keys):
+        return _stacked([content.load(key) for key in sorted(keys, key=lambda key: int(key[4:]))], path)
+    return content.load(_choose_key(keys, path))
 
 
 def _stacked(arrays: list[np.ndarray], path: Path) -> np.ndarray:

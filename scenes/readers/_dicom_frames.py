@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,13 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["Frame", "frames_of"]
+__all__ = ["BROKEN_DICOM", "Frame", "frames_of"]
+
+# what pydicom and its decoders raise on damaged files
+BROKEN_DICOM = (
+    OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RecursionError, MemoryError,
+    NotImplementedError, struct.error, zlib.error,
+)  # fmt: skip
 
 # what tells images of one place apart, of classic files and of frames (PS3.3 C.7.6.16)
 KINDS = ("ImageType", "EchoNumbers", "TemporalPositionIdentifier")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import warnings
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
-from nerfkit.scenes.volumes import Volume
+from nerfkit.scenes.machine_memory import check_floats
+from nerfkit.scenes.volumes import MAX_VOXELS, Volume
 
-from ._dicom_frames import Frame
+from ._dicom_frames import BROKEN_DICOM, Frame
 
 __all__ = ["read_stack"]
 
@@ -124,7 +126,14 @@ def _missing(steps: float) -> str:
 
 def _pixels(frames: list[Frame]) -> tuple[NDArray[np.float32], tuple[str, ...]]:
     """Values [d, h, w], and what was left unread; each file is decoded once."""
-    values = np.empty((len(frames), frames[0].header.Rows, frames[0].header.Columns), np.float32)
+    shape = len(frames), int(frames[0].header.Rows), int(frames[0].header.Columns)
+    if math.prod(shape) > MAX_VOXELS:
+        raise NerfkitError(
+            f"{shape[0]} slices of {shape[2]}x{shape[1]} are {math.prod(shape):,} voxels; at most {MAX_VOXELS:,} are "
+            "read", where=frames[0].file.parent, fix="give a part of the series",
+        )  # fmt: skip
+    check_floats(math.prod(shape), frames[0].file.parent)
+    values = np.empty(shape, np.float32)
     n_longer = 0
     decode = functools.lru_cache(maxsize=1)(_decode)
     by_file = sorted(range(len(frames)), key=lambda k: str(frames[k].file))
@@ -150,7 +159,7 @@ def _decode(file: Path) -> tuple[NDArray, bool]:
                 f"no decoder for its pixels ({name}) is installed", where=file,
                 fix='pip install "nerfkit[medical]"; for JPEG lossless and JPEG-LS also pip install pylibjpeg-libjpeg',
             ) from error  # fmt: skip
-        except (OSError, EOFError, ValueError, AttributeError, KeyError, TypeError) as error:
+        except BROKEN_DICOM as error:
             raise NerfkitError(f"its pixels cannot be read ({error})", where=file, fix="export it anew") from error
     is_longer = any("excess" in str(item.message) or "padding" in str(item.message) for item in told)
     return stored.reshape(-1, *stored.shape[-2:])[: int(dataset.get("NumberOfFrames") or 1)], is_longer

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import struct
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -18,6 +17,7 @@ from nerfkit.scenes.opencv import load_cv2
 from ._aspect import aspect_of_density
 from ._png import png_curve
 from .formats import prepare_reading, say_how_to_convert
+from .picture_size import BROKEN_PICTURE, check_pixels, open_picture
 
 __all__ = ["Decoded", "decode_image", "split_alpha", "turn"]
 
@@ -103,7 +103,7 @@ def decode_image(path: Path) -> Decoded:
     try:
         if path.stat().st_size == 0:
             raise bad("it is empty, 0 bytes")
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             needs_cv2 = _is_wide(image, path) or _is_lying(image)
             n_pages = _count_pages(image)
             image.load()  # finds damage, which OpenCV may pass over
@@ -114,9 +114,7 @@ def decode_image(path: Path) -> Decoded:
         if found is None:
             raise bad("it is no image, a damaged one, or of an unusual kind") from None
         return found
-    except Image.DecompressionBombError as error:
-        raise bad(error) from None
-    except (OSError, SyntaxError, TypeError, ValueError, struct.error) as error:  # what Pillow raises on broken data
+    except BROKEN_PICTURE as error:
         raise bad(error) from error
 
 
@@ -173,12 +171,12 @@ def _decode_tiff(path: Path) -> Decoded | None:
     try:
         with tifffile.TiffFile(path) as file:
             n_pages, page = len(file.pages), file.pages[0].aspage()
+            check_pixels(page.imagewidth, page.imagelength * max(1, page.samplesperpixel), path)
             tag = page.tags.get(TIFF_ICC_PROFILE)
             icc_profile = None if tag is None else bytes(tag.value)
             # OpenCV makes colour of grey with alpha, and tifffile alone knows few compressions
             pixels = page.asarray() if page.samplesperpixel == 2 else _decode_cv2(path)
-    # what tifffile raises where a file is cut short
-    except (tifffile.TiffFileError, ValueError, IndexError):
+    except BROKEN_PICTURE:
         return None
     if pixels is None or pixels.dtype.name not in DEPTHS:
         return None
@@ -249,7 +247,7 @@ def _decode_cv2(path: Path) -> np.ndarray | None:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(EXIF_ORIENTATION, 1))
-    except (OSError, SyntaxError, TypeError, ValueError, struct.error):
+    except BROKEN_PICTURE:
         return 1  # a damaged EXIF block is no reason to lose the frame
 
 

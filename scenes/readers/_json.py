@@ -13,6 +13,7 @@ import numpy as np
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
+from nerfkit.scenes.json_text import parse_json
 
 from .posed import Frame, read_each
 
@@ -21,6 +22,8 @@ __all__ = ["read_frames", "read_json"]
 FOCAL_KEYS = ("fl_x", "fl_y", "camera_angle_x", "camera_angle_y", "x_fov", "y_fov")
 # nerfstudio's names; SIMPLE_ and RADIAL differ from OPENCV only by the coefficients they leave out
 PERSPECTIVE_MODELS = ("PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV", "FULL_OPENCV")
+# a number beyond it is no length, angle or coefficient, and its square is infinite
+LARGEST = 1e100
 FISHEYE_MODELS = ("OPENCV_FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
 # what is read of a frame and of the root, besides the list of frames
 FRAME_KEYS = {
@@ -40,7 +43,7 @@ IDLE_KEYS = {
 def read_json(path: Path) -> dict[str, Any]:
     """A json object from a file; NerfkitError with line and column where it is broken."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
     except json.JSONDecodeError as error:
         raise NerfkitError(
             f"broken json in line {error.lineno}, column {error.colno}: {error.msg}",
@@ -49,6 +52,8 @@ def read_json(path: Path) -> dict[str, Any]:
         ) from None
     except UnicodeDecodeError as error:
         raise NerfkitError(f"is not UTF-8 text ({error.reason} at byte {error.start})", where=path) from None
+    except ValueError as error:
+        raise NerfkitError(f"broken json: {error}", where=path, fix="make the export again") from None
     if not isinstance(content, dict):
         raise NerfkitError(f"holds a json {type(content).__name__}; an object with 'frames' is expected", where=path)
     return content
@@ -132,7 +137,7 @@ def _number(key: str, *scopes: Mapping[str, Any], where: str) -> float | None:
     for scope in scopes:
         if scope.get(key) is not None:
             value = scope[key]
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= LARGEST:
                 raise NerfkitError(f"{key} must be a finite number; got {_short(value)}", where=where)
             return float(value)
     return None

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import math
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,17 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.extras import import_extra
-from nerfkit.scenes.volumes import Volume
+from nerfkit.scenes.machine_memory import check_floats
+from nerfkit.scenes.volumes import MAX_VOXELS, Volume
 
 __all__ = ["read_nifti"]
 
 # mm of a unit, by nibabel's name; nibabel leaves the affine in the file's own unit
 MM = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
+# what nibabel, gzip and zlib raise on damaged files
+_BROKEN = (
+    OSError, EOFError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError, MemoryError, zlib.error,
+)  # fmt: skip
 # how far, in voxels, the two affines of a file may differ at a corner without being spoken of
 SAME_PLACE = 0.1
 
@@ -31,7 +38,7 @@ def read_nifti(path: Path) -> list[Callable[[], Volume]]:
     try:
         image = nibabel.load(path)
         shape, dtype = image.shape, image.get_data_dtype()
-    except (OSError, EOFError, ValueError, ImageFileError, HeaderDataError) as error:
+    except (*_BROKEN, ImageFileError, HeaderDataError) as error:
         raise _unreadable(path, error) from error
     _check_values(path, shape, dtype)
     n_volumes = shape[3] if len(shape) > 3 else 1
@@ -47,6 +54,12 @@ def _check_values(path: Path, shape: tuple[int, ...], dtype: Any) -> None:
             f"its values are {what} ({dtype}); real numbers are wanted", where=path,
             fix="save the magnitude, or one channel, as floats",
         )  # fmt: skip
+    if min(shape, default=0) < 1 or math.prod(shape[:3]) > MAX_VOXELS:
+        raise NerfkitError(
+            f"its header declares the shape {shape}; 1 to {MAX_VOXELS:,} voxels are read", where=path,
+            fix="crop it, or scale it down",
+        )  # fmt: skip
+    check_floats(math.prod(shape[:3]), path)
     if len(shape) < 3 or any(side > 1 for side in shape[4:]):
         what = "has several values a voxel (vectors)" if len(shape) > 4 else "is no volume"
         raise NerfkitError(
@@ -58,7 +71,7 @@ def _read(path: Path, image: Any, index: int, affine: NDArray[np.float64], said:
     rest = (index, *[0] * (len(image.shape) - 4)) if len(image.shape) > 3 else ()
     try:
         values = np.asarray(image.dataobj[(..., *rest)], np.float32)
-    except (OSError, EOFError, ValueError) as error:
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
     if len(image.shape) > 3 and image.shape[3] > 1:
         said = (*said, f"volume {index} of {image.shape[3]} was read")
@@ -66,7 +79,7 @@ def _read(path: Path, image: Any, index: int, affine: NDArray[np.float64], said:
     return Volume(np.ascontiguousarray(values.T), affine, said=said)
 
 
-def _unreadable(path: Path, error: Exception) -> NerfkitError:
+def _unreadable(path: Path, error: object) -> NerfkitError:
     return NerfkitError(f"cannot be read as NIfTI ({error})", where=path, fix="fetch or save it again")
 
 
@@ -77,7 +90,10 @@ def _affine(image: Any, path: Path) -> tuple[NDArray[np.float64], tuple[str, ...
     3), and it can hold a shear. A sform that spans no space, which some programs write, counts as absent.
     """
     header = image.header
-    unit = header.get_xyzt_units()[0]
+    try:
+        unit = header.get_xyzt_units()[0]
+    except KeyError as error:
+        raise _unreadable(path, f"its unit of length is {error}, which there is not") from error
     sform, qform = (None if form is None else np.asarray(form, np.float64) for form in _forms(header, path))
     said = []
     if sform is not None and abs(np.linalg.det(sform[:3, :3])) < 1e-12:
@@ -98,7 +114,7 @@ def _forms(header: Any, path: Path) -> tuple[Any, Any]:
     """The sform and the qform, each None where its code is 0."""
     try:
         return header.get_sform(coded=True)[0], header.get_qform(coded=True)[0]
-    except ValueError as error:
+    except _BROKEN as error:
         raise _unreadable(path, error) from error
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import struct
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.machine_memory import check_floats
 from nerfkit.scenes.opencv import load_cv2
 
 from ._images import EXIF_ORIENTATION, TIFF_ICC_PROFILE, Decoded, split_alpha, turn
+from .picture_size import BROKEN_PICTURE, check_pixels, open_picture
+from .tiff_files import open_tiff
 
 __all__ = ["decode_pages"]
 
@@ -49,8 +51,7 @@ def decode_pages(path: Path, n_frames: int | None = None) -> tuple[list[Decoded]
     is_tiff = path.suffix.lower() in (".tif", ".tiff")
     try:
         return _tiff_pages(path, n_frames) if is_tiff else (_animation(path, n_frames), "")
-    # what Pillow and tifffile raise on broken data
-    except (OSError, SyntaxError, ValueError, TypeError, IndexError, RuntimeError, struct.error) as error:
+    except BROKEN_PICTURE as error:
         raise _bad(path, error) from error
 
 
@@ -60,7 +61,7 @@ def _bad(path: Path, what: object) -> NerfkitError:
 
 def _animation(path: Path, n_frames: int | None) -> list[Decoded]:
     """Pictures as shown one after the other; grey where all of all are, since WebP and GIF know only colour."""
-    with Image.open(path) as image:
+    with open_picture(path) as image:
         # the picture for those who cannot show the others
         first = 1 if image.info.get("default_image") else 0
         count: int = getattr(image, "n_frames", 1)
@@ -81,11 +82,10 @@ def _animation(path: Path, n_frames: int | None) -> list[Decoded]:
 
 
 def _tiff_pages(path: Path, n_frames: int | None) -> tuple[list[Decoded], str]:
-    import tifffile
-
-    with tifffile.TiffFile(path) as file:
+    with open_tiff(path) as file:
         odd = _check_axes(file, path)
         if len(file.pages) == 1:  # ImageJ above 4 GB: one directory, and the planes behind it
+            check_floats(math.prod(file.series[0].shape), path)
             stack = file.series[0].asarray()
             page = file.pages[0].aspage()
             planes = stack.reshape(-1, *page.shape)[:n_frames]
@@ -151,14 +151,16 @@ class _Spare:
 
     def by_pillow(self, index: int) -> Decoded:
         """A page of palette, YCbCr or black and white, in 8 bits."""
-        with Image.open(self.path) as image:
+        with open_picture(self.path) as image:
             image.seek(index)
+            check_pixels(*image.size, self.path)
             is_grey = image.mode in ("1", "L", "LA")
             mode = ("L" if is_grey else "RGB") + "A" * image.has_transparency_data
             return Decoded(*split_alpha(np.asarray(image.convert(mode))), image.info.get("icc_profile"))
 
 
 def _decode_page(page: Any, index: int, spare: _Spare) -> Decoded:
+    check_pixels(page.imagewidth, page.imagelength * max(1, page.samplesperpixel), spare.path)
     if page.photometric not in PLAIN or page.dtype is None or page.bitspersample not in DEPTHS:
         return spare.by_pillow(index)
     try:

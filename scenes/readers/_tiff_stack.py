@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,12 @@ from typing import Any
 import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.volumes import Volume, affine_of_spacing
+from nerfkit.scenes.machine_memory import check_floats
+from nerfkit.scenes.volumes import MAX_VOXELS, Volume, affine_of_spacing
+
+from ._xml import parse_xml
+from .picture_size import BROKEN_PICTURE
+from .tiff_files import open_tiff
 
 __all__ = ["read_tiff_stack"]
 
@@ -27,14 +31,12 @@ SLICES = "ZIQ"
 
 def read_tiff_stack(path: Path) -> list[Callable[[], Volume]]:
     """What reads each volume of the file: one for each time."""
-    import tifffile
-
     try:
-        with tifffile.TiffFile(path) as file:
+        with open_tiff(path) as file:
             series = file.series[0]
             axes, shape, dtype, n_series = series.axes, series.shape, series.dtype, len(file.series)
             spacing, said = _spacing(file)
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
+    except BROKEN_PICTURE as error:
         raise _unreadable(path, error) from error
     said += (f"the first of {n_series} images was read",) if n_series > 1 else ()
     sizes = dict(zip(axes, shape, strict=True))
@@ -53,6 +55,13 @@ def _check(path: Path, sizes: dict[str, int], dtype: Any) -> None:
             f"has channels or other axes, {names}; one value a voxel is wanted", where=path,
             fix="save one channel as a stack",
         )  # fmt: skip
+    if (n_voxels := math.prod(sizes.values())) > MAX_VOXELS:
+        raise NerfkitError(
+            f"declares {n_voxels:,} voxels; at most {MAX_VOXELS:,} are read",
+            where=path,
+            fix="crop it, or scale it down",
+        )
+    check_floats(n_voxels, path)
     if sum(n > 1 for axis, n in sizes.items() if axis in SLICES) > 1:
         raise NerfkitError(f"has two axes of slices, {sizes}", where=path, fix="save one stack")
 
@@ -60,11 +69,10 @@ def _check(path: Path, sizes: dict[str, int], dtype: Any) -> None:
 def _read(
     path: Path, axes: str, time: int, spacing: tuple[float, float, float], said: tuple[str, ...]
 ) -> Volume:  # fmt: skip
-    import tifffile
-
     try:
-        values = tifffile.imread(path, series=0)
-    except (OSError, ValueError, tifffile.TiffFileError) as error:
+        with open_tiff(path) as file:
+            values = file.series[0].asarray()
+    except BROKEN_PICTURE as error:
         raise _unreadable(path, error) from error
     if "T" in axes:
         values = values.take(time, axes.index("T"))
@@ -95,7 +103,7 @@ def _imagej_spacing(file: Any) -> tuple[float, float, float] | None:
 
 def _ome_spacing(text: str) -> tuple[float, float, float] | None:
     """PhysicalSizeX, Y and Z of the first image; micrometres unless it says otherwise (OME 2016-06)."""
-    root = ElementTree.fromstring(text)
+    root = parse_xml(text)
     pixels = next((item for item in root.iter() if item.tag.endswith("}Pixels")), None)
     if pixels is None or "PhysicalSizeX" not in pixels.attrib:
         return None

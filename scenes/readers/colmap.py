@@ -100,7 +100,7 @@ def _model_folders(path: Path) -> list[Path]:
         parent = path / name
         if not parent.is_dir():
             continue
-        numbered = sorted((p for p in parent.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
+        numbered = sorted((p for p in parent.iterdir() if p.name.isdecimal()), key=lambda p: int(p.name))
         folders = [p for p in (*numbered, parent) if suffix_of(p)]
         if folders:
             return folders
@@ -307,7 +307,7 @@ def _cameras_txt(path: Path) -> dict[int, Camera | NerfkitError]:
                 where=where,
                 fix="export the model again",
             )
-        if not key.isdigit():  # no image can name it
+        if not key.isdecimal():  # no image can name it
             raise (
                 camera
                 if isinstance(camera, NerfkitError)

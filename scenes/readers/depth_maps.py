@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from nerfkit.scenes.errors import NerfkitError
+
+from .array_files import read_npy
+from .picture_size import BROKEN_PICTURE, open_picture
 
 __all__ = ["MILLIMETRES", "read_depth_map"]
 
@@ -31,14 +33,7 @@ def read_depth_map(path: Path, unit: float = MILLIMETRES) -> np.ndarray:
         It is absent, unreadable, or no map.
     """
     fix = "make it again, or train without depth maps (--set depth_weight=0)"
-    try:
-        if path.suffix.lower() == ".npy":
-            values = np.load(path, allow_pickle=False)
-        else:
-            with Image.open(path) as image:
-                values = np.asarray(image)
-    except (OSError, ValueError, EOFError, UnidentifiedImageError) as error:
-        raise NerfkitError(f"is no depth map that can be read ({error})", where=path, fix=fix) from error
+    values = read_npy(path, fix) if path.suffix.lower() == ".npy" else _read_picture(path, fix)
     if values.ndim == 3 and values.shape[2] == 1:
         values = values[..., 0]
     if values.ndim != 2 or values.dtype.kind not in "fiu":
@@ -46,5 +41,14 @@ def read_depth_map(path: Path, unit: float = MILLIMETRES) -> np.ndarray:
             f"must hold one number a pixel; got shape {'x'.join(map(str, values.shape))} of {values.dtype}",
             where=path, fix=fix,
         )  # fmt: skip
-    depths = values.astype(np.float32) * np.float32(unit)
+    with np.errstate(over="ignore"):
+        depths = values.astype(np.float32) * np.float32(unit)
     return np.where(np.isfinite(depths) & (depths > 0), depths, 0)
+
+
+def _read_picture(path: Path, fix: str) -> np.ndarray:
+    try:
+        with open_picture(path) as image:
+            return np.asarray(image)
+    except BROKEN_PICTURE as error:
+        raise NerfkitError(f"is no depth map that can be read ({error})", where=path, fix=fix) from error

@@ -7,7 +7,6 @@ beside them and not multiplied in.
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ import numpy as np
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
 from nerfkit.scenes.luminance import LUMINANCE
+from nerfkit.scenes.machine_memory import physical_memory
 
 from ._arrays import read_array
 from ._aspect import say_aspect
@@ -268,7 +268,7 @@ def _doubt_mosaic(frames: Frames, findings: Findings) -> None:
 
 def check_memory(n_values: int, where: Path) -> None:
     """Refuse frames that in float32 take more than half of this machine's memory."""
-    memory = _physical_memory()
+    memory = physical_memory()
     if memory and 4 * n_values > memory / 2:
         raise NerfkitError(
             f"the frames need {4 * n_values / 1e9:.2g} GB or more; half of this machine's memory is "
@@ -276,13 +276,6 @@ def check_memory(n_values: int, where: Path) -> None:
             where=where,
             fix="take fewer of them (--frames N), or a part of each (--crop X,Y,W,H)",
         )
-
-
-def _physical_memory() -> int:
-    """Bytes; 0 where the system does not tell (Windows)."""
-    if not hasattr(os, "sysconf"):
-        return 0
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _match(pattern: Path, findings: Findings) -> tuple[Path, list[str]]:

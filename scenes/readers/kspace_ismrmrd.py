@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,9 @@ from numpy.typing import NDArray
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.kspace_data import KspaceData
+
+from ._hdf5 import BROKEN_HDF5, read_dataset
+from ._xml import parse_xml
 
 __all__ = ["read_ismrmrd"]
 
@@ -47,10 +49,12 @@ def _acquisitions(path: Path) -> tuple[Any, list[NDArray], tuple[int, int, int],
     h5py = import_extra("h5py", "medical", path)
     try:
         with h5py.File(path, "r") as file:
+            if isinstance(file.get("dataset", getlink=True), h5py.ExternalLink):
+                raise ValueError("dataset is a link into another file, which is not read")
             group: Any = file["dataset"]
-            table = group["data"][()]
-            text = group["xml"][()][0]
-    except (OSError, KeyError, ValueError, IndexError) as error:
+            table = read_dataset(group, "data")
+            text = read_dataset(group, "xml").ravel()[0]
+    except BROKEN_HDF5 as error:
         raise NerfkitError(
             f"cannot be read as ISMRMRD ({error})", where=path, fix="give a file with dataset/xml and dataset/data"
         ) from error
@@ -61,7 +65,7 @@ def _acquisitions(path: Path) -> tuple[Any, list[NDArray], tuple[int, int, int],
             for name in ("encodedSpace/matrixSize/x", "encodedSpace/matrixSize/y", "reconSpace/matrixSize/x")
         ]
         found = encoding.findtext("encodingLimits/kspace_encoding_step_1/center")  # pyright: ignore[reportOptionalMemberAccess]
-    except (ElementTree.ParseError, TypeError, AttributeError, ValueError) as error:
+    except (TypeError, AttributeError, ValueError) as error:
         raise NerfkitError(
             f"its header has no matrix sizes ({error})", where=path, fix="write encodedSpace and reconSpace"
         ) from error
@@ -73,7 +77,7 @@ def _acquisitions(path: Path) -> tuple[Any, list[NDArray], tuple[int, int, int],
 
 
 def _without_spaces(text: bytes | str) -> Any:
-    root = ElementTree.fromstring(text)
+    root = parse_xml(text)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
     return root

@@ -10,6 +10,7 @@ from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 
+from .array_files import read_npy
 from .formats import is_image
 from .frames import natural_key
 from .posed import Frame, PosedPhotos, pose_photos
@@ -53,10 +54,7 @@ def read_llff(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos | N
 
 def _read(file: Path) -> np.ndarray:
     fix = "make it again with LLFF's imgs2poses.py"
-    try:
-        rows = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise NerfkitError(f"is no array that can be read ({error})", where=file, fix=fix) from error
+    rows = read_npy(file, fix)
     if rows.ndim != 2 or rows.shape[1] != N_NUMBERS or not len(rows):
         shape = "x".join(map(str, rows.shape))
         raise NerfkitError(f"must hold {N_NUMBERS} numbers a photo; its shape is {shape}", where=file, fix=fix)

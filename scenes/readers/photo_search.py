@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from nerfkit.scenes.findings import Findings
+from nerfkit.scenes.places import is_allowed, plain_name
 
 from .formats import HEIF_SUFFIXES, IMAGE_SUFFIXES
 
@@ -34,10 +35,13 @@ class Found:
         Relative to the root, slashes forward, with its suffix.
     is_moved : bool
         Whether it has another name or place than was listed.
+    is_allowed : bool
+        Whether it may be read: no file of another folder may, as :mod:`nerfkit.scenes.places` has it.
     """
 
     file: str
     is_moved: bool = False
+    is_allowed: bool = True
 
 
 class PhotoSearch:
@@ -64,10 +68,11 @@ class PhotoSearch:
 
         A file of another name or place has at least ``min_folders`` folders in common with the listed path.
         """
-        plain = Path(listed.replace("\\", "/"))  # exports from Windows
-        exact = next((c.as_posix() for c in _candidates(plain) if (self.root / c).is_file()), None)
+        # os.path's isfile, which takes a name that no file system would for one that is absent
+        candidates = (c.as_posix() for c in _candidates(Path(plain_name(listed))))
+        exact = next((file for file in candidates if os.path.isfile(self.root / file)), None)  # noqa: PTH113
         if exact is not None:
-            return Found(exact)
+            return Found(exact, is_allowed=is_allowed(self.root, exact))
         alike = self.alike(listed, min_folders)
         return Found(alike[0], True) if len(alike) == 1 else None
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import struct
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from nerfkit.scenes.findings import Findings, listed_or_logged
 
 from .formats import prepare_reading, say_how_to_convert
 from .photo_store import StoredPhotos, store_photos
+from .picture_size import BROKEN_PICTURE, open_picture
 
 if TYPE_CHECKING:
     from .posed import PosedPhotos
@@ -210,7 +210,7 @@ def narrow_range(paths: Sequence[Path]) -> tuple[float, float] | None:
                 return None
             try:
                 values = np.asarray(image)
-            except (OSError, SyntaxError, ValueError):
+            except BROKEN_PICTURE:
                 continue  # named where the photo is read
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     return (low, high) if 0 <= low < high and high - low <= NARROW * 65535 else None
@@ -273,11 +273,7 @@ def read_photo(path: Path, uses_exif: bool = True, value_range: tuple[float, flo
             image.load()
             turns = uses_exif and _orientation(image) != 1
             return _to_rgb(ImageOps.exif_transpose(image) if turns else image, path, value_range)
-        except (
-            OSError,
-            SyntaxError,
-            ValueError,
-        ) as error:  # Pillow's decoders raise all three on broken data
+        except BROKEN_PICTURE as error:
             raise NerfkitError(f"cannot be decoded ({error})", where=path, fix=_BAD_PHOTO) from error
 
 
@@ -344,14 +340,12 @@ def _opened(path: Path) -> Image.Image:
         raise NerfkitError("the photo is empty (0 bytes)", where=path, fix=_BAD_PHOTO)
     prepare_reading(path)
     try:
-        return Image.open(path)
+        return open_picture(path)
     except UnidentifiedImageError:
         fix = say_how_to_convert(path)
         what = f"{path.suffix} is not read" if fix else "is not an image that can be read"
         raise NerfkitError(what, where=path, fix=fix or _BAD_PHOTO) from None
-    except Image.DecompressionBombError as error:
-        raise NerfkitError(f"has too many pixels ({error})", where=path, fix=_BAD_PHOTO) from None
-    except (OSError, SyntaxError, ValueError) as error:
+    except BROKEN_PICTURE as error:
         raise NerfkitError(f"cannot be read ({error})", where=path, fix=_BAD_PHOTO) from error
 
 
@@ -397,7 +391,7 @@ def _bits(path: Path) -> int:
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(EXIF_ORIENTATION, 1))
-    except (OSError, SyntaxError, TypeError, ValueError, struct.error):
+    except BROKEN_PICTURE:
         return 1  # a damaged EXIF block is no reason to lose the photo
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nerfkit.scenes.errors import NerfkitError
 
 from ._images import decode_image
+from .array_files import open_arrays
 
 __all__ = ["PictureFile", "array_names", "load_array", "picture_of_array", "read_map", "read_mask", "read_picture"]
 
@@ -135,22 +136,17 @@ def load_array(path: Path, key: str | None = None) -> NDArray:
     NerfkitError
         It is no such file, or has no such array.
     """
-    try:
-        # no pickle: an array from a stranger runs no code
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        names = [name for name in PICTURE_KEYS if name in found.files] or found.files[:1]
-        if key is not None:
-            names = [key] if key in found.files else []
-        if not names:
-            has = ", ".join(found.files) or "none"
-            raise ValueError("it holds no array" if key is None else f"it holds no array {key}; there are {has}")
-        return found[names[0]]
-    except (OSError, ValueError, KeyError, EOFError, SyntaxError) as error:
-        raise NerfkitError(
-            f"cannot be read ({error})", where=path, fix="save it anew with numpy.save, without objects"
-        ) from error
+    found = open_arrays(path)
+    if found.is_npy:
+        return found.load()
+    names = [name for name in PICTURE_KEYS if name in found] or list(found.names[:1])
+    if key is not None:
+        names = [key] if key in found else []
+    if not names:
+        has = ", ".join(found.names) or "none"
+        what = "it holds no array" if key is None else f"it holds no array {key}; there are {has}"
+        raise NerfkitError(f"cannot be read ({what})", where=path, fix="save it anew with numpy.savez")
+    return found.load(names[0])
 
 
 def array_names(path: Path) -> list[str]:
@@ -158,10 +154,11 @@ def array_names(path: Path) -> list[str]:
     if path.suffix.lower() != ".npz" or not path.is_file():
         return []
     try:
-        with np.load(path, allow_pickle=False) as found:
-            return list(found.files)
-    except (OSError, ValueError, EOFError):
+        found = open_arrays(path)
+    except NerfkitError:
+        # whoever reads it says what is wrong with it
         return []
+    return [] if found.is_npy else list(found.names)
 
 
 def picture_of_array(

@@ -15,14 +15,17 @@ import numpy as np
 from nerfkit.scenes.cameras import Camera, unsolved_fraction
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
+from nerfkit.scenes.places import outside_error
 
-from .photo_search import PhotoSearch, say_moved
+from .photo_search import Found, PhotoSearch, say_moved
 from .photos import PhotoHeader, fit_camera, map_in_threads, narrow_range, read_header, read_photo, some
 
 __all__ = ["Frame", "Leniency", "PosedPhotos", "lenient", "pose_photos", "read_each", "split_by_rule"]
 
 # Blender's exports carry float noise of 1e-7, hand-typed matrices 1e-4
 RIGID_TOLERANCE = 1e-3
+# world units: squares of distances beyond it are infinite in float32
+FARTHEST = 1e15
 SPLITS = ("train", "val", "test")
 
 
@@ -222,8 +225,15 @@ def pose_photos(
             where=root,
             fix="put them there; training goes on without them",
         )
-    present = [(frame, photo) for frame, photo in found if photo is not None]
+    outside = [
+        (frame, place.file) for frame, place in zip(frames, places, strict=True) if place and not place.is_allowed
+    ]
+    for frame, file in outside:
+        _refuse(outside_error(root, file, frame.where), skip_bad, findings)
+    left_out = {frame.file for frame, _ in outside}
+    present = [(frame, photo) for frame, photo in found if photo is not None and frame.file not in left_out]
     views, bad = _check_frames(present, root, skip_bad, exif_by_default, findings)
+    bad |= left_out
     skipped = [frame.file for frame, photo in found if photo is None or frame.file in bad]
     kept = [view.frame for view in views]
     is_listed = any(frame.splits for frame in frames)
@@ -247,7 +257,7 @@ def pose_photos(
         splits=splits,
         skipped=skipped,
         masks=[_mask(root, search, frame, skip_bad, findings) for frame in kept] if has_masks else None,
-        depths=[_depth(root, search, frame, findings) for frame in kept] if has_depths else None,
+        depths=[_depth(root, search, frame, skip_bad, findings) for frame in kept] if has_depths else None,
         uses_exif=[view.uses_exif for view in views],
         hints=hints or {},
         value_range=narrow_range([root / view.file for view in views]),
@@ -285,7 +295,7 @@ def check_c2w(matrix: Any, where: str) -> np.ndarray:
 
     try:
         c2w = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise wrong("this one holds something that is not a number, or rows of unequal length") from None
     if c2w.shape == (3, 4):
         c2w = np.vstack([c2w, [0.0, 0.0, 0.0, 1.0]])
@@ -293,6 +303,8 @@ def check_c2w(matrix: Any, where: str) -> np.ndarray:
         raise wrong(f"this one has shape {'x'.join(map(str, c2w.shape)) or 'of a single number'}")
     if not np.isfinite(c2w).all():
         raise wrong("this one holds NaN or infinity")
+    if np.abs(c2w).max() > FARTHEST:
+        raise wrong(f"this one holds a number beyond {FARTHEST:g}")
     if np.abs(c2w[3] - [0, 0, 0, 1]).max() > RIGID_TOLERANCE:
         raise wrong(f"its last row is {c2w[3].tolist()} instead of 0 0 0 1 (is it transposed?)")
     determinant = np.linalg.det(c2w[:3, :3])
@@ -354,8 +366,12 @@ def _check_frame(frame: Frame, file: str, root: Path, exif_by_default: bool, len
         read_photo(root / file)
     uses_exif = header.turns and _is_upright(header, frame.size, exif_by_default)
     width, height = header.turned_size if uses_exif else header.size
-    camera = leniency.camera(frame.camera(width, height), width, height)
-    camera = fit_camera(camera, width, height, root / file)
+    try:
+        camera = leniency.camera(frame.camera(width, height), width, height)
+        camera = fit_camera(camera, width, height, root / file)
+    # what a camera says of numbers that make none
+    except (ValueError, ArithmeticError) as error:
+        raise NerfkitError(f"its intrinsics make no camera: {error}", where=frame.where, fix="correct them") from error
     return _View(frame, file, camera, c2w, uses_exif, header)
 
 
@@ -380,16 +396,14 @@ def _mask(root: Path, search: PhotoSearch, frame: Frame, skip_bad: bool, finding
         return None
     # a photo has the name of its mask: the folder must be the mask's
     found = search.find(frame.mask, min_folders=1)
-    if found is not None:
-        return root / found.file
-    error = NerfkitError(f"mask {frame.mask!r} does not exist", where=frame.where, fix="restore it or drop mask_path")
-    if not skip_bad:
-        raise error
-    findings.add_error(error)
-    return None
+    if found is None:
+        fix = "restore it or drop mask_path"
+        _refuse(NerfkitError(f"mask {frame.mask!r} does not exist", where=frame.where, fix=fix), skip_bad, findings)
+        return None
+    return _allowed(found, root, frame, skip_bad, findings)
 
 
-def _depth(root: Path, search: PhotoSearch, frame: Frame, findings: Findings) -> Path | None:
+def _depth(root: Path, search: PhotoSearch, frame: Frame, skip_bad: bool, findings: Findings) -> Path | None:
     """The depth map of a photo; one that is absent is named, for a scene can do without."""
     if frame.depth is None:
         return None
@@ -397,7 +411,22 @@ def _depth(root: Path, search: PhotoSearch, frame: Frame, findings: Findings) ->
     if found is None:
         findings.add("warning", f"depth map {frame.depth!r} does not exist", where=frame.where)
         return None
-    return root / found.file
+    return _allowed(found, root, frame, skip_bad, findings)
+
+
+def _allowed(found: Found, root: Path, frame: Frame, skip_bad: bool, findings: Findings) -> Path | None:
+    """A file that belongs to a photo, if it may be read."""
+    if found.is_allowed:
+        return root / found.file
+    _refuse(outside_error(root, found.file, frame.where), skip_bad, findings)
+    return None
+
+
+def _refuse(error: NerfkitError, skip_bad: bool, findings: Findings) -> None:
+    """Raise what is wrong with a frame, or with ``skip_bad`` note it."""
+    if not skip_bad:
+        raise error
+    findings.add_error(error)
 
 
 def _report(views: Sequence[_View], root: Path, findings: Findings) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from nerfkit.scenes.errors import NerfkitError
 
 from ._images import decode_image
+from .array_files import read_npy
 
 __all__ = ["read_psf"]
 
@@ -59,7 +60,7 @@ def _read(path: Path) -> NDArray[np.float64]:
         return decode_image(path).pixels.astype(np.float64)
     try:
         if suffix == ".npy":
-            return np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
+            return np.asarray(read_npy(path, _TURN), dtype=np.float64)
         text = path.read_text(encoding="utf-8-sig")
         return np.loadtxt(text.replace(",", " ").splitlines(), ndmin=2)
     except (OSError, ValueError, TypeError) as error:

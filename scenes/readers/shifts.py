@@ -11,6 +11,7 @@ import csv
 import io
 import logging
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -262,11 +263,11 @@ class _Finder:
                 return None
         else:
             pure = PurePosixPath(file)
-            if not pure.is_absolute() and (frames.root / file).is_file():
+            if not pure.is_absolute() and os.path.isfile(frames.root / file):  # noqa: PTH113  any text may be a name
                 return None
             if len(same := self.by_name.get(pure.name, [])) == 1:
                 return same[0]
-            if pure.name and (frames.root / pure.name).is_file():
+            if pure.name and os.path.isfile(frames.root / pure.name):  # noqa: PTH113
                 return None
         ordered = sorted(self.files, key=natural_key)
         raise NerfkitError(

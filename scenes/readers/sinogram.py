@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.extras import import_extra
+from nerfkit.scenes.readers._hdf5 import BROKEN_HDF5, read_dataset
+from nerfkit.scenes.readers.array_files import open_arrays
 from nerfkit.scenes.readers.picture import load_array, read_picture
 
 __all__ = ["SCAN_KEYS", "ScanFile", "read_scan"]
@@ -96,11 +98,8 @@ def _read_plain(path: Path) -> ScanFile:
 
 
 def _read_npz(path: Path) -> ScanFile:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        raise NerfkitError(f"cannot be read ({error})", where=path, fix="save it again with numpy.savez") from error
+    file = open_arrays(path, "save it again with numpy.savez")
+    arrays = {name: file.load(name) for name in file.names}
     present = [name for name in ("sinogram", "counts") if name in arrays]
     if len(present) != 1:
         raise NerfkitError(
@@ -142,21 +141,23 @@ def _read_exchange(path: Path) -> ScanFile:
     h5py = import_extra("h5py", "medical", path)
     try:
         with h5py.File(path) as file:
+            if isinstance(file.get("exchange", getlink=True), h5py.ExternalLink):
+                raise ValueError("exchange is a link into another file, which is not read")
             group: Any = file.get("exchange")
             if group is None or "data" not in group:
                 raise NerfkitError(
                     f"has no exchange/data, but {', '.join(file) or 'nothing'}", where=path,
                     fix="give a file of the Data Exchange form, or save the sinogram as npz",
                 )  # fmt: skip
-            data = np.asarray(group["data"], np.float64)
+            data = np.asarray(read_dataset(group, "data"), np.float64)
             white, dark = (
-                np.asarray(group[name], np.float64).mean(0) if name in group else None
+                np.asarray(read_dataset(group, name), np.float64).mean(0) if name in group else None
                 for name in ("data_white", "data_dark")
             )
-            theta = np.asarray(group["theta"], np.float64).reshape(-1) if "theta" in group else None
+            theta = np.asarray(read_dataset(group, "theta"), np.float64).reshape(-1) if "theta" in group else None
             unit = str(group["theta"].attrs.get("units", "degrees")) if theta is not None else ""
             unread = [name for name in group if name not in ("data", "data_white", "data_dark", "theta")]
-    except OSError as error:
+    except BROKEN_HDF5 as error:
         raise NerfkitError(f"cannot be read ({error})", where=path, fix="copy the file again") from error
     if white is None:
         raise NerfkitError(

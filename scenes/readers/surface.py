@@ -185,7 +185,10 @@ def _of_trimesh(path: Path) -> Mesh | PointCloud:
     trimesh = import_extra("trimesh", "mesh", path)
     try:
         # a scene's parts in their places; vertices stay as they are
-        found: Any = trimesh.load_scene(path, process=False)
+        with path.open("rb") as file:
+            found: Any = trimesh.load_scene(
+                file, path.suffix[1:].lower(), resolver=_buffers_beside(path), process=False
+            )  # fmt: skip
         unit = f"the file's unit: {found.units}" if found.units else ""
         parts = list(found.dump())
     # trimesh's readers raise whatever their parsers do
@@ -204,6 +207,19 @@ def _of_trimesh(path: Path) -> Mesh | PointCloud:
         raise NerfkitError("holds no faces and no points: it is empty", where=path, fix=f"give {WANTED}")
     points = np.concatenate([np.asarray(cloud.vertices) for cloud in clouds])
     return checked_points(points, _ply_normals(clouds), path, said)
+
+
+def _buffers_beside(path: Path) -> Any:
+    """What gives trimesh the buffers of a glTF, which lie beside it; no material, and no file of another folder."""
+    from trimesh.resolvers import FilePathResolver
+
+    class Beside(FilePathResolver):
+        def get(self, name: str) -> bytes:
+            if Path(name).name != name or Path(name).suffix.lower() != ".bin":
+                raise FileNotFoundError(f"{name!r} is no buffer beside {path.name}, and is not read")
+            return (path.parent / name).read_bytes()
+
+    return Beside(str(path))
 
 
 def _ply_normals(clouds: list[Any]) -> NDArray | None:

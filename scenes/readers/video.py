@@ -23,6 +23,7 @@ from ._choice import FrameChooser, Wanted
 from ._crop import Crop, crop_pixels
 from ._curves import CURVES_BY_CODE, HDR_NAMES, hdr_to_srgb
 from .frames import check_memory
+from .picture_size import MAX_PIXELS, check_pixels
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -34,6 +35,13 @@ __all__ = ["StreamedVideo", "Video", "read_video"]
 logger = logging.getLogger(__name__)
 
 MAX_MESSAGE = 300
+# containers that hold their pictures themselves: a playlist (HLS, DASH, concat) names other files, and addresses
+CONTAINERS = (
+    "mov", "matroska", "avi", "yuv4mpegpipe", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "m4v", "mjpeg", "h263",
+    "h264", "hevc", "vvc", "av1", "obu", "ivf", "flv", "ogg", "asf", "mxf", "dv", "nut", "rm", "swf", "vc1", "wtv", "dirac",
+    "dnxhd", "jpeg_pipe", "png_pipe", "webp_pipe",
+)  # fmt: skip
+CONTAINER_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
 # of H.273's transfer characteristics and colour primaries
 UNSPECIFIED = 2
 # without these flags swscale takes the nearest chroma: smooth yuv420p is off by 1.5 levels rms, not 0.6
@@ -230,7 +238,9 @@ class _Decoder:
         with _captured_log() as said, contextlib.ExitStack() as stack:
             try:
                 # a colon in the name would be read as a protocol; a title that is no text is no reason to refuse frames
-                container = stack.enter_context(self.av.open(f"file:{self.path}", metadata_errors="replace"))
+                container = stack.enter_context(
+                    self.av.open(f"file:{self.path}", metadata_errors="replace", container_options=CONTAINER_OPTIONS)
+                )
                 for frame in _pictures(container, self.path, self.shown):
                     _check_size(frame, self.n_found, self.shown, self.path)
                     self.n_found += 1
@@ -297,6 +307,9 @@ def _pictures(container: Any, path: Path, shown: _Shown) -> Iterator[np.ndarray]
         )
     # threads of ffmpeg that log would wait for Python's lock, which closing the decoder holds while it waits for them
     stream.codec_context.thread_count = 1
+    check_pixels(stream.codec_context.width, stream.codec_context.height, path)
+    # of frames that turn out larger than the container says ffmpeg decodes none
+    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     converter = _Converter(stream)
     for packet in container.demux(stream):
         try:

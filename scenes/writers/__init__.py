@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nerfkit.scenes.errors import NerfkitError
@@ -83,6 +84,7 @@ def write_plan(
         Called with the numbers of files that are there and that there will be.
     """
     jobs = plan.copies(photos)
+    _check_inside(out, [name for _, name, _ in jobs])
     turned = []
     for number, (source, name, uses_exif) in enumerate(jobs, 1):
         if put_photo(source, out / name, uses_exif, link=link):
@@ -96,6 +98,16 @@ def write_plan(
         )  # fmt: skip
     for name, payload in plan.files.items():
         write_atomically(out / name, payload)
+
+
+def _check_inside(out: Path, names: Sequence[str]) -> None:
+    """Names are made of what a dataset lists: raise NerfkitError where one would lead out of the new folder."""
+    folder = out.absolute()
+    for name in names:
+        if not Path(os.path.normpath(folder / name)).is_relative_to(folder):
+            raise NerfkitError(
+                f"a photo would be written to {name!r}, outside of it", where=out, fix="rename the photo"
+            )
 
 
 def write_posed_photos(

@@ -7,11 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageOps
+from PIL import ImageOps
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers.formats import is_image
 from nerfkit.scenes.readers.photos import EXIF_ORIENTATION, read_header
+from nerfkit.scenes.readers.picture_size import open_picture
 from nerfkit.scenes.writing import explain_os_error
 
 __all__ = ["put_photo"]
@@ -62,7 +63,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _save_turned(source: Path, target: Path, uses_exif: bool) -> None:
-    with Image.open(source) as image:
+    with open_picture(source) as image:
         profile, kind, exif = image.info.get("icc_profile"), image.format, image.getexif()
         options: dict[str, Any] = {"icc_profile": profile} if profile else {}
         if kind == "JPEG":

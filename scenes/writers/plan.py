@@ -59,10 +59,16 @@ def distinct_names(files: Sequence[str]) -> list[str]:
     >>> distinct_names(["../x/a.png"])
     ['a.png']
     """
-    paths = [[part for part in PurePosixPath(file).parts if part not in ("..", "/")] for file in files]
+    paths = [_own_parts(file) for file in files]
     while all(len(parts) > 1 for parts in paths) and len({parts[0] for parts in paths}) == 1:
         paths = [parts[1:] for parts in paths]
     return _numbered(["/".join(parts) for parts in paths])
+
+
+def _own_parts(file: str) -> list[str]:
+    """Folders and name of a file, without what leads out of a folder: roots, drives and ``..``."""
+    parts = file.replace("\\", "/").split("/")
+    return [part for part in parts if part not in ("", ".", "..") and not part.endswith(":")]
 
 
 def flat_names(files: Sequence[str]) -> list[str]:

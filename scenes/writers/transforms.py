@@ -9,6 +9,7 @@ from typing import Any
 
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.findings import Findings
+from nerfkit.scenes.places import is_allowed, plain_name
 from nerfkit.scenes.readers.posed import PosedPhotos, split_by_rule
 from nerfkit.scenes.readers.transforms import MODEL_KEY
 
@@ -95,5 +96,10 @@ def _beside(folder: str, photo: str, file: Path) -> str:
 def _points(photos: PosedPhotos) -> dict[Path, str]:
     """The point cloud that is named, which comes along where it is there."""
     listed = photos.hints.get("ply_file_path")
-    source = photos.root / str(listed)
-    return {source: source.name} if listed and source.is_file() else {}
+    if not isinstance(listed, str):
+        return {}
+    name = plain_name(listed)
+    source = photos.root / name
+    # a stranger's file may name any of ours
+    is_cloud = source.suffix.lower() == ".ply" and source.is_file() and is_allowed(photos.root, name)
+    return {source: source.name} if is_cloud else {}

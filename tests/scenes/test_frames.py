@@ -413,7 +413,7 @@ def test_more_frames_than_there_are(tmp_path):
 def test_frames_that_do_not_fit_in_memory(tmp_path, monkeypatch):
     save_three(tmp_path)
     np.save(tmp_path / "f.npy", noise((3, 4, 6)))
-    monkeypatch.setattr(module, "_physical_memory", lambda: 2 * 4 * 72 - 1)  # three frames of 24 floats
+    monkeypatch.setattr(module, "physical_memory", lambda: 2 * 4 * 72 - 1)  # three frames of 24 floats
     for path in (tmp_path, tmp_path / "f.npy"):
         assert "half of this machine's memory" in error_of(path)
         assert len(read_frames(path, 2)) == 2

@@ -236,5 +236,5 @@ def test_pages_that_do_not_fit_in_memory(tmp_path, monkeypatch):
     from nerfkit.scenes.readers import frames as module
 
     write_stacks(tmp_path, "a.tif")
-    monkeypatch.setattr(module, "_physical_memory", lambda: 2 * 4 * 3 * HEIGHT * WIDTH - 1)
+    monkeypatch.setattr(module, "physical_memory", lambda: 2 * 4 * 3 * HEIGHT * WIDTH - 1)
     assert "half of this machine's memory" in error_of(tmp_path)

@@ -198,7 +198,7 @@ def test_truncated_empty_and_foreign_files_are_named(tmp_path):
 def test_decompression_bomb_is_named(tmp_path, monkeypatch):
     save_photo(tmp_path / "photo.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(NerfkitError, match=r"photo\.png: has too many pixels"):
+    with pytest.raises(NerfkitError, match=r"photo\.png: declares too many pixels"):
         read_photo(tmp_path / "photo.png")
 
 

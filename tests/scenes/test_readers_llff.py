@@ -73,7 +73,7 @@ def test_broken_files(tmp_path, rows, message):
 def test_no_array(tmp_path):
     write(tmp_path)
     (tmp_path / "poses_bounds.npy").write_bytes(b"nothing")
-    with pytest.raises(NerfkitError, match="is no array that can be read"):
+    with pytest.raises(NerfkitError, match="this array cannot be read"):
         read_posed_photos(tmp_path)
 
 

@@ -352,7 +352,7 @@ def test_beside_opencv(tmp_path):
 
 def test_video_that_does_not_fit_in_memory(tmp_path, monkeypatch):
     path = write(tmp_path / "f.avi", burst(), "-c:v", "rawvideo", "-pix_fmt", "bgr24")
-    monkeypatch.setattr(frames_module, "_physical_memory", lambda: 2 * 4 * 5 * 24 * 32 * 3 - 1)
+    monkeypatch.setattr(frames_module, "physical_memory", lambda: 2 * 4 * 5 * 24 * 32 * 3 - 1)
     assert "half of this machine's memory" in error_of(path)
     assert len(read_frames(path, 4)) == 4
 

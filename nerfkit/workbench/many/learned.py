@@ -13,6 +13,7 @@ from safetensors.torch import load, save
 
 from nerfkit.files import write_atomically
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.json_text import parse_json
 from nerfkit.workbench.many.networks import Shape
 from nerfkit.workbench.many.starts import STARTS, MetaLearned, Modulated, Start
 from nerfkit.workbench.settings import START_FIELD
@@ -99,7 +100,7 @@ def read_start(path: Path) -> Learned:
                 fix="give a run of nerfkit fit many, or its start.safetensors with the start.json beside it",
             )  # fmt: skip
     try:
-        facts: dict[str, Any] = json.loads(beside.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = parse_json(beside.read_text(encoding="utf-8"))
         missing = [name for name in FACTS if name not in facts]
         if missing:
             raise ValueError(f"{beside.name} lacks {', '.join(missing)}")
