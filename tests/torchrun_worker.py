@@ -3,8 +3,8 @@
     torchrun ... torchrun_worker.py JOBS.json
 
 A job has ``data``, ``out`` and ``settings`` of ``nerfkit.train``, or the ``words`` of a command that is run last. Its
-``signal`` (rank, restarts, step, number) is sent by a process to itself; ``clocks`` are seconds that the clock of each
-process goes on at each look; ``fails`` is the rank of one that cannot read its photos.
+``signal`` (rank, restarts, step, number) is sent by a process to itself, or ``to_torchrun``; ``clocks`` are seconds
+that the clock of each process goes on at each look; ``fails`` is the rank of one that cannot read its photos.
 """
 
 import itertools
@@ -38,7 +38,7 @@ def run(job):
     def after_step(progress):
         steps.append(progress.step)
         if job.get("signal", [])[:3] == [RANK, RESTARTS, progress.step]:
-            os.kill(os.getpid(), job["signal"][3])
+            os.kill(os.getppid() if job.get("to_torchrun") else os.getpid(), job["signal"][3])
 
     scene = nerfkit.train(job["data"], job["out"], on_progress=after_step, device="cpu", **job["settings"])
     told = {"first": steps[1], "last": steps[-1], "interrupted": scene.is_interrupted, "run": str(scene.run.folder)}

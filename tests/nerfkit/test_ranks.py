@@ -113,7 +113,7 @@ def test_losses_and_gradients_of_parts_add_up_whatever_their_sizes():
             generator = torch.Generator().manual_seed(1)
             own = term.compare(line, generator, part=part).loss
             own.backward()
-            loss += float(own)
+            loss += float(own.detach())
             states.add(float(torch.rand(1, generator=generator)))
         # each has drawn the whole batch
         found.append((loss, float(line.slope.grad), *states))

@@ -163,6 +163,15 @@ def test_processes_stop_together_and_go_by_the_first_ones_clock(scene_16, tmp_pa
     assert first["last"] == second["last"] > 5 and not first["interrupted"]
 
 
+def test_ctrl_c_for_torchrun_saves_and_ends_all(scene_16, tmp_path):
+    job = {"data": str(scene_16), "out": "out", "settings": {**SMALL, "steps": 100_000}}
+    done = work(tmp_path, {**job, "signal": [0, 0, 5, signal.SIGINT], "to_torchrun": True})
+    assert done.returncode != 0
+    first, second = told(tmp_path, "out")
+    assert first["interrupted"] and second["interrupted"] and first["last"] == second["last"] > 5
+    assert newest(first["run"])["loop"]["step"] == first["last"]
+
+
 def test_a_killed_process_is_started_again_and_the_run_goes_on_to_the_same_bits(scene_16, tmp_path):
     jobs = [{"data": str(scene_16), "out": "out", "settings": BRIEF} for _ in range(2)]
     for name in ("whole", "killed"):
