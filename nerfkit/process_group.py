@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from nerfkit.cpu import use_all_cores
-from nerfkit.ranks import Launch, LostRankError, Ranks
+from nerfkit.ranks import Launch, LostRankError, Ranks, launched
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 
 __all__ = ["ProcessGroup", "is_first_to_ask", "join_group"]
@@ -96,8 +96,7 @@ def join_group(launch: Launch, device: str) -> ProcessGroup:
         try:
             # small things lie in memory also where gradients lie on GPUs
             backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-            store = dist.PrefixStore("group", _store())
-            dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size, timeout=PATIENCE)
+            dist.init_process_group(backend, store=_store(), rank=launch.rank, world_size=launch.size, timeout=PATIENCE)
         except RuntimeError as error:
             raise LostRankError(
                 f"the {launch.size} processes of this run did not meet ({_first_line(error)})", where="torchrun",
@@ -117,9 +116,10 @@ def is_first_to_ask(question: str) -> bool:
 
 @functools.cache
 def _store() -> dist.Store:
-    """What torchrun lets its processes keep words in; anew at each start."""
+    """What torchrun lets its processes keep words in, those of each start apart: it keeps the same one for all."""
+    launch = launched()
     store = next(rendezvous("env://", timeout=PATIENCE))[0]
-    return store
+    return dist.PrefixStore(f"nerfkit/{launch.n_restarts}/{launch.size}", store)
 
 
 def _take_device(launch: Launch, device: str) -> None:

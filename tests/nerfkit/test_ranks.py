@@ -230,6 +230,42 @@ def test_processes_that_do_not_meet_say_so(monkeypatch):
     assert process_group.is_first_to_ask("ending")
 
 
+def test_one_process_of_each_start_tells_how_it_ended(monkeypatch, nerfkit):
+    store, answers = dist.HashStore(), []
+    monkeypatch.setattr(process_group, "rendezvous", lambda *_, **__: iter([(store, 0, 2)]))
+    for n_restarts in ("0", "1"):
+        for name, value in {**SECOND, "TORCHELASTIC_RESTART_COUNT": n_restarts}.items():
+            monkeypatch.setenv(name, value)
+        process_group._store.cache_clear()
+        answers += [nerfkit("eval", "absent", "--json") for _ in range(2)]
+    process_group._store.cache_clear()
+    assert [answer.code for answer in answers] == 4 * [2]
+    assert [answer.err.count("error: ") for answer in answers] == [1, 0, 1, 0]
+    assert [answer.out.count('"error"') for answer in answers] == [1, 0, 1, 0]
+
+
+def test_a_job_that_starts_again_goes_on_with_its_own_run_alone(
+    nerfkit, monkeypatch, scene_folder, small_hash, tmp_path
+):
+    words = ["train", scene_folder, *small_hash, "--out", tmp_path / "run", "--json", "--quiet"]
+    for name, value in {**SECOND, "RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "0")
+    assert nerfkit(*words, "--steps", "4").json["steps"] == 4
+    for n_restarts, job, code in (("0", "seven", 2), ("1", "another", 2), ("1", "seven", 0)):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", n_restarts)
+        monkeypatch.setenv("TORCHELASTIC_RUN_ID", job)
+        done = nerfkit(*words, "--steps", "9")
+        assert done.code == code
+        assert code == 0 or "is not empty" in done.err
+    # its own settings hold, and its steps are done
+    assert done.json["steps"] == 4
+    for path in (tmp_path / "run" / "checkpoints").iterdir():
+        path.unlink()
+    # it had not come to a checkpoint
+    assert nerfkit(*words, "--steps", "3").json["steps"] == 3
+
+
 def test_what_differs_between_processes_is_named(monkeypatch):
     def gather(found, own):
         for i, each in enumerate(found):

@@ -87,16 +87,15 @@ def depth_of(c2w):
 def assert_same_to_rounding(alone, together, n_steps):
     """Compare two checkpoints of the same steps taken alone and together.
 
-    Sums of gradients in another order differ by their rounding, about 1e-6 of their size. Adam divides each by its own
-    size, so a step of a number whose gradients nearly cancel may differ by as much as its learning rate, 0.04 a step:
-    few may.
+    Sums of gradients in another order differ by their rounding, about 1e-7 of their size, which grows from step to step:
+    Adam divides each by its own size, so a step of a number whose gradients nearly cancel may differ by as much as its
+    learning rate, 0.04. Few do. A part that is weighed wrongly, or drawn by one process alone, shows in a tenth.
     """
     for key in ("exp_avg", "exp_avg_sq"):
         for index, wanted in alone["optimizer"]["state"].items():
             found = together["optimizer"]["state"][index]
             assert found["step"] == wanted["step"]
-            largest = wanted[key].abs().max()
-            assert largest == 0 or ((found[key] - wanted[key]).abs().max() <= 1e-3 * largest)
+            assert (found[key] - wanted[key]).norm() <= 1e-3 * wanted[key].norm(), (key, index)
     wanted, found = (flat(state["task"]) for state in (alone, together))
     assert wanted.shape == found.shape
     differences = (wanted - found).abs()
@@ -118,109 +117,75 @@ def tensors(value):
     return [found for item in items for found in tensors(item)]
 
 
-def test_two_processes_train_what_one_does_and_the_first_alone_speaks(scene_16, tmp_path):
-    api.train(scene_16, tmp_path / "alone", device="cpu", **BRIEF)
+@pytest.fixture(scope="module")
+def two(scene_16, tmp_path_factory):
+    """How `nerfkit train` of two processes ended, and its run."""
+    run = tmp_path_factory.mktemp("two") / "run"
     sets = ["field.log2_table_size=10", "field.n_levels=4", "samples_per_step=2048", "checkpoint_seconds=1e-9"]
     done = torchrun(
-        "-m", "nerfkit", "train", scene_16, "--out", tmp_path / "two", "--steps", 20, "--json", "--device", "cpu",
+        "-m", "nerfkit", "train", scene_16, "--out", run, "--steps", 20, "--json", "--device", "cpu",
         *(word for setting in sets for word in ("--set", setting)),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    return done, run
+
+
+def test_two_processes_train_what_one_does_and_the_first_alone_speaks(two, scene_16, tmp_path):
+    done, run = two
+    api.train(scene_16, tmp_path / "alone", device="cpu", **BRIEF)
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["steps"] == 20 and json.loads(line)["psnr"] > 5
     assert done.stderr.count("trained 20 steps") == done.stderr.count("report: ") == 1
-    alone, two = newest(tmp_path / "alone"), newest(tmp_path / "two")
-    assert_same_to_rounding(alone, two, 20)
-    assert {path.name for path in (tmp_path / "two").iterdir()} == {
-        path.name for path in (tmp_path / "alone").iterdir()
-    }
+    assert_same_to_rounding(newest(tmp_path / "alone"), newest(run), 20)
+    assert {path.name for path in run.iterdir()} == {path.name for path in (tmp_path / "alone").iterdir()}
 
 
-def test_all_terms_of_the_loss_are_shared(room_16, tmp_path):
+def test_a_killed_process_is_started_again_and_the_run_goes_on_to_the_same_bits(two, scene_16, tmp_path):
+    job = {"data": str(scene_16), "out": "out", "settings": BRIEF, "signal": [1, 0, 13, signal.SIGKILL]}
+    done = work(tmp_path, job, restarts=1)
+    assert done.returncode == 0, done.stderr
+    for one in told(tmp_path, "out"):
+        # from a checkpoint, and not from the beginning
+        assert 10 < one["first"] <= 14 and one["last"] == 20
+    pairs = list(zip(tensors(newest(two[1])), tensors(newest(tmp_path / "out")), strict=True))
+    assert len(pairs) > 10 and all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_all_terms_are_shared_and_processes_go_by_one_clock_and_stop_together(room_16, tmp_path):
     settings = {
         **SMALL, "steps": 6, "checkpoint_seconds": 1e-9, "exposure": "each", "refine_poses": True,
         "sampling": {"unbounded_resolution": 32, "update_every": 2}, "distortion_weight": 0.1, "depth_weight": 1.0,
     }  # fmt: skip
     api.train(room_16, tmp_path / "alone", device="cpu", **settings)
-    done = work(tmp_path, {"data": str(room_16), "out": "four", "settings": settings}, n=4)
-    assert done.returncode == 0, done.stderr
-    assert_same_to_rounding(newest(tmp_path / "alone"), newest(tmp_path / "four"), 6)
-
-
-def test_processes_stop_together_and_go_by_the_first_ones_clock(scene_16, tmp_path):
-    common = {"data": str(scene_16)}
+    endless = {**SMALL, "steps": 100_000}
     done = work(
         tmp_path,
-        {**common, "out": "stopped", "settings": {**SMALL, "steps": 500}, "signal": [1, 0, 5, signal.SIGINT]},
-        {**common, "out": "timed", "settings": {**SMALL, "seconds": 60.0}, "clocks": [0.5, 1000.0]},
-    )
-    assert done.returncode == 0, done.stderr
-    first, second = told(tmp_path, "stopped")
-    # at the step after that in which the second was told
-    assert first["last"] == second["last"] == 6 and first["interrupted"] and second["interrupted"]
-    assert newest(first["run"])["loop"]["step"] == 6
-    first, second = told(tmp_path, "timed")
-    assert first["last"] == second["last"] > 5 and not first["interrupted"]
-
-
-def test_ctrl_c_for_torchrun_saves_and_ends_all(scene_16, tmp_path):
-    job = {"data": str(scene_16), "out": "out", "settings": {**SMALL, "steps": 100_000}}
-    done = work(tmp_path, {**job, "signal": [0, 0, 5, signal.SIGINT], "to_torchrun": True})
+        {"data": str(room_16), "out": "all", "settings": settings},
+        {"data": str(room_16), "out": "timed", "settings": {**SMALL, "seconds": 60.0}, "clocks": [0.5, 1000.0, 0.0]},
+        {
+            "data": str(room_16), "out": "stopped", "settings": endless, "clocks": [0.0] * 3,
+            "signal": [0, 0, 5, signal.SIGINT], "to_torchrun": True,
+        },
+        n=3,
+    )  # fmt: skip
+    # of torchrun, which Ctrl-C ended
     assert done.returncode != 0
-    first, second = told(tmp_path, "out")
-    assert first["interrupted"] and second["interrupted"] and first["last"] == second["last"] > 5
-    assert newest(first["run"])["loop"]["step"] == first["last"]
+    # 16 x 12 pixels, in parts of uneven sizes
+    assert_same_to_rounding(newest(tmp_path / "alone"), newest(tmp_path / "all"), 6)
+    timed, stopped = (told(tmp_path, name, 3) for name in ("timed", "stopped"))
+    assert len({one["last"] for one in timed}) == 1 and timed[0]["last"] > 5
+    assert len({one["last"] for one in stopped}) == 1 and stopped[0]["last"] > 5
+    assert not any(one["interrupted"] for one in timed) and all(one["interrupted"] for one in stopped)
+    assert newest(stopped[0]["run"])["loop"]["step"] == stopped[0]["last"]
 
 
-def test_a_killed_process_is_started_again_and_the_run_goes_on_to_the_same_bits(scene_16, tmp_path):
-    jobs = [{"data": str(scene_16), "out": "out", "settings": BRIEF} for _ in range(2)]
-    for name in ("whole", "killed"):
-        (tmp_path / name).mkdir()
-    jobs[1]["signal"] = [1, 0, 13, signal.SIGKILL]
-    whole = work(tmp_path / "whole", jobs[0], restarts=1)
-    assert whole.returncode == 0, whole.stderr
-    killed = work(tmp_path / "killed", jobs[1], restarts=1)
-    assert killed.returncode == 0, killed.stderr
-    for one in told(tmp_path / "killed", "out"):
-        # from a checkpoint, and not from the beginning
-        assert 10 < one["first"] <= 14 and one["last"] == 20
-    states = [newest(tmp_path / name / "out") for name in ("whole", "killed")]
-    pairs = list(zip(*(tensors(state) for state in states), strict=True))
-    assert len(pairs) > 10 and all(torch.equal(a, b) for a, b in pairs)
-
-
-def test_a_process_that_is_killed_ends_all_with_a_word(scene_16, tmp_path):
-    done = work(
-        tmp_path,
-        {"data": str(scene_16), "out": "out", "settings": {**SMALL, "steps": 500}, "signal": [1, 0, 3, signal.SIGKILL]},
-    )
-    assert done.returncode != 0
-    assert "another of the 2 processes of this run ended before it was done" in done.stderr
-
-
-@pytest.mark.parametrize("fails", [0, 1])
-def test_what_fails_in_one_process_ends_all_with_its_one_message(scene_16, tmp_path, fails):
+def test_what_fails_in_one_process_ends_all_with_its_one_message(scene_16, tmp_path):
     words = ["train", str(scene_16), "--out", str(tmp_path / "run"), "--steps", "5", "--json", "--quiet"]
-    done = work(tmp_path, {"words": words, "fails": fails})
+    done = work(tmp_path, {"words": words, "fails": 1})
     assert done.returncode != 0
     assert done.stderr.count("error: ") == 1 and "error: r_3.png: cannot be read\n  fix: copy it again" in done.stderr
     (line,) = done.stdout.splitlines()
-    assert json.loads(line) == {
-        "error": {"what": "cannot be read", "where": "r_3.png", "fix": "copy it again"}, "exit": 2,
-    }  # fmt: skip
-
-
-def test_what_is_wrong_for_all_is_said_once(tmp_path):
-    done = torchrun("-m", "nerfkit", "train", tmp_path / "absent", "--out", tmp_path / "run", "--quiet")
-    assert done.returncode != 0
-    assert done.stderr.count("error: ") == done.stderr.count("no such file or folder") == 1
-
-
-def test_a_restarted_job_leaves_other_runs_alone(scene_16, tmp_path):
-    api.train(scene_16, tmp_path / "run", device="cpu", **{**BRIEF, "steps": 2})
-    words = ["train", str(scene_16), "--out", str(tmp_path / "run"), "--steps", "5", "--quiet"]
-    done = work(tmp_path, {"words": words}, n=1, restarts=1)
-    assert done.returncode != 0
-    # it is refused at the first and at the second start
-    assert done.stderr.count("is not empty") == 2
-    assert newest(tmp_path / "run")["loop"]["step"] == 2
+    error = {"what": "cannot be read", "where": "r_3.png", "fix": "copy it again"}
+    assert json.loads(line) == {"error": error, "exit": 2}
+    # nothing was begun
+    assert not (tmp_path / "run").exists()
