@@ -87,7 +87,7 @@ def depth_of(c2w):
 def assert_same_to_rounding(alone, together, n_steps):
     """Compare two checkpoints of the same steps taken alone and together.
 
-    Sums of gradients in another order differ by their rounding, about 1e-7 of their size, which grows from step to step:
+    Sums of gradients in another order differ by their rounding, 1e-7 of their size, which grows from step to step:
     Adam divides each by its own size, so a step of a number whose gradients nearly cancel may differ by as much as its
     learning rate, 0.04. Few do. A part that is weighed wrongly, or drawn by one process alone, shows in a tenth.
     """
