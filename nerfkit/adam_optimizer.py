@@ -47,7 +47,7 @@ class Adam:
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for param in self._params():
+        for param in self.params():
             param.grad = None
 
     @torch.no_grad()
@@ -83,7 +83,7 @@ class Adam:
 
     def state_dict(self) -> dict[str, Any]:
         """As torch's: parameters are numbers in the order of the groups, learning rates numbers, held or not."""
-        number = {param: index for index, param in enumerate(self._params())}
+        number = {param: index for index, param in enumerate(self.params())}
         groups = [
             {**group, "lr": float(group["lr"]), "params": [number[param] for param in group["params"]]}
             for group in self.param_groups
@@ -109,13 +109,14 @@ class Adam:
         if saved != own[: len(saved)]:
             raise ValueError("the state is of an optimiser with other groups of parameters")
         self.state = {}
-        for index, param in enumerate(self._params()):
+        for index, param in enumerate(self.params()):
             saved = state["state"].get(index)
             if saved is not None:
                 # a copy: the steps to come must not change what was given
                 self.state[param] = {name: saved[name].detach().clone().to(param.device) for name in _no_moments(param)}
 
-    def _params(self) -> list[Tensor]:
+    def params(self) -> list[Tensor]:
+        """All parameters in the order of the groups."""
         return [param for group in self.param_groups for param in group["params"]]
 
 

@@ -39,10 +39,19 @@ def wait_briefly() -> None:
 
 
 def use_all_cores() -> None:
-    """As many threads as the process may use."""
+    """As many threads as the process may use; processes of one run share the cores of their machine."""
     import torch
 
-    torch.set_num_threads(usable_cores())
+    from nerfkit.ranks import launched
+
+    n_sharing = launched().local_size
+    n_threads = max(1, usable_cores() // n_sharing)
+    torch.set_num_threads(n_threads)
+    if n_sharing > 1:
+        import numba
+
+        # which takes all cores, too, unless told
+        numba.set_num_threads(min(n_threads, numba.config.NUMBA_NUM_THREADS))  # pyright: ignore
 
 
 def return_freed_memory() -> None:

@@ -21,6 +21,8 @@ from nerfkit.checkpoints import CheckpointFolder, DivergedError, check_finite
 from nerfkit.clock import working_seconds
 from nerfkit.interrupts import stop_on_signals
 from nerfkit.metrics import MetricsLog
+from nerfkit.ranks import ALONE, Ranks
+from nerfkit.shared_step import Shareable, SharedStep
 
 __all__ = ["Budget", "FitResult", "FitSchedule", "Fittable", "Progress", "fit"]
 
@@ -141,6 +143,7 @@ def fit(
     on_progress: Callable[[Progress], None] = lambda progress: None,
     resume: bool = False,
     captured: bool = False,
+    ranks: Ranks = ALONE,
 ) -> FitResult:
     """Minimise a problem's loss with Adam until the budget is spent.
 
@@ -163,6 +166,9 @@ def fit(
     captured : bool
         Play the steps from CUDA graphs. The problem, on a GPU, has to be a :class:`nerfkit.captured_step.Capturable`.
         Checkpoints are the same: a run can be resumed either way.
+    ranks : Ranks
+        The processes that share the steps; the problem is then a :class:`nerfkit.shared_step.Shareable`, the first of
+        them saves, its clock holds, and all end after the same step. They begin with the same state.
 
     Raises
     ------
@@ -170,15 +176,18 @@ def fit(
         Steps are to be captured and cannot be.
     DivergedError
         The loss, or a number of the state that would be saved, is not finite; the last checkpoint holds a state before.
+    LostRankError
+        Another process ended before the fit did.
     """
-    loop = _Loop(problem, budget, schedule, checkpoints, metrics, captured=captured)
+    loop = _Loop(problem, budget, schedule, checkpoints, metrics, captured=captured, ranks=ranks)
     if resume:
         loop.resume()
-    with stop_on_signals() as is_stopped:
-        while not loop.is_done() and not is_stopped():
+    with stop_on_signals() as wants_stop:
+        loop.wants_stop = wants_stop
+        while not loop.is_done() and not loop.is_stopped():
             on_progress(loop.advance())
         loop.save()
-        return loop.result(is_stopped())
+        return loop.result()
 
 
 class _Loop:
@@ -186,46 +195,64 @@ class _Loop:
 
     def __init__(
         self, problem: Fittable, budget: Budget, schedule: FitSchedule, checkpoints: CheckpointFolder | None,
-        metrics: MetricsLog | None, *, captured: bool,
+        metrics: MetricsLog | None, *, captured: bool, ranks: Ranks,
     ) -> None:  # fmt: skip
         self.problem, self.budget, self.schedule = problem, budget, schedule
-        self.checkpoints, self.metrics = checkpoints, metrics
+        self.checkpoints, self.metrics, self.ranks = checkpoints, metrics, ranks
+        self.wants_stop: Callable[[], bool] = lambda: False
         groups = problem.parameter_groups()
         self.peaks = [group["lr"] for group in groups]
         self.optimizer = Adam(groups, schedule.betas, schedule.epsilon)
-        self.take_step = capture(problem, self.optimizer) if captured else self._launch
+        self.shared = self._share(problem) if ranks.size > 1 else None
+        self.take_step = self.shared or (capture(problem, self.optimizer) if captured else self._launch)
         self.step = self.first_step = 0
         # fraction of the schedule where this part of a run begins; (fraction, seconds) from which on it is hastened
         self.first_fraction = 0.0
         self.hastened_at: tuple[float, float] | None = None
         self.loss: Tensor | None = None
-        self.started = self.saved_at = self.warmed_up = working_seconds()
+        self.started = working_seconds()
+        # when a state was saved, and when the first step was done
+        self.saved_at = self.warmed_up = 0.0
+
+    def _share(self, problem: object) -> SharedStep:
+        if not isinstance(problem, Shareable):
+            raise ValueError(f"steps of a {type(problem).__name__} cannot be shared by processes")
+        return SharedStep(
+            problem, self.optimizer, self.ranks, clock=self._own_seconds, wants_stop=lambda: self.wants_stop()
+        )
+
+    def _own_seconds(self) -> float:
+        return working_seconds() - self.started
 
     def seconds(self) -> float:
-        return working_seconds() - self.started
+        """Since the first step; between processes the same in all, as of the last step."""
+        return self._own_seconds() if self.shared is None else self.shared.seconds
+
+    def is_stopped(self) -> bool:
+        return self.wants_stop() if self.shared is None else self.shared.is_stopped
 
     def is_done(self) -> bool:
         # seconds shorter than a step still take one
         return self.budget.is_spent(self.seconds() if self.step > self.first_step else -1.0, self.step)
 
-    def result(self, is_stopped: bool) -> FitResult:
-        is_interrupted = is_stopped and not self.is_done()
+    def result(self) -> FitResult:
+        is_interrupted = self.is_stopped() and not self.is_done()
         is_short = self.budget.steps is not None and self.step < self.budget.steps
         return FitResult(self.step, self.seconds(), is_interrupted, is_short and not is_interrupted)
 
     def advance(self) -> Progress:
         if self.step == self.first_step:
-            self.started = self.saved_at = working_seconds()
+            self.started, self.saved_at = working_seconds(), 0.0
         factor = self.schedule.factor(self.step, self._fraction())
         self.optimizer.set_learning_rates([peak * factor for peak in self.peaks])
         self.loss, figures = self.take_step(self.step)
         self.step += 1
         if self.step == self.first_step + 1:
-            self.warmed_up = working_seconds()
+            self.warmed_up = self.seconds()
         self.problem.after_step(self.step)
         if self.step % self.schedule.log_every == 0:
             self._log(figures)
-        if working_seconds() - self.saved_at > self.schedule.checkpoint_seconds:
+        if self.seconds() - self.saved_at > self.schedule.checkpoint_seconds:
             self.save()
         return Progress(self.step, self.seconds(), self._fraction(), self._seconds_left(), figures)
 
@@ -264,7 +291,7 @@ class _Loop:
     def _pace(self) -> float:
         """Seconds a step in this part of the run, its first step left out where there are more: it compiles."""
         n_timed = self.step - self.first_step - 1
-        return (working_seconds() - self.warmed_up) / n_timed if n_timed > 0 else self.seconds()
+        return (self.seconds() - self.warmed_up) / n_timed if n_timed > 0 else self.seconds()
 
     def _seconds_left(self) -> float:
         steps, limit = self.budget.steps, self.budget.seconds
@@ -294,11 +321,12 @@ class _Loop:
         self._finite_loss()
         loop = {"step": self.step, "fraction": self._fraction()}
         state = {"task": self.problem.state_dict(), "optimizer": self.optimizer.state_dict(), "loop": loop}
-        if self.checkpoints is None:
-            check_finite(state, self.step)
-        else:
+        if self.checkpoints is not None and self.ranks.is_first:
             self.checkpoints.save(self.step, state)
-        self.saved_at = working_seconds()
+        else:
+            # the others have the same state, and find the same fault in it
+            check_finite(state, self.step, where=self._where())
+        self.saved_at = self.seconds()
 
     def resume(self) -> None:
         if self.checkpoints is None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from nerfkit.doctor.machine import memory_free
 from nerfkit.presets import TrainConfig
+from nerfkit.ranks import launched
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import PosedPhotos
 from nerfkit.scenes.readers.photos import PhotoStore, downscaled, photo_factor
@@ -84,7 +85,7 @@ def plan_memory(
     downscale, max_side
         As :func:`nerfkit.photo_data.load_photo_data` takes them.
     budget : int, optional
-        Bytes; None: most of what is free.
+        Bytes; None: most of what is free. Processes of one run share it, those of each machine.
 
     Raises
     ------
@@ -102,8 +103,9 @@ def plan_memory(
     field = field_class(config.field.kind)(config.field, torch.Generator())
     reading = READING * max(camera.width * camera.height for camera in photos.cameras)
     rest = rest_bytes(sum(p.numel() for p in field.parameters()), config, device) + reading
-    free = memory_free()
-    limit = budget if budget is not None else None if free is None else int(SHARE * free)
+    n_sharing, free = launched().local_size, memory_free()
+    budget = None if budget is None else budget // n_sharing
+    limit = budget if budget is not None else None if free is None else int(SHARE * free / n_sharing)
     is_mapped = limit is not None and rest + size > limit
     if budget is not None and is_mapped and budget - rest < min(LEAST_MAPPED, size):
         raise NerfkitError(

@@ -50,14 +50,25 @@ class Term:
     # measurements in a batch
     n: int = 2**14
 
-    def compare(self, field: Any, generator: torch.Generator, n: int | None = None, **options: Any) -> Compared:
-        """Draw ``n`` measurements (None: the term's own number), predict them with ``options``, and compare."""
+    def compare(
+        self, field: Any, generator: torch.Generator, n: int | None = None, *,
+        part: Callable[[int], slice] | None = None, **options: Any,
+    ) -> Compared:  # fmt: skip
+        """Draw ``n`` measurements (None: the term's own number), predict them with ``options``, and compare.
+
+        With ``part``, which says which rows of so many are wanted, these alone: all are drawn, so that generators go
+        on alike, and the losses of parts add up to that of all.
+        """
         batch = self.measurements.draw(n or self.n, generator)
+        n_drawn = len(batch)
+        if part is not None:
+            batch = batch.take(part(n_drawn))
         predicted = self.observation.predict(field, batch.where, **options)
         errors = self.loss(predicted, torch.zeros_like(predicted) if batch.values is None else batch.values)
         if batch.weights is not None:
             errors = errors * batch.weights.view(-1, *[1] * (errors.ndim - 1))
-        return Compared(errors.mean() * self.weight, predicted, batch)
+        loss = errors.mean() if part is None else errors.sum() / (n_drawn * errors.shape[1:].numel())
+        return Compared(loss * self.weight, predicted, batch)
 
 
 class Problem:

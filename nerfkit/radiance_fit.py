@@ -20,6 +20,7 @@ from nerfkit.metrics import psnr
 from nerfkit.photo_data import PhotoData
 from nerfkit.presets import TrainConfig
 from nerfkit.problem import Compared, Problem, Term
+from nerfkit.ranks import ALONE, Ranks
 from nerfkit.refined_cameras import scale_focal
 from nerfkit.scene import FAINT_FRACTION, RadianceScene
 from nerfkit.scenes.cameras import Camera, CameraBatch
@@ -29,9 +30,10 @@ from nerfkit.scenes.measurements.photo_pixels import PhotoPixels
 from nerfkit.scenes.measurements.photo_rays import PhotoRays
 from nerfkit.scenes.observations.fused_rendering import can_render_fused
 from nerfkit.scenes.observations.photo_exposure import ExposedRendering, PhotoExposure
-from nerfkit.scenes.observations.volume_rendering import Rendered
+from nerfkit.scenes.observations.volume_rendering import Rendered, cost_in_samples
 from nerfkit.scenes.pose_corrections import PoseCorrections
 from nerfkit.scenes.samplers import StratifiedSampler
+from nerfkit.shared_density import SharedDensity
 
 __all__ = ["RadianceFit", "samples_a_step"]
 
@@ -77,6 +79,9 @@ class RadianceFit(Problem):
         Photos with poses, cameras and splits.
     distances : KnownDistances, optional
         What is known of the distances of pixels of the training photos.
+    ranks : Ranks
+        The processes that share a step: each predicts its part of the rays, and asks for its part of the cells of an
+        occupancy grid. All draw the same; what is decided is decided by what all saw.
 
     Notes
     -----
@@ -85,9 +90,11 @@ class RadianceFit(Problem):
     """
 
     def __init__(
-        self, scene: RadianceScene, data: PhotoData, *, distances: KnownDistances | None = None
+        self, scene: RadianceScene, data: PhotoData, *, distances: KnownDistances | None = None, ranks: Ranks = ALONE
     ) -> None:  # fmt: skip
         self.scene, self.data = scene, data
+        self.part = ranks.part if ranks.size > 1 else None
+        self.densities = SharedDensity(scene.field, ranks) if ranks.size > 1 else scene.field
         config, device = scene.config, scene.device
         train = data.split("train")
         # handed over and taken back: no photo is in memory twice
@@ -180,12 +187,12 @@ class RadianceFit(Problem):
         if min_weight is None:
             min_weight = self.scene.config.min_weight * FAINT_FRACTION
         compared = self.term.compare(
-            self.field, self.generator, size, min_weight=min_weight, has_distortion=self.has_distortion
+            self.field, self.generator, size, part=self.part, min_weight=min_weight, has_distortion=self.has_distortion
         )
         loss = compared.loss
         if self.distances is not None:
             n_known = max(1, round(size * DISTANCE_FRACTION))
-            known = self.distances.compare(self.field, self.generator, n_known, min_weight=min_weight)
+            known = self.distances.compare(self.field, self.generator, n_known, part=self.part, min_weight=min_weight)
             loss = loss + self.distance_weight * known.loss
         seen = compared.predicted
         seen = seen._replace(
@@ -195,25 +202,46 @@ class RadianceFit(Problem):
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The loss of a new batch, and figures of how the fit goes."""
+        loss, compared = self.compare_part(step)
+        return loss, self.look(step, compared)
+
+    def compare_part(self, step: int) -> tuple[Tensor, Compared]:
+        """The loss of a new batch, and what it came from; between processes this one's part of it."""
         factor = FAINT_FRACTION if step % FAINT_STEPS == 0 else 1.0
         # on a CPU a step whose rays have gradients takes the separate operations, and several times as long
         self.rays.is_differentiable = self.corrections is not None and (self.is_on_gpu or step % POSE_STEPS == 0)
-        loss, compared = self.compare(self.n_rays, self.scene.config.min_weight * factor)
-        return loss, self.look(step, compared)
+        return self.compare(self.n_rays, self.scene.config.min_weight * factor)
 
     def look(self, step: int, compared: Compared) -> dict[str, float]:
         """Figures of how the fit goes, from the last of each ``look_steps`` steps and from the very first."""
         n_rays = len(compared.batch)
         if step == 0 or (step + 1) % self.look_steps == 0:
-            self._watch(compared)
-            self.n_samples = int(compared.predicted.n_samples)
-            self._adapt(n_rays, self.n_samples)
+            self._watch(*self._shown(compared))
+            self._adapt(n_rays, int(compared.predicted.n_samples), compared.predicted.n_asked)
+        return self._figures(n_rays)
+
+    def tally(self, compared: Compared) -> Tensor:
+        """Rays, samples and densities asked for of a part of a step, and sums over its rays of what they show [6]."""
+        n_rays, seen = len(compared.batch), compared.predicted
+        # of no rays there is no mean
+        shown = [n_rays * value for value in self._shown(compared)] if n_rays else 3 * [0.0]
+        numbers = [float(n_rays), seen.n_samples, float(seen.n_asked), *shown]
+        return torch.stack([torch.as_tensor(x, dtype=torch.float32, device=seen.rgb.device) for x in numbers])
+
+    def look_at(self, step: int, tally: Tensor) -> dict[str, float]:
+        """Figures of how the fit goes, from the sum of all processes' :meth:`tally`."""
+        n_rays, n_samples, n_asked, *shown = tally.tolist()
+        self._watch(*(value / n_rays for value in shown))
+        self._adapt(round(n_rays), round(n_samples), round(n_asked))
+        return self._figures(round(n_rays))
+
+    def _figures(self, n_rays: int) -> dict[str, float]:
         psnr_now = -10 * math.log10(max(self.mean_squared_error, 1e-12))
         return {"psnr": psnr_now, "opacity": self.opacity, "rays": n_rays, "samples": self.n_samples}
 
     def after_step(self, step: int) -> None:
         """Refresh the sampler, and fill a scene that went empty with fog again."""
-        self.scene.sampler.after_step(self.scene.field, step)
+        self.scene.sampler.after_step(self.densities, step)
         self._weigh(step + 1)
         if self.is_choosing and step >= CHOICE_STEP:
             self._choose_exposure()
@@ -314,23 +342,28 @@ class RadianceFit(Problem):
         if self.has_distortion:
             self.distortion_weight.fill_(config.distortion_weight * min(1.0, (step + 1) / config.distortion_steps))
 
-    def _adapt(self, n_rays: int, n_samples: int) -> None:
+    def _adapt(self, n_rays: int, n_samples: int, n_asked: int) -> None:
         """Let the number of rays follow the samples that so many took; by at most a half a step, to stay calm."""
-        wanted = n_rays * self.samples_per_step / max(n_samples, 1)
+        self.n_samples = cost_in_samples(n_samples, n_asked)
+        wanted = n_rays * self.samples_per_step / max(self.n_samples, 1)
         calm = min(max(wanted, n_rays * 0.5), n_rays * 1.5)
         self.n_rays = int(min(max(calm, 64), self.scene.config.max_rays))
 
-    def _watch(self, compared: Compared) -> None:
-        """Running means of opacity and error; on the host, so they cost a synchronisation on a GPU."""
+    def _shown(self, compared: Compared) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean squared error, opacity, and fraction of pixels that are not the background's."""
         seen, truth, background = compared.predicted, compared.batch.values, compared.batch.where.bkgd_rgb
-        mse = float((seen.rgb - truth).square().mean())
+        behind = torch.zeros(3, device=truth.device) if background is None else background
+        is_shown = (truth - behind).abs().amax(-1) > 0.02
+        return (seen.rgb - truth).square().mean(), seen.opacities.mean(), is_shown.float().mean()
+
+    def _watch(self, mse: float | Tensor, opacity: float | Tensor, shown: float | Tensor) -> None:
+        """Running means of opacity and error; on the host, so they cost a synchronisation on a GPU."""
+        mse = float(mse)
         self.mean_squared_error = (
             mse if math.isnan(self.mean_squared_error) else 0.95 * self.mean_squared_error + 0.05 * mse
         )
-        self.opacity = 0.9 * self.opacity + 0.1 * float(seen.opacities.mean())
-        behind = torch.zeros(3, device=truth.device) if background is None else background
-        shown = float(((truth - behind).abs().amax(-1) > 0.02).float().mean())
-        self.object_fraction = 0.9 * self.object_fraction + 0.1 * shown
+        self.opacity = 0.9 * self.opacity + 0.1 * float(opacity)
+        self.object_fraction = 0.9 * self.object_fraction + 0.1 * float(shown)
 
     def _revive(self, step: int) -> None:
         """Start from fog again: an empty scene has no gradient that could fill it."""
@@ -346,7 +379,7 @@ class RadianceFit(Problem):
             return
         with torch.no_grad():
             xyzs = torch.rand(4096, 3, generator=self.generator, device=self.generator.device)
-            density = float(field.density(xyzs).mean())
+            density = float(self.densities.density(xyzs).mean())
             field.log_density_offset += math.log(self.scene.config.field.initial_density / max(density, 1e-12))
         self.scene.sampler.reset()
         logger.warning("the scene went empty at step %d (opacity %.4f); filled with fog again", step, self.opacity)

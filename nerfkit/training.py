@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from nerfkit import __version__
 from nerfkit.captured_step import refusal
 from nerfkit.checkpoints import DivergedError
-from nerfkit.fitting import Budget, FitSchedule, Progress, fit
+from nerfkit.config import to_dict
+from nerfkit.fitting import Budget, FitResult, FitSchedule, Progress, fit
 from nerfkit.known_distances import KnownDistances, find_distances
 from nerfkit.memory_plan import plan_memory
 from nerfkit.metrics import MetricsLog
@@ -21,6 +25,7 @@ from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
 from nerfkit.presets import TrainConfig
 from nerfkit.previews import Previews
 from nerfkit.radiance_fit import RadianceFit
+from nerfkit.ranks import ALONE, Ranks, launched
 from nerfkit.refined_cameras import FILE, describe_moves, refined_cameras
 from nerfkit.runs import Run
 from nerfkit.scene import RadianceScene
@@ -29,7 +34,7 @@ from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import PosedPhotos
 
-__all__ = ["Prepared", "load_scene", "prepare", "resume", "train"]
+__all__ = ["Prepared", "check_alike", "load_scene", "prepare", "resume", "train"]
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +102,7 @@ def prepare(
         Anything about the dataset that a long run would stumble over, or about what the device can do.
     """
     _check_captured(config, device, fix="add --device cuda, or --set captured=false")
+    _check_shared(config)
     max_side = config.max_side or MAX_SIDE.get(device, MAX_SIDE["cuda"])
     sizes: dict[str, Any] = {"downscale": config.downscale, "max_side": max_side}
     plan = plan_memory(source, config, device, **sizes, budget=memory_budget)
@@ -127,8 +133,7 @@ def prepare(
 
 def train(
     prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, data: Path | None = None,
-    skip_bad: bool = False,
-    masks: Path | None = None,
+    skip_bad: bool = False, masks: Path | None = None, ranks: Ranks = ALONE,
 ) -> dict[str, Any]:  # fmt: skip
     """Train a new run.
 
@@ -146,6 +151,8 @@ def train(
         Whether it was read without its damaged frames.
     masks : Path, optional
         The folder of masks that it was read with.
+    ranks : Ranks
+        The processes that train it; the first of them writes.
 
     Returns
     -------
@@ -153,17 +160,22 @@ def train(
         ``run``, ``steps``, ``seconds``, ``psnr`` (mean over the validation views, dB) and ``interrupted``; where photos
         have an exposure each, or poses were refined, ``psnr_aligned`` (of right halves, aligned on the left).
     """
-    place = data or prepared.data.source.root
-    run.write_scene(prepared.bounds, prepared.background, prepared.data.downscale)
-    # last: a folder with it is a run, with which can be gone on
-    run.write_config(prepared.config, data=place, device=prepared.device, skip_bad=skip_bad, masks=masks)
-    return _fit(prepared, run, on_progress, is_resumed=False)
+    # found by computing, which machines of other kinds do not do to the last bit
+    found = json.loads(ranks.first_says(json.dumps(prepared.bounds.as_dict())))
+    prepared = dataclasses.replace(prepared, bounds=SceneBounds.from_dict(found))
+    if ranks.is_first:
+        place, job = data or prepared.data.source.root, launched().job
+        inputs = {"skip_bad": skip_bad, "masks": masks} | ({"job": job} if job else {})
+        run.write_scene(prepared.bounds, prepared.background, prepared.data.downscale)
+        # last: a folder with it is a run, with which can be gone on
+        run.write_config(prepared.config, data=place, device=prepared.device, **inputs)
+    return _fit(prepared, run, on_progress, ranks, is_resumed=False)
 
 
 def resume(
     run: Run, config: TrainConfig, *, data: Path | None, device: str, on_progress: Callable[[Progress], None],
     memory_budget: int | None = None, say: Callable[[str], None] = lambda text: None,
-    on_photo: Callable[[int, int], None] = lambda done, total: None,
+    on_photo: Callable[[int, int], None] = lambda done, total: None, ranks: Ranks = ALONE,
 ) -> dict[str, Any]:  # fmt: skip
     """Go on with a run from its newest checkpoint, or from its beginning where it was killed before it had one.
 
@@ -181,7 +193,10 @@ def resume(
         Called after every step.
     memory_budget, say, on_photo
         As :func:`prepare` takes them.
+    ranks : Ranks
+        As :func:`train` takes them; all read the checkpoint.
     """
+    _check_shared(config)
     _check_captured(config, device, fix=f"add --device cuda, or write captured: false in {run.folder / 'config.yml'}")
     source = run.read_photos(data, fix=f"give their folder: nerfkit train DATA --resume {run.folder}")
     bounds, background, downscale = run.read_scene()
@@ -192,10 +207,11 @@ def resume(
         on_photo=on_photo,
     )  # fmt: skip
     prepared = Prepared(config, photos, background, bounds, device, _distances(photos, config))
-    is_begun = bool(run.checkpoints.steps())
-    if not is_begun:
+    newest = run.checkpoints.steps()[:1]
+    check_alike(prepared, ranks, newest=newest)
+    if not newest:
         say("there is no checkpoint yet: from the beginning")
-    return _fit(prepared, run, on_progress, is_resumed=is_begun)
+    return _fit(prepared, run, on_progress, ranks, is_resumed=bool(newest))
 
 
 def _distances(photos: PhotoData, config: TrainConfig) -> KnownDistances | None:
@@ -208,10 +224,56 @@ def _check_captured(config: TrainConfig, device: str, *, fix: str) -> None:
         raise refusal("a GPU", device, fix=fix)
 
 
-def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], *, is_resumed: bool) -> dict[str, Any]:
+def _check_shared(config: TrainConfig) -> None:
+    # what would not be that of one process
+    n = launched().size
+    if n > 1 and config.captured:
+        raise refusal("one process", f"{n} of torchrun's")
+    if n > 1 and config.sampling.kind == "stratified":
+        raise NerfkitError(
+            f"stratified samples are drawn by one process; got {n} of torchrun's", where="sampling.kind",
+            fix="--set sampling.kind=occupancy, or start without torchrun",
+        )  # fmt: skip
+
+
+def check_alike(prepared: Prepared, ranks: Ranks, *, newest: Sequence[int] = ()) -> None:
+    """Raise NerfkitError in all processes of a run where they do not have the same before them.
+
+    Parameters
+    ----------
+    prepared : Prepared
+        What each found.
+    ranks : Ranks
+        The processes.
+    newest : sequence of int
+        Steps of the checkpoint that each would go on from.
+    """
+    data = prepared.data
+    photos = [(data.source.files[i], camera.width, camera.height) for i, camera in sorted(data.cameras.items())]
+    ranks.check_same({
+        "versions of nerfkit and torch": _digest((__version__, torch.__version__)),
+        "settings": _digest(to_dict(prepared.config)),
+        "photos": _digest(photos),
+        "poses": _digest(data.c2w.tolist()),
+        "checkpoints": _digest(list(newest)),
+    })  # fmt: skip
+
+
+def _digest(value: Any) -> int:
+    text = json.dumps(value, sort_keys=True, default=str)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], signed=True)
+
+
+def _fit(
+    prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], ranks: Ranks, *, is_resumed: bool
+) -> dict[str, Any]:
     config = prepared.config
     scene = RadianceScene(config, prepared.bounds, prepared.background).to(prepared.device)
-    task = RadianceFit(scene, prepared.data, distances=prepared.distances)
+    if not ranks.is_first:
+        task = RadianceFit(scene, prepared.data, distances=prepared.distances, ranks=ranks)
+        done = _fitted(task, run, on_progress, None, ranks, is_resumed=is_resumed)
+        return {**_told(run, done), "psnr": None, "interrupted": done.is_interrupted}
+    task = RadianceFit(scene, prepared.data, distances=prepared.distances, ranks=ranks)
     metrics = MetricsLog(run.metrics_log)
     previews = Previews(scene, prepared.data, run.folder / "preview.png")
 
@@ -220,21 +282,13 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
         previews(progress)
 
     try:
-        done = fit(
-            task,
-            Budget(None if config.steps is not None else config.seconds, config.steps),
-            schedule=FitSchedule(config.warmup_steps, config.final_share, config.checkpoint_seconds),
-            checkpoints=run.checkpoints, metrics=metrics, on_progress=after_step, resume=is_resumed,
-            captured=config.captured,
-        )  # fmt: skip
-    except DivergedError as error:
-        raise _diverged(error, run, config.learning_rate) from error
+        done = _fitted(task, run, after_step, metrics, ranks, is_resumed=is_resumed)
     finally:
         metrics.close()
     if scene.config != config:
         # what the photos decided; only now, so that a run that is killed goes on as it began
         run.change_settings({"exposure": scene.config.exposure})
-    result: dict[str, Any] = {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
+    result = _told(run, done)
     if task.corrections is not None:
         refined = refined_cameras(task.corrections, prepared.data, prepared.bounds)
         run.write_json(FILE, refined)
@@ -247,6 +301,27 @@ def _fit(prepared: Prepared, run: Run, on_progress: Callable[[Progress], None], 
         "metrics.json", {"train": {**result, "test_views": n_test, "preview_seconds": round(previews.spent, 3)}}
     )
     return {**result, "interrupted": done.is_interrupted}
+
+
+def _fitted(
+    task: RadianceFit, run: Run, on_progress: Callable[[Progress], None], metrics: MetricsLog | None, ranks: Ranks, *,
+    is_resumed: bool,
+) -> FitResult:  # fmt: skip
+    config = task.scene.config
+    try:
+        return fit(
+            task,
+            Budget(None if config.steps is not None else config.seconds, config.steps),
+            schedule=FitSchedule(config.warmup_steps, config.final_share, config.checkpoint_seconds),
+            checkpoints=run.checkpoints, metrics=metrics, on_progress=on_progress, resume=is_resumed,
+            captured=config.captured, ranks=ranks,
+        )  # fmt: skip
+    except DivergedError as error:
+        raise _diverged(error, run, config.learning_rate) from error
+
+
+def _told(run: Run, done: FitResult) -> dict[str, Any]:
+    return {"run": str(run.folder), "steps": done.steps, "seconds": round(done.seconds, 2)}
 
 
 def _diverged(error: DivergedError, run: Run, learning_rate: float) -> DivergedError:

@@ -28,6 +28,13 @@ class Rays(NamedTuple):
     near: Tensor | None = None
     far: Tensor | None = None
 
+    def take(self, rows: Tensor | slice) -> Rays:
+        """The rays ``rows``; what is one for all stays."""
+        # a colour for all has one dimension, a distance for all none
+        dimensions = (1, 1, 2, 1, 1, 1, 1)
+        columns = zip(self, dimensions, strict=True)
+        return Rays(*(x if x is None or x.ndim < least else x[rows] for x, least in columns))  # pyright: ignore
+
 
 def rays_from_pixels(
     cameras: CameraBatch, c2w: Tensor, photo_ids: Tensor, pixels: Tensor, *, log_focal: Tensor | None = None

@@ -18,6 +18,7 @@ COMMANDS = {
     "eval": ("nerfkit.cli.eval", "PSNR and SSIM of a run on photos that were held out"),
     "superres": ("nerfkit.cli.superres", "shifted low-resolution frames to one sharp image"),
     "fit": ("nerfkit.cli.fit", "one picture held in a field: fitted, compared, denoised, restored"),
+    "batch": ("nerfkit.cli.batch", "many scenes of a list, one after the other, or as an array of Slurm's"),
     "process": ("nerfkit.cli.process", "poses of photos, or of a video's frames, found with COLMAP"),
     "convert": ("nerfkit.cli.convert", "posed photos in another format: transforms.json, COLMAP, Blender, LLFF"),
     "render": ("nerfkit.cli.render", "a video along a camera path; a fitted picture at any size"),

@@ -17,6 +17,7 @@ from typing import Any
 
 from nerfkit.cli.options import CommonOptions, parse
 from nerfkit.memory import lack_of_memory
+from nerfkit.ranks import launched, may_speak
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.places import also_read
 
@@ -62,7 +63,9 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
     is_json, is_debug = "--json" in argv, "--debug" in argv
     try:
         options: CommonOptions = parse(command.Options, name, description, argv)
-        console = Console(options.json, options.quiet)
+        is_first = launched().is_first
+        _refuse_ranks(name, command)
+        console = Console(options.json, options.quiet or not is_first)
         with _logging(options), _sigterm_as_interrupt(), also_read(getattr(options, "also_read", ())):
             result = command.main(options, console)
     except NerfkitError as error:
@@ -85,9 +88,19 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
         fix = "this is a fault of nerfkit's: run again with --debug and report what it prints"
         return _fail(f"{type(error).__name__}: {error}", "", fix, 1, is_json, is_debug)
     code = int(result.pop("_exit", 0))
-    if options.json:
+    if options.json and is_first:
         print(json.dumps(result), flush=True)
     return code
+
+
+def _refuse_ranks(name: str, command: Any) -> None:
+    """Raise an error where several processes were started for what one does."""
+    n = launched().size
+    if n > 1 and not getattr(command, "IS_SHARED", False):
+        raise NerfkitError(
+            f"runs in one process; got {n} of torchrun's", where=f"nerfkit {name}",
+            fix=f"start it alone: nerfkit {name} ...; for many inputs at once: nerfkit batch",
+        )  # fmt: skip
 
 
 @contextmanager
@@ -120,7 +133,9 @@ def _logging(options: CommonOptions) -> Iterator[None]:
     logger = logging.getLogger("nerfkit")
     before = logger.handlers[:], logger.propagate, logger.level
     logger.handlers[:], logger.propagate = [_LogHandler()], False
-    logger.setLevel(logging.WARNING if options.quiet else logging.INFO)
+    # what the first of several processes warns of, all would
+    least = logging.WARNING if launched().is_first else logging.CRITICAL
+    logger.setLevel(least if options.quiet or not launched().is_first else logging.INFO)
     try:
         yield
     finally:
@@ -131,6 +146,8 @@ def _logging(options: CommonOptions) -> Iterator[None]:
 def _fail(what: str, where: str, fix: str, code: int, is_json: bool, is_debug: bool) -> int:
     if is_debug and sys.exc_info()[0] is not None:
         traceback.print_exc()
+    if not may_speak():
+        return code
     head = f"{where}: {what}" if where else what
     print(f"error: {head}" + (f"\n  fix: {fix}" if fix else ""), file=sys.stderr, flush=True)
     if is_json:
@@ -139,6 +156,9 @@ def _fail(what: str, where: str, fix: str, code: int, is_json: bool, is_debug: b
 
 
 def _interrupted(is_json: bool, result: dict[str, Any]) -> int:
+    # torchrun stops the others where one failed, which has said why
+    if not launched().is_first or not may_speak():
+        return 130
     print("interrupted", file=sys.stderr, flush=True)
     if is_json:
         print(json.dumps({**result, "exit": 130}), flush=True)

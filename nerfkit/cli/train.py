@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from nerfkit.fitting import Progress
     from nerfkit.trained_scene import TrainedScene
 
-__all__ = ["Options", "ProgressPrinter", "keeping_memory", "main"]
+__all__ = ["IS_SHARED", "Options", "ProgressPrinter", "keeping_memory", "main"]
 
+# processes that torchrun starts train together
+IS_SHARED = True
 # options that a run which goes on has decided already
 FIXED_BY_A_RUN = (
     "method", "out", "downscale", "background", "alpha", "exposure", "refine_poses", "box", "config",

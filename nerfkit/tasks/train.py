@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from nerfkit.config import from_dict
 from nerfkit.memory import telling_memory
 from nerfkit.presets import PRESETS, TrainConfig
+from nerfkit.ranks import Ranks, join, launched
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.tasks import Task
 from nerfkit.trained_scene import TrainedScene
@@ -32,7 +34,7 @@ def _load(run: Run, device: str) -> TrainedScene:
 
 TASK = Task(
     name="train", holds="a scene", data="photos", usage="nerfkit eval {run}, or nerfkit render {run}", presets=PRESETS,
-    load=_load, inputs=("skip_bad", "masks"), group="field",
+    load=_load, inputs=("skip_bad", "masks", "job"), group="field",
 )  # fmt: skip
 
 
@@ -94,6 +96,11 @@ def train(
         With what was measured in ``scene.figures``. Interrupting (Ctrl-C, a notebook's stop button) ends the training;
         the scene is then what it was, and ``scene.is_interrupted`` is true.
 
+    Notes
+    -----
+    Started by torchrun in several processes, these train one scene together (docs/scaling.md). Each gets it; the first
+    has the figures. One that torchrun starts again goes on from the newest checkpoint.
+
     Raises
     ------
     NerfkitError
@@ -111,12 +118,31 @@ def train(
     from nerfkit.runs import Run, default_run_folder, link_latest
 
     config = _configured(method, config, settings)
+    ranks, launch = _joined(device), launched()
+    if launch.may_restart and out is None:
+        raise NerfkitError(
+            "no run folder given, and one that starts anew has to find it", where="torchrun --max-restarts",
+            fix="add --out RUN",
+        )  # fmt: skip
     # checked before the photos are read: the cheap mistakes come first
     source = _read(data, skip_bad, masks)
     device = choose_device(device)
     folder = default_run_folder(source.name, config.field.kind) if out is None else Path(out)
-    refuse_locked(folder)
-    check_output_folder(folder, overwrite=overwrite, keep=source.root)
+    # by the clock of the first
+    folder = Path(ranks.first_says(str(folder)))
+    is_begun = launch.n_restarts > 0 and ranks.is_first and _is_of_job(folder, launch.job)
+    is_begun = ranks.first_says("begun" if is_begun else "") == "begun"
+    if is_begun and Run(folder).checkpoints.steps():
+        say(f"started again: going on with {folder}")
+        return resume(
+            folder, data=data, device=device, memory_budget=memory_budget, say=say, on_progress=on_progress,
+            on_photo=on_photo,
+        )  # fmt: skip
+    # one that ended before its first checkpoint makes way for itself
+    overwrite = overwrite or is_begun
+    if ranks.is_first:
+        refuse_locked(folder)
+        check_output_folder(folder, overwrite=overwrite, keep=source.root)
     from nerfkit import training
 
     prepared = training.prepare(
@@ -124,17 +150,19 @@ def train(
     )  # fmt: skip
     for line in prepared.describe():
         say(line)
-    with locked(folder):
-        # only now, when the photos turned out to be good, does an earlier run make way
-        prepare_output_folder(folder, overwrite=overwrite, keep=source.root)
-        if out is None:
-            link_latest(folder)
-        say(f"run: {folder}")
-        run = Run(folder)
+    training.check_alike(prepared, ranks)
+    run = Run(folder)
+    with locked(folder) if ranks.is_first else contextlib.nullcontext():
+        if ranks.is_first:
+            # only now, when the photos turned out to be good, does an earlier run make way
+            prepare_output_folder(folder, overwrite=overwrite, keep=source.root)
+            if out is None:
+                link_latest(folder)
+            say(f"run: {folder}")
         done = training.train(
-            prepared, run, on_progress, data=Path(data), skip_bad=skip_bad, masks=_path(masks)
+            prepared, run, on_progress, data=Path(data), skip_bad=skip_bad, masks=_path(masks), ranks=ranks
         )  # fmt: skip
-        return _finished(run, device, done)
+        return _finished(run, device, done, ranks)
 
 
 @_telling_memory
@@ -199,12 +227,13 @@ def resume(
     # a budget that cannot be is said before the photos are read
     config = from_dict(recorded.config, budget(seconds, steps), where="nerfkit.resume")
     device = choose_device(recorded.device if device == "auto" else device)
-    with locked(folder.folder):
+    ranks = join(device)
+    with locked(folder.folder) if ranks.is_first else contextlib.nullcontext():
         done = training.resume(
             folder, config, data=None if data is None else Path(data), device=device, on_progress=on_progress,
-            memory_budget=memory_budget, say=say, on_photo=on_photo,
+            memory_budget=memory_budget, say=say, on_photo=on_photo, ranks=ranks,
         )  # fmt: skip
-        return _finished(folder, device, done)
+        return _finished(folder, device, done, ranks)
 
 
 def budget(seconds: float | None, steps: int | None) -> dict[str, Any]:
@@ -233,9 +262,28 @@ def _path(place: str | Path | None) -> Path | None:
     return None if place is None else Path(place)
 
 
-def _finished(run: Run, device: str, figures: dict[str, Any]) -> TrainedScene:
+def _joined(device: str) -> Ranks:
+    """The processes that train together; they meet before any of them reads, so that none waits for one that fails."""
+    if launched().size == 1:
+        return join("cpu")
+    from nerfkit.devices import choose_device
+
+    return join(choose_device(device))
+
+
+def _is_of_job(folder: Path, job: str) -> bool:
+    """Whether a run folder was begun by this job of torchrun's: any other it must leave alone."""
+    from nerfkit.runs import Run
+
+    return bool(job) and (folder / "config.yml").is_file() and Run(folder).read_config().inputs.get("job") == job
+
+
+def _finished(run: Run, device: str, figures: dict[str, Any], ranks: Ranks) -> TrainedScene:
     from nerfkit.report import refresh
 
-    refresh(run)
+    if ranks.is_first:
+        refresh(run)
+    # what the first wrote is there when any goes on
+    ranks.wait()
     is_interrupted = figures.pop("interrupted")
     return TrainedScene(run, device, figures, is_interrupted=is_interrupted)

@@ -44,8 +44,8 @@ class Measurements:
         columns = (self.values, *(self.where if isinstance(self.where, tuple) else (self.where,)))
         return len(next(column for column in columns if column is not None))
 
-    def take(self, rows: Tensor) -> Measurements:
-        """The measurements ``rows``, int64 or bool [n]."""
+    def take(self, rows: Tensor | slice) -> Measurements:
+        """The measurements ``rows``, int64 or bool [n], or a slice."""
         columns = (self.where, self.values, self.weights, self.ids)
         return Measurements(*(_take(column, rows) for column in columns))
 
@@ -64,8 +64,11 @@ class Measurements:
         return self.take(order[n_held_out:].sort().values), self.take(order[:n_held_out].sort().values)
 
 
-def _take(column: Any, rows: Tensor) -> Any:
+def _take(column: Any, rows: Tensor | slice) -> Any:
     if isinstance(column, tuple):
+        # what has parts that are no columns knows them
+        if take := getattr(column, "take", None):
+            return take(rows)
         parts = [_take(part, rows) for part in column]
         # a named tuple takes its parts one by one
         return type(column)(*parts) if hasattr(column, "_fields") else tuple(parts)

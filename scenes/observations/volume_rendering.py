@@ -18,7 +18,7 @@ from nerfkit.scenes.fields.radiance import RadianceField
 from nerfkit.scenes.observations.fused_rendering import MIN_TRANSMITTANCE, can_render_fused, draw_seed, render_fused
 from nerfkit.scenes.rays import Rays
 
-__all__ = ["RaySampler", "Rendered", "VolumeRendering"]
+__all__ = ["RaySampler", "Rendered", "VolumeRendering", "cost_in_samples"]
 
 # asking for the density of a sample costs about this fraction of a sample's forward and backward pass
 COST_OF_ASKING = 0.25
@@ -73,11 +73,17 @@ class Rendered(NamedTuple):
     depths: Tensor
     # sum of the weights [n_rays, 1], 0 to 1
     opacities: Tensor
-    # number of samples that the field was asked for; in a training step, what its cost is worth in samples;
-    # on the device where it was counted there, so that nothing waits
+    # number of samples that the field was asked for; on the device where it was counted there, so that nothing waits
     n_samples: int | Tensor
     # distortion loss of each ray [n_rays, 1]; None unless it was asked for
     distortions: Tensor | None = None
+    # number of samples whose density alone was asked for, before those that matter were chosen
+    n_asked: int = 0
+
+
+def cost_in_samples(n_samples: int, n_asked: int) -> int:
+    """What a training step of so many samples costs, as a number of samples: they, or asking which they are."""
+    return max(n_samples, round(n_asked * COST_OF_ASKING))
 
 
 class VolumeRendering:
@@ -130,7 +136,6 @@ class VolumeRendering:
             samples = samples._replace(xyzs=self._positions(samples, rays_o, rays_d))
         sigmas, rgbs = field(samples.xyzs, rays_d, samples.ray_indices)
         out = composite(sigmas, rgbs, samples.t_starts, samples.t_ends, samples.packed_info, bkgd_rgb)
-        n_worth = max(len(sigmas), round(n_asked * COST_OF_ASKING))
         distortions = None
         if has_distortion:
             distortions = distortion(
@@ -140,7 +145,7 @@ class VolumeRendering:
                 samples.packed_info,
                 contract=self.sampler.bounds.contract,
             )
-        return Rendered(out.rgb, out.depths, out.opacities, n_worth, distortions)
+        return Rendered(out.rgb, out.depths, out.opacities, len(sigmas), distortions, n_asked)
 
     def _positions(self, samples: Samples, rays_o: Tensor, rays_d: Tensor) -> Tensor:
         """Middles of samples in the unit cube, differentiable in their rays."""

@@ -24,6 +24,7 @@ __all__ = [
     "LoadedPhotos",
     "PosedPhotos",
     "find_posed_photos",
+    "has_poses",
     "how_to_pose",
     "load_photos",
     "posed_below",
@@ -103,10 +104,15 @@ def find_posed_photos(
     return None
 
 
+def has_poses(folder: Path) -> bool:
+    """Whether a folder looks like one that :func:`read_posed_photos` takes; it is not read."""
+    return folder.is_dir() and any((folder / name).exists() for name in POSES)
+
+
 def posed_below(path: Path) -> Path | None:
     """The first folder in a folder that has poses: archives often hold one folder."""
     folders = sorted(entry for entry in path.iterdir() if entry.is_dir()) if path.is_dir() else []
-    return next((folder for folder in folders if any((folder / name).exists() for name in POSES)), None)
+    return next(filter(has_poses, folders), None)
 
 
 def how_to_pose(path: Path) -> str:

@@ -1,0 +1,50 @@
+"""What torchrun starts in tests: trains as a file of jobs says, and does harm where one says so.
+
+    torchrun ... torchrun_worker.py JOBS.json
+
+A job has ``data``, ``out`` and ``settings`` of ``nerfkit.train``, or the ``words`` of a command that is run last. Its
+``signal`` (rank, restarts, step, number) is sent by a process to itself, or ``to_torchrun``; ``clocks`` are seconds
+that the clock of each process goes on at each look; ``fails`` is the rank of one that cannot read its photos.
+"""
+
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+
+import nerfkit
+from nerfkit import fitting, training
+from nerfkit.cli import main
+from nerfkit.scenes.errors import NerfkitError
+
+RANK, RESTARTS = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+
+
+def fail(*given, **options):
+    raise NerfkitError("cannot be read", where="r_3.png", fix="copy it again")
+
+
+def run(job):
+    if "clocks" in job:
+        ticks, tick = itertools.count(), job["clocks"][RANK]
+        fitting.working_seconds = lambda: next(ticks) * tick
+    if job.get("fails") == RANK:
+        training.prepare = fail
+    if "words" in job:
+        sys.exit(main(job["words"]))
+    steps = [0]
+
+    def after_step(progress):
+        steps.append(progress.step)
+        if job.get("signal", [])[:3] == [RANK, RESTARTS, progress.step]:
+            os.kill(os.getppid() if job.get("to_torchrun") else os.getpid(), job["signal"][3])
+
+    scene = nerfkit.train(job["data"], job["out"], on_progress=after_step, device="cpu", **job["settings"])
+    told = {"first": steps[1], "last": steps[-1], "interrupted": scene.is_interrupted, "run": str(scene.run.folder)}
+    Path(f"{job['out']}.{RANK}.json").write_text(json.dumps(told))
+
+
+if __name__ == "__main__":
+    for each in json.loads(Path(sys.argv[1]).read_text()):
+        run(each)
