@@ -11,7 +11,12 @@ import torch
 
 import nerfkit as nk
 from nerfkit import memory
+from nerfkit.fitted_field import FittedField
+from nerfkit.fitted_shape import FittedShape
+from nerfkit.fitted_volume import FittedVolume
 from nerfkit.memory import OutOfMemoryError, lack_of_memory, telling_memory
+from nerfkit.superresolved_image import SuperresolvedImage
+from nerfkit.trained_scene import TrainedScene
 
 # more than any machine has, so that the libraries themselves say how they say it
 HUGE = 2**50
@@ -111,6 +116,16 @@ def test_a_limit_of_the_process_counts():
 
 def lacking(*args, **kwargs):
     torch.empty(HUGE)
+
+
+def test_everything_that_is_public_says_what_to_lower():
+    functions = [getattr(nk, name) for name in ("convert", "fit", "process", "resume", "resume_fit")]
+    functions += [nk.resume_superres, nk.superres, nk.train]
+    classes = [FittedField, FittedShape, FittedVolume, SuperresolvedImage, TrainedScene]
+    names = ("derivatives", "distances", "evaluate", "export", "render", "render_path")
+    functions += [vars(holder)[name] for holder in classes for name in names if name in vars(holder)]
+    # what a decorator leaves behind
+    assert [function.__qualname__ for function in functions if not hasattr(function, "__wrapped__")] == []
 
 
 def test_every_command_says_what_to_lower(nerfkit, monkeypatch, scene_folder, run_copy, tmp_path):
