@@ -121,7 +121,7 @@ def _convert(folder: Path, side: int) -> tuple[Sequence[object], float]:
 
 
 def _superres(folder: Path, side: int) -> tuple[Sequence[object], float]:
-    from nerfkit.scenes.synthetic import write_lowres_sequence
+    from nerfkit.scenes.synthetic.page import write_lowres_sequence
 
     write_lowres_sequence(folder, n_frames=12, side=side)
     return ["superres", folder / "frames", "-o", folder / "a.png", "--seconds", SECONDS], 12 * side**2 / 1e6

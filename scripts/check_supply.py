@@ -38,7 +38,7 @@ SCENE = (
     "write(Path(sys.argv[1]), n_train=8, n_val=1, n_test=1, size=(32, 32), supersample=1)"
 )
 FRAMES = (
-    "from nerfkit.scenes.synthetic import write_lowres_sequence; from pathlib import Path; "
+    "from nerfkit.scenes.synthetic.page import write_lowres_sequence; from pathlib import Path; "
     "write_lowres_sequence(Path('lowres'), n_frames=4, side=24)"
 )
 # run in the environment that is looked at: name, version, licence of all that is installed
@@ -188,9 +188,7 @@ def _without_libgl(environment: Environment, place: Path, nerfkit) -> Iterator[s
     told = [problem["fix"] for problem in found if problem["where"] == "opencv"]
     if len(told) != 1 or "opencv-python-headless" not in told[0]:
         raise SupplyError(f"without libGL nerfkit doctor says of OpenCV: {told}")
-    make = (
-        "from nerfkit.scenes.synthetic import write_lowres_sequence as w; from pathlib import Path; w(Path('lowres'))"
-    )
+    make = "from nerfkit.scenes.synthetic.page import write_lowres_sequence as w; from pathlib import Path; w(Path('lowres'))"
     environment.run("-c", make, cwd=place)
     said = nerfkit("superres", "lowres/frames", "-o", "sharp.png", codes=(3,), **variables).stderr
     lines = [line for line in said.splitlines() if line.startswith("error: ")]

@@ -18,7 +18,7 @@ from PIL import Image
 from nerfkit.runs import Run
 from nerfkit.scenes.measurements.photo_pixels import PhotoPixels
 from nerfkit.scenes.readers import read_posed_photos
-from nerfkit.scenes.synthetic import write_lowres_sequence
+from nerfkit.scenes.synthetic.page import write_lowres_sequence
 from nerfkit.scenes.writing import write_atomically
 
 SOURCES = Path(__file__).parent.parent.parent
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="such names cann
 @pytest.fixture
 def odd(tmp_path):
     """A folder of an odd name in one of a long name."""
-    folder = tmp_path / ("länger " * 33).strip() / ODD
+    folder = tmp_path / ("länger " * 28).strip() / ODD
     folder.mkdir(parents=True)
     return folder
 
@@ -172,7 +172,7 @@ NOWHERE = {"NUMBA_CACHE_DIR": "/dev/null/none", "XDG_CACHE_HOME": "/dev/null/non
 def test_where_no_loop_can_be_kept_it_works_and_says_once_what_that_costs(sealed):
     (sealed / "tmp").mkdir()
     done = run(
-        "fit", "wave", "1.0", "-o", sealed / "a.npy", "--steps", 1, cwd=sealed, PYTHONPATH=sealed,
+        "fit", "wave", "1.0", "-o", sealed / "a.npy", "--set", "dims=1", "--set", "time=0.1", cwd=sealed, PYTHONPATH=sealed,
         PYTHONDONTWRITEBYTECODE=1, TMPDIR=sealed / "tmp", **NOWHERE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()

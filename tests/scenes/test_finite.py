@@ -44,7 +44,7 @@ def npz(folder, **arrays):
 
 def tiff(folder, values, name="a.tif"):
     folder.mkdir(exist_ok=True)
-    tifffile.imwrite(folder / name, values)
+    tifffile.imwrite(folder / name, values, photometric="rgb" if values.ndim == 3 else None)
     return folder / name
 
 
