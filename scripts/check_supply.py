@@ -188,8 +188,7 @@ def _without_libgl(environment: Environment, place: Path, nerfkit) -> Iterator[s
     told = [problem["fix"] for problem in found if problem["where"] == "opencv"]
     if len(told) != 1 or "opencv-python-headless" not in told[0]:
         raise SupplyError(f"without libGL nerfkit doctor says of OpenCV: {told}")
-    make = "from nerfkit.scenes.synthetic.page import write_lowres_sequence as w; from pathlib import Path; w(Path('lowres'))"
-    environment.run("-c", make, cwd=place)
+    environment.run("-c", FRAMES, cwd=place)
     said = nerfkit("superres", "lowres/frames", "-o", "sharp.png", codes=(3,), **variables).stderr
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
     if len(lines) != 1 or "OpenCV cannot be loaded" not in lines[0]:

@@ -172,8 +172,8 @@ NOWHERE = {"NUMBA_CACHE_DIR": "/dev/null/none", "XDG_CACHE_HOME": "/dev/null/non
 def test_where_no_loop_can_be_kept_it_works_and_says_once_what_that_costs(sealed):
     (sealed / "tmp").mkdir()
     done = run(
-        "fit", "wave", "1.0", "-o", sealed / "a.npy", "--set", "dims=1", "--set", "time=0.1", cwd=sealed, PYTHONPATH=sealed,
-        PYTHONDONTWRITEBYTECODE=1, TMPDIR=sealed / "tmp", **NOWHERE,
+        "fit", "wave", "1.0", "-o", sealed / "a.npy", "--set", "dims=1", "--set", "time=0.1", cwd=sealed,
+        PYTHONPATH=sealed, PYTHONDONTWRITEBYTECODE=1, TMPDIR=sealed / "tmp", **NOWHERE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
     assert done.stderr.count(b"which numba can keep nowhere: every command compiles them again, some 20 s") == 1
