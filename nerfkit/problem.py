@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nerfkit.divergence import Cause, cause_in_batch
 from nerfkit.scenes.generators import restore_generator
 from nerfkit.scenes.measurements.measurements import Measurements, Source
 from nerfkit.scenes.observations.observation import Observation
@@ -64,11 +65,14 @@ class Term:
         if part is not None:
             batch = batch.take(part(n_drawn))
         predicted = self.observation.predict(field, batch.where, **options)
-        errors = self.loss(predicted, torch.zeros_like(predicted) if batch.values is None else batch.values)
-        if batch.weights is not None:
-            errors = errors * batch.weights.view(-1, *[1] * (errors.ndim - 1))
+        errors = self.errors(predicted, batch)
         loss = errors.mean() if part is None else errors.sum() / (n_drawn * errors.shape[1:].numel())
         return Compared(loss * self.weight, predicted, batch)
+
+    def errors(self, predicted: Any, batch: Measurements) -> Tensor:
+        """The error of each measurement of a batch, [n, ...]."""
+        errors = self.loss(predicted, torch.zeros_like(predicted) if batch.values is None else batch.values)
+        return errors if batch.weights is None else errors * batch.weights.view(-1, *[1] * (errors.ndim - 1))
 
 
 class Problem:
@@ -119,6 +123,8 @@ class Problem:
         # where the field is: what it draws never crosses to the device
         self.generator = torch.Generator(next(field.parameters()).device).manual_seed(seed)
         self._validate = validate
+        # what the last loss came from, to be explained
+        self.compared: list[tuple[Term, Compared]] = []
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The field's groups."""
@@ -126,8 +132,24 @@ class Problem:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The sum of the terms' losses, each on a new batch."""
-        losses = [term.compare(self.field, self.generator).loss for term in self.terms]
-        return torch.stack(losses).sum(), {}
+        # let go first: no two batches are in memory
+        self.compared = []
+        self.compared = [(term, term.compare(self.field, self.generator)) for term in self.terms]
+        return torch.stack([compared.loss for _, compared in self.compared]).sum(), {}
+
+    def explain(self) -> Cause:
+        """What made the last loss, where it is NaN or infinite."""
+        with torch.no_grad():
+            causes = (self._explain(term, compared) for term, compared in self.compared)
+            return next((cause for cause in causes if cause.what), Cause())
+
+    def _explain(self, term: Term, compared: Compared) -> Cause:
+        errors = term.errors(compared.predicted, compared.batch)
+        return cause_in_batch(compared.batch, compared.predicted, errors, self.name_of)
+
+    def name_of(self, index: int) -> str:
+        """What a user calls what an id of the measurements stands for."""
+        return f"number {index}"
 
     def after_step(self, step: int) -> None:
         """Nothing follows a step."""

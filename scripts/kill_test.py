@@ -93,7 +93,7 @@ def trained(data: Path) -> None:
 
 def frames(data: Path) -> None:
     """Eight shifted frames of 24 x 24 pixels."""
-    from nerfkit.scenes.synthetic import write_lowres_sequence
+    from nerfkit.scenes.synthetic.page import write_lowres_sequence
 
     write_lowres_sequence(data, n_frames=8, side=24)
 
