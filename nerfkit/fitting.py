@@ -333,7 +333,8 @@ class _Loop:
 
     def save(self) -> None:
         """Save the state, or raise an error where it diverged; without a folder, only the latter."""
-        if self.step == 0:
+        if self.step == self.first_step:
+            # what a run went on with is saved already
             return
         # that of the state before the step: it may be the first to show, and cannot be the only one looked at
         self._finite_loss()

@@ -250,6 +250,14 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path):
     assert len(losses(path)) == 2
 
 
+def test_a_run_that_is_done_stays_as_it_was(tmp_path):
+    folder = CheckpointFolder(tmp_path)
+    fit(Parabola(), Budget(steps=16), schedule=CALM, checkpoints=folder)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert fit(Parabola(), Budget(steps=16), schedule=CALM, checkpoints=folder, resume=True).steps == 16
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def losses(path):
     lines = [json.loads(line) for line in path.read_text().splitlines()]
     return [(line["step"], line["loss"]) for line in lines]
