@@ -64,6 +64,13 @@ class ProcessGroup(Ranks):
                 where="torchrun", fix="start them with the same words, on machines that see the same files",
             )  # fmt: skip
 
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all processes, of one shape and dtype and in memory, for the first; none for the others."""
+        found = [torch.empty_like(tensor) for _ in range(self.size)] if self.is_first else []
+        with self._noticing_loss():
+            dist.gather(tensor, found if self.is_first else None)
+        return found
+
     def wait(self) -> None:
         """Until all processes are here."""
         self.sum_(torch.zeros(1))

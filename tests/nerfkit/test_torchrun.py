@@ -151,7 +151,7 @@ def test_a_killed_process_is_started_again_and_the_run_goes_on_to_the_same_bits(
     assert len(pairs) > 10 and all(torch.equal(a, b) for a, b in pairs)
 
 
-def test_all_terms_are_shared_and_processes_go_by_one_clock_and_stop_together(room_16, tmp_path):
+def test_all_terms_and_frames_are_shared_and_processes_go_by_one_clock_and_stop_together(room_16, tmp_path):
     settings = {
         **SMALL, "steps": 6, "checkpoint_seconds": 1e-9, "exposure": "each", "refine_poses": True,
         "sampling": {"unbounded_resolution": 32, "update_every": 2}, "distortion_weight": 0.1, "depth_weight": 1.0,
@@ -160,7 +160,7 @@ def test_all_terms_are_shared_and_processes_go_by_one_clock_and_stop_together(ro
     endless = {**SMALL, "steps": 100_000}
     done = work(
         tmp_path,
-        {"data": str(room_16), "out": "all", "settings": settings},
+        {"data": str(room_16), "out": "all", "settings": settings, "film": str(tmp_path / "film")},
         {"data": str(room_16), "out": "timed", "settings": {**SMALL, "seconds": 60.0}, "clocks": [0.5, 1000.0, 0.0]},
         {
             "data": str(room_16), "out": "stopped", "settings": endless, "clocks": [0.0] * 3,
@@ -172,6 +172,14 @@ def test_all_terms_are_shared_and_processes_go_by_one_clock_and_stop_together(ro
     assert done.returncode != 0
     # 16 x 12 pixels, in parts of uneven sizes
     assert_same_to_rounding(newest(tmp_path / "alone"), newest(tmp_path / "all"), 6)
+    # five frames of three processes
+    api.load(tmp_path / "all").render_path(
+        "interpolate", tmp_path / "alone_film", n_frames=5, size=(12, 9), channels=("rgb", "depth")
+    )
+    for name in ("rgb", "depth"):
+        wanted, found = (sorted((tmp_path / f"{film}_{name}").iterdir()) for film in ("alone_film", "film"))
+        assert len(found) == 5 and [path.name for path in found] == [path.name for path in wanted]
+        assert [path.read_bytes() for path in found] == [path.read_bytes() for path in wanted]
     timed, stopped = (told(tmp_path, name, 3) for name in ("timed", "stopped"))
     assert len({one["last"] for one in timed}) == 1 and timed[0]["last"] > 5
     assert len({one["last"] for one in stopped}) == 1 and stopped[0]["last"] > 5
