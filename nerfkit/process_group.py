@@ -12,7 +12,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from nerfkit.cpu import use_all_cores
 from nerfkit.ranks import Launch, LostRankError, Ranks, launched
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 
@@ -122,16 +121,16 @@ def is_first_to_ask(question: str) -> bool:
 
 
 @functools.cache
-def _store() -> dist.Store:
+def _store() -> dist.Store:  # pyright: ignore[reportPrivateImportUsage]
     """What torchrun lets its processes keep words in, those of each start apart: it keeps the same one for all."""
     launch = launched()
     store = next(rendezvous("env://", timeout=PATIENCE))[0]
-    return dist.PrefixStore(f"nerfkit/{launch.n_restarts}/{launch.size}", store)
+    name = f"nerfkit/{launch.n_restarts}/{launch.size}"
+    return dist.PrefixStore(name, store)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _take_device(launch: Launch, device: str) -> None:
     if device == "cpu":
-        use_all_cores()
         return
     n_gpus = torch.cuda.device_count()
     if launch.local_rank >= n_gpus:
