@@ -18,7 +18,7 @@ from typing import Any
 from nerfkit.batch_list import BatchScene
 from nerfkit.files import explain_os_error, write_atomically
 from nerfkit.run_lock import locked
-from nerfkit.tasks import get_task
+from nerfkit.tasks.fit import fit_task
 
 __all__ = ["BatchResult", "SceneResult", "run_batch", "table"]
 
@@ -152,7 +152,7 @@ def _words(scene: BatchScene, run: Path, beginning: Sequence[str]) -> list[str]:
         return ["--resume", str(run)]
     suffix = {"train": "", "superres": ".png"}.get(scene.command)
     if suffix is None:
-        suffix = get_task(scene.words[1]).suffixes[0]
+        suffix = fit_task(scene.words[1]).suffixes[0]
     name = "--out" if scene.command == "train" else "-o"
     is_there = any(run.parent.glob("run*"))
     return [*beginning, *scene.words[1:], name, f"{run}{suffix}", *(["--overwrite"] if is_there else [])]

@@ -48,10 +48,10 @@ class BatchScene:
         Examples
         --------
         >>> BatchScene(("train", "photos/fox", "--steps", "9"), Path()).name
-        'fox-a5e2dd'
+        'fox-89b6ac'
         """
         stem = Path(self.words[2 if self.command == "fit" else 1]).stem
-        digest = hashlib.sha256("\\0".join(self.words).encode()).hexdigest()[:6]
+        digest = hashlib.sha256("\0".join(self.words).encode()).hexdigest()[:6]
         return f"{re.sub(r'[^0-9A-Za-z._-]', '_', stem) or 'scene'}-{digest}"
 
     def __str__(self) -> str:

@@ -32,7 +32,7 @@ class CompressedPicture:
     """
 
     # as nerfkit.results.Result has it
-    counts_cells = False
+    counts_cells = is_shared = False
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import time
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nerfkit.pictures import depth_colors
+from nerfkit.ranks import Ranks, join
 from nerfkit.runs import Run
 from nerfkit.scene import RadianceScene, View
 from nerfkit.scenes.camera_path import PathFrames, read_camera_path, write_camera_path
@@ -42,6 +45,8 @@ def render_path(
 ) -> dict[str, Any]:  # fmt: skip
     """Render a run along a path and write the path beside the video.
 
+    Of several processes that torchrun started each renders its part of the frames, and the first writes.
+
     Parameters
     ----------
     trained : TrainedScene
@@ -66,6 +71,7 @@ def render_path(
     result : dict
         ``output`` (or ``outputs`` with several channels), ``frames``, ``seconds``, ``camera_path``.
     """
+    ranks = join(trained.device)
     if path is None:
         photos = trained.run.read_photos(data)
         path = suggest_path(photos.c2w[photos.splits["train"]])
@@ -89,9 +95,13 @@ def render_path(
     outputs = {
         name: out if len(channels) == 1 else out.with_name(f"{out.stem}_{name}{out.suffix}") for name in channels
     }
-    path_file = write_camera_path(_path_file(out), frames, (camera.width, camera.height), fps)
+    path_file = _path_file(out)
+    if ranks.is_first:
+        write_camera_path(path_file, frames, (camera.width, camera.height), fps)
     started = time.perf_counter()
-    _write(trained.scene, frames, camera, fps, outputs, on_frame)
+    _write(trained.scene, frames, camera, fps, outputs, on_frame, ranks)
+    # what the first writes is there when any goes on
+    ranks.wait()
     result: dict[str, Any] = {
         "output": str(outputs[channels[0]]),
         "frames": len(frames),
@@ -143,21 +153,25 @@ def _camera(width: int, height: int, fov_y: float) -> Camera:
 
 def _write(
     scene: RadianceScene, frames: PathFrames, camera: Camera, fps: float, outputs: dict[str, Path],
-    on_frame: Callable[[int, int], None],
+    on_frame: Callable[[int, int], None], ranks: Ranks,
 ) -> None:  # fmt: skip
     shown: tuple[float, float] | None = None
     with ExitStack() as stack:
-        writers = {
-            name: stack.enter_context(VideoWriter(file, (camera.width, camera.height), fps))
-            for name, file in outputs.items()
-        }
-        for index, (c2w, fov_y) in enumerate(zip(frames.c2w, frames.fov_y, strict=True)):
-            view = scene.render(_camera(camera.width, camera.height, float(fov_y)), c2w)
+        writers = [
+            stack.enter_context(VideoWriter(file, (camera.width, camera.height), fps))
+            for file in (outputs.values() if ranks.is_first else ())
+        ]
+        for start in range(0, len(frames), ranks.size):
+            # in the last round some may have no frame of their own: they take the last one again
+            index = min(start + ranks.rank, len(frames) - 1)
+            view = scene.render(_camera(camera.width, camera.height, float(frames.fov_y[index])), frames.c2w[index])
             # the first frame's range holds for the whole video: colours that drift would look like motion
-            shown = shown or depth_range(view)
-            for name, writer in writers.items():
-                writer.add(_picture(view, name, shown))
-            on_frame(index + 1, len(frames))
+            shown = shown or tuple(json.loads(ranks.first_says(json.dumps(depth_range(view)))))
+            pictures = torch.from_numpy(np.stack([_picture(view, name, shown) for name in outputs]))
+            for number, channels in enumerate(ranks.gather(pictures)[: len(frames) - start], start + 1):
+                for writer, picture in zip(writers, channels.numpy(), strict=True):
+                    writer.add(picture)
+                on_frame(number, len(frames))
 
 
 def depth_range(view: View) -> tuple[float, float]:

@@ -12,7 +12,6 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from nerfkit.cpu import use_all_cores
 from nerfkit.ranks import Launch, LostRankError, Ranks, launched
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 
@@ -63,6 +62,13 @@ class ProcessGroup(Ranks):
                 f"the processes of this run have other {', '.join(named)} each; wanted the same in all {self.size}",
                 where="torchrun", fix="start them with the same words, on machines that see the same files",
             )  # fmt: skip
+
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all processes, of one shape and dtype and in memory, for the first; none for the others."""
+        found = [torch.empty_like(tensor) for _ in range(self.size)] if self.is_first else []
+        with self._noticing_loss():
+            dist.gather(tensor, found if self.is_first else None)
+        return found
 
     def wait(self) -> None:
         """Until all processes are here."""
@@ -115,16 +121,16 @@ def is_first_to_ask(question: str) -> bool:
 
 
 @functools.cache
-def _store() -> dist.Store:
+def _store() -> dist.Store:  # pyright: ignore[reportPrivateImportUsage]
     """What torchrun lets its processes keep words in, those of each start apart: it keeps the same one for all."""
     launch = launched()
     store = next(rendezvous("env://", timeout=PATIENCE))[0]
-    return dist.PrefixStore(f"nerfkit/{launch.n_restarts}/{launch.size}", store)
+    name = f"nerfkit/{launch.n_restarts}/{launch.size}"
+    return dist.PrefixStore(name, store)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _take_device(launch: Launch, device: str) -> None:
     if device == "cpu":
-        use_all_cores()
         return
     n_gpus = torch.cuda.device_count()
     if launch.local_rank >= n_gpus:

@@ -129,6 +129,10 @@ class Ranks:
     def check_same(self, values: Mapping[str, int]) -> None:
         """Raise NerfkitError where numbers differ between processes that must not; the names say what they are of."""
 
+    def gather(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all processes, of one shape and dtype, in their order, for the first; none for the others."""
+        return [tensor]
+
     def wait(self) -> None:
         """Until all processes are here."""
 

@@ -41,6 +41,8 @@ class Result:
     example: ClassVar[str] = ""
     # whether --size is a number of cells, not of pixels
     counts_cells: ClassVar[bool] = False
+    # whether processes that torchrun starts write it together
+    is_shared: ClassVar[bool] = False
 
     def __init__(
         self, run: Run, device: str, figures: dict[str, Any] | None = None, *, is_interrupted: bool = False

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nerfkit.memory import telling_memory
+from nerfkit.ranks import launched
 from nerfkit.results import Result
 from nerfkit.scenes.errors import NerfkitError
 
@@ -35,6 +36,7 @@ class TrainedScene(Result):
     >>> scene.render_path("orbit", "orbit.mp4", n_frames=90)  # doctest: +SKIP
     """
 
+    is_shared = True
     options = ("path", "frames", "fps", "size", "channels", "data")
     example = "nerfkit render RUN --path orbit --size WxH --out FILE.mp4"
 
@@ -117,7 +119,7 @@ class TrainedScene(Result):
             self, path, None if out is None else Path(out), n_frames=n_frames, fps=fps, size=size, channels=channels,
             data=None if data is None else Path(data), on_frame=on_frame,
         )  # fmt: skip
-        if Path(result["output"]).resolve().is_relative_to(self.run.folder.resolve()):
+        if launched().is_first and Path(result["output"]).resolve().is_relative_to(self.run.folder.resolve()):
             # the run's page shows the videos that lie in its folder
             refresh(self.run)
         return result

@@ -4,7 +4,8 @@
 
 A job has ``data``, ``out`` and ``settings`` of ``nerfkit.train``, or the ``words`` of a command that is run last. Its
 ``signal`` (rank, restarts, step, number) is sent by a process to itself, or ``to_torchrun``; ``clocks`` are seconds
-that the clock of each process goes on at each look; ``fails`` is the rank of one that cannot read its photos.
+that the clock of each process goes on at each look; ``fails`` is the rank of one that cannot read its photos; ``film``
+is where pictures of its path go.
 """
 
 import itertools
@@ -41,6 +42,8 @@ def run(job):
             os.kill(os.getppid() if job.get("to_torchrun") else os.getpid(), job["signal"][3])
 
     scene = nerfkit.train(job["data"], job["out"], on_progress=after_step, device="cpu", **job["settings"])
+    if "film" in job:
+        scene.render_path("interpolate", job["film"], n_frames=5, size=(12, 9), channels=("rgb", "depth"))
     told = {"first": steps[1], "last": steps[-1], "interrupted": scene.is_interrupted, "run": str(scene.run.folder)}
     Path(f"{job['out']}.{RANK}.json").write_text(json.dumps(told))
 

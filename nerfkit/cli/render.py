@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from nerfkit.cli.options import DatasetOptions, argument, option, parse_cells, parse_crop, parse_size
-from nerfkit.cli.running import Console, progress_bar, use_cores
+from nerfkit.cli.running import Console, progress_bar, refuse_ranks, use_cores
 from nerfkit.tasks import load_run
 
-__all__ = ["Options", "main"]
+__all__ = ["IS_SHARED", "Options", "main"]
+
+# processes that torchrun starts render a film together
+IS_SHARED = True
 
 
 @dataclass(kw_only=True)
@@ -49,6 +52,8 @@ def main(options: Options, console: Console) -> dict[str, Any]:
     """Run the command; returns what ``--json`` prints."""
     use_cores(options.device)
     found = load_run(options.run, device=options.device)
+    if not found.is_shared:
+        refuse_ranks("render")
     size = (parse_cells if found.counts_cells else parse_size)(options.size, "--size")
     given = {
         "path": options.path, "frames": options.frames, "fps": options.fps, "size": size,

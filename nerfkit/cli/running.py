@@ -23,7 +23,7 @@ from nerfkit.ranks import launched, may_speak
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.places import also_read
 
-__all__ = ["Console", "Interrupted", "progress_bar", "run_command", "unknown_command", "use_cores"]
+__all__ = ["Console", "Interrupted", "progress_bar", "refuse_ranks", "run_command", "unknown_command", "use_cores"]
 
 
 class Interrupted(Exception):
@@ -66,7 +66,8 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
     try:
         options: CommonOptions = parse(command.Options, name, description, argv)
         is_first = launched().is_first
-        _refuse_ranks(name, command)
+        if not getattr(command, "IS_SHARED", False):
+            refuse_ranks(name)
         console = Console(options.json, options.quiet or not is_first)
         with _logging(options), _signals_as_interrupt(), also_read(getattr(options, "also_read", ())):
             keep_loops()
@@ -92,10 +93,10 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
     return code
 
 
-def _refuse_ranks(name: str, command: Any) -> None:
+def refuse_ranks(name: str) -> None:
     """Raise an error where several processes were started for what one does."""
     n = launched().size
-    if n > 1 and not getattr(command, "IS_SHARED", False):
+    if n > 1:
         raise NerfkitError(
             f"runs in one process; got {n} of torchrun's", where=f"nerfkit {name}",
             fix=f"start it alone: nerfkit {name} ...; for many inputs at once: nerfkit batch",

@@ -63,6 +63,15 @@ def test_all_cores_are_used():
     assert run(code + "print(torch.get_num_threads())") == [str(usable_cores())]
 
 
+def test_processes_of_a_machine_share_its_cores(monkeypatch):
+    words = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "localhost"}
+    for name, value in words.items():
+        monkeypatch.setenv(name, value)
+    code = "import numba, torch; from nerfkit.cpu import use_all_cores; use_all_cores(); "
+    each = str(max(1, usable_cores() // 2))
+    assert run(code + "print(torch.get_num_threads(), numba.get_num_threads())") == [each, each]
+
+
 WAITS = """
 import os, sys
 from nerfkit.cpu import wait_briefly

@@ -4,6 +4,7 @@ import math
 import subprocess
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -336,3 +337,9 @@ def test_one_process_alone_pays_nothing():
     assert ALONE.first_says("a") == "a" and ALONE.sum_(torch.ones(2)).tolist() == [1, 1]
     ALONE.wait()
     ALONE.check_same({"a": 1})
+
+
+def test_of_what_runs_hold_scenes_alone_are_filmed_together(nerfkit, second, monkeypatch):
+    monkeypatch.setattr("nerfkit.cli.render.load_run", lambda *_, **__: SimpleNamespace(is_shared=False))
+    done = nerfkit("render", "run", "--device", "cpu")
+    assert done.code == 2 and "nerfkit render: runs in one process; got 2 of torchrun's" in done.err

@@ -46,7 +46,7 @@ def test_the_run_folder(trained_run, scene_folder):
     names = {path.name for path in trained_run.iterdir()}
     assert {"config.yml", "scene.json", "metrics.jsonl", "metrics.json", "versions.json", "checkpoints"} <= names
     config, data, device, inputs = Run(trained_run).read_config()
-    assert inputs == {"skip_bad": False, "masks": None}
+    assert inputs == {"skip_bad": False, "masks": None, "job": None}
     assert (config.field.kind, config.steps, config.seconds) == ("hash", 200, None)
     assert (data, device) == (scene_folder, "cuda" if torch.cuda.is_available() else "cpu")
     # newest first: a machine on which the first step compiles for over a minute saves that as well
