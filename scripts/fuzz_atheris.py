@@ -14,9 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-import atheris
 from fuzz import Outcome, is_over, keep_files, read_once
 from fuzz_parsers import Parser
+
+from nerfkit.scenes.extras import import_extra
 
 __all__ = ["fuzz_by_coverage"]
 
@@ -29,6 +30,7 @@ def fuzz_by_coverage(parser: Parser, options: Namespace) -> NoReturn:
 
     This ends the process: libFuzzer comes back from nothing.
     """
+    atheris = import_extra("atheris", "fuzz", "--atheris")
     for function in _own_functions():
         atheris.instrument_func(function)
     folder, corpus = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())

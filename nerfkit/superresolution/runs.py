@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nerfkit.files import npy_bytes, write_atomically
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.json_text import parse_json
+from nerfkit.scenes.readers.picture_size import check_pixels
 
 from .settings import SuperresSettings, plan_grids
 
@@ -74,6 +75,7 @@ def read_settings(run: Run) -> SuperresSettings:
         facts = parse_json(path.read_text(encoding="utf-8"))
         width, height = facts["size"]
         low, high = facts["value_range"]
+        check_pixels(width, height, path, "run nerfkit superres again")
         return SuperresSettings.for_frames(
             config, size=(width, height), n_channels=facts["n_channels"], bit_depth=facts["bit_depth"],
             value_range=(low, high),

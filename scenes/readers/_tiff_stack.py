@@ -55,13 +55,14 @@ def _check(path: Path, sizes: dict[str, int], dtype: Any) -> None:
             f"has channels or other axes, {names}; one value a voxel is wanted", where=path,
             fix="save one channel as a stack",
         )  # fmt: skip
-    if (n_voxels := math.prod(sizes.values())) > MAX_VOXELS:
+    n_voxels = math.prod(n for axis, n in sizes.items() if axis != "T")
+    if n_voxels > MAX_VOXELS:
         raise NerfkitError(
             f"declares {n_voxels:,} voxels; at most {MAX_VOXELS:,} are read",
             where=path,
             fix="crop it, or scale it down",
         )
-    check_floats(n_voxels, path)
+    check_floats(n_voxels * sizes.get("T", 1), path)
     if sum(n > 1 for axis, n in sizes.items() if axis in SLICES) > 1:
         raise NerfkitError(f"has two axes of slices, {sizes}", where=path, fix="save one stack")
 

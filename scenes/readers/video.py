@@ -38,8 +38,8 @@ MAX_MESSAGE = 300
 # containers that hold their pictures themselves: a playlist (HLS, DASH, concat) names other files, and addresses
 CONTAINERS = (
     "mov", "matroska", "avi", "yuv4mpegpipe", "gif", "apng", "mpegts", "mpeg", "mpegvideo", "m4v", "mjpeg", "h263",
-    "h264", "hevc", "vvc", "av1", "obu", "ivf", "flv", "ogg", "asf", "mxf", "dv", "nut", "rm", "swf", "vc1", "wtv", "dirac",
-    "dnxhd", "jpeg_pipe", "png_pipe", "webp_pipe",
+    "h264", "hevc", "vvc", "av1", "obu", "ivf", "flv", "ogg", "asf", "mxf", "dv", "nut", "rm", "swf", "vc1", "wtv",
+    "dirac", "dnxhd", "jpeg_pipe", "png_pipe", "webp_pipe",
 )  # fmt: skip
 CONTAINER_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
 # of H.273's transfer characteristics and colour primaries
