@@ -204,7 +204,7 @@ class Run:
             )
         except FileNotFoundError as error:
             raise NerfkitError("is absent: this run never started", where=path, fix="train again") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, ArithmeticError) as error:
             raise NerfkitError(f"is damaged ({error})", where=path, fix="train again") from error
 
 

@@ -80,7 +80,7 @@ def read_settings(run: Run) -> SuperresSettings:
             config, size=(width, height), n_channels=facts["n_channels"], bit_depth=facts["bit_depth"],
             value_range=(low, high),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise NerfkitError(f"is damaged ({error})", where=path, fix="run nerfkit superres again") from error
 
 
@@ -120,7 +120,7 @@ def load_field(run: Run) -> Siren | TiledSiren | GridField:
             return field_of_grid(state["task"]["field"]["values"], settings)
         network = make_field(settings, torch.zeros(settings.n_channels, 2))
         network.load_state_dict(state["task"]["field"])
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise NerfkitError(
             "its weights do not fit the settings in its config.yml", where=run.folder,
             fix="put the config.yml back, or run nerfkit superres again",

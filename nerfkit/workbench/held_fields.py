@@ -159,7 +159,7 @@ def held_state(run: Run) -> Iterator[dict[str, Any]]:
     state = folder.load_newest()
     try:
         yield state
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise NerfkitError(f"is damaged ({error})", where=folder.folder, fix="make the run again") from error
 
 

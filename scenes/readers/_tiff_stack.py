@@ -46,6 +46,8 @@ def read_tiff_stack(path: Path) -> list[Callable[[], Volume]]:
 
 def _check(path: Path, sizes: dict[str, int], dtype: Any) -> None:
     """Raise NerfkitError unless the file is slices of real numbers, perhaps at several times."""
+    if len(sizes) < 2 or min(sizes.values()) < 1:
+        raise NerfkitError(f"declares the shape {sizes}; slices of rows and columns are wanted", where=path)
     if dtype is None or dtype.kind not in "iufb":
         raise NerfkitError(f"its values are {dtype}; real numbers are wanted", where=path, fix="save the magnitude")
     other = {axis: n for axis, n in sizes.items() if axis not in SLICES + "TYX" and n > 1}

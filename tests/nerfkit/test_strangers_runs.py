@@ -1,6 +1,7 @@
 """Run folders of others: they run no code, write over no file, show none of another place, put no tags in pages."""
 
 import json
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -198,6 +199,14 @@ def test_a_checkpoint_that_is_nested_deep(tmp_path):
     (tmp_path / "step_00000001.json").write_text('{"a":' * 20_000)
     with pytest.raises(NerfkitError, match=r"no checkpoint that can be read .*nested too deep"):
         CheckpointFolder(tmp_path).load_newest()
+    # as deep as JSON is read: what makes objects of it goes deeper
+    payload = b"\x02\0\0\0\0\0\0\0{}"
+    head = {"step": 1, "bytes": len(payload), "crc32": zlib.crc32(payload), "state": 0}
+    (tmp_path / "step_00000001.safetensors").write_bytes(payload)
+    text = json.dumps(head).replace('"state": 0', f'"state": {"[" * 900}{"]" * 900}')
+    (tmp_path / "step_00000001.json").write_text(text)
+    with pytest.raises(NerfkitError, match="no checkpoint that can be read"):
+        CheckpointFolder(tmp_path).load_newest()
 
 
 def change_head(folder, change):
@@ -240,3 +249,7 @@ def test_a_start_asks_for_no_more_than_its_weights_hold(tmp_path):
     path.with_suffix(".json").write_text(json.dumps(facts))
     with pytest.raises(NerfkitError, match=r"asks for 2,000,000,000,000 weights, and start\.safetensors holds"):
         read_start(path)
+    for name, value in (("scale", 0), ("scale", 10**400), ("rate", 10**400), ("n_layers", 0.5)):
+        path.with_suffix(".json").write_text(json.dumps(facts | {"width": 8, name: value}))
+        with pytest.raises(NerfkitError, match=r"is no start, or damaged"):
+            read_start(path)

@@ -123,5 +123,7 @@ def read_start(path: Path) -> Learned:
             raise ValueError(f"{bad[0]} holds values that are NaN or infinite")
         (width, height), (low, high) = facts["size"], facts["bounds"]
         return Learned(whole, part, float(facts["rate"]), (int(width), int(height)), (float(low), float(high)))
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+    except (
+        SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError, ArithmeticError
+    ) as error:  # fmt: skip
         raise NerfkitError(f"is no start, or damaged ({error})", where=path, fix="make the run again") from error
