@@ -172,6 +172,17 @@ def test_the_option_is_heard(root, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["photos"] == 4
 
 
+@pytest.mark.parametrize("name", ["a\x1b[2J\r.png", "\ud800.png", "\x9b31m.png"])
+def test_names_move_no_cursor_and_stop_no_command(root, tmp_path, capsys, name):
+    put_photos(root)
+    transforms(root, name)
+    assert main(["convert", str(root), "-o", str(tmp_path / "out")]) == 0
+    said = "".join(capsys.readouterr())
+    assert "1 of 4 listed photos are absent" in said and not set(said) & set("\x1b\r\x9b\ud800")
+    assert main(["convert", str(root / name), "-o", str(tmp_path / "other")]) == 2
+    assert not set("".join(capsys.readouterr())) & set("\x1b\r\x9b\ud800")
+
+
 # --- what is written ---
 
 
