@@ -253,3 +253,13 @@ def test_a_start_asks_for_no_more_than_its_weights_hold(tmp_path):
         path.with_suffix(".json").write_text(json.dumps(facts | {"width": 8, name: value}))
         with pytest.raises(NerfkitError, match=r"is no start, or damaged"):
             read_start(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"), [("a" * 5000, "are not there any more"), ("a\0b", "a text in it holds a NUL")]
+)
+def test_a_place_that_no_file_system_has(tmp_path, data, words):
+    run = write_train_run(tmp_path)
+    change_config(run, data=data, skip_bad=False)
+    with pytest.raises(NerfkitError, match=words):
+        Run(run).read_photos(None)

@@ -219,8 +219,8 @@ def test_a_point_cloud_is_copied_only_where_it_is_one_of_the_dataset(root, tmp_p
     (tmp_path / "key.ply").write_text("secret")
     (root / "points.ply").write_text("ply")
     copied = {}
-    for name in ("../../../key", "../../../key.ply", "transforms.json", "points.ply", 3):
-        write_transforms(root, n=4, ply_file_path=name)
+    for name in ("../../../key", "../../../key.ply", "transforms.json", "points.ply", 3, f"{'a' * 5000}.ply"):
+        write_transforms(root, n=4, ply_file_path=name, colmap_model="a" * 5000)
         out = tmp_path / "out" / str(len(copied))
         write_posed_photos(read_posed_photos(root, findings=Findings()), out, findings=Findings())
         copied[name] = sorted(path.name for path in out.glob("*") if path.is_file())
