@@ -5,6 +5,7 @@ import pytest
 import tifffile
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.readers.frames import read_frames
 from nerfkit.scenes.readers.volume import read_volume
 
 
@@ -62,3 +63,14 @@ def test_a_unit_of_nifti_that_there_is_not(tmp_path):
     (tmp_path / "a.nii").write_bytes(payload)
     with pytest.raises(NerfkitError, match=r"its unit of length is .*5.*, which there is not"):
         read_volume(tmp_path / "a.nii")
+
+
+def test_a_stack_of_more_strips_than_it_has(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 4, 5), np.uint8), photometric="minisblack")
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as stored:
+        for page in stored.pages:
+            page.tags["ImageLength"].overwrite(2**24)  # pyright: ignore[reportAttributeAccessIssue]
+    with pytest.raises(NerfkitError, match="declares 5x16777216 pixels in 4,194,304 strips or tiles, and has 1;"):
+        read_volume(tmp_path / "a.tif")
+    with pytest.raises(NerfkitError, match=r"a\.tif"):
+        read_frames(tmp_path / "a.tif")
