@@ -120,7 +120,7 @@ class CheckpointFolder:
         for step in self.steps():
             try:
                 state = self._load(step)
-            except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, SafetensorError) as error:
                 damaged.append(f"step {step}: {error}")
                 logger.warning("checkpoint of step %d cannot be used (%s); trying the one before", step, error)
                 continue

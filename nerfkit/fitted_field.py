@@ -10,6 +10,7 @@ from nerfkit.fitted_result import FittedResult
 from nerfkit.memory import telling_memory
 from nerfkit.picture_result import PictureResult
 from nerfkit.results import check_crop
+from nerfkit.scenes.readers.picture_size import check_pixels
 from nerfkit.workbench.task import PICTURES
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ class FittedField(FittedResult, PictureResult):
         recipe = self.held.recipe
         extent, origin = tuple(recipe["size"]), tuple(recipe.get("origin", (0.0, 0.0)))
         width, height = size or recipe.get("pixels", extent)
+        check_pixels(*((round(width), round(height)) if crop is None else crop[2:]), self.run.folder)
         if crop is not None:
             check_crop(crop, (width, height))
         values = sample_picture(self.held.field, (width, height), extent, crop, origin).numpy()

@@ -128,6 +128,8 @@ class Run:
             raise NerfkitError(
                 f"is {own.holds}, not {get_task(task).holds}", where=self.folder, fix=own.usage.format(run=self.folder)
             )
+        if any("\0" in value for value in values.values() if isinstance(value, str)):
+            raise NerfkitError("is damaged: a text in it holds a NUL", where=path, fix="make the run again")
         config = own.configure(file=path)
         inputs = {name: values.get(name) for name in own.inputs}
         return Recorded(config, (self.folder / values["data"]).resolve(), values["device"], inputs)
@@ -185,7 +187,7 @@ class Run:
         """
         recorded = self.read_config("train")
         place = moved or recorded.data
-        if not place.exists():
+        if not os.path.exists(place):  # noqa: PTH110  any text may stand in config.yml
             raise NerfkitError("the photos are not there any more", where=place, fix=fix)
         masks = recorded.inputs["masks"]
         return read_posed_photos(
@@ -208,7 +210,7 @@ class Run:
             )
         except FileNotFoundError as error:
             raise NerfkitError("is absent: this run never started", where=path, fix="train again") from error
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError, ArithmeticError) as error:
             raise NerfkitError(f"is damaged ({error})", where=path, fix="train again") from error
 
 

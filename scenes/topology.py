@@ -92,6 +92,9 @@ def consistently_oriented(faces: NDArray[np.int64]) -> NDArray[np.int64]:
     flip = np.zeros(n, bool)
     for root in np.unique(connected_components(joined, directed=False)[1], return_index=True)[1]:
         found, before = breadth_first_order(joined, root, directed=False)
+        if len(found) == 1:
+            # scipy indexes by no entries at all to another kind
+            continue
         turns = np.asarray(joined[before[found[1:]], found[1:]]).ravel() == 2
         for face, turned in zip(found[1:].tolist(), turns.tolist(), strict=True):
             flip[face] = flip[before[face]] != turned

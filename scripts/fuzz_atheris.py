@@ -14,9 +14,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-import atheris
 from fuzz import Outcome, is_over, keep_files, read_once
 from fuzz_parsers import Parser
+
+from nerfkit.scenes.extras import import_extra
 
 __all__ = ["fuzz_by_coverage"]
 
@@ -29,6 +30,7 @@ def fuzz_by_coverage(parser: Parser, options: Namespace) -> NoReturn:
 
     This ends the process: libFuzzer comes back from nothing.
     """
+    atheris = import_extra("atheris", "fuzz", "--atheris")
     for function in _own_functions():
         atheris.instrument_func(function)
     folder, corpus = Path(tempfile.mkdtemp()), Path(tempfile.mkdtemp())
@@ -56,7 +58,8 @@ def fuzz_by_coverage(parser: Parser, options: Namespace) -> NoReturn:
             keep_files({file: payload}, finding.text, parser.name, options.keep, str(finding.execution))
 
     arguments = [sys.argv[0], str(corpus), f"-seed={options.seed + 1}", f"-max_len={MAX_LENGTH}", "-verbosity=0"]
-    atheris.Setup([*arguments, "-rss_limit_mb=0", "-timeout=0"], read)
+    # memory and time are limited by ours; a file that libFuzzer keeps is no part of the folder that one is in
+    atheris.Setup([*arguments, "-rss_limit_mb=0", "-timeout=600", f"-artifact_prefix={folder}/"], read)
     atheris.Fuzz()
     raise SystemExit("libFuzzer ended")
 

@@ -511,7 +511,7 @@ def _read_volume(folder: Path) -> None:
 def _make_dicom(folder: Path) -> list[str]:
     """A series of three axial slices."""
     from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
     (folder / "volume").mkdir(exist_ok=True)
     for index in range(3):
@@ -519,8 +519,8 @@ def _make_dicom(folder: Path) -> list[str]:
         found.file_meta = FileMetaDataset()
         found.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
         found.SOPClassUID, found.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", generate_uid(entropy_srcs=[str(index)])
-        found.file_meta.MediaStorageSOPClassUID = found.SOPClassUID
-        found.file_meta.MediaStorageSOPInstanceUID = found.SOPInstanceUID
+        found.file_meta.MediaStorageSOPClassUID = UID(found.SOPClassUID)
+        found.file_meta.MediaStorageSOPInstanceUID = UID(found.SOPInstanceUID)
         found.SeriesInstanceUID, found.SeriesNumber, found.InstanceNumber = "1.2.3", 1, index
         found.Rows, found.Columns, found.SamplesPerPixel = 6, 5, 1
         found.PhotometricInterpretation, found.PixelRepresentation = "MONOCHROME2", 0
@@ -628,7 +628,7 @@ def _make_surface(suffix: str) -> Callable[[Path], list[str]]:
         import trimesh
 
         mesh = trimesh.creation.icosphere(subdivisions=1)
-        payload = mesh.export(file_type=suffix)
+        payload: Any = mesh.export(file_type=suffix)
         (folder / f"surface.{suffix}").write_bytes(payload.encode() if isinstance(payload, str) else payload)
         return [f"surface.{suffix}"]
 

@@ -23,7 +23,9 @@ from nerfkit.ranks import launched, may_speak
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.places import also_read
 
-__all__ = ["Console", "Interrupted", "progress_bar", "refuse_ranks", "run_command", "unknown_command", "use_cores"]
+__all__ = [
+    "Console", "Interrupted", "printable", "progress_bar", "refuse_ranks", "run_command", "unknown_command", "use_cores",
+]  # fmt: skip
 
 
 class Interrupted(Exception):
@@ -44,7 +46,24 @@ class Console:
     def say(self, text: str) -> None:
         """Print a line for a person."""
         if not self.is_quiet:
-            print(text, file=sys.stderr if self.is_json else sys.stdout, flush=True)
+            print(printable(text), file=sys.stderr if self.is_json else sys.stdout, flush=True)
+
+
+def printable(text: str) -> str:
+    """A text for a terminal: names of a stranger's move no cursor in it, and what cannot be encoded is escaped.
+
+    Examples
+    --------
+    >>> printable("a\\x1b[2J.png\\n")
+    'a\\\\x1b[2J.png\\n'
+    """
+    shown = "".join(letter if letter in "\n\t" or not _is_control(letter) else repr(letter)[1:-1] for letter in text)
+    return shown.encode("utf-8", errors="backslashreplace").decode()
+
+
+def _is_control(letter: str) -> bool:
+    # of ASCII and of Latin-1, which terminals heed as well
+    return letter < " " or "\x7f" <= letter <= "\x9f"
 
 
 class _LogHandler(logging.Handler):
@@ -52,7 +71,7 @@ class _LogHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        text = prefix + record.getMessage()
+        text = printable(prefix + record.getMessage())
         tqdm = getattr(sys.modules.get("tqdm"), "tqdm", None)
         if tqdm is not None:
             tqdm.write(text, file=sys.stderr)
@@ -151,7 +170,7 @@ def _fail(what: str, where: str, fix: str, code: int, is_json: bool, is_debug: b
     if not may_speak():
         return code
     head = f"{where}: {what}" if where else what
-    print(f"error: {head}" + (f"\n  fix: {fix}" if fix else ""), file=sys.stderr, flush=True)
+    print(printable(f"error: {head}" + (f"\n  fix: {fix}" if fix else "")), file=sys.stderr, flush=True)
     if is_json:
         print(json.dumps({"error": {"what": what, "where": where, "fix": fix}, "exit": code}), flush=True)
     return code

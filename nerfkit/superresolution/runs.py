@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nerfkit.files import npy_bytes, write_atomically
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.json_text import parse_json
+from nerfkit.scenes.readers.picture_size import check_pixels
 
 from .settings import SuperresSettings, plan_grids
 
@@ -74,11 +75,12 @@ def read_settings(run: Run) -> SuperresSettings:
         facts = parse_json(path.read_text(encoding="utf-8"))
         width, height = facts["size"]
         low, high = facts["value_range"]
+        check_pixels(width, height, path, "run nerfkit superres again")
         return SuperresSettings.for_frames(
             config, size=(width, height), n_channels=facts["n_channels"], bit_depth=facts["bit_depth"],
             value_range=(low, high),
         )  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, ArithmeticError) as error:
         raise NerfkitError(f"is damaged ({error})", where=path, fix="run nerfkit superres again") from error
 
 
@@ -118,7 +120,7 @@ def load_field(run: Run) -> Siren | TiledSiren | GridField:
             return field_of_grid(state["task"]["field"]["values"], settings)
         network = make_field(settings, torch.zeros(settings.n_channels, 2))
         network.load_state_dict(state["task"]["field"])
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise NerfkitError(
             "its weights do not fit the settings in its config.yml", where=run.folder,
             fix="put the config.yml back, or run nerfkit superres again",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -157,7 +158,7 @@ def resume_fit(
     inputs = recorded.inputs
     output = run.output_beside(inputs["output"], task.suffix_of)
     first = recorded.data if inputs["example"] is None else Path(inputs["example"])
-    if inputs["example"] is None and not first.exists():
+    if inputs["example"] is None and not os.path.exists(first):  # noqa: PTH110  any text may stand in config.yml
         raise NerfkitError("its input is not there any more", where=first, fix="put it back, or fit anew")
     if task.runs_code(first) and not run_code:
         raise NerfkitError(

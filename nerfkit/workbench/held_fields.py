@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from nerfkit.workbench.waves.held import WAVES, make_waves
 
 __all__ = [
     "ATTENUATION",
+    "MOST_UNASKED",
     "HeldField",
     "held_state",
     "load_held_field",
@@ -33,6 +35,8 @@ __all__ = [
     "picture_field",
 ]
 
+# weights that a recipe may ask for whatever its file holds: 64 MB
+MOST_UNASKED = 2**24
 # names in a recipe of the solution of an equation by a network or by fixed sines, and of a slice of a tomograph
 EQUATION, SINES, ATTENUATION = "equation", "sines", "attenuation"
 
@@ -155,8 +159,18 @@ def held_state(run: Run) -> Iterator[dict[str, Any]]:
     state = folder.load_newest()
     try:
         yield state
-    except (RuntimeError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise NerfkitError(f"is damaged ({error})", where=folder.folder, fix="make the run again") from error
+
+
+def _check_size(recipe: dict[str, Any], weights: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError where a recipe asks for much more than the weights beside it hold, before that is made."""
+    most = max(MOST_UNASKED, 4 * sum(tensor.numel() for tensor in weights.values()))
+    asked = {name: int(recipe[name]) for name in ("n_params", "n_features", "n_layers") if name in recipe}
+    asked["shape"] = math.prod(int(side) for side in recipe.get("shape", ()))
+    for name, n in asked.items():
+        if not 0 <= n <= most:
+            raise ValueError(f"its recipe asks for {name} = {n:,}; at most {most:,} fits its weights")
 
 
 def load_held_field(run: Run, device: str) -> HeldField:
@@ -169,6 +183,7 @@ def load_held_field(run: Run, device: str) -> HeldField:
     """
     with held_state(run) as state:
         recipe = state["recipe"]
+        _check_size(recipe, state["field"])
         if recipe["name"] == "picture":
             height, width = recipe["shape"]
             held = picture_field(torch.zeros(height, width, len(recipe["bounds"])), tuple(recipe["size"]))

@@ -45,7 +45,7 @@ def _series_in(path: Path) -> tuple[dict[str, list[Frame]], list[str]]:
     seen, n_other, n_copies = set(), 0, 0
     for file in _files(path):
         header = _header(file)
-        if header is None or not header.get("Rows"):
+        if header is None or not _is_image(header):
             n_other += 1
         elif (uid := header.get("SOPInstanceUID", str(file))) in seen:
             n_copies += 1
@@ -71,10 +71,18 @@ def _header(file: Path) -> Any:
     from pydicom import dcmread
 
     try:
-        return dcmread(file, stop_before_pixels=True, force=file.suffix.lower() in NAMED)
+        found = dcmread(file, stop_before_pixels=True, force=file.suffix.lower() in NAMED)
+        # values are made of their bytes when they are asked for, which is no better place to find damage
+        for _ in found.iterall():
+            pass
+        return found
     # a stranger's bytes, which are counted and named; pydicom's parsers raise whatever they meet
     except Exception:
         return None
+
+
+def _is_image(header: Any) -> bool:
+    return all(isinstance(side := header.get(name), int) and side > 0 for name in ("Rows", "Columns"))
 
 
 def _name(frames: list[Frame]) -> str:

@@ -132,6 +132,8 @@ def frames_of(header: Any, file: Path) -> list[Frame]:
     """
     n_frames = int(header.get("NumberOfFrames") or 1)
     groups = header.get("PerFrameFunctionalGroupsSequence")
+    if n_frames < 1:
+        raise NerfkitError(f"declares {n_frames} frames", where=file, fix="export it anew")
     if groups is None and n_frames > 1:
         raise NerfkitError(
             f"has {n_frames} frames, and no functional groups that say where each is", where=file,

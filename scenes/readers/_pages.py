@@ -15,7 +15,7 @@ from nerfkit.scenes.opencv import load_cv2
 
 from ._images import EXIF_ORIENTATION, TIFF_ICC_PROFILE, Decoded, split_alpha, turn
 from .picture_size import BROKEN_PICTURE, check_pixels, open_picture
-from .tiff_files import open_tiff
+from .tiff_files import check_parts, open_tiff
 
 __all__ = ["decode_pages"]
 
@@ -161,6 +161,7 @@ class _Spare:
 
 def _decode_page(page: Any, index: int, spare: _Spare) -> Decoded:
     check_pixels(page.imagewidth, page.imagelength * max(1, page.samplesperpixel), spare.path)
+    check_parts(page, spare.path)
     if page.photometric not in PLAIN or page.dtype is None or page.bitspersample not in DEPTHS:
         return spare.by_pillow(index)
     try:

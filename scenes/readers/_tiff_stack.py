@@ -46,6 +46,8 @@ def read_tiff_stack(path: Path) -> list[Callable[[], Volume]]:
 
 def _check(path: Path, sizes: dict[str, int], dtype: Any) -> None:
     """Raise NerfkitError unless the file is slices of real numbers, perhaps at several times."""
+    if len(sizes) < 2 or min(sizes.values()) < 1:
+        raise NerfkitError(f"declares the shape {sizes}; slices of rows and columns are wanted", where=path)
     if dtype is None or dtype.kind not in "iufb":
         raise NerfkitError(f"its values are {dtype}; real numbers are wanted", where=path, fix="save the magnitude")
     other = {axis: n for axis, n in sizes.items() if axis not in SLICES + "TYX" and n > 1}
@@ -55,13 +57,14 @@ def _check(path: Path, sizes: dict[str, int], dtype: Any) -> None:
             f"has channels or other axes, {names}; one value a voxel is wanted", where=path,
             fix="save one channel as a stack",
         )  # fmt: skip
-    if (n_voxels := math.prod(sizes.values())) > MAX_VOXELS:
+    n_voxels = math.prod(n for axis, n in sizes.items() if axis != "T")
+    if n_voxels > MAX_VOXELS:
         raise NerfkitError(
             f"declares {n_voxels:,} voxels; at most {MAX_VOXELS:,} are read",
             where=path,
             fix="crop it, or scale it down",
         )
-    check_floats(n_voxels, path)
+    check_floats(n_voxels * sizes.get("T", 1), path)
     if sum(n > 1 for axis, n in sizes.items() if axis in SLICES) > 1:
         raise NerfkitError(f"has two axes of slices, {sizes}", where=path, fix="save one stack")
 

@@ -27,7 +27,7 @@ FORMATS = (
 # what Pillow and tifffile raise on bytes that are no picture, besides saying so
 BROKEN_PICTURE = (
     OSError, SyntaxError, ValueError, TypeError, LookupError, EOFError, ArithmeticError, AttributeError, RuntimeError,
-    MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
+    AssertionError, MemoryError, struct.error, zlib.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ def read_transforms(path: Path, skip_bad: bool, findings: Findings) -> PosedPhot
     _apply_lists(frames, content, file, findings if skip_bad else None)
     hints = {key: content[key] for key in HINTS if key in content}
     model = file.parent / str(content.get(MODEL_KEY, ""))
-    if MODEL_KEY in content and model.is_dir() and model.resolve().is_relative_to(file.parent.resolve()):
+    # os.path's isdir, which takes a name that no file system would for one that is absent
+    if MODEL_KEY in content and os.path.isdir(model) and model.resolve().is_relative_to(file.parent.resolve()):  # noqa: PTH112
         hints["model"] = str(model)
     return pose_photos(frames, file.parent, "transforms", skip_bad=skip_bad, findings=findings, hints=hints)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -101,5 +102,6 @@ def _points(photos: PosedPhotos) -> dict[Path, str]:
     name = plain_name(listed)
     source = photos.root / name
     # a stranger's file may name any of ours
-    is_cloud = source.suffix.lower() == ".ply" and source.is_file() and is_allowed(photos.root, name)
+    is_there = os.path.isfile(source)  # noqa: PTH113  any text may be a name
+    is_cloud = source.suffix.lower() == ".ply" and is_there and is_allowed(photos.root, name)
     return {source: source.name} if is_cloud else {}

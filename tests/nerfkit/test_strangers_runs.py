@@ -1,6 +1,7 @@
 """Run folders of others: they run no code, write over no file, show none of another place, put no tags in pages."""
 
 import json
+import zlib
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -198,3 +199,67 @@ def test_a_checkpoint_that_is_nested_deep(tmp_path):
     (tmp_path / "step_00000001.json").write_text('{"a":' * 20_000)
     with pytest.raises(NerfkitError, match=r"no checkpoint that can be read .*nested too deep"):
         CheckpointFolder(tmp_path).load_newest()
+    # as deep as JSON is read: what makes objects of it goes deeper
+    payload = b"\x02\0\0\0\0\0\0\0{}"
+    head = {"step": 1, "bytes": len(payload), "crc32": zlib.crc32(payload), "state": 0}
+    (tmp_path / "step_00000001.safetensors").write_bytes(payload)
+    text = json.dumps(head).replace('"state": 0', f'"state": {"[" * 900}{"]" * 900}')
+    (tmp_path / "step_00000001.json").write_text(text)
+    with pytest.raises(NerfkitError, match="no checkpoint that can be read"):
+        CheckpointFolder(tmp_path).load_newest()
+
+
+def change_head(folder, change):
+    """Change the JSON of a checkpoint."""
+    (head,) = folder.glob("*.json")
+    content = json.loads(head.read_text())
+    change(content)
+    head.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    "asked", [("n_params", 2**40), ("n_layers", 10**12), ("shape", [10**6, 10**6]), ("n_params", -1)]
+)
+def test_a_recipe_asks_for_no_more_than_its_weights_hold(fitted, asked):
+    """What is asked for would be made before the weights are seen not to fit."""
+    name, value = asked
+    change_head(fitted / "field", lambda head: dict(head["state"]["$dict"])["recipe"]["$dict"].append([name, value]))
+    with pytest.raises(NerfkitError, match=rf"is damaged \(its recipe asks for {name} = [-\d,]+; at most 16,777,216"):
+        nerfkit.load(fitted).render()
+
+
+def test_a_picture_of_a_run_is_of_a_size_that_is_made(fitted):
+    change_head(
+        fitted / "field",
+        lambda head: dict(head["state"]["$dict"])["recipe"]["$dict"].append(["pixels", [10**6, 10**6]]),
+    )
+    with pytest.raises(NerfkitError, match="declares 1000000x1000000 pixels"):
+        nerfkit.load(fitted).render()
+    assert nerfkit.load(fitted).render(size=(4, 3)).shape == (3, 4)
+
+
+def test_a_start_asks_for_no_more_than_its_weights_hold(tmp_path):
+    from nerfkit.workbench.many.learned import Learned, make_start, read_start, write_start
+    from nerfkit.workbench.many.networks import Shape
+
+    whole, part = (make_start("meta", Shape(1, 8, 2, 30.0), 0, 0) for _ in range(2))
+    path = write_start(tmp_path, Learned(whole, part, 1e-3, (8, 6), (0.0, 1.0)))
+    assert read_start(path).shape == Shape(1, 8, 2, 30.0)
+    facts = json.loads(path.with_suffix(".json").read_text()) | {"width": 10**6}
+    path.with_suffix(".json").write_text(json.dumps(facts))
+    with pytest.raises(NerfkitError, match=r"asks for 2,000,000,000,000 weights, and start\.safetensors holds"):
+        read_start(path)
+    for name, value in (("scale", 0), ("scale", 10**400), ("rate", 10**400), ("n_layers", 0.5)):
+        path.with_suffix(".json").write_text(json.dumps(facts | {"width": 8, name: value}))
+        with pytest.raises(NerfkitError, match=r"is no start, or damaged"):
+            read_start(path)
+
+
+@pytest.mark.parametrize(
+    ("data", "words"), [("a" * 5000, "are not there any more"), ("a\0b", "a text in it holds a NUL")]
+)
+def test_a_place_that_no_file_system_has(tmp_path, data, words):
+    run = write_train_run(tmp_path)
+    change_config(run, data=data, skip_bad=False)
+    with pytest.raises(NerfkitError, match=words):
+        Run(run).read_photos(None)

@@ -74,7 +74,7 @@ def test_a_tiff_is_refused_by_its_head(tmp_path, dtype):
     """Also one of floats of 64 bits, which Pillow does not know."""
     file = tmp_path / "huge.tif"
     tifffile.imwrite(file, np.zeros((8, 8, 3), dtype), photometric="rgb")
-    with tifffile.TiffFile(file, mode="r+b") as stored:
+    with tifffile.TiffFile(file, mode="r+") as stored:
         for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
             stored.pages[0].tags[name].overwrite(30_000)  # pyright: ignore[reportAttributeAccessIssue]
     with pytest.raises(NerfkitError, match=r"huge\.tif"):
@@ -297,7 +297,7 @@ def test_a_series_of_dicom_is_refused_by_its_heads(tmp_path):
 
 def test_a_stack_of_tiff_is_refused_by_its_head(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.zeros((2, 8, 8), np.uint8), photometric="minisblack")
-    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+b") as stored:
+    with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as stored:
         for page in stored.pages:
             for name in ("ImageWidth", "ImageLength", "RowsPerStrip"):
                 page.tags[name].overwrite(60_000)  # pyright: ignore[reportAttributeAccessIssue]

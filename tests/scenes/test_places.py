@@ -172,6 +172,17 @@ def test_the_option_is_heard(root, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["photos"] == 4
 
 
+@pytest.mark.parametrize("name", ["a\x1b[2J\r.png", "\ud800.png", "\x9b31m.png"])
+def test_names_move_no_cursor_and_stop_no_command(root, tmp_path, capsys, name):
+    put_photos(root)
+    transforms(root, name)
+    assert main(["convert", str(root), "-o", str(tmp_path / "out")]) == 0
+    said = "".join(capsys.readouterr())
+    assert "1 of 4 listed photos are absent" in said and not set(said) & set("\x1b\r\x9b\ud800")
+    assert main(["convert", str(root / name), "-o", str(tmp_path / "other")]) == 2
+    assert not set("".join(capsys.readouterr())) & set("\x1b\r\x9b\ud800")
+
+
 # --- what is written ---
 
 
@@ -208,8 +219,8 @@ def test_a_point_cloud_is_copied_only_where_it_is_one_of_the_dataset(root, tmp_p
     (tmp_path / "key.ply").write_text("secret")
     (root / "points.ply").write_text("ply")
     copied = {}
-    for name in ("../../../key", "../../../key.ply", "transforms.json", "points.ply", 3):
-        write_transforms(root, n=4, ply_file_path=name)
+    for name in ("../../../key", "../../../key.ply", "transforms.json", "points.ply", 3, f"{'a' * 5000}.ply"):
+        write_transforms(root, n=4, ply_file_path=name, colmap_model="a" * 5000)
         out = tmp_path / "out" / str(len(copied))
         write_posed_photos(read_posed_photos(root, findings=Findings()), out, findings=Findings())
         copied[name] = sorted(path.name for path in out.glob("*") if path.is_file())

@@ -48,6 +48,15 @@ def test_faces_are_brought_to_agree():
     assert topology(consistently_oriented(faces)).n_turned_edges == 0
 
 
+def test_a_face_that_touches_no_other_stays_as_it_is():
+    mesh = cube()
+    n = len(mesh.vertices)
+    faces = np.concatenate([mesh.faces, [[n, n + 1, n + 2]]])
+    faces[1] = faces[1, ::-1]
+    found = consistently_oriented(faces)
+    assert topology(found).n_turned_edges == 0 and found[-1].tolist() == [n, n + 1, n + 2]
+
+
 def test_what_is_mended_is_said():
     mesh = cube()
     faces = mesh.faces[:, ::-1].copy()

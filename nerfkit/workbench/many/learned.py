@@ -14,6 +14,7 @@ from safetensors.torch import load, save
 from nerfkit.files import write_atomically
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.json_text import parse_json
+from nerfkit.workbench.held_fields import MOST_UNASKED
 from nerfkit.workbench.many.networks import Shape
 from nerfkit.workbench.many.starts import STARTS, MetaLearned, Modulated, Start
 from nerfkit.workbench.settings import START_FIELD
@@ -106,9 +107,14 @@ def read_start(path: Path) -> Learned:
             raise ValueError(f"{beside.name} lacks {', '.join(missing)}")
         if facts["field"] != START_FIELD or facts["method"] not in STARTS:
             raise ValueError(f"it is of the field {facts['field']} by {facts['method']}")
+        tensors = load(path.read_bytes())
+        # what the facts ask for is made before it is filled
+        n_asked = facts["width"] * (facts["width"] + facts["n_latents"]) * facts["n_layers"]
+        n_held = sum(tensor.numel() for tensor in tensors.values())
+        if not 0 < n_asked <= max(MOST_UNASKED, 4 * n_held):
+            raise ValueError(f"{beside.name} asks for {n_asked:,} weights, and {path.name} holds {n_held:,}")
         shape = Shape(facts["n_outputs"], facts["width"], facts["n_layers"], facts["scale"])
         whole, part = (make_start(facts["method"], shape, facts["n_latents"], 0) for _ in range(2))
-        tensors = load(path.read_bytes())
         for name, start in (("whole", whole), ("part", part)):
             start.load_state_dict(
                 {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
@@ -117,5 +123,7 @@ def read_start(path: Path) -> Learned:
             raise ValueError(f"{bad[0]} holds values that are NaN or infinite")
         (width, height), (low, high) = facts["size"], facts["bounds"]
         return Learned(whole, part, float(facts["rate"]), (int(width), int(height)), (float(low), float(high)))
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError) as error:
+    except (
+        SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError, ArithmeticError
+    ) as error:  # fmt: skip
         raise NerfkitError(f"is no start, or damaged ({error})", where=path, fix="make the run again") from error
