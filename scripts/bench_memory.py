@@ -1,6 +1,6 @@
 """Peak memory of every command at two or three sizes of its input, and how much more a larger input takes.
 
-    python scripts/bench_memory.py [--only train superres image ...] [--json FILE]
+    python scripts/bench_memory.py [--only train superres image ...] [--sizes 3] [--json FILE]
 
 Each command runs in a process of its own on data made for it; the system tells the greatest resident memory that it
 had. Fits are cut after some seconds: their memory is that of a step, whatever their number. What a unit of input takes
@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmarking import Row, publish
+from PIL import Image
 
 __all__ = ["CASES", "Case", "measure", "peak_of"]
 
@@ -61,9 +62,12 @@ def peak_of(*words: object) -> float:
     return int(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout) / 1e6
 
 
-def measure(case: Case, folder: Path) -> Iterator[tuple[float, float, str]]:
-    """Units of input, peak in MB, and the command, at each size of a case."""
-    for size in case.sizes:
+def measure(case: Case, folder: Path, n_sizes: int = 3) -> Iterator[tuple[float, float, str]]:
+    """Units of input, peak in MB, and the command, at the smallest sizes of a case."""
+    # compiling the loops, which is done once, takes memory of its own
+    (folder / "first").mkdir()
+    peak_of(*case.prepare(folder / "first", case.sizes[0])[0])
+    for size in case.sizes[:n_sizes]:
         place = folder / str(size)
         place.mkdir()
         words, units = case.prepare(place, size)
@@ -130,8 +134,8 @@ def _superres(folder: Path, side: int) -> tuple[Sequence[object], float]:
 def _picture(folder: Path, side: int) -> Path:
     y, x = np.mgrid[:side, :side] / side
     values = 0.5 + 0.3 * np.sin(40 * x * x + 9 * y) + 0.2 * (np.hypot(x - 0.5, y - 0.4) < 0.2)
-    np.save(folder / "a.npy", values.astype(np.float32))
-    return folder / "a.npy"
+    Image.fromarray(np.rint(255 * values.clip(0, 1)).astype(np.uint8)).save(folder / "a.png")
+    return folder / "a.png"
 
 
 def _of_picture(task: str, suffix: str, *words: object) -> Case:
@@ -198,11 +202,13 @@ CASES: dict[str, Case] = {
 }
 
 
-def _rows(name: str, case: Case) -> Iterator[Row]:
+def _rows(name: str, case: Case, n_sizes: int) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        found = list(measure(case, Path(folder)))
+        found = list(measure(case, Path(folder), n_sizes))
     for units, peak, command in found:
         yield Row(f"{name}: peak of {units:.3g} {case.unit}", peak, "MB", "", command)
+    if len(found) < 2:
+        return
     (first, low, command), (last, high, _) = found[0], found[-1]
     slope = (high - low) / (last - first)
     yield Row(f"{name}: a unit more", slope, f"MB / {case.unit}", "", command)
@@ -213,11 +219,12 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--sizes", type=int, default=3, choices=(1, 2, 3), help="how many, from the smallest on")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     rows: list[Row] = []
     for name in given.only:
-        for row in _rows(name, CASES[name]):
+        for row in _rows(name, CASES[name], given.sizes):
             print(row, file=sys.stderr, flush=True)
             rows.append(row)
     publish(rows, given.json)

@@ -37,10 +37,8 @@ SCENE = (
     "from nerfkit.scenes.synthetic import write_posed_scene as write; from pathlib import Path; import sys; "
     "write(Path(sys.argv[1]), n_train=8, n_val=1, n_test=1, size=(32, 32), supersample=1)"
 )
-FRAMES = (
-    "from nerfkit.scenes.synthetic.page import write_lowres_sequence; from pathlib import Path; "
-    "write_lowres_sequence(Path('lowres'), n_frames=4, side=24)"
-)
+# colour of 16 bits, which OpenCV alone decodes
+DEEP = "import numpy, tifffile; tifffile.imwrite('deep.tif', numpy.zeros((16, 16, 3), numpy.uint16), photometric='rgb')"
 # run in the environment that is looked at: name, version, licence of all that is installed
 LISTED = """
 import json
@@ -188,11 +186,11 @@ def _without_libgl(environment: Environment, place: Path, nerfkit) -> Iterator[s
     told = [problem["fix"] for problem in found if problem["where"] == "opencv"]
     if len(told) != 1 or "opencv-python-headless" not in told[0]:
         raise SupplyError(f"without libGL nerfkit doctor says of OpenCV: {told}")
-    environment.run("-c", FRAMES, cwd=place)
-    said = nerfkit("superres", "lowres/frames", "-o", "sharp.png", codes=(3,), **variables).stderr
+    environment.run("-c", DEEP, cwd=place)
+    said = nerfkit("fit", "image", "deep.tif", "-o", "fitted.png", codes=(3,), **variables).stderr
     lines = [line for line in said.splitlines() if line.startswith("error: ")]
     if len(lines) != 1 or "OpenCV cannot be loaded" not in lines[0]:
-        raise SupplyError(f"without libGL nerfkit superres says: {said}")
+        raise SupplyError(f"without libGL nerfkit fit says: {said}")
     yield f"without libGL ({'simulated' if has_cv2 else 'this machine has none'}): {lines[0]}"
 
 

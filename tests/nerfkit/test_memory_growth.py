@@ -16,13 +16,13 @@ def note(progress):
     if progress.step in (200, 1200):
         peaks[progress.step] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
-nerfkit.train(sys.argv[1], sys.argv[2], steps=1200, device="cpu", on_progress=note, samples_per_step=2048,
+nerfkit.train(sys.argv[1], sys.argv[2], steps=1200, device="cpu", on_progress=note, samples_per_step=512,
               field={"log2_table_size": 12}, sampling={"resolution": 32}, checkpoint_seconds=1e9)
 print(peaks[200], peaks[1200])
 """
-# kilobytes; a step that kept its 2048 samples of a few floats would leave a thousand times 100 kB. What allocators hold
+# kilobytes; a step that kept its 512 samples of a few floats would leave a thousand times 20 kB. What allocators hold
 # settles by some MB as sizes of batches vary
-GROWTH = 12_000
+GROWTH = 8_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are in other units there")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from html import unescape
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -101,7 +102,7 @@ def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path):
     assert path.read_bytes() == b"{}" and len(os.fsencode(path.name)) == 255
 
 
-def run(*words, limit=None, optimise=False, cwd=None, **variables):
+def run(*words: Any, limit: int | None = None, optimise: bool = False, cwd: Any = None, **variables: Any):
     """The command in a process of its own."""
     command = [sys.executable, *["-O"] * optimise, "-m", "nerfkit", *map(str, words)]
     environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
@@ -166,7 +167,11 @@ def sealed(tmp_path):
     return tmp_path
 
 
-NOWHERE = {"NUMBA_CACHE_DIR": "/dev/null/none", "XDG_CACHE_HOME": "/dev/null/none", "HOME": "/dev/null/none"}
+NOWHERE: dict[str, Any] = {
+    "NUMBA_CACHE_DIR": "/dev/null/none",
+    "XDG_CACHE_HOME": "/dev/null/none",
+    "HOME": "/dev/null/none",
+}
 
 
 def test_where_no_loop_can_be_kept_it_works_and_says_once_what_that_costs(sealed):

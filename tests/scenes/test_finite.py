@@ -2,6 +2,7 @@
 
 import json
 import logging
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from nerfkit.scenes.readers.volume import read_volume
 VALUES = np.random.default_rng(0).random((20, 24))
 
 
-def bad(shape=(20, 24), at=(4, 7), value=np.nan, dtype=np.float32):
+def bad(shape: Any = (20, 24), at: Any = (4, 7), value=np.nan, dtype: Any = np.float32):
     """Random numbers of which one is none."""
     values = np.random.default_rng(0).random(shape).astype(dtype)
     values[at] = value
