@@ -24,7 +24,8 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.places import also_read
 
 __all__ = [
-    "Console", "Interrupted", "printable", "progress_bar", "refuse_ranks", "run_command", "unknown_command", "use_cores",
+    "Console", "Interrupted", "printable", "progress_bar", "refuse_ranks", "run_command", "unknown_command",
+    "use_cores",
 ]  # fmt: skip
 
 
