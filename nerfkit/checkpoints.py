@@ -22,7 +22,7 @@ from torch import Tensor, isfinite
 from nerfkit.files import write_atomically
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["CheckpointFolder", "DivergedError", "check_finite"]
+__all__ = ["LOWER", "CheckpointFolder", "DivergedError", "check_finite", "not_finite"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +30,28 @@ logger = logging.getLogger(__name__)
 N_KEPT = 2
 
 
+# what to do where it is not known better
+LOWER = "fit with a lower learning rate"
+
+
 class DivergedError(NerfkitError, FloatingPointError):
     """A fit arrived at numbers that are none. What was saved before is still there."""
 
-    def __init__(self, what: str, *, where: str | Path = "", fix: str = "fit with a lower learning rate") -> None:
+    def __init__(self, what: str, *, where: str | Path = "", fix: str = LOWER) -> None:
         super().__init__(what, where=where, fix=fix)
 
 
 def check_finite(state: dict[str, Any], step: int, *, where: str | Path = "") -> None:
     """Raise DivergedError unless every number in the tensors of ``state``, as it is after ``step``, is finite."""
+    if found := not_finite(state):
+        raise DivergedError(f"the fit diverged: at step {step} {found}", where=where)
+
+
+def not_finite(state: dict[str, Any]) -> str:
+    """The first tensor of ``state`` that is not finite and how much of it, in words; empty where all are."""
     tensors: dict[str, Tensor] = {}
     _flatten(state, "", tensors)
-    if found := _not_finite(tensors):
-        raise DivergedError(f"the fit diverged: at step {step} {found}", where=where)
+    return _not_finite(tensors)
 
 
 def _not_finite(tensors: Mapping[str, Tensor]) -> str:

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from nerfkit.adam_optimizer import Adam
 from nerfkit.captured_step import capture
-from nerfkit.checkpoints import CheckpointFolder, DivergedError, check_finite
+from nerfkit.checkpoints import LOWER, CheckpointFolder, DivergedError, check_finite, not_finite
 from nerfkit.clock import working_seconds
+from nerfkit.divergence import Cause, Explaining
 from nerfkit.interrupts import stop_on_signals
 from nerfkit.metrics import MetricsLog
 
@@ -169,7 +170,8 @@ def fit(
     NerfkitError
         Steps are to be captured and cannot be.
     DivergedError
-        The loss, or a number of the state that would be saved, is not finite; the last checkpoint holds a state before.
+        The loss of a step (on a GPU: of one that is logged), or a number of the state that would be saved, is not
+        finite: it says which, and whether parameters or measurements made it. The last checkpoint holds a state before.
     """
     loop = _Loop(problem, budget, schedule, checkpoints, metrics, captured=captured)
     if resume:
@@ -232,6 +234,9 @@ class _Loop:
     def _launch(self, step: int) -> tuple[Tensor, dict[str, float]]:
         self.optimizer.zero_grad()
         loss, figures = self.problem.loss(step)
+        # on a GPU a look waits for it, and is taken where the log takes one
+        if not loss.is_cuda:
+            self._check_loss(loss, step + 1)
         loss.backward()
         self.optimizer.step()
         return loss.detach(), figures
@@ -273,10 +278,23 @@ class _Loop:
         return max(0.0, min(by_steps, by_limit))
 
     def _finite_loss(self) -> float:
-        value = float(self.loss) if self.loss is not None else 0.0
-        if not math.isfinite(value):
-            raise DivergedError(f"the fit diverged: the loss is {value} at step {self.step}", where=self._where())
-        return value
+        return 0.0 if self.loss is None else self._check_loss(self.loss, self.step)
+
+    def _check_loss(self, loss: Tensor, step: int) -> float:
+        """The loss of ``step``, or an error that says what made it where it is no number."""
+        value = float(loss.detach())
+        if math.isfinite(value):
+            return value
+        what, fix = self._cause()
+        because = f": {what}" if what else ""
+        raise DivergedError(
+            f"the fit diverged: the loss is {value} at step {step}{because}", where=self._where(), fix=fix or LOWER
+        )
+
+    def _cause(self) -> Cause:
+        if found := not_finite({"task": self.problem.state_dict()}):
+            return Cause(f"{found}, after a gradient of an earlier step that was")
+        return self.problem.explain() if isinstance(self.problem, Explaining) else Cause()
 
     def _where(self) -> Path | str:
         return "" if self.checkpoints is None else self.checkpoints.folder

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from nerfkit.divergence import Cause, cause_in_batch
 from nerfkit.scenes.generators import restore_generator
 from nerfkit.scenes.measurements.measurements import Measurements, Source
 from nerfkit.scenes.observations.observation import Observation
@@ -54,10 +55,12 @@ class Term:
         """Draw ``n`` measurements (None: the term's own number), predict them with ``options``, and compare."""
         batch = self.measurements.draw(n or self.n, generator)
         predicted = self.observation.predict(field, batch.where, **options)
+        return Compared(self.errors(predicted, batch).mean() * self.weight, predicted, batch)
+
+    def errors(self, predicted: Any, batch: Measurements) -> Tensor:
+        """The error of each measurement of a batch, [n, ...]."""
         errors = self.loss(predicted, torch.zeros_like(predicted) if batch.values is None else batch.values)
-        if batch.weights is not None:
-            errors = errors * batch.weights.view(-1, *[1] * (errors.ndim - 1))
-        return Compared(errors.mean() * self.weight, predicted, batch)
+        return errors if batch.weights is None else errors * batch.weights.view(-1, *[1] * (errors.ndim - 1))
 
 
 class Problem:
@@ -108,6 +111,8 @@ class Problem:
         # where the field is: what it draws never crosses to the device
         self.generator = torch.Generator(next(field.parameters()).device).manual_seed(seed)
         self._validate = validate
+        # what the last loss came from, to be explained
+        self.compared: list[tuple[Term, Compared]] = []
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The field's groups."""
@@ -115,8 +120,24 @@ class Problem:
 
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """The sum of the terms' losses, each on a new batch."""
-        losses = [term.compare(self.field, self.generator).loss for term in self.terms]
-        return torch.stack(losses).sum(), {}
+        # let go first: no two batches are in memory
+        self.compared = []
+        self.compared = [(term, term.compare(self.field, self.generator)) for term in self.terms]
+        return torch.stack([compared.loss for _, compared in self.compared]).sum(), {}
+
+    def explain(self) -> Cause:
+        """What made the last loss, where it is NaN or infinite."""
+        with torch.no_grad():
+            causes = (self._explain(term, compared) for term, compared in self.compared)
+            return next((cause for cause in causes if cause.what), Cause())
+
+    def _explain(self, term: Term, compared: Compared) -> Cause:
+        errors = term.errors(compared.predicted, compared.batch)
+        return cause_in_batch(compared.batch, compared.predicted, errors, self.name_of)
+
+    def name_of(self, index: int) -> str:
+        """What a user calls what an id of the measurements stands for."""
+        return f"number {index}"
 
     def after_step(self, step: int) -> None:
         """Nothing follows a step."""

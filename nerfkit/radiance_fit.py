@@ -203,7 +203,12 @@ class RadianceFit(Problem):
         # on a CPU a step whose rays have gradients takes the separate operations, and several times as long
         self.rays.is_differentiable = self.corrections is not None and (self.is_on_gpu or step % POSE_STEPS == 0)
         loss, compared = self.compare(self.n_rays, self.scene.config.min_weight * factor)
+        self.compared = [(self.term, compared)]
         return loss, self.look(step, compared)
+
+    def name_of(self, index: int) -> str:
+        """The file of a training photo."""
+        return self.data.source.files[self.data.split("train")[index]]
 
     def look(self, step: int, compared: Compared) -> dict[str, float]:
         """Figures of how the fit goes, from the last of each ``look_steps`` steps and from the very first."""

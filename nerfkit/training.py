@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nerfkit.captured_step import refusal
-from nerfkit.checkpoints import DivergedError
+from nerfkit.checkpoints import LOWER, DivergedError
 from nerfkit.fitting import Budget, FitSchedule, Progress, fit
 from nerfkit.known_distances import KnownDistances, find_distances
 from nerfkit.memory_plan import plan_memory
@@ -244,8 +244,8 @@ def _diverged(error: DivergedError, run: Run, learning_rate: float) -> DivergedE
     saved = run.checkpoints.steps()
     kept = f"; the run keeps step {saved[0]}, which was sound" if saved else ""
     # settings of a run that goes on hold: another rate asks for another run
-    fix = f"train again with less: --set learning_rate={learning_rate / 4:g}{kept}"
-    return DivergedError(error.what, where=run.folder, fix=fix)
+    fix = f"train again with less: --set learning_rate={learning_rate / 4:g}" if error.fix == LOWER else error.fix
+    return DivergedError(error.what, where=run.folder, fix=fix + kept)
 
 
 def load_scene(run: Run, device: str) -> tuple[RadianceScene, Path, float]:

@@ -13,6 +13,7 @@ from nerfkit.scenes.backgrounds import border_pixels
 from nerfkit.scenes.cameras import Camera, seen_pixels
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
+from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.readers import PosedPhotos
 from nerfkit.scenes.readers.photos import area_resize, map_in_threads, read_listed, some
 from nerfkit.scenes.rims import find_rims
@@ -131,6 +132,8 @@ def _read_mask(path: Path, uses_exif: bool) -> np.ndarray:
             values = np.asarray(turned if wide else turned.convert("L"))
     except (OSError, SyntaxError, ValueError) as error:
         raise NerfkitError(f"the mask cannot be read ({error})", where=path, fix="save it as PNG, 8 bits") from error
+    if bad := not_finite(values, "row {}, column {}"):
+        raise NerfkitError(f"the mask cannot be used: {bad}", where=path, fix="save it as PNG, 8 bits")
     top = values.max()
     # masks of 0 and 1 are as common as those of 0 and 255
     return values > 0 if top <= 1 else values > (32767 if wide and top > 255 else 127)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.finite import not_finite
 
 if TYPE_CHECKING:
     from nerfkit.scenes.readers.picture import PictureFile
@@ -122,10 +123,10 @@ def _of_array(path: Path, name: str, is_named: bool, mean: float) -> GradientDat
         raise NerfkitError(
             f"{name} has shape {list(found.shape)}; {wanted} is wanted", where=path, fix="x before y, a pixel"
         )
-    if found.dtype.kind not in "fiu" or not np.isfinite(found).all():
-        raise NerfkitError(
-            f"{name} holds values that are no real numbers", where=path, fix="replace NaN and infinite values"
-        )
+    if found.dtype.kind not in "fiu":
+        raise NerfkitError(f"{name} holds {found.dtype}; real numbers are wanted", where=path, fix="save floats")
+    if bad := not_finite(found, "row {}, column {}"):
+        raise NerfkitError(f"{name}: {bad}", where=path, fix="replace them")
     _check_size(found.shape, path)
     values = found.astype(np.float64)
     if found.ndim == least:

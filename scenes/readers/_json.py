@@ -133,7 +133,7 @@ def _number(key: str, *scopes: Mapping[str, Any], where: str) -> float | None:
         if scope.get(key) is not None:
             value = scope[key]
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise NerfkitError(f"{key} must be a finite number; got {_short(value)}", where=where)
+                raise NerfkitError(f"{key} must be a finite number; got {_short(value)}", where=where, fix="correct it")
             return float(value)
     return None
 

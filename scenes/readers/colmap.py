@@ -219,7 +219,7 @@ class Bytes:
         if end < 0:
             raise self._cut()
         start, self.at = self.at, end + 1
-        return self.data[start:end].decode("utf-8", errors="replace")
+        return self.data[start:end].decode("utf-8", errors="surrogateescape")
 
     def skip(self, n_bytes: int) -> None:
         """Leave bytes out."""
@@ -284,8 +284,8 @@ def _images_bin(path: Path) -> list[_Image]:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a text model with their numbers, comments left out."""
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    """Lines of a text model with their numbers, comments left out; names that are no UTF-8 as the system gives them."""
+    for number, line in enumerate(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), start=1):
         if not line.startswith("#"):
             yield number, line.strip()
 

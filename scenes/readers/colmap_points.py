@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,10 @@ from .colmap import Bytes, image_names, lines_of, suffix_of
 
 __all__ = ["read_seen_points"]
 
+logger = logging.getLogger(__name__)
+
+# position, reprojection error and the images that see it
+Point = tuple[tuple[float, ...], float, set[int]]
 # photos that must see a point: two rays meet somewhere whether they match or not
 MIN_PHOTOS = 3
 # in units of the median, the reprojection error beyond which a point is left out
@@ -39,6 +45,7 @@ def read_seen_points(model: Path) -> dict[str, np.ndarray]:
     if not file.is_file():
         return {}
     points = _binary(file) if file.suffix == ".bin" else _text(file)
+    points = _without_bad(points, file)
     kept = [point for point in points if len(point[2]) >= MIN_PHOTOS]
     limit = MAX_ERROR * float(np.median([error for _, error, _ in kept])) if kept else 0.0
     names, seen = image_names(model), {}
@@ -49,7 +56,20 @@ def read_seen_points(model: Path) -> dict[str, np.ndarray]:
     return {name: np.array(xyzs) for name, xyzs in seen.items() if name is not None}
 
 
-def _binary(file: Path) -> list[tuple[tuple[float, ...], float, set[int]]]:
+def _without_bad(points: list[Point], file: Path) -> list[Point]:
+    """The points whose numbers are finite; an error that is NaN would put every point beyond its median."""
+    bad = [index for index, (xyz, error, _) in enumerate(points) if not all(map(math.isfinite, (*xyz, error)))]
+    if not bad:
+        return points
+    logger.warning(
+        "%s: %d of its %d points have a place or an error that is NaN or infinite, the first is number %d from 0; "
+        "they are left out", file, len(bad), len(points), bad[0],
+    )  # fmt: skip
+    left_out = set(bad)
+    return [point for index, point in enumerate(points) if index not in left_out]
+
+
+def _binary(file: Path) -> list[Point]:
     """Position, reprojection error and images of each point."""
     data, points = Bytes(file), []
     for _ in range(data.take("Q")[0]):
@@ -59,7 +79,7 @@ def _binary(file: Path) -> list[tuple[tuple[float, ...], float, set[int]]]:
     return points
 
 
-def _text(file: Path) -> list[tuple[tuple[float, ...], float, set[int]]]:
+def _text(file: Path) -> list[Point]:
     points = []
     for number, line in lines_of(file):
         if not line:

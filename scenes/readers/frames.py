@@ -18,6 +18,7 @@ import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
+from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.luminance import LUMINANCE
 
 from ._arrays import read_array
@@ -492,13 +493,8 @@ def _stack(where: Path, names: Sequence[str], frames: Sequence[np.ndarray]) -> n
 
 
 def _check_floats(pixels: np.ndarray, where: Path, name: str) -> None:
-    n_bad = pixels.size - np.count_nonzero(np.isfinite(pixels))
-    if n_bad:
-        raise NerfkitError(
-            f"frame {name} holds {n_bad} values that are NaN or infinite, of {pixels.size}",
-            where=where,
-            fix="fill them, or leave the frame out",
-        )
+    if bad := not_finite(pixels, "row {}, column {}"):
+        raise NerfkitError(f"frame {name}: {bad}", where=where, fix="fill them, or leave the frame out")
     low, high = float(pixels.min()), float(pixels.max())
     if low < FLOAT_RANGE[0] or high > FLOAT_RANGE[1]:
         raise NerfkitError(

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.kspace_data import KspaceData
 
 from .picture import array_names, load_array
@@ -101,8 +102,12 @@ def checked_samples(
         )  # fmt: skip
     shape = (size[1], size[0])
     _check_values(samples, shape, "samples", path)
-    if np.iscomplexobj(trajectory) or not np.isfinite(trajectory).all():
-        raise NerfkitError("the trajectory has values that are no numbers", where=path, fix="leave their samples out")
+    if trajectory.dtype.kind not in "fiu":
+        raise NerfkitError(
+            f"the trajectory holds {trajectory.dtype}; real numbers are wanted", where=path, fix="save x and y"
+        )
+    if bad := not_finite(trajectory, "row {}, column {}"):
+        raise NerfkitError(f"trajectory: {bad}", where=path, fix="leave their samples out")
     if not len(trajectory):
         raise NerfkitError("has no samples", where=path, fix="give what was measured")
     if (reach := float(np.abs(trajectory).max())) > 0.5 + 1e-6:
@@ -125,11 +130,9 @@ def _check_values(values: NDArray, shape: tuple[int, int], name: str, path: Path
             f"{name} of {len(values)} coils for {shape[1]}x{shape[0]} pixels; wanted are 1 to {MAX_COILS} coils and "
             f"{MIN_SIDE} to {MAX_SIDE} pixels a side", where=path, fix="order the axes [n_coils, ky, kx]",
         )  # fmt: skip
-    if n_bad := int((~np.isfinite(values)).sum()):
-        raise NerfkitError(
-            f"{name} have {n_bad} values that are no numbers", where=path,
-            fix="set them to 0, and the mask there" if name == "kspace" else "leave them out",
-        )  # fmt: skip
+    if bad := not_finite(values, "coil {}, ky {}, kx {}" if values.ndim == 3 else "coil {}, sample {}"):
+        fix = "set them to 0, and the mask there" if name == "kspace" else "leave them out"
+        raise NerfkitError(f"{name}: {bad}", where=path, fix=fix)
     if not values.any():
         raise NerfkitError(f"{name} are all 0", where=path, fix="give what was measured")
 
@@ -162,6 +165,8 @@ def _checked_coils(coils: NDArray | None, shape: tuple[int, ...], path: Path) ->
             f"sensitivities have shape {coils.shape}; {shape} fits the k-space", where=path,
             fix="give one map a coil, of the picture's shape, or leave them out",
         )  # fmt: skip
-    if not np.isfinite(coils).all() or not coils.any():
-        raise NerfkitError("sensitivities hold no numbers, or only 0", where=path, fix="leave them out")
+    if bad := not_finite(coils, "coil {}, row {}, column {}"):
+        raise NerfkitError(f"sensitivities: {bad}", where=path, fix="set them to 0 there, or leave the maps out")
+    if not coils.any():
+        raise NerfkitError("sensitivities are all 0", where=path, fix="leave them out")
     return coils.astype(np.complex64)

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.cameras import Camera
+from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.writing import explain_os_error, move_into_place, write_atomically
 
 __all__ = ["StoredPhotos", "store_photos"]
@@ -111,7 +112,9 @@ def store_photos(
             _write(file, table, indices, decode, 4 if has_alpha else 3)
         except OSError as error:
             n_bytes = sum(camera.width * camera.height for camera in cameras) * (4 if has_alpha else 3)
-            raise explain_os_error(error, file, n_bytes) from error
+            told = explain_os_error(error, file, n_bytes)
+            fix = "name a folder with room for them: export NERFKIT_CACHE=FOLDER"
+            raise NerfkitError(f"decoded photos: {told.what}", where=file, fix=fix) from error
     return _open(file, json.loads(table.read_text(encoding="utf-8")), indices, limit)
 
 

@@ -22,6 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings, listed_or_logged
+from nerfkit.scenes.finite import not_finite
 
 from .formats import prepare_reading, say_how_to_convert
 from .photo_store import StoredPhotos, store_photos
@@ -367,6 +368,8 @@ def _to_rgb(image: Image.Image, path: Path, value_range: tuple[float, float] | N
 def _wide_to_rgb(image: Image.Image, path: Path, value_range: tuple[float, float]) -> np.ndarray:
     """Grey photos of 16 bits; Pillow's own conversion clips them to 255."""
     values = np.asarray(image)
+    if bad := not_finite(values, "row {}, column {}"):
+        raise NerfkitError(bad, where=path, fix=_BAD_PHOTO)
     if image.mode == "F" or values.min() < 0 or values.max() > 65535:
         raise NerfkitError(
             f"has {image.mode!r} pixels, {values.min():g} to {values.max():g}; 8 or 16 bits can be read",

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.finite import not_finite
 
 from ._images import decode_image
 
@@ -80,7 +81,7 @@ def read_picture(path: str | Path, *, key: str | None = None, has_unknown: bool 
         return picture_of_array(load_array(path, key), path, has_unknown=has_unknown)
     found = decode_image(path)
     pixels = found.pixels if found.alpha is None else np.dstack([found.pixels, found.alpha])
-    return picture_of_array(pixels, path, found.icc_profile)
+    return picture_of_array(pixels, path, found.icc_profile, has_unknown=has_unknown)
 
 
 def read_mask(path: str | Path, size: tuple[int, int], *, key: str | None = None) -> NDArray[np.bool_]:
@@ -191,11 +192,8 @@ def picture_of_array(
             f"holds {pixels.dtype} values; real numbers are wanted", where=path, fix="save magnitude or parts as floats"
         )
     values = pixels.astype(np.float32)
-    bad = ~np.isfinite(values)
-    if bad.any() and not has_unknown:
-        y, x, _ = np.argwhere(bad)[0]
+    if not has_unknown and (bad := not_finite(values, "row {}, column {}")):
         raise NerfkitError(
-            f"{int(bad.sum())} of its {values.size} values are NaN or infinite, the first at row {y}, column {x}",
-            where=path, fix="replace them, or leave them out: nerfkit fit inpaint with a mask that is black there",
-        )  # fmt: skip
+            bad, where=path, fix="replace them, or leave them out: nerfkit fit inpaint with a mask that is black there"
+        )
     return PictureFile(values, 32, icc_profile)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.finite import not_finite
 
 from ._images import decode_image
 
@@ -81,8 +82,8 @@ def _check(picture: NDArray[np.float64], path: Path) -> None:
             f"has {len(picture)} x {len(picture)} samples; an odd side is wanted, so that one sample is the middle",
             f"crop it to {len(picture) - 1}, or add a row and a column of zeros, with the point in the middle",
         )
-    if not np.isfinite(picture).all():
-        raise wrong("has values that are not finite", "replace them")
+    if bad := not_finite(picture, "row {}, column {}"):
+        raise wrong(bad, "replace them")
     if picture.min() < 0:
         raise wrong(f"has negative values ({picture.min():.3g}); light is 0 or more", "set them to 0")
     if picture.max() == 0:

@@ -118,7 +118,7 @@ def read_shifts(path: str | Path, frames: Frames, findings: Findings | None = No
         finite, or cannot be a shift in low-res pixels: with the line.
     """
     path = Path(path).expanduser()
-    rows = _rows(_read_text(path))
+    rows = _rows(_read_text(path, frames))
     kind, header = _parse_header(next(rows, (1, [])), path)
     find = _Finder(frames, path)
     values: dict[str, np.ndarray] = {}
@@ -200,7 +200,7 @@ def write_shifts(
     for i, file in enumerate(files):
         name = f"./{file}" if file.startswith("#") else file  # else the line would be a comment
         writer.writerow([name, *array[i].ravel().tolist(), *(_plain(column[i]) for column in extra.values())])
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode(errors="surrogateescape"))
 
 
 def _plain(value: Any) -> Any:
@@ -208,18 +208,25 @@ def _plain(value: Any) -> Any:
     return int(value) if isinstance(value, bool) else value
 
 
-def _read_text(path: Path) -> str:
+def _read_text(path: Path, frames: Frames) -> str:
     if not path.is_file():
         seen = "this is a folder" if path.is_dir() else "no such file"
         raise NerfkitError(
             seen, where=path, fix="give the csv of the shifts, or leave --shifts out to register the frames"
         )
     try:
-        return path.read_text(encoding="utf-8-sig")
+        # names that are no UTF-8 are bytes in the file as on the disk; of other names it is the file that is odd
+        is_odd = any(_has_escaped(file) for file in frames.files)
+        return path.read_text(encoding="utf-8-sig", errors="surrogateescape" if is_odd else "strict")
     except UnicodeDecodeError:
         raise NerfkitError("this is not UTF-8 text", where=path, fix="save it as CSV UTF-8") from None
     except OSError as error:
         raise NerfkitError(f"cannot be read ({error.strerror or error})", where=path) from error
+
+
+def _has_escaped(name: str) -> bool:
+    """Whether a name has bytes that are no UTF-8 (PEP 383)."""
+    return any("\udc80" <= letter <= "\udcff" for letter in name)
 
 
 def _rows(text: str) -> Iterator[tuple[int, list[str]]]:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.extras import import_extra
+from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.readers.picture import load_array, read_picture
 
 __all__ = ["SCAN_KEYS", "ScanFile", "read_scan"]
@@ -76,18 +77,24 @@ def read_scan(path: str | Path) -> ScanFile:
             f"has an array of shape {list(shape)}; wanted is [n_angles, n_bins], or [n_angles, n_rows, n_bins]",
             where=path, fix="save the sinogram alone, a row an angle",
         )  # fmt: skip
-    if found.angles is not None and (found.angles.shape != shape[:1] or not np.isfinite(found.angles).all()):
-        raise NerfkitError(
-            f"has {found.angles.size} angles, {np.isfinite(found.angles).sum()} of them finite, for {shape[0]} rows",
-            where=path, fix="give an angle in degrees for each row of the sinogram",
-        )  # fmt: skip
+    _check_angles(found.angles, shape[0], path)
     return found
+
+
+def _check_angles(angles: NDArray[np.float64] | None, n_rows: int, path: Path) -> None:
+    if angles is None:
+        return
+    fix = "give an angle in degrees for each row of the sinogram"
+    if angles.shape != (n_rows,):
+        raise NerfkitError(f"has {angles.size} angles for {n_rows} rows", where=path, fix=fix)
+    if bad := not_finite(angles, "row {}"):
+        raise NerfkitError(f"angles: {bad}", where=path, fix=fix)
 
 
 def _read_plain(path: Path) -> ScanFile:
     if path.suffix.lower() == ".npy":
         return ScanFile(_real(load_array(path), path))
-    picture = read_picture(path)
+    picture = read_picture(path, has_unknown=True)
     if picture.values.shape[2] != 1:
         raise NerfkitError(
             f"has {picture.values.shape[2]} channels; a sinogram has one", where=path, fix="save it in grey, as floats"
@@ -129,11 +136,13 @@ def _read_npz(path: Path) -> ScanFile:
 def _affine(array: NDArray | None, path: Path) -> NDArray[np.float64] | None:
     if array is None:
         return None
-    if array.shape != (4, 4) or array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+    fix = "mend affine, or leave it out"
+    if array.shape != (4, 4) or array.dtype.kind not in "iuf":
         raise NerfkitError(
-            f"has an affine of shape {list(array.shape)}; [4, 4] of finite numbers is wanted", where=path,
-            fix="mend affine, or leave it out",
-        )  # fmt: skip
+            f"has an affine of shape {list(array.shape)}; [4, 4] of numbers is wanted", where=path, fix=fix
+        )
+    if bad := not_finite(array, "row {}, column {}"):
+        raise NerfkitError(f"affine: {bad}", where=path, fix=fix)
     return array.astype(np.float64)
 
 
@@ -149,10 +158,7 @@ def _read_exchange(path: Path) -> ScanFile:
                     fix="give a file of the Data Exchange form, or save the sinogram as npz",
                 )  # fmt: skip
             data = np.asarray(group["data"], np.float64)
-            white, dark = (
-                np.asarray(group[name], np.float64).mean(0) if name in group else None
-                for name in ("data_white", "data_dark")
-            )
+            white, dark = (_mean_frame(group, name, path) for name in ("data_white", "data_dark"))
             theta = np.asarray(group["theta"], np.float64).reshape(-1) if "theta" in group else None
             unit = str(group["theta"].attrs.get("units", "degrees")) if theta is not None else ""
             unread = [name for name in group if name not in ("data", "data_white", "data_dark", "theta")]
@@ -169,6 +175,16 @@ def _read_exchange(path: Path) -> ScanFile:
     if theta is not None and unit.startswith("rad"):
         theta = np.rad2deg(theta)
     return ScanFile((data - dark) / beam * mean, True, theta, {"photons": mean}, unread)
+
+
+def _mean_frame(group: Any, name: str, path: Path) -> NDArray[np.float64] | None:
+    if name not in group:
+        return None
+    frames = np.asarray(group[name], np.float64)
+    # one of them would take its bin from every angle
+    if bad := not_finite(frames, "index " + ", ".join(["{}"] * frames.ndim)):
+        raise NerfkitError(f"exchange/{name}: {bad}", where=path, fix="take those frames out")
+    return frames.mean(0)
 
 
 def _real(values: NDArray, path: Path) -> NDArray[np.float64]:

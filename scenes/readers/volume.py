@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.volumes import MAX_VOXELS, Volume
 
 __all__ = ["VOLUME_SUFFIXES", "read_volume", "read_volumes"]
@@ -89,13 +90,8 @@ def _checked(volume: Volume, path: Path) -> Volume:
         raise NerfkitError(
             f"has {values.size:,} voxels; at most {MAX_VOXELS:,} are read", where=path, fix="crop it, or scale it down"
         )
-    bad = int(np.count_nonzero(~np.isfinite(values)))
-    if bad:
-        k, j, i = np.argwhere(~np.isfinite(values))[0]
-        raise NerfkitError(
-            f"{bad} of its {values.size} values are NaN or infinite, the first at voxel ({i}, {j}, {k})", where=path,
-            fix="replace them, such as by numpy.nan_to_num",
-        )  # fmt: skip
+    if bad := not_finite(values, "voxel ({2}, {1}, {0})"):
+        raise NerfkitError(bad, where=path, fix="replace them, such as by numpy.nan_to_num")
     if affine.shape != (4, 4) or not np.isfinite(affine).all() or not np.allclose(affine[3], [0, 0, 0, 1]):
         raise NerfkitError(
             f"its affine is {affine.tolist()}; [4, 4] of finite numbers, the last row 0 0 0 1, is wanted", where=path,

@@ -206,7 +206,7 @@ def test_rays_that_are_not_known_are_left_out(tmp_path):
     arrays["sinogram"] = arrays["sinogram"].copy()
     arrays["sinogram"][:, 30] = np.nan
     data = read([save(tmp_path / "scan.npz", **arrays)], CtConfig(center=29.5))
-    assert "40 values that are NaN or infinite are left out" in data.said
+    assert "40 of its 2400 values are NaN or infinite, the first at angle 0, bin 30; they are left out" in data.said
     assert data.scan.deviations[:, 30].isinf().all() and (data.scan.weights[:, 30] == 0).all()
     assert data.scan.sinogram.isfinite().all()
     found = nerfkit.fit("ct", tmp_path / "scan.npz", tmp_path / "a.tif", steps=120, center=29.5)

@@ -302,7 +302,8 @@ def test_a_diverged_fit_says_so_and_keeps_the_last_good_state(tmp_path, n_steps)
             value, figures = super().loss(step)
             return value * (float("nan") if step >= 12 else 1.0), figures
 
-    with pytest.raises(DivergedError, match="the loss is nan at step"):
+    # the step itself, whenever the log would have looked
+    with pytest.raises(DivergedError, match="the loss is nan at step 13"):
         fit(Diverging(), Budget(steps=n_steps), schedule=CALM, checkpoints=folder, resume=True)
     assert folder.steps() == [8]
 
@@ -345,6 +346,24 @@ def test_what_would_be_saved_at_intervals_and_on_a_signal_is_tested(clock, tmp_p
     with pytest.raises(DivergedError, match="at step 5"):
         fit(Breaking(4, torch.nan, send(signal.SIGINT, 4)), Budget(steps=100), schedule=CALM, checkpoints=folder)
     assert folder.steps() == [3]
+
+
+def test_a_loss_that_is_none_by_its_parameters_names_them(tmp_path):
+    with pytest.raises(DivergedError) as caught:
+        fit(Breaking(4, torch.nan), Budget(steps=50), schedule=CALM)
+    assert caught.value.what == (
+        "the fit diverged: the loss is nan at step 6: 3 of the 3 numbers of task.weights are NaN or infinite, "
+        "after a gradient of an earlier step that was"
+    )
+
+
+def test_a_loss_that_is_none_changes_nothing(tmp_path):
+    problem = Parabola()
+    loss = problem.loss
+    problem.loss = lambda step: (loss(step)[0] * (torch.inf if step == 7 else 1), {})
+    with pytest.raises(DivergedError, match="the loss is inf at step 8;"):
+        fit(problem, Budget(steps=50), schedule=CALM)
+    assert problem.weights.isfinite().all() and problem.after[-1] == 7
 
 
 def test_a_fit_that_saves_nothing_does_not_end_with_numbers_that_are_none():

@@ -160,7 +160,7 @@ def with_nan():
         ({"kspace": np.zeros((2, 2, 28, 32), complex)}, r"shape \(2, 2, 28, 32\)", "one slice"),
         ({"mask": np.ones((4, 4))}, r"the mask has shape \(4, 4\), a coil's kspace \(28, 32\)", "one mask"),
         ({"mask": np.zeros(SIDES)}, "the mask is empty", "by 1"),
-        ({"kspace": with_nan()}, "1 values that are no numbers", "set them to 0"),
+        ({"kspace": with_nan()}, "kspace: 1 of its .* the first at coil", "set them to 0"),
         ({"kspace": np.zeros((1, *SIDES), complex)}, "are all 0", "measured"),
         ({"kspace": np.fft.fftshift(grid()["kspace"])}, "far from the middle 14, 16", "fftshift"),
         ({"coils": np.ones((2, *SIDES))}, r"sensitivities have shape \(2, 28, 32\)", "leave them out"),
@@ -176,7 +176,7 @@ def test_bad_k_space_is_named(changes, message, fix, tmp_path):
     ("changes", "message", "fix"),
     [
         ({"trajectory": np.full((8, 2), 3.0)}, "the trajectory reaches 3; cycles a pixel", "2 pi"),
-        ({"trajectory": np.full((8, 2), np.nan)}, "no numbers", "leave"),
+        ({"trajectory": np.full((8, 2), np.nan)}, "trajectory: 16 of its 16 values are NaN", "leave"),
         ({"trajectory": np.zeros((7, 2))}, r"the trajectory \(7, 2\)", "reshape"),
         ({"size": None}, "how large the picture is", "--set size"),
     ],

@@ -386,9 +386,9 @@ def test_values_that_are_not_finite(tmp_path, bad):
     pixels = np.zeros((3, 4, 6), np.float32)
     pixels[1, 2, 3] = bad
     np.save(tmp_path / "f.npy", pixels)
-    assert "frame 1 holds 1 values that are NaN or infinite, of 24" in error_of(tmp_path / "f.npy")
+    assert "frame 1: 1 of its 24 values are NaN or infinite, the first at row" in error_of(tmp_path / "f.npy")
     save_cv2(tmp_path, "1.tif", pixels[1])
-    assert "frame 1.tif holds 1 values that are NaN" in error_of(tmp_path)
+    assert "frame 1.tif: 1 of its" in error_of(tmp_path)
 
 
 def test_floats_in_another_unit(tmp_path):

@@ -230,7 +230,7 @@ def test_solution_with_a_sampled_psf_undoes_it():
         (np.ones((4, 4)), "odd side"),
         (np.zeros((3, 3)), "zero everywhere"),
         (-np.eye(3), "negative"),
-        (np.full((3, 3), np.nan), "not finite"),
+        (np.full((3, 3), np.nan), "9 of its 9 values are NaN or infinite, the first at row 0"),
         (np.random.default_rng(0).random((3, 3, 3)), "in colour"),
     ],
 )

@@ -1,5 +1,6 @@
 """shifts.csv: every form that is read, every mistake that is named, and the way back."""
 
+import os
 import re
 from typing import Any
 
@@ -314,3 +315,12 @@ def test_writing_below_a_file(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(NerfkitError, match=r"r\.csv: cannot be written \(.*\); give a folder"):
         write_shifts(tmp_path / "file" / "r.csv", NAMES, VALUES)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are no bytes there")
+def test_names_that_are_no_utf_8_there_and_back(tmp_path):
+    names = [*NAMES, os.fsdecode(b"gr\xfcn.png")]
+    frames = burst(tmp_path, names)
+    write_shifts(tmp_path / "shifts.csv", frames.files, [[0.5 * i, 0] for i in range(4)])
+    assert b"gr\xfcn.png,1.5" in (tmp_path / "shifts.csv").read_bytes()
+    assert read_shifts(tmp_path / "shifts.csv", frames).files == frames.files

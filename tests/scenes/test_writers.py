@@ -1,7 +1,9 @@
 """Writers: each format read again gives the same poses, cameras and rays; what a format cannot hold is said."""
 
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,3 +284,12 @@ def test_photos_from_anywhere_round_trip_through_transforms(tmp_path):
     write_posed_photos(second, tmp_path / "b", "blender")
     third = read_posed_photos(tmp_path / "b")
     check_same(first, third)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are no bytes there")
+@pytest.mark.parametrize("to", ["transforms", "colmap", "colmap-text", "blender"])
+def test_names_that_are_no_utf_8_there_and_back(tmp_path, to):
+    photos = make(tmp_path / "a", names="images/" + os.fsdecode(b"gr\xfcn") + "_{:02d}.png")
+    write_posed_photos(photos, tmp_path / "b", to)
+    again = read_posed_photos(tmp_path / "b")
+    assert sorted(Path(file).name for file in again.files) == sorted(Path(file).name for file in photos.files)

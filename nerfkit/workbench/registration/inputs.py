@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.luminance import LUMINANCE
 from nerfkit.scenes.readers.picture import PictureFile, array_names, load_array, read_picture
 from nerfkit.scenes.readers.volume import read_volume
@@ -218,6 +219,8 @@ def read_displacement(path: str | Path) -> Displacement:
             fix="give displacement.npy, [h, w, 2] or [d, h, w, 3]",
         )  # fmt: skip
     values = load_array(path, "displacement" if path.suffix.lower() == ".npz" else None)
-    if values.dtype.kind not in "fiu" or not np.isfinite(values).all():
-        raise NerfkitError("holds values that are no finite numbers", where=path, fix="replace them")
+    if values.dtype.kind not in "fiu":
+        raise NerfkitError(f"holds {values.dtype}; real numbers are wanted", where=path, fix="save floats")
+    if bad := not_finite(values, "row {}, column {}" if values.ndim == 3 else "voxel ({2}, {1}, {0})"):
+        raise NerfkitError(bad, where=path, fix="replace them")
     return Displacement(values.astype(np.float32))

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.readers.sinogram import ScanFile
 from nerfkit.scenes.scan_geometry import ScanGeometry
 from nerfkit.workbench.tomography.centre import find_centre
@@ -112,6 +113,8 @@ def line_integrals(
 ) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Line integrals and the standard deviations of their noise, infinite where nothing is known."""
     said, is_known = [], np.isfinite(values)
+    if bad := not_finite(values, "angle {}, bin {}" if values.ndim == 2 else "angle {}, row {}, bin {}"):
+        said.append(f"{bad}; they are left out")
     if config.saturation is not None:
         is_saturated = is_known & (values >= config.saturation)
         said.append(f"{is_saturated.sum()} saturated values, from {config.saturation:g} on, are left out")
@@ -123,8 +126,6 @@ def line_integrals(
             where=path,
             fix="mend the sinogram",
         )
-    if not is_known.all():
-        said.append(f"{(~is_known).sum()} values that are NaN or infinite are left out")
     if file.is_counts:
         photons = config.photons or file.facts.get("photons") or float(np.nanmax(values[is_known]))
         if (values[is_known] < 0).any():
