@@ -1,17 +1,19 @@
 """The wheel: everything a user needs is in it, once, under nerfkit, and works away from the source tree."""
 
+import importlib.util
 import os
-import shutil
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("nerfkit", "kernels", "scenes", "pyproject.toml", "README.md", "LICENSE")
 
 
 def _run(command: list[str], cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
@@ -22,31 +24,22 @@ def _run(command: list[str], cwd: Path, **env: str) -> subprocess.CompletedProce
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """A wheel of the working tree, built from a copy so that a stale build/ folder cannot help or hurt."""
-    folder = tmp_path_factory.mktemp("wheel")
-    copy = folder / "source"
-    copy.mkdir()
-    for name in SOURCES:
-        if (ROOT / name).is_dir():
-            ignore = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=ignore)
-        else:
-            shutil.copy(ROOT / name, copy / name)
-    command = [
-        sys.executable,
-        "-m",
-        "build",
-        "--wheel",
-        "--no-isolation",
-        "--outdir",
-        str(folder / "dist"),
-        ".",
-    ]
-    done = _run(command, copy)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = (folder / "dist").glob("*.whl")
-    return built
+def supply():
+    """scripts/check_supply.py, which builds, and installs in earnest."""
+    spec = importlib.util.spec_from_file_location("check_supply", ROOT / "scripts" / "check_supply.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # where its dataclasses look for it
+    sys.modules["check_supply"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["check_supply"]
+
+
+@pytest.fixture(scope="module")
+def wheel(supply, tmp_path_factory) -> Path:
+    """A wheel of the working tree."""
+    return supply.build("wheel", tmp_path_factory.mktemp("dist"))
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +99,26 @@ def test_wheel_runs_away_from_the_sources(wheel, tmp_path):
     done = _run([sys.executable, "-S", "-c", code], tmp_path)
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.strip()) == target / "nerfkit" / "kernels" / "fourier" / "__init__.py"
+
+
+def test_what_the_wheel_needs_is_what_is_declared_but_triton(supply, wheel):
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    names = {re.split(r"[<>=!~;\[ ]", line)[0] for line in declared}
+    found = supply.requirements(wheel)
+    assert {re.split(r"[<>=!~]", line)[0] for line in found} == names - {"triton"}
+    assert len(found) == len(set(found)) and "torch>=2.6" in found
+
+
+def test_what_is_installed_is_listed_with_its_licence(supply):
+    class Here:
+        @staticmethod
+        def run(*words):
+            return _run([sys.executable, *words], ROOT)
+
+    found = {name.lower(): (version, licence) for name, version, licence in supply.licences(Here)}
+    assert found["numpy"][0] == version("numpy") and "BSD-3-Clause" in found["numpy"][1]
+    assert "MIT" in found["nerfkit"][1] and found["jinja2"][1] == "BSD License"
+    assert supply.table([("a", "1", "MIT")]).splitlines()[-1] == "| a | 1 | MIT |"
 
 
 @pytest.mark.parametrize("name", ["kernels", "scenes"])
