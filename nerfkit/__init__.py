@@ -56,6 +56,10 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'nerfkit' has no attribute {name!r}")
+    from nerfkit.loop_cache import keep_loops
+
+    # before anything imports numba
+    keep_loops()
     module, _, attribute = _PUBLIC[name].partition(":")
     return getattr(importlib.import_module(module), attribute)
 

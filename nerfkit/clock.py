@@ -7,6 +7,8 @@ import logging
 import time
 from typing import Any
 
+from nerfkit.loop_cache import COST, is_kept
+
 __all__ = ["say_when_compiling", "working_seconds"]
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,14 @@ def say_when_compiling() -> None:
     _compiling().is_told = True
 
 
+def _words() -> tuple[int, str]:
+    if is_kept():
+        return logging.INFO, "compiling the CPU's loops for this machine, once; the first run waits up to a minute"
+    return logging.WARNING, (
+        f"compiling the CPU's loops, which numba can keep nowhere: {COST}; name a folder: export NUMBA_CACHE_DIR=FOLDER"
+    )
+
+
 @functools.cache
 def _compiling() -> Any:
     """What numba tells of each compilation, from the first call on."""
@@ -43,7 +53,7 @@ def _compiling() -> Any:
             super().on_start(event)
             if self.is_told and not self.is_said:
                 self.is_said = True
-                logger.info("compiling the CPU's loops for this machine, once; the first run waits up to a minute")
+                logger.log(*_words())
 
         def seconds(self) -> float:
             return self.duration if self.done else 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfkit.datasets import write_dataset
+from nerfkit.memory import telling_memory
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.readers import read_posed_photos
 
@@ -16,6 +17,7 @@ __all__ = ["convert"]
 logger = logging.getLogger(__name__)
 
 
+@telling_memory("nerfkit convert", "end other programs, or give smaller photos")
 def convert(
     data: str | Path, out: str | Path, to: str = "transforms", *, link: bool = False, overwrite: bool = False,
     skip_bad: bool = False, on_part: Callable[[int, int], None] = lambda done, total: None,

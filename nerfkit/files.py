@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.writing import explain_os_error, write_atomically
+from nerfkit.scenes.writing import explain_os_error, lack_of_room, write_atomically
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "DATASET_MARKER", "LOCK_NAME", "check_output_folder", "explain_os_error", "npy_bytes", "npz_bytes",
-    "prepare_output_folder", "write_atomically",
+    "DATASET_MARKER", "LOCK_NAME", "check_output_folder", "explain_os_error", "lack_of_room", "npy_bytes",
+    "npz_bytes", "prepare_output_folder", "write_atomically",
 ]  # fmt: skip
 
 # the file that is locked while a run writes into its folder (nerfkit/run_lock.py); no output of anybody's

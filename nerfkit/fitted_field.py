@@ -64,6 +64,7 @@ class FittedField(FittedResult, PictureResult):
         values = sample_picture(self.held.field, (width, height), extent, crop, origin).numpy()
         return values[..., 0] if values.shape[2] == 1 else values
 
+    @telling_memory("derivatives", "ask at fewer points at once")
     def derivatives(self, points: NDArray[np.floating], order: int | str = 1) -> Any:
         """The field's :class:`nerfkit.scenes.observations.derivatives.Jet` at ``points`` [n, 2] (x, y) in pixels."""
         import torch

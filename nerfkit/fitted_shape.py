@@ -58,6 +58,7 @@ class FittedShape(FittedResult):
     def _cells(self, size: int | None) -> int:
         return int(self.run.read_config().config.resolution) if size is None else size
 
+    @telling_memory("distances", "ask at fewer points at once")
     def distances(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Signed distances [n] at ``points`` [n, 3], negative within; see ``HeldShape.distances`` for their reach."""
         return self.held.distances(points)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["LESS", "OutOfMemoryError", "lack_of_memory", "telling_memory"]
+__all__ = ["LESS", "OutOfMemoryError", "lack_of_memory", "memory_free", "telling_memory"]
 
 # what torch says, on CPUs and GPUs, in errors that are no MemoryError; cuBLAS has words of its own
 _LACKING = re.compile(r"allocate memory|not enough memory|out of memory|ALLOC_FAILED", re.IGNORECASE)
@@ -47,7 +47,7 @@ def lack_of_memory(error: Exception, *, where: str = "", less: str = LESS) -> Ou
     if not is_lack and not (isinstance(error, RuntimeError) and _LACKING.search(str(error))):
         return None
     is_gpu = re.search("CUDA|CUBLAS", str(error)) is not None
-    found, free = _ASKED.search(str(error)), _free_on_gpu() if is_gpu else _free()
+    found, free = _ASKED.search(str(error)), _free_on_gpu() if is_gpu else memory_free()
     asked = "" if found is None else f"{_size(float(found[1]), found[2])} more were needed"
     there = "" if free is None else f"{_size(free, 'bytes')} {'of the GPU ' if is_gpu else ''}were free"
     sizes = ", ".join(part for part in (asked, there) if part)
@@ -67,25 +67,48 @@ def _size(number: float, unit: str) -> str:
     return f"{n_bytes / 1e9:.3g} GB" if n_bytes >= 1e9 else f"{n_bytes / 1e6:.3g} MB"
 
 
-def _free() -> int | None:
-    """Bytes that this process may still take, as far as the system tells: of the machine, container and process."""
-    found = []
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found.append(int(next(line for line in lines if line.startswith("MemAvailable:")).split()[1]) * 1024)
-    with contextlib.suppress(OSError, ValueError):
-        # a container's; "max" where it has none
-        group = Path("/sys/fs/cgroup")
-        found.append(int((group / "memory.max").read_text()) - int((group / "memory.current").read_text()))
-    if sys.platform != "win32":
-        import resource
+def memory_free() -> int | None:
+    """Bytes that this process may still take, by what the machine, the container and the process itself are allowed.
 
-        limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-        with contextlib.suppress(OSError, ValueError):
-            pages = int(Path("/proc/self/statm").read_text().split()[0])
-            if limit != resource.RLIM_INFINITY:
-                found.append(limit - pages * os.sysconf("SC_PAGE_SIZE"))
-    return max(0, min(found)) if found else None
+    None where the system tells nothing: it has no /proc, and sets no limit.
+    """
+    found = [_field("/proc/meminfo", "MemAvailable:", 1024), _left_in_container(), _left_to_process()]
+    known = [n_bytes for n_bytes in found if n_bytes is not None]
+    return max(0, min(known)) if known else None
+
+
+def _left_in_container() -> int | None:
+    # of control groups of version 2; "max" where there is no limit
+    limit, used = (_read(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    if not (limit.isdigit() and used.isdigit()):
+        return None
+    # files that were read once count as used, and go as soon as somebody needs the memory
+    return int(limit) - int(used) + (_field("/sys/fs/cgroup/memory.stat", "inactive_file", 1) or 0)
+
+
+def _left_to_process() -> int | None:
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    pages = _read("/proc/self/statm").split()[:1]
+    if limit == resource.RLIM_INFINITY or not pages:
+        return None
+    return limit - int(pages[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _field(path: str, name: str, unit: int) -> int | None:
+    """The number after a name in a file of names and numbers, times its unit."""
+    lines = (line.split() for line in _read(path).splitlines())
+    return next((int(words[1]) * unit for words in lines if words[:1] == [name]), None)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError:
+        return ""
 
 
 def _free_on_gpu() -> int | None:

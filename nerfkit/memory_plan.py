@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfkit.doctor.machine import memory_free
+from nerfkit.loop_cache import user_caches
+from nerfkit.memory import memory_free
 from nerfkit.presets import TrainConfig
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import PosedPhotos
@@ -124,7 +126,8 @@ def cache_folder() -> Path:
         return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "nerfkit"
     if sys.platform == "darwin":
         return Path.home() / "Library" / "Caches" / "nerfkit"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nerfkit"
+    # a user whom the system does not know has none
+    return (user_caches() or Path(tempfile.gettempdir())) / "nerfkit"
 
 
 def _decoded_bytes(photos: PosedPhotos, index: int, factor: float) -> int:

@@ -50,6 +50,7 @@ class TrainedScene(Result):
         """Factor that the photos were scaled down by for training."""
         return self.run.read_scene()[2]
 
+    @telling_memory("render", "give a camera of fewer pixels")
     def render(self, camera: Camera, c2w: NDArray[np.floating]) -> View:
         """The view of a camera.
 

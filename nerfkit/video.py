@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
-from nerfkit.scenes.writing import move_into_place, sync
+from nerfkit.scenes.writing import move_into_place, sync, temporary_beside
 
 if TYPE_CHECKING:
     from av.filter import Graph
@@ -189,7 +189,7 @@ class _VideoFile:
         self.path, self.size, self.fps = path, size, fps
         self.suffix = path.suffix.lower()
         # the container is chosen by the suffix, so it stays last
-        self.temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{self.suffix}")
+        self.temporary = temporary_beside(path, self.suffix)
         self.pad = (0, 0) if self.suffix == ".gif" else (size[1] % 2, size[0] % 2)  # rows, columns
         self.container: Any = None
         self.stream: Any = None
@@ -318,7 +318,7 @@ class _PngFolder:
 
     def __init__(self, path: Path, overwrite: bool) -> None:
         self.path, self.overwrite = path, overwrite
-        self.temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self.temporary = temporary_beside(path)
         self.n_bytes = 0
 
     def open(self) -> None:

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from .errors import NerfkitError
 
-__all__ = ["explain_os_error", "move_into_place", "sync", "write_atomically"]
+__all__ = [
+    "explain_os_error", "is_writable", "lack_of_room", "move_into_place", "sync", "temporary_beside",
+    "write_atomically",
+]  # fmt: skip
+
+# how systems say that a disk, or what a user may have of it, is full
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_atomically(path: Path, payload: bytes) -> None:
@@ -24,7 +30,7 @@ def write_atomically(path: Path, payload: bytes) -> None:
     made = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{_shortened(path.name)}.")
     except OSError as error:
         raise explain_os_error(error, path, len(payload)) from error
     try:
@@ -40,6 +46,16 @@ def write_atomically(path: Path, payload: bytes) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(name).unlink()
+
+
+def temporary_beside(path: Path, suffix: str = "") -> Path:
+    """Where this process writes what is moved to ``path`` when it is whole; libraries look at the ``suffix``."""
+    return path.with_name(f".{_shortened(path.name)}.{os.getpid()}.part{suffix}")
+
+
+def _shortened(name: str) -> str:
+    """A name, or its beginning: of 255 bytes, four a letter, what is added to it has room in any case."""
+    return name[:40]
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
@@ -72,17 +88,44 @@ def sync(path: Path) -> None:
 
 def explain_os_error(error: OSError, path: Path, n_bytes: int = 0) -> NerfkitError:
     """What to tell a user about ``path``, to which ``n_bytes`` could not be written."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in _FULL:
         return NerfkitError(
             f"no space left on the disk for {_megabytes(n_bytes)}",
             where=path,
             fix="free some, or give another --out",
+        )
+    if error.errno == errno.EFBIG:
+        return NerfkitError(
+            f"{_megabytes(n_bytes)} is more than a file may have here",
+            where=path,
+            fix="look at `ulimit -f`, or give another --out",
         )
     return NerfkitError(
         f"cannot be written ({error.strerror or error})",
         where=path,
         fix="give a folder that you may write to",
     )
+
+
+def lack_of_room(error: Exception) -> NerfkitError | None:
+    """What to tell of an error that says that a disk is full, whatever raised it; None of any other."""
+    if not isinstance(error, OSError) or error.errno not in (*_FULL, errno.EFBIG):
+        return None
+    told = explain_os_error(error, Path())
+    # libraries that write for themselves often do not say where
+    where = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    return NerfkitError(told.what, where=where, fix=told.fix)
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether a file can be made in ``folder``, or in the nearest folder above it that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def _megabytes(n_bytes: int) -> str:

@@ -91,7 +91,7 @@ def trained(data: Path) -> None:
 
 def frames(data: Path) -> None:
     """Twelve shifted frames of 40 x 40 pixels."""
-    from nerfkit.scenes.synthetic import write_lowres_sequence
+    from nerfkit.scenes.synthetic.page import write_lowres_sequence
 
     write_lowres_sequence(data, n_frames=12, side=40)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from typing import Any
 
 from nerfkit import __version__
+from nerfkit.cli.streams import lasting_streams
 
 __all__ = ["COMMANDS", "main"]
 
@@ -43,17 +43,18 @@ def _help() -> str:
 
 
 def _say(text: str) -> int:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # `nerfkit --help | head` has read enough; what Python flushes at its end goes nowhere
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    print(text, flush=True)
     return 0
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns 0 when done, 1 for our fault, 2 the input, 3 not on this machine, 130 interrupted."""
-    arguments = sys.argv[1:] if argv is None else argv
+    with lasting_streams() as is_lost:
+        code = _main(sys.argv[1:] if argv is None else argv)
+        return code or int(is_lost())
+
+
+def _main(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         return _say(_help())
     if arguments[0] == "--version":

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -16,6 +15,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from nerfkit.cli.options import CommonOptions, parse
+from nerfkit.files import lack_of_room
+from nerfkit.interrupts import ending_signals
+from nerfkit.loop_cache import keep_loops
 from nerfkit.memory import lack_of_memory
 from nerfkit.scenes.errors import NerfkitError
 
@@ -62,7 +64,8 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
     try:
         options: CommonOptions = parse(command.Options, name, description, argv)
         console = Console(options.json, options.quiet)
-        with _logging(options), _sigterm_as_interrupt():
+        with _logging(options), _signals_as_interrupt():
+            keep_loops()
             result = command.main(options, console)
     except NerfkitError as error:
         return _fail(error.what, error.where, error.fix, error.exit_code, is_json, is_debug)
@@ -73,14 +76,10 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
     except SystemExit as stop:
         # argparse leaves this way after --help
         return int(stop.code or 0)
-    except BrokenPipeError:
-        # the reader of our output went away; there is nobody to tell
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except Exception as error:
-        lack = lack_of_memory(error, where=f"nerfkit {name}")
-        if lack is not None:
-            return _fail(lack.what, lack.where, lack.fix, lack.exit_code, is_json, is_debug)
+        told = lack_of_memory(error, where=f"nerfkit {name}") or lack_of_room(error)
+        if told is not None:
+            return _fail(told.what, told.where, told.fix, told.exit_code, is_json, is_debug)
         fix = "this is a fault of nerfkit's: run again with --debug and report what it prints"
         return _fail(f"{type(error).__name__}: {error}", "", fix, 1, is_json, is_debug)
     code = int(result.pop("_exit", 0))
@@ -90,8 +89,8 @@ def run_command(name: str, description: str, command: Any, argv: list[str]) -> i
 
 
 @contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM, which batch systems send, end a command as Ctrl-C does: tidied up, with exit code 130."""
+def _signals_as_interrupt() -> Iterator[None]:
+    """Let SIGTERM, which batch systems send, and a terminal that closes end a command as Ctrl-C does, with 130."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -99,11 +98,13 @@ def _sigterm_as_interrupt() -> Iterator[None]:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    numbers = [number for number in ending_signals() if number != signal.SIGINT]
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def unknown_command(name: str, known: list[str], argv: list[str]) -> int:

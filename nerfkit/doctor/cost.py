@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nerfkit.doctor.findings import Report
-from nerfkit.doctor.machine import memory_free
+from nerfkit.memory import memory_free
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers import PosedPhotos
 

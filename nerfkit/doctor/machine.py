@@ -15,9 +15,12 @@ import numpy as np
 
 from nerfkit import __version__
 from nerfkit.doctor.findings import Report
+from nerfkit.loop_cache import COST, kept_loops
+from nerfkit.memory import memory_free
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.writing import is_writable
 
-__all__ = ["check_machine", "memory_free"]
+__all__ = ["check_machine"]
 
 PYTHONS = ((3, 11), (3, 14))
 # bytes: the demo writes 0.1 GB and holds 1 GB
@@ -40,26 +43,6 @@ def check_machine(folder: Path) -> Report:
     _check_opencv(report)
     _check_resources(report, folder)
     return report
-
-
-def memory_free() -> int | None:
-    """Bytes of memory that this process may still take, within its container's limit; None where unknown."""
-    free = None
-    # Linux; elsewhere there is no such file and nothing is said
-    for line in _read("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
-    limit, used = _read("/sys/fs/cgroup/memory.max").strip(), _read("/sys/fs/cgroup/memory.current").strip()
-    if free is not None and limit.isdigit() and used.isdigit():
-        free = min(free, max(int(limit) - int(used), 0))
-    return free
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8")
-    except OSError:
-        return ""
 
 
 def _check_python(report: Report) -> None:
@@ -145,40 +128,14 @@ def _check_numba(report: Report) -> None:
         report.fact("numba", None, "absent")
         report.add("error", f"numba cannot be imported ({error})", where="numba", fix="pip install numba")
         return
-    cache = numba_cache()
+    cache = kept_loops()
     report.fact("numba", version, f"{version}, compiled loops kept in {cache}" if cache else version)
     report.fact("numba_cache", None if cache is None else str(cache), "")
     if cache is None:
         report.add(
-            "warning", "numba's compiled loops cannot be kept: every command compiles them again, some 20 s",
+            "warning", f"numba's compiled loops cannot be kept: {COST}",
             where="numba", fix=f"export NUMBA_CACHE_DIR={Path(tempfile.gettempdir()) / 'numba'}",
         )  # fmt: skip
-
-
-def numba_cache() -> Path | None:
-    """The folder that numba keeps our compiled loops in; None where none can be written.
-
-    The order is numba's own: NUMBA_CACHE_DIR, ``__pycache__`` beside the source, the user's cache.
-    """
-    import nerfkit.kernels
-
-    own = os.environ.get("NUMBA_CACHE_DIR")
-    if own:
-        return Path(own) if _is_writable(Path(own)) else None
-    source = Path(nerfkit.kernels.__file__ or "").parent
-    user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "numba"
-    return next((place for place in (source / "march" / "__pycache__", user) if _is_writable(place)), None)
-
-
-def _is_writable(folder: Path) -> bool:
-    """Whether a file can be made in ``folder``, or in the nearest folder above it that exists."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            return True
-    except OSError:
-        return False
 
 
 def _check_ffmpeg(report: Report) -> None:
@@ -240,7 +197,7 @@ def _check_resources(report: Report, folder: Path) -> None:
             "error" if disk < MIN_DISK else "warning", f"{disk / 1e9:.1f} GB free on the disk of {folder.resolve()}",
             where="disk", fix="make room, or give --out on another disk",
         )  # fmt: skip
-    if not _is_writable(folder):
+    if not is_writable(folder):
         report.add(
             "warning", f"nothing can be written in {folder.resolve()}, where results go by default", where="disk",
             fix="go to a folder of your own, or give --out",

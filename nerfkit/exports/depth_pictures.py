@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,7 +16,7 @@ from nerfkit.files import explain_os_error
 from nerfkit.scene import RadianceScene
 from nerfkit.scenes.cameras import Camera, pixels_to_directions
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.writing import move_into_place
+from nerfkit.scenes.writing import move_into_place, temporary_beside
 
 __all__ = ["axis_depths", "check_empty", "write_depth_pictures"]
 
@@ -53,7 +52,7 @@ def write_depth_pictures(
         that do not fit in 16 bits, each with how many pixels these are.
     """
     check_empty(out)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
+    temporary = temporary_beside(out)
     shutil.rmtree(temporary, ignore_errors=True)
     try:
         temporary.mkdir(parents=True)

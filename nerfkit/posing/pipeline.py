@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfkit.files import check_output_folder, prepare_output_folder, write_atomically
+from nerfkit.memory import telling_memory
 from nerfkit.run_lock import locked
 from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.findings import Findings
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 COLMAP_FATAL = 3
 
 
+@telling_memory("nerfkit process", "lower --max-side, or give fewer photos: --frames")
 def process(
     source: str | Path, out: str | Path, settings: PosingSettings | None = None, *, link: bool = False,
     overwrite: bool = False, say: Callable[[str], None] = lambda text: None,

@@ -125,6 +125,7 @@ def fit(
     return _result(run, device, figures)
 
 
+@telling_memory("nerfkit fit --resume", "end other programs, or fit anew with a smaller picture or --params")
 def resume_fit(
     run_folder: str | Path, *, device: str = "auto", say: Say = lambda text: None,
     on_part: Callable[[int, int], None] = lambda done, total: None, **settings: Any,

@@ -40,7 +40,7 @@ def plan_colmap(photos: PosedPhotos, findings: Findings) -> Plan:
     listed = struct.pack("<Q", len(images))
     for image in images:
         listed += struct.pack("<i7di", image.image_id, *image.pose, image.camera_id)
-        listed += image.name.encode() + b"\0" + struct.pack("<Q", 0)
+        listed += image.name.encode(errors="surrogateescape") + b"\0" + struct.pack("<Q", 0)
     files = {"points3D": struct.pack("<Q", 0), "cameras": data, "images": listed}
     return Plan(names, {f"{FOLDER}/{name}.bin": payload for name, payload in files.items()})
 
@@ -63,7 +63,7 @@ def plan_colmap_text(photos: PosedPhotos, findings: Findings) -> Plan:
         "cameras": "\n".join(listed) + "\n",
         "images": "\n".join(lines) + "\n",
     }
-    return Plan(names, {f"{FOLDER}/{name}.txt": text.encode() for name, text in files.items()})
+    return Plan(names, {f"{FOLDER}/{name}.txt": text.encode(errors="surrogateescape") for name, text in files.items()})
 
 
 def _model(photos: PosedPhotos, findings: Findings) -> tuple[list[str | None], list[Camera], list[_Image]]:

@@ -11,7 +11,12 @@ import torch
 
 import nerfkit as nk
 from nerfkit import memory
+from nerfkit.fitted_field import FittedField
+from nerfkit.fitted_shape import FittedShape
+from nerfkit.fitted_volume import FittedVolume
 from nerfkit.memory import OutOfMemoryError, lack_of_memory, telling_memory
+from nerfkit.superresolved_image import SuperresolvedImage
+from nerfkit.trained_scene import TrainedScene
 
 # more than any machine has, so that the libraries themselves say how they say it
 HUGE = 2**50
@@ -50,7 +55,7 @@ LACKS = [
 
 @pytest.mark.parametrize(("fail", "asked"), LACKS)
 def test_every_library_s_lack_of_memory_is_told(monkeypatch, fail, asked):
-    monkeypatch.setattr(memory, "_free", lambda: 2_500_000_000)
+    monkeypatch.setattr(memory, "memory_free", lambda: 2_500_000_000)
     monkeypatch.setattr(memory, "_free_on_gpu", lambda: 30_000_000)
     with pytest.raises(OutOfMemoryError) as caught, telling_memory("nerfkit train", "lower it"):
         fail()
@@ -60,7 +65,7 @@ def test_every_library_s_lack_of_memory_is_told(monkeypatch, fail, asked):
 
 
 def test_where_the_system_does_not_tell_what_is_free(monkeypatch):
-    monkeypatch.setattr(memory, "_free", lambda: None)
+    monkeypatch.setattr(memory, "memory_free", lambda: None)
     told = lack_of_memory(MemoryError())
     assert told is not None and told.what == "memory does not suffice"
 
@@ -74,16 +79,33 @@ def test_other_errors_stay_what_they_are(error):
 
 
 def test_what_is_free_is_what_can_be_had():
-    free = memory._free()
+    free = memory.memory_free()
     assert free is None or 0 <= free < 2**47
+
+
+def test_what_a_container_may_have_counts(monkeypatch):
+    files = {"/proc/meminfo": "MemTotal: 9000000 kB\nMemAvailable: 8000000 kB\n"}
+    monkeypatch.setattr(memory, "_read", lambda path: files.get(path, ""))
+    assert memory.memory_free() == 8_000_000 * 1024
+    files |= {"/sys/fs/cgroup/memory.max": "3000000000\n", "/sys/fs/cgroup/memory.current": "1000000000\n"}
+    assert memory.memory_free() == 2_000_000_000
+    # what was read once and may go does not count
+    files["/sys/fs/cgroup/memory.stat"] = "anon 7\ninactive_file 600000000\nactive_file 9\n"
+    assert memory.memory_free() == 2_600_000_000
+    files["/sys/fs/cgroup/memory.current"] = "4000000000\n"
+    assert memory.memory_free() == 0
+    files["/sys/fs/cgroup/memory.max"] = "max\n"
+    assert memory.memory_free() == 8_000_000 * 1024
+    files.clear()
+    assert memory.memory_free() is None
 
 
 LIMITED = """
 import resource, sys
-from nerfkit.memory import _free
+from nerfkit.memory import memory_free
 pages = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (pages + 2**26, -1))
-print(_free() <= 2**26)
+print(memory_free() <= 2**26)
 """
 
 
@@ -94,6 +116,16 @@ def test_a_limit_of_the_process_counts():
 
 def lacking(*args, **kwargs):
     torch.empty(HUGE)
+
+
+def test_everything_that_is_public_says_what_to_lower():
+    functions = [getattr(nk, name) for name in ("convert", "fit", "process", "resume", "resume_fit")]
+    functions += [nk.resume_superres, nk.superres, nk.train]
+    classes = [FittedField, FittedShape, FittedVolume, SuperresolvedImage, TrainedScene]
+    names = ("derivatives", "distances", "evaluate", "export", "render", "render_path")
+    functions += [vars(holder)[name] for holder in classes for name in names if name in vars(holder)]
+    # what a decorator leaves behind
+    assert [function.__qualname__ for function in functions if not hasattr(function, "__wrapped__")] == []
 
 
 def test_every_command_says_what_to_lower(nerfkit, monkeypatch, scene_folder, run_copy, tmp_path):
