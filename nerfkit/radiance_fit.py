@@ -218,10 +218,6 @@ class RadianceFit(Problem):
         """The file of a training photo."""
         return self.data.source.files[self.data.split("train")[index]]
 
-    def name_of(self, index: int) -> str:
-        """The file of a training photo."""
-        return self.data.source.files[self.data.split("train")[index]]
-
     def look(self, step: int, compared: Compared) -> dict[str, float]:
         """Figures of how the fit goes, from the last of each ``look_steps`` steps and from the very first."""
         n_rays = len(compared.batch)

@@ -110,7 +110,7 @@ def _render(folder: Path, side: int) -> tuple[Sequence[object], float]:
         f"{side}x{side}",
         "--frames",
         2,
-        "-o",
+        "--out",
         folder / "f.mp4",
     ], side**2 / 1e6
 

@@ -102,7 +102,7 @@ def test_a_name_may_be_as_long_as_the_disk_takes(tmp_path):
     assert path.read_bytes() == b"{}" and len(os.fsencode(path.name)) == 255
 
 
-def run(*words: Any, limit: int | None = None, optimise: bool = False, cwd: Any = None, **variables: Any):
+def run(*words: Any, limit: Any = None, optimise: bool = False, cwd: Any = None, **variables: Any):
     """The command in a process of its own."""
     command = [sys.executable, *["-O"] * optimise, "-m", "nerfkit", *map(str, words)]
     environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}

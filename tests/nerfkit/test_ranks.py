@@ -78,10 +78,12 @@ def test_rays_are_taken_with_what_is_their_own():
         torch.rand(4),
     )
     part = Measurements(rays, torch.rand(4, 3), ids=torch.arange(4)).take(slice(1, 3)).where
-    assert part.photo_ids.tolist() == [1, 2] and part.far.equal(rays.far[1:3]) and part.rays_d.equal(rays.rays_d[1:3])
+    assert part.photo_ids is not None and part.photo_ids.tolist() == [1, 2]
+    assert rays.far is not None and part.far is not None
+    assert part.rays_d.equal(rays.rays_d[1:3]) and part.far.equal(rays.far[1:3])
     assert part.bkgd_rgb is rays.bkgd_rgb and part.near is rays.near
     own = rays._replace(bkgd_rgb=torch.rand(4, 3)).take(slice(3, 4))
-    assert own.bkgd_rgb.shape == (1, 3)
+    assert own.bkgd_rgb is not None and own.bkgd_rgb.shape == (1, 3)
 
 
 class Line(torch.nn.Module):
@@ -117,6 +119,7 @@ def test_losses_and_gradients_of_parts_add_up_whatever_their_sizes():
             loss += float(own.detach())
             states.add(float(torch.rand(1, generator=generator)))
         # each has drawn the whole batch
+        assert line.slope.grad is not None
         found.append((loss, float(line.slope.grad), *states))
     assert found[1] == pytest.approx(found[0], rel=1e-5) and found[2] == pytest.approx(found[0], rel=1e-5)
 
@@ -200,7 +203,7 @@ def test_densities_are_those_of_the_field_in_order():
 
     xyzs = torch.rand(7, 3)
     parts = [SharedDensity(Field(), Of(rank, 3)).density(xyzs) for rank in range(3)]
-    assert torch.equal(sum(parts), xyzs[:, 0]) and all((part == 0).any() for part in parts)
+    assert torch.equal(torch.stack(parts).sum(0), xyzs[:, 0]) and all((part == 0).any() for part in parts)
 
 
 def test_what_is_left_of_a_run_whose_process_was_lost_says_so(monkeypatch):
@@ -232,7 +235,7 @@ def test_processes_that_do_not_meet_say_so(monkeypatch):
 
 
 def test_one_process_of_each_start_tells_how_it_ended(monkeypatch, nerfkit):
-    store, answers = dist.HashStore(), []
+    store, answers = dist.HashStore(), []  # pyright: ignore[reportPrivateImportUsage]  torch's own name
     monkeypatch.setattr(process_group, "rendezvous", lambda *_, **__: iter([(store, 0, 2)]))
     for n_restarts in ("0", "1"):
         for name, value in {**SECOND, "TORCHELASTIC_RESTART_COUNT": n_restarts}.items():
