@@ -119,7 +119,7 @@ TASKS: dict[str, Task] = {
         scene,
         lambda data, out: [
             "train", str(data / "scene"), "--out", str(out / "run"), "--steps", "100",
-            "--set", "checkpoint_seconds=0.1",
+            "--set", "checkpoint_seconds=0.1", "--set", "field.log2_table_size=12",
         ],
         lambda out: ["train", "--resume", str(out / "run")], (), ("run/checkpoints",),
     ),
@@ -180,14 +180,14 @@ def endure(name: str, kills: int, seed: int, work: Path) -> Outcome:
 def _harm(
     task: Task, data: Path, out: Path, took: float, most: int, rng: random.Random, outcome: Outcome
 ) -> None:  # fmt: skip
-    """Kill a command some times in a row, then let it go on to its end."""
+    """Kill a command some times in a row, unless it ends before, then let it go on to its end."""
     words = list(task.command(data, out))
     for _ in range(rng.randint(1, most)):
         moment, waits_for_write = rng.uniform(0, took), rng.random() < 0.5
         on_write = _kill(words, out, moment, waits_for_write=waits_for_write)
         if on_write is None:
-            # it had ended
-            break
+            # it had ended by itself; what it left is looked at
+            return
         outcome.kills, outcome.on_write = outcome.kills + 1, outcome.on_write + on_write
         words = _next(task, data, out)
     if said := _end(words, out):
