@@ -207,7 +207,8 @@ class _Loop:
         self.optimizer = Adam(groups, schedule.betas, schedule.epsilon)
         self.shared = self._share(problem) if ranks.size > 1 else None
         self.take_step = self.shared or (capture(problem, self.optimizer) if captured else self._launch)
-        self.step = self.first_step = 0
+        # the last is that of the state that is on the disk
+        self.step = self.first_step = self.saved_step = 0
         # fraction of the schedule where this part of a run begins; (fraction, seconds) from which on it is hastened
         self.first_fraction = 0.0
         self.hastened_at: tuple[float, float] | None = None
@@ -333,8 +334,7 @@ class _Loop:
 
     def save(self) -> None:
         """Save the state, or raise an error where it diverged; without a folder, only the latter."""
-        if self.step == self.first_step:
-            # what a run went on with is saved already
+        if self.step == self.saved_step:
             return
         # that of the state before the step: it may be the first to show, and cannot be the only one looked at
         self._finite_loss()
@@ -345,7 +345,7 @@ class _Loop:
         else:
             # the others have the same state, and find the same fault in it
             check_finite(state, self.step, where=self._where())
-        self.saved_at = self.seconds()
+        self.saved_at, self.saved_step = self.seconds(), self.step
 
     def resume(self) -> None:
         if self.checkpoints is None:
@@ -353,7 +353,7 @@ class _Loop:
         state = self.checkpoints.load_newest()
         self.problem.load_state_dict(state["task"])
         self.optimizer.load_moments(state["optimizer"])
-        self.step = self.first_step = int(state["loop"]["step"])
+        self.step = self.first_step = self.saved_step = int(state["loop"]["step"])
         # a run that had ended gets the second half of the decay again, so that more time still improves it
         self.first_fraction = min(float(state["loop"]["fraction"]), 0.5)
         if self.metrics is not None:

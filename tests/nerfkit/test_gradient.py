@@ -222,7 +222,7 @@ def test_mistakes(tmp_path):
         "shape": ({"gradient": np.zeros((4, 4))}, "gradient has shape"),
         "last": ({"gradient": np.zeros((4, 4, 3))}, "gradient has shape"),
         "flat": ({"laplacian": np.zeros(4)}, "laplacian has shape"),
-        "nan": ({"laplacian": np.full((4, 4), np.nan)}, "no real numbers"),
+        "nan": ({"laplacian": np.full((4, 4), np.nan)}, "laplacian: 16 of its 16 values are NaN"),
         "thin": ({"laplacian": np.zeros((1, 4))}, "two a side at least"),
         "large": ({"laplacian": np.zeros((1025, 1025), np.float32)}, "at most 1,048,576 are fitted"),
     }

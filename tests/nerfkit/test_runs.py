@@ -35,7 +35,7 @@ def written(run, tmp_path, **changes):
 def test_config_round_trip(run, tmp_path, method):
     config = override(PRESETS[method], ["learning_rate=1e-5", "max_side=123", "background=black", "seed=3"])
     run.write_config(config, data=tmp_path / "photos", device="cuda")
-    assert run.read_config() == (config, tmp_path / "photos", "cuda", {"skip_bad": None})
+    assert run.read_config() == (config, tmp_path / "photos", "cuda", {"skip_bad": None, "masks": None, "job": None})
 
 
 def test_the_config_holds_no_absolute_path(run, tmp_path):

@@ -17,7 +17,8 @@ from textured_room import photograph, room_poses, textures
 import nerfkit as api
 from nerfkit.checkpoints import CheckpointFolder
 
-WORKER = Path(__file__).parents[1] / "torchrun_worker.py"
+# in a folder of its own: beside tests/nerfkit that folder would be taken for the package
+WORKER = Path(__file__).parents[1] / "processes" / "torchrun_worker.py"
 # sizes that train in a blink
 SMALL = {"field": {"log2_table_size": 10, "n_levels": 4}, "samples_per_step": 2048}
 # a seed and enough steps for the grid to be refreshed, and a checkpoint at each
