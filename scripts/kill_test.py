@@ -272,7 +272,10 @@ def _fingerprints(task: Task, out: Path) -> dict[str, str]:
         for path in sorted(out.glob(pattern)):
             found[str(path.relative_to(out))] = hashlib.sha256(path.read_bytes()).hexdigest()
     for folder in task.weights:
-        state = CheckpointFolder(out / folder).load_newest()
+        checkpoints = CheckpointFolder(out / folder)
+        if not checkpoints.steps():
+            continue
+        state = checkpoints.load_newest()
         digest = hashlib.sha256()
         _update(digest, state)
         found[folder] = digest.hexdigest()

@@ -91,9 +91,10 @@ def run_superres(
     """
     settings = source.settings
     begun = Run(run.folder / BEGUN_FOLDER)
-    write_inputs(run, source, device)
-    # as it was asked for: the run's own settings take up what the frames decide
+    # first, so that a folder with settings is either done or can be gone on with; as it was asked for: the run's own
+    # settings take up what the frames decide
     write_inputs(begun, source, device)
+    write_inputs(run, source, device)
     compile_loops(settings, device)
     with stop_on_signals() as is_stopped:
         limit = Limit(settings.seconds, is_stopped, _journal(source, begun.folder))
