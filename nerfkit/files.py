@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ __all__ = [
 
 # the file that is locked while a run writes into its folder (nerfkit/run_lock.py); no output of anybody's
 LOCK_NAME = ".lock"
+# what a write that was killed leaves (tempfile.mkstemp); it is nobody's, and nothing is hindered by it
+_UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}")
 # what a dataset that nerfkit wrote is known by, so that --overwrite may replace it
 DATASET_MARKER = "nerfkit.json"
 
@@ -45,7 +48,7 @@ def npz_bytes(**arrays: NDArray) -> bytes:
 
 
 def _contents(folder: Path) -> list[Path]:
-    return [item for item in folder.iterdir() if item.name != LOCK_NAME]
+    return [item for item in folder.iterdir() if item.name != LOCK_NAME and not _UNFINISHED.fullmatch(item.name)]
 
 
 def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = None, resumes: bool = True) -> None:
@@ -103,12 +106,12 @@ def prepare_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = 
 
 
 def _check_replaceable(folder: Path, keep: Path | None) -> None:
-    # config.yml alone is a name that many programs use
-    is_run = (folder / "config.yml").is_file() and _names_nerfkit(folder / "versions.json")
+    # the first that a run writes: one that was killed may have no more
+    is_run = _names_nerfkit(folder / "versions.json")
     is_dataset = _names_nerfkit(folder / DATASET_MARKER)
     if not (is_run or is_dataset or (folder / "demo.json").is_file()):
         raise NerfkitError(
-            "--overwrite replaces only folders that nerfkit made; this one has no config.yml and versions.json of "
+            "--overwrite replaces only folders that nerfkit made; this one has no versions.json of "
             f"ours, nor a {DATASET_MARKER}",
             where=folder,
             fix="give another --out, or empty it yourself",

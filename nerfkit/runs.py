@@ -77,7 +77,11 @@ class Run:
             name: _relative(value, self.folder) if isinstance(value, Path) else value for name, value in inputs.items()
         }
         places = {"task": config.task, "data": _relative(data, self.folder), "device": device, **given}
+        self.write_versions()
         write_atomically(self.folder / "config.yml", dump(places | to_dict(config)))
+
+    def write_versions(self) -> None:
+        """Write versions.json, the first file of a run: what has it may be replaced by ``--overwrite``."""
         write_atomically(self.folder / "versions.json", json.dumps(_versions(), indent=1).encode())
 
     def change_settings(self, settings: dict[str, Any]) -> None:

@@ -166,6 +166,7 @@ def train(
     if ranks.is_first:
         place, job = data or prepared.data.source.root, launched().job
         inputs = {"skip_bad": skip_bad, "masks": masks} | ({"job": job} if job else {})
+        run.write_versions()
         run.write_scene(prepared.bounds, prepared.background, prepared.data.downscale)
         # last: a folder with it is a run, with which can be gone on
         run.write_config(prepared.config, data=place, device=prepared.device, **inputs)

@@ -91,8 +91,9 @@ def run_superres(
     """
     settings = source.settings
     begun = Run(run.folder / BEGUN_FOLDER)
-    # first, so that a folder with settings is either done or can be gone on with; as it was asked for: the run's own
-    # settings take up what the frames decide
+    run.write_versions()
+    # before its own, so that a folder with settings is either done or can be gone on with; as it was asked for: the
+    # run's own settings take up what the frames decide
     write_inputs(begun, source, device)
     write_inputs(run, source, device)
     compile_loops(settings, device)

@@ -114,6 +114,7 @@ def fit(
     with locked(folder):
         prepare_output_folder(folder, overwrite=overwrite, keep=keep)
         run = Run(folder)
+        run.write_versions()
         if simulated is not None:
             truth = simulated.write_truth(folder / "truth.npz", paths[0])
             paths = [simulated.write(folder / "measurements.npz")]

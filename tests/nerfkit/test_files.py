@@ -207,6 +207,18 @@ def test_overwrite_replaces_a_run(our_folder):
     assert names(our_folder) == []
 
 
+def test_overwrite_replaces_a_run_that_was_killed_as_it_began(tmp_path):
+    (tmp_path / ".versions.json.ab3_x9zq").write_text("{")
+    # nothing but what the write left
+    check_output_folder(tmp_path, overwrite=False)
+    (tmp_path / "versions.json").write_text('{"nerfkit": "0.1.0"}')
+    (tmp_path / "scene.json").write_text("{}")
+    with pytest.raises(NerfkitError, match="is not empty"):
+        check_output_folder(tmp_path, overwrite=False)
+    prepare_output_folder(tmp_path, overwrite=True)
+    assert not (tmp_path / "scene.json").exists()
+
+
 def test_overwrite_replaces_a_demo(tmp_path):
     (tmp_path / "demo.json").write_text("{}")
     (tmp_path / "photos").mkdir()
