@@ -6,6 +6,7 @@ from lowres_scenes import make_frames, run, write, write_csv
 from PIL import Image
 
 import nerfkit
+from nerfkit import journal
 from nerfkit.journal import Journal
 from nerfkit.runs import Run
 from nerfkit.superresolution import network_fit
@@ -58,17 +59,14 @@ def test_a_run_that_was_killed_ends_in_the_same_bits(source, tmp_path, capsys, m
         kill_after(patched, n_steps)
         run(capsys, *given, tmp_path / "cut.png")
     assert not (tmp_path / "cut.png").exists()
-    asked = []
-    before = Journal.recall
-
-    def recall(self, *given, **known):
-        found = before(self, *given, **known)
-        asked.append(self._n_asked)
-        return found
-
-    monkeypatch.setattr(Journal, "recall", recall)
+    computed, asked = [], []
+    before, recall = journal._timed, Journal.recall
+    monkeypatch.setattr(journal, "_timed", lambda compute: computed.append(compute) or before(compute))
+    monkeypatch.setattr(Journal, "recall", lambda *given, **known: asked.append(given) or recall(*given, **known))
     code, result = run(capsys, "superres", "--resume", tmp_path / "cut")
-    assert code == 0 and result["output"] == str(tmp_path / "cut.png") and len(asked) > n_steps
+    assert code == 0 and result["output"] == str(tmp_path / "cut.png")
+    # what was found before is read
+    assert len(computed) == len(asked) - n_steps > 0
     same(tmp_path / "whole", tmp_path / "cut")
     assert not (tmp_path / "cut" / "begun").exists()
     code, result = run(capsys, "superres", "--resume", tmp_path / "cut")
@@ -121,13 +119,13 @@ def test_what_a_resumed_run_is_not_told_is_named(source, tmp_path, capsys, monke
 def test_a_journal_forgets_what_was_another_and_what_is_damaged(tmp_path):
     import torch
 
-    def told(journal, about, calls):
-        return journal.recall({"x": torch.tensor(about)}, lambda: calls.append(about) or {"y": torch.tensor(about)})[0]
+    def told(kept, about, calls):
+        return kept.recall({"x": torch.tensor(about)}, lambda: calls.append(about) or {"y": torch.tensor(about)})[0]
 
     calls = []
-    journal = Journal(tmp_path / "j")
+    first = Journal(tmp_path / "j")
     for about in (1.0, 2.0, 3.0):
-        told(journal, about, calls)
+        told(first, about, calls)
     again = Journal(tmp_path / "j")
     assert [float(told(again, about, calls)["y"]) for about in (1.0, 2.0)] == [1, 2] and calls == [1, 2, 3]
     # another second step: the third is no more the same
@@ -152,8 +150,8 @@ def test_a_full_disk_costs_a_journal_nothing_else(tmp_path, monkeypatch, caplog)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_bytes", full)
-    journal = Journal(tmp_path / "j")
+    kept = Journal(tmp_path / "j")
     for _ in range(2):
-        found, _ = journal.recall({"x": torch.ones(1)}, lambda: {"y": torch.ones(1)})
+        found, _ = kept.recall({"x": torch.ones(1)}, lambda: {"y": torch.ones(1)})
         assert float(found["y"]) == 1
     assert caplog.text.count("No space left on device") == 1
