@@ -15,7 +15,7 @@ from nerfkit.scenes.writing import is_writable
 __all__ = ["COST", "is_kept", "keep_loops", "kept_loops", "user_caches"]
 
 # what it costs where loops are not kept
-COST = "every command compiles them again, some 20 s"
+COST = "every command compiles them again, up to a minute"
 
 # folders that this process made, of which there is one at most
 _own: list[Path] = []

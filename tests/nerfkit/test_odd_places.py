@@ -181,5 +181,5 @@ def test_where_no_loop_can_be_kept_it_works_and_says_once_what_that_costs(sealed
         PYTHONPATH=sealed, PYTHONDONTWRITEBYTECODE=1, TMPDIR=sealed / "tmp", **NOWHERE,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()
-    assert done.stderr.count(b"which numba can keep nowhere: every command compiles them again, some 20 s") == 1
+    assert done.stderr.count(b"which numba can keep nowhere: every command compiles them again, up to a minute") == 1
     assert list((sealed / "tmp").iterdir()) == []
