@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from nerfkit.problem import Problem, Term
@@ -26,6 +27,11 @@ def smooth_total_variation(picture: Tensor, n_dims: int, smooth: float = SMOOTH)
     """Sum of sqrt(|gradient|^2 + smooth^2) - smooth over the cells of ``picture`` [..., *shape], a scalar."""
     squares = gradient(picture, n_dims).abs().square().sum(0)
     return ((squares + smooth**2).sqrt() - smooth).sum()
+
+
+def _squared(values: Tensor) -> Tensor:
+    """Squared magnitudes; torch's ``abs`` of complex numbers takes a root that is then squared."""
+    return torch.view_as_real(values).square().sum(-1) if values.is_complex() else values.square()
 
 
 def instrument_problem(
@@ -51,7 +57,7 @@ def instrument_problem(
     """
 
     def loss(predicted: Measured, measured: Tensor) -> Tensor:
-        misfit = 0.5 * (weights * (predicted.values - measured).abs().square()).sum()
+        misfit = 0.5 * (weights * _squared(predicted.values - measured)).sum()
         # of the size of 1, whatever the noise: Adam's steps do not depend on it, what is printed does
         return (misfit + tv_weight * smooth_total_variation(predicted.picture, n_dims)) / values.numel()
 

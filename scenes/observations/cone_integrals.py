@@ -8,7 +8,6 @@ from torch import Tensor
 
 from nerfkit.kernels.cones import Cone, cone_back_project, cone_project
 from nerfkit.scenes.cone_geometry import ConeGeometry
-from nerfkit.scenes.observations.instrument import linear
 
 __all__ = ["ConeIntegrals"]
 
@@ -29,7 +28,7 @@ class ConeIntegrals:
     --------
     >>> from nerfkit.scenes.scan_geometry import ScanGeometry
     >>> fan = ScanGeometry("fan", (0.0, 90.0), 4, 1.0, 1.5, source_distance=1e6, detector_distance=1.0)
-    >>> seen = ConeIntegrals(ConeGeometry(fan, 2, 1.0, 0.5), (2, 4, 4), 1.0, 1.0).apply(torch.ones(2, 4, 4))
+    >>> seen = ConeIntegrals(ConeGeometry(fan, 2, 1.0, 0.5), (2, 4, 4), 1.0, 1.0).product(torch.ones(2, 4, 4))
     >>> seen.shape, seen[0, 0].round(decimals=2).tolist()
     (torch.Size([2, 2, 4]), [4.0, 4.0, 4.0, 4.0])
     """
@@ -42,22 +41,15 @@ class ConeIntegrals:
             fan.radians, fan.edges, scan.row_edges, fan.source_distance, fan.detector_distance, pixel, height
         )
 
-    def apply(self, picture: Tensor) -> Tensor:
-        """Line integrals [..., n_angles, n_rows, n_bins] of volumes [..., d, h, w], in their unit times millimetres.
-
-        Differentiable.
-        """
-        return linear(picture, self.product, self.adjoint)
-
     def product(self, picture: Tensor) -> Tensor:
-        """:meth:`apply` without derivatives."""
+        """Line integrals [..., n_angles, n_rows, n_bins] of volumes [..., d, h, w], in their unit times millimetres."""
         volumes = picture.detach().cpu().movedim(-3, -1).numpy()
         found = [cone_project(volume, self._cone) for volume in volumes.reshape(-1, *volumes.shape[-3:])]
         values = torch.from_numpy(np.stack(found)).transpose(-1, -2).flip(-2)
         return values.reshape(*picture.shape[:-3], *self.values_shape).to(picture.device)
 
     def adjoint(self, values: Tensor) -> Tensor:
-        """The transpose of :meth:`apply`: values [..., n_angles, n_rows, n_bins] back on volumes [..., d, h, w]."""
+        """The transpose of :meth:`product`: values [..., n_angles, n_rows, n_bins] back on volumes [..., d, h, w]."""
         depth, height, width = self.shape
         views = values.detach().cpu().flip(-2).transpose(-1, -2).numpy()
         found = [

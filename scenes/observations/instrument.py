@@ -32,12 +32,8 @@ class _Linear(torch.autograd.Function):
 class Instrument(Protocol):
     """A linear map from pictures on a grid to values; line integrals, Fourier coefficients, averages."""
 
-    def apply(self, picture: Tensor) -> Tensor:
-        """Values of a picture, differentiable."""
-        ...
-
     def product(self, picture: Tensor) -> Tensor:
-        """Values [..., *values_shape] of pictures [..., *shape]; need not be differentiable."""
+        """Values [..., *values_shape] of pictures [..., *shape]; :func:`linear` gives them a derivative."""
         ...
 
     def adjoint(self, values: Tensor) -> Tensor:
@@ -47,10 +43,6 @@ class Instrument(Protocol):
 
 class Itself:
     """The picture as it is."""
-
-    def apply(self, picture: Tensor) -> Tensor:
-        """The picture."""
-        return picture
 
     def product(self, picture: Tensor) -> Tensor:
         """The picture."""
@@ -85,4 +77,6 @@ class WholePicture:
     def predict(self, field: Callable[[Tensor], Tensor], where: Any) -> Measured:
         """What is measured of ``field`` at the points ``where`` [n, d] of the grid."""
         picture = self.make(field(where))
-        return Measured(self.instrument.apply(picture), picture)
+        # nothing but the picture has a derivative here, and the adjoint costs less than what torch would record
+        values = linear(picture, self.instrument.product, self.instrument.adjoint)
+        return Measured(values, picture)

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nerfkit.scenes.observations.instrument import linear
 
-__all__ = ["CartesianKspace", "Kspace", "PhasedKspace", "RadialKspace", "centred_fft", "centred_ifft"]
+__all__ = ["CartesianKspace", "Kspace", "Lines", "PhasedKspace", "RadialKspace", "centred_fft", "centred_ifft"]
 
 # relative accuracy of the transform off the grid
 ACCURACY = 1e-5
@@ -37,6 +38,57 @@ def centred_ifft(kspace: Tensor) -> Tensor:
     return torch.fft.fftshift(torch.fft.ifft2(torch.fft.ifftshift(kspace, AXES), norm="ortho"), AXES)
 
 
+class Lines:
+    """Some whole lines of the grid, by a product with their rows of the transform's matrix: of a fourth of the lines
+    half the time of :func:`centred_fft`, and a fourth of the values.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Rows and columns of the grid.
+    axis : int
+        Across the lines: -2 where they lie along x, -1 along y.
+    places : ndarray of int, shape (n,)
+        Lines that there are, the zero frequency's being ``shape[axis] // 2``.
+    """
+
+    def __init__(self, shape: tuple[int, int], axis: int, places: NDArray, device: torch.device) -> None:
+        n = shape[axis]
+        self.shape, self.axis = shape, axis
+        self._places = torch.from_numpy(places).to(device)
+        turns = np.outer(places - n // 2, np.arange(n) - n // 2) / n
+        self._matrix = torch.from_numpy((np.exp(-2j * np.pi * turns) / n**0.5).astype(np.complex64)).to(device)
+
+    def of(self, grid: Tensor) -> Tensor:
+        """The lines of a grid [..., h, w]."""
+        return grid.index_select(self.axis, self._places)
+
+    def on_grid(self, lines: Tensor) -> Tensor:
+        """The grid [..., h, w] of lines, 0 where there is none."""
+        found = lines.new_zeros(*lines.shape[:-2], *self.shape)
+        return found.index_copy_(found.dim() + self.axis, self._places, lines)
+
+    def transform(self, picture: Tensor) -> Tensor:
+        """The lines of :func:`centred_fft` of pictures [..., h, w]; differentiable."""
+        if self.axis == -2:
+            return _centred_fft_along(self._matrix @ picture, -1)
+        return _centred_fft_along(picture @ self._matrix.mT, -2)
+
+    def spread(self, lines: Tensor) -> Tensor:
+        """The adjoint of :meth:`transform`."""
+        if self.axis == -2:
+            return self._matrix.mH @ _centred_ifft_along(lines, -1)
+        return _centred_ifft_along(lines, -2) @ self._matrix.conj()
+
+
+def _centred_fft_along(values: Tensor, axis: int) -> Tensor:
+    return torch.fft.fftshift(torch.fft.fft(torch.fft.ifftshift(values, axis), dim=axis, norm="ortho"), axis)
+
+
+def _centred_ifft_along(values: Tensor, axis: int) -> Tensor:
+    return torch.fft.fftshift(torch.fft.ifft(torch.fft.ifftshift(values, axis), dim=axis, norm="ortho"), axis)
+
+
 class CartesianKspace:
     """Coefficients on the grid; which of them were measured, weights say.
 
@@ -44,26 +96,38 @@ class CartesianKspace:
     ----------
     sensitivities : Tensor, shape (n_coils, h, w)
         Complex; of each coil at each pixel.
+    lines : Lines, optional
+        The lines that values are of; None: all.
     """
 
-    def __init__(self, sensitivities: Tensor) -> None:
-        self.sensitivities = sensitivities
+    def __init__(self, sensitivities: Tensor, lines: Lines | None = None) -> None:
+        self.sensitivities, self.lines = sensitivities, lines
 
     def apply(self, picture: Tensor) -> Tensor:
-        """Coefficients [..., n_coils, h, w] of complex pictures [..., h, w]; differentiable."""
-        return centred_fft(self.sensitivities * picture.unsqueeze(-3))
+        """Coefficients [..., n_coils, h, w], or those of the lines, of complex pictures [..., h, w]; differentiable."""
+        seen = self.sensitivities * picture.unsqueeze(-3)
+        return centred_fft(seen) if self.lines is None else self.lines.transform(seen)
 
     def product(self, picture: Tensor) -> Tensor:
         """As :meth:`apply`."""
         return self.apply(picture)
 
     def adjoint(self, values: Tensor) -> Tensor:
-        """Pictures [..., h, w] of coefficients [..., n_coils, h, w]."""
-        return (self.sensitivities.conj() * centred_ifft(values)).sum(-3)
+        """Pictures [..., h, w] of coefficients [..., n_coils, h, w], or of those of the lines."""
+        spread = centred_ifft(values) if self.lines is None else self.lines.spread(values)
+        return (self.sensitivities.conj() * spread).sum(-3)
 
     def with_sensitivities(self, sensitivities: Tensor) -> CartesianKspace:
         """The same with other sensitivities."""
-        return CartesianKspace(sensitivities)
+        return CartesianKspace(sensitivities, self.lines)
+
+    def of_grid(self, grid: Tensor) -> Tensor:
+        """What a grid [..., h, w] has of such coefficients."""
+        return grid if self.lines is None else self.lines.of(grid)
+
+    def on_grid(self, values: Tensor) -> Tensor:
+        """The grid [..., h, w] of coefficients, 0 where there is none."""
+        return values if self.lines is None else self.lines.on_grid(values)
 
 
 class RadialKspace:
@@ -98,6 +162,14 @@ class RadialKspace:
     def with_sensitivities(self, sensitivities: Tensor) -> RadialKspace:
         """The same with other sensitivities."""
         return RadialKspace(sensitivities, self.trajectory)
+
+    def of_grid(self, grid: Tensor) -> Tensor:
+        """The samples themselves: they lie on no grid."""
+        return grid
+
+    def on_grid(self, values: Tensor) -> Tensor:
+        """The samples themselves."""
+        return values
 
     def transform(self, pictures: Tensor) -> Tensor:
         """Coefficients [..., n] of pictures [..., h, w], without sensitivities."""

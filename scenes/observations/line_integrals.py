@@ -12,7 +12,6 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from nerfkit.kernels.strips import strip_matrix
-from nerfkit.scenes.observations.instrument import linear
 from nerfkit.scenes.scan_geometry import ScanGeometry
 
 __all__ = ["LineIntegrals"]
@@ -33,7 +32,7 @@ class LineIntegrals:
     Examples
     --------
     >>> scan = ScanGeometry("parallel", (0.0, 90.0), 4, 1.0, 1.5)
-    >>> LineIntegrals(scan, (4, 4), 1.0).apply(torch.ones(4, 4)).tolist()
+    >>> LineIntegrals(scan, (4, 4), 1.0).product(torch.ones(4, 4)).tolist()
     [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0]]
     """
 
@@ -53,19 +52,12 @@ class LineIntegrals:
         """The transposed matrix [h * w, n_bins] of the angle ``k`` alone."""
         return self._transposed[:, k * self.scan.n_bins : (k + 1) * self.scan.n_bins]
 
-    def apply(self, picture: Tensor) -> Tensor:
-        """Line integrals [..., n_angles, n_bins] of pictures [..., h, w], in their unit times millimetres.
-
-        Differentiable.
-        """
-        return linear(picture, self.product, self.adjoint)
-
     def adjoint(self, values: Tensor) -> Tensor:
-        """The transpose of :meth:`apply`: values [..., n_angles, n_bins] laid back on pictures [..., h, w]."""
+        """The transpose of :meth:`product`: values [..., n_angles, n_bins] laid back on pictures [..., h, w]."""
         return _each(self._transposed, values, self.values_shape, self.shape)
 
     def product(self, picture: Tensor) -> Tensor:
-        """:meth:`apply` without derivatives."""
+        """Line integrals [..., n_angles, n_bins] of pictures [..., h, w], in their unit times millimetres."""
         return _each(self._transposed.T, picture, self.shape, self.values_shape)
 
 

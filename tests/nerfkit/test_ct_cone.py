@@ -8,6 +8,7 @@ import nerfkit
 from nerfkit.limits import Limit
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.observations.cone_integrals import ConeIntegrals
+from nerfkit.scenes.observations.instrument import linear
 from nerfkit.scenes.readers.volume import read_volume
 from nerfkit.tasks.ct import CtConfig, read, simulate
 from nerfkit.workbench.tomography.feldkamp import feldkamp
@@ -115,7 +116,7 @@ def test_the_adjoint_is_the_transpose(volume, leading):
     assert isinstance(integrals, ConeIntegrals)
     picture = torch.rand(*leading, *integrals.shape, dtype=torch.float64, requires_grad=True)
     values = torch.rand(*leading, *integrals.values_shape, dtype=torch.float64)
-    ahead = (integrals.apply(picture) * values).sum()
+    ahead = (linear(picture, integrals.product, integrals.adjoint) * values).sum()
     ahead.backward()
     back = integrals.adjoint(values)
     assert ahead.item() == pytest.approx((picture * back).sum().item(), rel=1e-11)

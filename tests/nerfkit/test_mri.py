@@ -11,7 +11,14 @@ import torch
 import nerfkit
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.observations.kspace import CartesianKspace, PhasedKspace, RadialKspace, centred_fft, centred_ifft
+from nerfkit.scenes.observations.kspace import (
+    CartesianKspace,
+    Lines,
+    PhasedKspace,
+    RadialKspace,
+    centred_fft,
+    centred_ifft,
+)
 from nerfkit.scenes.readers.kspace import checked_grid, checked_samples, read_kspace
 from nerfkit.workbench.magnetic.centre import centre_pictures, noise_of, sensitivities_of
 from nerfkit.workbench.magnetic.classical import least_variation, make_problem
@@ -20,6 +27,7 @@ from nerfkit.workbench.magnetic.refine import first_controls, refine, with_contr
 from nerfkit.workbench.magnetic.simulated import simulate_kspace
 
 SIDES = (28, 32)
+LINES = np.array([0, 1, 5, 13, 14, 15, 27])
 KEYS = {"acceleration": 2, "coils": 1, "noise": 0.01, "radial": 0}
 
 
@@ -40,14 +48,16 @@ def instrument(name, n_coils=3):
     if name == "radial":
         pytest.importorskip("finufft")
         return RadialKspace(coils, torch.rand(50, 2, generator=torch.Generator().manual_seed(2)) - 0.5)
-    return CartesianKspace(coils)
+    axes = {"rows": -2, "columns": -1}
+    lines = Lines(SIDES, axes[name], LINES, coils.device) if name in axes else None
+    return CartesianKspace(coils, lines)
 
 
 def inner(a, b):
     return (a.conj() * b).sum()
 
 
-@pytest.mark.parametrize("name", ["cartesian", "radial"])
+@pytest.mark.parametrize("name", ["cartesian", "rows", "columns", "radial"])
 @pytest.mark.parametrize("n_coils", [1, 3])
 def test_the_adjoint_is_one(name, n_coils):
     kspace, picture = instrument(name, n_coils), draw(2, *SIDES)
@@ -60,7 +70,7 @@ def test_the_adjoint_is_one(name, n_coils):
     assert torch.allclose(inner(values, phased.product(real)).real, expected, rtol=1e-3, atol=1e-2)
 
 
-@pytest.mark.parametrize("name", ["cartesian", "radial"])
+@pytest.mark.parametrize("name", ["cartesian", "rows", "columns", "radial"])
 def test_the_derivative_is_the_adjoint(name):
     kspace = instrument(name)
     picture = draw(*SIDES).requires_grad_(True)
@@ -79,6 +89,40 @@ def test_samples_on_the_grid_are_the_grid():
     found = RadialKspace(torch.ones(1, h, w), torch.from_numpy(trajectory)).product(picture).view(h, w)
     assert torch.allclose(found, centred_fft(picture), atol=1e-3)
     assert torch.allclose(centred_ifft(found), picture, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["rows", "columns"])
+@pytest.mark.parametrize("shape", [SIDES, (27, 31)])
+def test_lines_are_those_of_the_grid(name, shape):
+    axis, picture, coils = {"rows": -2, "columns": -1}[name], draw(2, *shape), draw(3, *shape, seed=1)
+    places = np.array([0, 2, 13, 14, 26])
+    some, whole = CartesianKspace(coils, Lines(shape, axis, places, coils.device)), CartesianKspace(coils)
+    seen, expected = some.product(picture), whole.product(picture)
+    assert torch.allclose(seen, expected.index_select(axis, torch.from_numpy(places)), atol=1e-5)
+    assert torch.equal(some.of_grid(some.on_grid(seen)), seen)
+    assert torch.allclose(some.adjoint(seen), whole.adjoint(some.on_grid(seen)), atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_whole_lines_give_the_problem_of_the_grid(axis):
+    # a mask turned on its side is of columns; one with a hole in a line is of no lines
+    data = simulate_kspace(phantom((32, 32)), KEYS | {"coils": 2}, 0)
+    assert data.mask is not None and data.sensitivities is not None
+    if axis == 1:
+        turned = {name: np.swapaxes(getattr(data, name), -1, -2) for name in ("values", "mask", "sensitivities")}
+        data = dataclasses.replace(data, **turned)
+    n_lines = int(data.mask.any(1 - axis).sum())
+    problem = make_problem(data, 0.01, "cpu")
+    assert problem.values.shape == ((2, n_lines, 32) if axis == 0 else (2, 32, n_lines))
+    mask = data.mask.copy()
+    mask[tuple(np.argwhere(mask)[0])] = False
+    assert make_problem(dataclasses.replace(data, mask=mask), 0.01, "cpu").values.shape == data.values.shape
+    whole = dataclasses.replace(
+        problem, kspace=CartesianKspace(problem.kspace.sensitivities),
+        **{name: problem.kspace.on_grid(getattr(problem, name)) for name in ("values", "weights", "sampling")},
+    )  # fmt: skip
+    found, expected = (least_variation(p, torch.tensor([20.0]), has_phase=True)[0] for p in (problem, whole))
+    assert torch.allclose(found, expected, atol=1e-3)
 
 
 def test_noise_is_found_at_the_rim():

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nerfkit.scenes.observations.instrument import WholePicture
 from nerfkit.scenes.observations.line_integrals import LineIntegrals
 from nerfkit.scenes.scan_geometry import ScanGeometry
 
@@ -22,7 +23,8 @@ def test_the_adjoint_is_the_transpose(scan, leading):
 def test_the_gradient_is_the_adjoint():
     integrals = LineIntegrals(PARALLEL, (8, 10), 0.7)
     picture, values = torch.rand(8, 10, requires_grad=True), torch.rand(integrals.values_shape)
-    (integrals.apply(picture) * values).sum().backward()
+    seen = WholePicture(integrals, lambda found: found).predict(lambda _: picture, None)
+    (seen.values * values).sum().backward()
     torch.testing.assert_close(picture.grad, integrals.adjoint(values))
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nerfkit.scenes.kspace_data import KspaceData
-from nerfkit.scenes.observations.kspace import CartesianKspace, Kspace, PhasedKspace, RadialKspace
+from nerfkit.scenes.observations.kspace import CartesianKspace, Kspace, Lines, PhasedKspace, RadialKspace
 from nerfkit.solvers.primal_dual import TvSolver
 from nerfkit.solvers.risk import WeightChoice, choose_tv_weight
 from nerfkit.solvers.spread import noise_spread
@@ -86,19 +86,30 @@ def make_problem(data: KspaceData, noise: float, device: str) -> KspaceProblem:
         coils = sensitivities_of(blurred)
     else:
         coils = torch.from_numpy(data.sensitivities)
-    kspace: Kspace = CartesianKspace(coils.to(device))
+    coils = coils.to(device)
+    kspace: Kspace = CartesianKspace(coils, _measured_lines(data, coils.device))
     if data.trajectory is not None:
-        kspace = RadialKspace(coils.to(device), torch.from_numpy(data.trajectory))
-    values = torch.from_numpy(data.values).to(device)
-    sampling = torch.from_numpy(sampling_weights(data)).to(device)
+        kspace = RadialKspace(coils, torch.from_numpy(data.trajectory))
+    values = kspace.of_grid(torch.from_numpy(data.values).to(device))
+    sampling = kspace.of_grid(torch.from_numpy(sampling_weights(data)).to(device))
     first = zero_filled(kspace, values, sampling)
     unit = float(np.quantile(first.abs().cpu().numpy(), 0.998)) or 1.0
     noise = noise / unit
-    centre = (coils.conj() * blurred).sum(0).to(device) / unit
+    centre = (coils.conj() * blurred.to(device)).sum(0) / unit
     return KspaceProblem(
         kspace, values / unit, sampling / noise**2, sampling, centre, unit, noise, torch.exp(1j * centre.angle()),
         data.n_coils == 1 or data.sensitivities is not None,
     )  # fmt: skip
+
+
+def _measured_lines(data: KspaceData, device: torch.device) -> Lines | None:
+    """The lines that were measured, where the mask is of whole ones and leaves some out."""
+    if data.mask is None or data.mask.all():
+        return None
+    for axis, is_measured in ((-2, data.mask.any(1)), (-1, data.mask.any(0))):
+        if data.mask.sum() == is_measured.sum() * data.shape[-3 - axis]:
+            return Lines(data.shape, axis, np.flatnonzero(is_measured), device)
+    return None
 
 
 def zero_filled(kspace: Kspace, values: Tensor, sampling: Tensor) -> Tensor:

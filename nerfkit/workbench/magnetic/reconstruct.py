@@ -76,7 +76,7 @@ def reconstruct(job: Job) -> Reconstruction:
     noise = config.noise or noise_of(data)
     job.say(f"noise: {noise:.4g}{'' if config.noise else ', estimated'}")
     problem = make_problem(data, noise, job.device)
-    is_held = held_out(data, config.seed).to(problem.values.device)
+    is_held = problem.kspace.of_grid(held_out(data, config.seed).to(problem.values.device))
     controls = _controls(job, "maps_held_out", problem, first_controls(problem), 1 - is_held)
     known = with_controls(problem, controls)
     weight, curve = _weight(job, known)

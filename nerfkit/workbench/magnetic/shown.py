@@ -65,11 +65,17 @@ def pictures(done: Reconstruction, data: KspaceData, truth: NDArray | None, span
     found.append(Shown("phase", 0.5 + np.angle(done.picture) / (2 * np.pi), "phase; black to white is -pi to pi"))
     predicted = done.refined.kspace.product(torch.from_numpy(done.picture).to(problem.values.device) / problem.unit)
     rests = (problem.values - predicted) * (problem.sampling > 0)
-    measured = _on_picture(problem.values, data)
+    measured = _on_picture(problem.kspace.on_grid(problem.values), data)
     top = float(measured.max())
     decades = f"logarithmic, black to white {DECADES:g} decades"
     found.append(Shown("kspace", _decades(measured, top), f"k-space, root of the coils' squares; {decades}"))
-    found.append(Shown("residual", _decades(_on_picture(rests, data), top), f"what the result leaves of it; {decades}"))
+    found.append(
+        Shown(
+            "residual",
+            _decades(_on_picture(problem.kspace.on_grid(rests), data), top),
+            f"what the result leaves of it; {decades}",
+        )
+    )
     if truth is not None:
         found.append(Shown("error", error_map(magnitude, truth, span), "error; a tenth of the peak is white"))
     return found

@@ -31,13 +31,9 @@ class Stacks:
         self.slices = slices
         self._counts = [math.prod(at.shape) for at in slices]
 
-    def apply(self, picture: Tensor) -> Tensor:
+    def product(self, picture: Tensor) -> Tensor:
         """Values [n] of a volume [d, h, w]."""
         return torch.cat([at.predict(picture).flatten() for at in self.slices])
-
-    def product(self, picture: Tensor) -> Tensor:
-        """The same."""
-        return self.apply(picture)
 
     def adjoint(self, values: Tensor) -> Tensor:
         """The transpose of :meth:`product`: a volume [d, h, w]."""
