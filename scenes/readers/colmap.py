@@ -70,8 +70,9 @@ def read_colmap(path: Path, skip_bad: bool, findings: Findings) -> PosedPhotos |
     -----
     Of several models (``sparse/0``, ``sparse/1``) the one with most images is read. Photos are sorted by name; where
     there is no ``images``, they are looked for by their names. Poses are for the pixels as stored: COLMAP ignores EXIF
-    orientation (colmap#1456), so it is applied only where the model's size says so. Rigs and frames of COLMAP 4 are
-    not read, the points by :func:`nerfkit.scenes.readers.colmap_points.read_seen_points`.
+    orientation (colmap#1456), so it is applied only where the model's size says so. ``rigs`` and
+    ``frames`` of COLMAP 3.12 and later are not needed: each image holds the pose that they make. Points are read by
+    :func:`nerfkit.scenes.readers.colmap_points.read_seen_points`.
     """
     if path.is_file():
         return None

@@ -379,3 +379,25 @@ def test_fox_colmap_agrees_with_transforms_after_a_similarity():
     assert np.median(angles) < 1.0
     # halved photos, halved focal length
     assert colmap.cameras[0].fx == pytest.approx(transforms.cameras[0].fx / 2, rel=0.01)
+
+
+@pytest.mark.parametrize("write", ["write_binary", "write_text"])
+def test_images_of_a_rig_have_the_pose_of_rig_and_frame_together(tmp_path, write):
+    pycolmap = pytest.importorskip("pycolmap")
+    options = pycolmap.SyntheticDatasetOptions()
+    options.num_rigs, options.num_cameras_per_rig, options.num_frames_per_rig, options.num_points3D = 1, 2, 3, 20
+    options.sensor_from_rig_translation_stddev = options.sensor_from_rig_rotation_stddev = 0.2
+    options.camera_width, options.camera_height = 8, 6
+    model = pycolmap.synthesize_dataset(options)
+    folder = tmp_path / "sparse/0"
+    folder.mkdir(parents=True)
+    getattr(model, write)(str(folder))
+    assert {file.stem for file in folder.iterdir()} >= {"rigs", "frames"}
+    for image in model.images.values():
+        save_photo(tmp_path / "images" / image.name, size=(8, 6))
+    photos = read_posed_photos(tmp_path)
+    centres = {image.name: image.projection_center() for image in model.images.values()}
+    wanted = [centres[file.removeprefix("images/")] for file in photos.files]
+    np.testing.assert_allclose(photos.c2w[:, :3, 3], wanted, atol=1e-9)
+    # two cameras of one frame stand apart
+    assert len(np.unique(np.round(wanted, 6), axis=0)) == len(wanted) == 6
