@@ -36,8 +36,10 @@ class ManyConfig(FitConfig):
     n_latents: int = 64
     # steps that a start is learned for, and again for instances that are seen in part, 1 or more
     steps: int = 120
-    # width and height that all instances are brought to; None: that of most of them
+    # width and height that all pictures are brought to; None: that of most of them
     output_size: tuple[int, int] | None = None
+    # cells along each side of the lattice that shapes are brought to, 4 to 128
+    lattice: int = 32
     # wall seconds from the first step, a limit
     seconds: float = 900.0
 
@@ -47,16 +49,17 @@ class ManyConfig(FitConfig):
         check_range("width", self.width, 4, 1024)
         check_range("n_latents", self.n_latents, 1, 4096)
         check_range("steps", self.steps, 1, 10**9)
+        check_range("lattice", self.lattice, 4, 128)
         check_positive("scale", self.scale)
         for side in self.output_size or ():
             check_range("output_size", side, 2, 4096)
 
 
 def read(paths: Sequence[Path], config: ManyConfig) -> Instances:
-    """Read a folder of pictures, or an array of them."""
+    """Read a folder of pictures or meshes, or an array of pictures."""
     from nerfkit.workbench.many.instances import read_instances
 
-    return read_instances(paths[0], config.output_size)
+    return read_instances(paths[0], config.output_size, config.lattice)
 
 
 def solve(job: Job) -> Outcome:
@@ -74,7 +77,8 @@ def solve(job: Job) -> Outcome:
     parts = split(len(data.names), config.seed)
     said = [
         *data.said,
-        f"{len(parts.learned)} instances of {data.values.shape[2]}x{data.values.shape[1]} pixels are learned from, "
+        f"{len(parts.learned)} instances of {'x'.join(map(str, data.size))} {'cells' if data.is_shapes else 'pixels'} "
+        "are learned from, "
         f"{len(parts.choosing)} choose settings, {len(parts.new)} are new: nothing but the figures sees these "
         f"({', '.join(data.names[index] for index in parts.new[:4])}, ... by the seed)",
     ]
@@ -99,7 +103,9 @@ def solve(job: Job) -> Outcome:
             found.baselines[other] = figures | {"how": how}
     video = write_video(job.run.folder / "interpolation.mp4", given, start)
     shape = start.shape
-    held = hold(found.networks, 0, shape, (data.values.shape[2], data.values.shape[1]), given.channel_bounds)
+    held = (
+        None if data.is_shapes else hold(found.networks, 0, shape, (data.size[0], data.size[1]), given.channel_bounds)
+    )
     image = sheet(given, found)
     return Outcome(
         image=image, measure=lambda written: found.figures, field="siren", n_params=shape.n_params, held=held,
@@ -114,7 +120,7 @@ def solve(job: Job) -> Outcome:
 
 
 TASK = FitTask(
-    name="many", holds="a start for many instances", data="a folder of pictures of one kind",
-    usage="nerfkit fit image PICTURE --start {run} -o OUT.png begins with it",
+    name="many", holds="a start for many instances", data="a folder of pictures, or of meshes, of one kind",
+    usage="nerfkit fit image PICTURE --start {run} -o OUT.png begins with it; of meshes fit shape MESH",
     presets={"many": ManyConfig()}, read=read, solve=solve, suffixes=(".png",),
 )  # fmt: skip

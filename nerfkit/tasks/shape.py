@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from nerfkit.scenes.settings import check_range
-from nerfkit.workbench.settings import AUTO, FieldSettings
+from nerfkit.workbench.settings import AUTO, START_FIELD, FieldSettings
 from nerfkit.workbench.task import FitTask, Simulated
 
 if TYPE_CHECKING:
@@ -49,12 +49,16 @@ class ShapeConfig(FieldSettings):
         super().__post_init__()
         check_range("resolution", self.resolution, 8, 1024)
         check_range("n_samples", self.n_samples, 1000, 10**8)
+        if self.start is not None and self.loss not in (AUTO, "distance"):
+            raise ValueError(f"a start is of distances, not of the loss {self.loss}: leave loss out, or start")
         if self.field in PLANE_FIELDS:
             raise ValueError(f"field {self.field} is of the plane; a shape takes others, such as hash or siren")
 
     @property
     def chosen(self) -> tuple[str, str]:
         """Names of the field and of the loss."""
+        if self.start is not None:
+            return START_FIELD, "distance"
         if self.field == AUTO:
             return ("siren" if self.loss == "eikonal" else "hash"), ("distance" if self.loss == AUTO else self.loss)
         automatic = "eikonal" if self.field == "siren" else "distance"

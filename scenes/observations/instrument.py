@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Instrument", "Itself", "Measured", "WholePicture", "linear"]
+__all__ = ["Instrument", "Measured", "WholePicture", "linear"]
 
 
 def linear(picture: Tensor, forward: Callable[[Tensor], Tensor], adjoint: Callable[[Tensor], Tensor]) -> Tensor:
@@ -39,18 +39,6 @@ class Instrument(Protocol):
     def adjoint(self, values: Tensor) -> Tensor:
         """The transpose of :meth:`product`."""
         ...
-
-
-class Itself:
-    """The picture as it is."""
-
-    def product(self, picture: Tensor) -> Tensor:
-        """The picture."""
-        return picture
-
-    def adjoint(self, values: Tensor) -> Tensor:
-        """The values."""
-        return values
 
 
 class Measured(NamedTuple):

@@ -17,7 +17,8 @@ from nerfkit.workbench.many.components import principal_components
 from nerfkit.workbench.many.instances import read_instances, split
 from nerfkit.workbench.many.learned import make_start, read_start
 from nerfkit.workbench.many.learning import Learning
-from nerfkit.workbench.many.networks import Shape, evaluate, hold, pixel_points
+from nerfkit.workbench.many.networks import Shape, evaluate, hold, lattice_points
+from nerfkit.workbench.many.shapes import lattice_mesh, shaded_lattice
 
 SIZE = (8, 6)
 SMALL: dict[str, Any] = {"width": 12, "n_layers": 2, "n_latents": 4, "scale": 8.0, "steps": 40, "method": "meta"}
@@ -51,7 +52,7 @@ def run(tmp_path_factory):
 def test_a_step_is_a_gradient_times_its_rate_and_can_be_learned(method):
     shape = Shape(1, width=5, n_layers=2, scale=2.0)
     start = make_start(method, shape, 3, 0).double()
-    points, values = pixel_points(3, 4).double(), torch.rand(2, 12, 1, dtype=torch.float64) - 0.5
+    points, values = lattice_points((3, 4)).double(), torch.rand(2, 12, 1, dtype=torch.float64) - 0.5
 
     def loss():
         free = learnt_steps(start, points, values, 2, is_learning=True)
@@ -80,7 +81,7 @@ def test_instances_of_a_modulated_network_are_sine_networks():
     start = make_start("modulation", shape, 3, 0)
     latents = torch.randn(2, 3)
     networks = start.networks([latents])
-    points = pixel_points(4, 6)
+    points = lattice_points((4, 6))
     held = hold(networks, 1, shape, (6, 4), [[-1.0, 1.0]] * 2)
     x = torch.stack(torch.meshgrid(torch.arange(6) + 0.5, torch.arange(4) + 0.5, indexing="xy"), -1).view(-1, 2)
     torch.testing.assert_close(held.field(x), evaluate(networks, points, 4.0)[1], atol=1e-5, rtol=1e-5)
@@ -101,7 +102,7 @@ def test_components_predict_what_is_linear():
 
 
 def test_learning_goes_on_where_it_was_stopped():
-    points, values = pixel_points(6, 8), torch.from_numpy(waves(6)).view(6, -1, 1) * 2 - 1
+    points, values = lattice_points((6, 8)), torch.from_numpy(waves(6)).view(6, -1, 1) * 2 - 1
 
     def problem():
         return Learning(make_start("meta", Shape(1, 6, 1, 4.0), 0, 0), points, values, is_whole=False, seed=3)
@@ -142,7 +143,7 @@ def test_a_start_is_learned_and_measured(run, tmp_path, monkeypatch):
     parts = split(16, 0)
     data = read_instances(place / "waves")
     values = torch.from_numpy(data.values[parts.new]).view(len(parts.new), -1, 1) * 2 - 1
-    points = pixel_points(SIZE[1], SIZE[0])
+    points = lattice_points((SIZE[1], SIZE[0]))
     found = evaluate(start.whole.networks(learnt_steps(start.whole, points, values, 3)), points, 8.0)
     psnr = (-10 * torch.log10(squared_errors(found, values) / 4)).mean().item()
     assert metrics["psnr_3"] == pytest.approx(psnr, abs=0.01)
@@ -248,3 +249,107 @@ def _saved(path, array):
 def _with_colour(folder):
     Image.new("RGB", SIZE).save(folder / "z.png")
     return folder
+
+
+def ellipsoid(sides):
+    """A closed mesh."""
+    igl = pytest.importorskip("igl")
+    assert igl
+    trimesh = pytest.importorskip("trimesh")
+    sphere = trimesh.creation.icosphere(2)
+    return trimesh.Trimesh(sphere.vertices * sides, sphere.faces)
+
+
+@pytest.fixture(scope="module")
+def ellipsoids(tmp_path_factory):
+    """Twelve meshes of a kind, in natural order."""
+    folder = tmp_path_factory.mktemp("ellipsoids")
+    for index, sides in enumerate(np.random.default_rng(0).uniform(0.4, 1, (12, 3))):
+        ellipsoid(10 * sides).export(folder / f"m{index}.ply")
+    return folder
+
+
+SHAPES: dict[str, Any] = SMALL | {"lattice": 10, "scale": 4.0, "steps": 60}
+
+
+def test_shapes_are_distances_on_a_lattice(ellipsoids, tmp_path):
+    data = read_instances(ellipsoids, n_cells=10)
+    assert (
+        data.is_shapes and data.values.shape == (12, 10, 10, 10, 1) and data.names[:3] == ("m0.ply", "m1.ply", "m2.ply")
+    )
+    assert data.size == (10, 10, 10) and np.abs(data.values).max() <= data.bounds[1]
+    # x is the last axis of the lattice: a long thin body along x
+    long = tmp_path / "long"
+    long.mkdir()
+    for index in range(8):
+        ellipsoid([1.0, 0.3, 0.3]).export(long / f"{index}.stl")
+    values = read_instances(long, n_cells=24).values[0, ..., 0]
+    inside = values < 0
+    assert inside.any((0, 1)).sum() > 2 * inside.any((1, 2)).sum()
+    # the surface is where it was: within a cell of 0.083
+    mesh = lattice_mesh(values)
+    assert mesh.volume == pytest.approx(4 / 3 * np.pi * 0.9 * 0.27**2, rel=0.15)
+    np.testing.assert_allclose(mesh.bounds[1] - mesh.bounds[0], [1.8, 0.54, 0.54], atol=0.083)
+    assert not len(lattice_mesh(np.ones((4, 4, 4))).faces) and shaded_lattice(np.ones((4, 4, 4))).min() == 1
+
+
+def test_a_start_of_shapes_is_learned_and_a_shape_begins_with_it(ellipsoids, tmp_path):
+    result = nerfkit.fit("many", ellipsoids, tmp_path / "out.png", **SHAPES)
+    metrics, baselines = result.figures["metrics"], result.figures["baselines"]
+    assert metrics["psnr_3"] > baselines["fresh"]["psnr_3"] + 1.5 and metrics["iou_100"] > 0.8
+    assert metrics["iou_3"] > baselines["fresh"]["iou_3"] + 0.1
+    assert 0 < baselines["pca"]["iou"] <= 1
+    assert (tmp_path / "out/interpolation.mp4").stat().st_size > 1000
+    start = read_start(tmp_path / "out")
+    assert start.shape.n_inputs == 3 and start.size == (10, 10, 10)
+    settings: dict[str, Any] = {"n_samples": 3000, "resolution": 16, "seconds": 60}
+    made = nerfkit.fit(
+        "shape", ellipsoids / "m3.ply", tmp_path / "begun.ply", steps=1, learning_rate=1e-9,
+        start=str(tmp_path / "out"), **settings,
+    )  # fmt: skip
+    assert made.figures["metrics"]["iou"] > 0.1
+    # other files are in the unit of the input, and distances are asked for in it
+    shape = nerfkit.load(tmp_path / "begun")
+    middle = np.zeros((1, 3))
+    assert shape.held.distances(middle)[0] < 0
+
+
+def test_starts_of_pictures_and_of_shapes_are_told_apart(run, ellipsoids, tmp_path):
+    place, _ = run
+    with pytest.raises(NerfkitError, match="learned from pictures, and this is for shapes") as caught:
+        nerfkit.fit("shape", ellipsoids / "m0.ply", tmp_path / "a.ply", n_samples=2000, start=str(place / "out"))
+    assert "nerfkit fit many" in caught.value.fix
+    with pytest.raises(NerfkitError, match="a start is of distances, not of the loss occupancy"):
+        nerfkit.fit("shape", ellipsoids / "m0.ply", tmp_path / "b.ply", loss="occupancy", start=str(place / "out"))
+    Image.new("L", (8, 6)).save(tmp_path / "p.png")
+    nerfkit.fit("many", ellipsoids, tmp_path / "many.png", **SHAPES | {"steps": 1})
+    with pytest.raises(NerfkitError, match="learned from shapes, and this is for pictures"):
+        nerfkit.fit("image", tmp_path / "p.png", tmp_path / "c.png", start=str(tmp_path / "many"))
+
+
+def test_what_is_no_set_of_shapes(ellipsoids, tmp_path):
+    few = tmp_path / "few"
+    few.mkdir()
+    for index in range(3):
+        ellipsoid([1, 1, 1]).export(few / f"{index}.ply")
+    with pytest.raises(NerfkitError, match="has 3 instances; 8 at least"):
+        read_instances(few)
+    Image.new("L", (8, 6)).save(few / "p.png")
+    with pytest.raises(NerfkitError, match=r"has meshes .* and pictures"):
+        read_instances(few)
+    with pytest.raises(NerfkitError, match="--size is of pictures"):
+        read_instances(ellipsoids, (8, 8))
+    with pytest.raises(NerfkitError, match=r"more than .* values") as caught:
+        read_instances(ellipsoids, n_cells=1000)
+    assert "lattice=500" in caught.value.fix
+    (few / "p.png").unlink()
+    rng = np.random.default_rng(0)
+    for index in range(8):
+        ball = rng.normal(size=(80, 3))
+        header = (
+            "ply\nformat ascii 1.0\nelement vertex 80\nproperty float x\nproperty float y\nproperty float z\nend_header"
+        )
+        np.savetxt(few / f"{index}.ply", ball / np.linalg.norm(ball, axis=1, keepdims=True), header=header, comments="")
+    with pytest.raises(NerfkitError, match="holds points; many shapes are learned from meshes") as caught:
+        read_instances(few)
+    assert "nerfkit fit shape 0.ply" in caught.value.fix

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from nerfkit.fitting import FitSchedule, Fittable
 from nerfkit.scenes.kspace_data import KspaceData
-from nerfkit.scenes.observations.instrument import Itself, WholePicture
+from nerfkit.scenes.observations.instrument import WholePicture
 from nerfkit.workbench.instrument_fit import instrument_problem
 from nerfkit.workbench.job import Job
-from nerfkit.workbench.regression import pixel_centres
+from nerfkit.workbench.regression import pixel_centres, pixel_problem
 from nerfkit.workbench.settings import AUTO
 
 from .centre import noise_of
@@ -32,6 +32,8 @@ BEGIN_RATE, RATE, WARMUP = 1e-2, 2e-3, 10
 FIELD_WEIGHT = 0.8
 # parts of the steps: to become the picture of least variation; without what is held out; the rest has all values
 BEGIN_FRACTION, HELD_FRACTION = 0.25, 0.4
+# part of the pixels that a step of copying takes
+BEGIN_PIXELS = 0.25
 
 
 @dataclass(frozen=True)
@@ -156,13 +158,13 @@ class _Fields:
         n_begin, n_held = round(BEGIN_FRACTION * steps), round(HELD_FRACTION * steps)
         if self.field is None:
             self.field = magnitude_field(problem.shape, job.config.seed).to(job.device)
-            start = _variation(job, problem, self.weight, kept)
-            seen = instrument_problem(
-                self.field, WholePicture(Itself(), lambda values: values.view(problem.shape)), points, start,
-                torch.full_like(start, problem.noise**-2), 0.0, n_dims=2, learning_rate=BEGIN_RATE,
+            start = _variation(job, problem, self.weight, kept)[..., None]
+            known = torch.ones_like(start[..., 0], dtype=torch.bool)
+            copied = pixel_problem(
+                self.field, start, known, learning_rate=BEGIN_RATE, n=max(1, round(BEGIN_PIXELS * known.numel())),
                 seed=job.config.seed,
             )  # fmt: skip
-            self._go("begin", seen, n_begin, BEGIN_FRACTION)
+            self._go("begin", copied, n_begin, BEGIN_FRACTION)
         fitted = instrument_problem(
             self.field, WholePicture(problem.phased, lambda values: values.view(problem.shape)), points,
             problem.values, problem.weights if kept is None else problem.weights * kept, FIELD_WEIGHT * self.weight,

@@ -31,7 +31,7 @@ def learnt_steps(
     ----------
     start : Start
         Where they begin.
-    points : Tensor, shape (n_points, 2)
+    points : Tensor, shape (n_points, d)
         In [-1, 1].
     values : Tensor, shape (n, n_points, c)
         Of each instance there, about -1 to 1.

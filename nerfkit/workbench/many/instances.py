@@ -1,4 +1,4 @@
-"""Instances: pictures of a folder or an array, brought to one size; some of them are held out as new ones."""
+"""Instances: pictures of one size, or shapes on one lattice, of a folder or an array; some are held out as new ones."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from nerfkit.scenes.readers.picture import (
     picture_of_array,
     read_picture,
 )  # fmt: skip
+from nerfkit.scenes.readers.surface import MESH_SUFFIXES
 
 __all__ = ["LEAST", "Instances", "Split", "read_instances", "split"]
 
@@ -37,12 +38,12 @@ NEW, CHOOSING = (1 / 6, 16), (1 / 10, 8)
 
 @dataclass(frozen=True)
 class Instances:
-    """Pictures of one size.
+    """Pictures of one size, or shapes on one lattice.
 
     Parameters
     ----------
-    values : ndarray of float32, shape (n, h, w, c)
-        Integers are brought to [0, 1].
+    values : ndarray of float32, shape (n, h, w, c) or (n, d, h, w, 1)
+        Of pictures, integers brought to [0, 1]; of shapes truncated distances, see :mod:`.shapes`.
     names : tuple of str
         Of their files, or their indices.
     bounds : (float, float)
@@ -58,6 +59,16 @@ class Instances:
     bounds: tuple[float, float]
     bit_depth: int
     said: tuple[str, ...] = ()
+
+    @property
+    def is_shapes(self) -> bool:
+        """Whether they are shapes."""
+        return self.values.ndim == 5
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """Width and height in pixels, or cells along x, y and z."""
+        return self.values.shape[-2:0:-1]
 
 
 @dataclass(frozen=True)
@@ -87,15 +98,17 @@ def split(n: int, seed: int) -> Split:
     return Split(order[n_new + n_choosing :], order[n_new : n_new + n_choosing], order[:n_new])
 
 
-def read_instances(path: Path, size: tuple[int, int] | None = None) -> Instances:
-    """Read a folder of pictures, or an npy or npz of them.
+def read_instances(path: Path, size: tuple[int, int] | None = None, n_cells: int = 32) -> Instances:
+    """Read a folder of pictures or of meshes, or an npy or npz of pictures.
 
     Parameters
     ----------
     path : Path
-        A folder, whose pictures are taken in natural order; or an array [n, h, w] or [n, h, w, c].
+        A folder, whose pictures or meshes are taken in natural order; or an array [n, h, w] or [n, h, w, c].
     size : (int, int), optional
-        Width and height that all are brought to; None: that of most of them.
+        Width and height that all pictures are brought to; None: that of most of them.
+    n_cells : int
+        Along each side of the lattice that shapes are brought to.
 
     Raises
     ------
@@ -103,13 +116,13 @@ def read_instances(path: Path, size: tuple[int, int] | None = None) -> Instances
         There are fewer than eight, or they are of different kinds, or one cannot be read.
     """
     if not path.exists():
-        raise NerfkitError("there is no such folder", where=path, fix="give a folder of pictures, or an npz [n, h, w]")
-    pictures, names = _of_folder(path) if path.is_dir() else _of_array(path)
-    if len(pictures) < LEAST:
         raise NerfkitError(
-            f"has {len(pictures)} instances; {LEAST} at least are wanted", where=path,
-            fix="give more pictures of the same kind: a start is learned from what they have in common",
-        )  # fmt: skip
+            "there is no such folder", where=path, fix="give a folder of pictures or meshes, or an npz [n, h, w]"
+        )
+    if path.is_dir() and (meshes := _meshes_in(path)):
+        return _of_meshes(path, meshes, size, n_cells)
+    pictures, names = _of_folder(path) if path.is_dir() else _of_array(path)
+    _check_number(len(pictures), path)
     kinds = Counter((picture.values.shape[2], picture.bit_depth) for picture in pictures)
     (kind, _), *others = kinds.most_common()
     if others:
@@ -143,12 +156,57 @@ def read_instances(path: Path, size: tuple[int, int] | None = None) -> Instances
     return Instances(values, tuple(names), bounds, kind[1], tuple(said))
 
 
+def _check_number(n: int, path: Path) -> None:
+    if n < LEAST:
+        raise NerfkitError(
+            f"has {n} instances; {LEAST} at least are wanted", where=path,
+            fix="give more of the same kind: a start is learned from what they have in common",
+        )  # fmt: skip
+
+
+def _files_in(path: Path) -> list[Path]:
+    """Files of a folder that are not hidden, in natural order."""
+    files = [file for file in path.iterdir() if file.is_file() and file.name[0] != "."]
+    return sorted(files, key=lambda file: natural_key(file.name))
+
+
+def _meshes_in(path: Path) -> list[Path]:
+    """Meshes of a folder; it may not hold pictures, too."""
+    files = _files_in(path)
+    meshes = [file for file in files if file.suffix.lower() in MESH_SUFFIXES]
+    pictures = [file.name for file in files if file not in meshes and is_image(file)]
+    if meshes and pictures:
+        raise NerfkitError(
+            f"has meshes ({some([file.name for file in meshes])}) and pictures ({some(pictures)})", where=path,
+            fix="give a folder of one kind",
+        )  # fmt: skip
+    return meshes
+
+
+def _of_meshes(path: Path, files: list[Path], size: tuple[int, int] | None, n_cells: int) -> Instances:
+    from nerfkit.workbench.many.shapes import TRUNCATION, read_shapes
+
+    _check_number(len(files), path)
+    if size is not None:
+        raise NerfkitError(
+            "--size is of pictures, and these are meshes", where=path, fix="leave it out, or --set lattice=N"
+        )
+    if len(files) * n_cells**3 > MAX_VALUES:
+        raise NerfkitError(
+            f"has {len(files)} meshes, on a lattice of {n_cells} a side more than {MAX_VALUES:,} values", where=path,
+            fix=f"lower it: --set lattice={n_cells // 2}",
+        )  # fmt: skip
+    values, said = read_shapes(files, n_cells)
+    return Instances(values, tuple(file.name for file in files), (-TRUNCATION, TRUNCATION), 32, tuple(said))
+
+
 def _of_folder(path: Path) -> tuple[list[PictureFile], list[str]]:
-    files = [file for file in path.iterdir() if file.is_file() and file.name[0] != "." and is_image(file)]
-    files.sort(key=lambda file: natural_key(file.name))
+    files = [file for file in _files_in(path) if is_image(file)]
     if not files:
         seen = some(sorted(entry.name for entry in path.iterdir())) or "nothing"
-        raise NerfkitError(f"has no pictures in it, but {seen}", where=path, fix="give the folder they are in")
+        raise NerfkitError(
+            f"has no pictures or meshes in it, but {seen}", where=path, fix="give the folder they are in"
+        )
     return [read_picture(file) for file in files], [file.name for file in files]
 
 

@@ -37,16 +37,16 @@ class Learned:
         other pixels are to be predicted.
     rate : float
         Adam's, to go on with after the learnt steps.
-    size : (int, int)
-        Width and height of the instances in pixels.
+    size : (int, int) or (int, int, int)
+        Width and height of the instances in pixels; of shapes the lattice's cells along x, y and z.
     bounds : (float, float)
-        Least and greatest value, which -1 and 1 of the networks stand for.
+        Least and greatest value, which -1 and 1 of the networks stand for; of shapes the distance's truncation.
     """
 
     whole: Start
     part: Start
     rate: float
-    size: tuple[int, int]
+    size: tuple[int, ...]
     bounds: tuple[float, float]
 
     @property
@@ -113,7 +113,9 @@ def read_start(path: Path) -> Learned:
         n_held = sum(tensor.numel() for tensor in tensors.values())
         if not 0 < n_asked <= max(MOST_UNASKED, 4 * n_held):
             raise ValueError(f"{beside.name} asks for {n_asked:,} weights, and {path.name} holds {n_held:,}")
-        shape = Shape(facts["n_outputs"], facts["width"], facts["n_layers"], facts["scale"])
+        shape = Shape(facts["n_outputs"], facts["width"], facts["n_layers"], facts["scale"], len(facts["size"]))
+        if shape.n_inputs not in (2, 3):
+            raise ValueError(f"{beside.name} has a size of {shape.n_inputs} sides")
         whole, part = (make_start(facts["method"], shape, facts["n_latents"], 0) for _ in range(2))
         for name, start in (("whole", whole), ("part", part)):
             start.load_state_dict(
@@ -121,8 +123,8 @@ def read_start(path: Path) -> Learned:
             )
         if bad := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
             raise ValueError(f"{bad[0]} holds values that are NaN or infinite")
-        (width, height), (low, high) = facts["size"], facts["bounds"]
-        return Learned(whole, part, float(facts["rate"]), (int(width), int(height)), (float(low), float(high)))
+        size, (low, high) = tuple(int(side) for side in facts["size"]), facts["bounds"]
+        return Learned(whole, part, float(facts["rate"]), size, (float(low), float(high)))
     except (
         SafetensorError, ValueError, TypeError, KeyError, RuntimeError, AttributeError, ArithmeticError
     ) as error:  # fmt: skip

@@ -34,7 +34,7 @@ class Learning:
     ----------
     start : Start
         What is learned.
-    points : Tensor, shape (n_points, 2)
+    points : Tensor, shape (n_points, d)
         The same of every instance.
     values : Tensor, shape (n, n_points, c)
         Of the instances.

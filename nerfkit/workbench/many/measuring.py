@@ -14,7 +14,16 @@ from nerfkit.workbench.many.networks import Networks, Shape, evaluate
 from nerfkit.workbench.many.starts import Start, fresh_networks
 from nerfkit.workbench.regression import decibels
 
-__all__ = ["STEPS", "Found", "best_unseen", "fresh_after_steps", "mean_psnr", "start_after_steps", "unseen_after_steps"]
+__all__ = [
+    "STEPS",
+    "Found",
+    "best_unseen",
+    "fresh_after_steps",
+    "mean_overlap",
+    "mean_psnr",
+    "start_after_steps",
+    "unseen_after_steps",
+]
 
 # steps after which instances are looked at
 STEPS = (N_STEPS, 10, 100)
@@ -36,6 +45,13 @@ class Found(NamedTuple):
 def mean_psnr(predicted: Tensor, values: Tensor) -> float:
     """PSNR in dB, mean over instances [n, n_points, c] of values in [-1, 1]."""
     return sum(decibels(float(mse), SPAN) for mse in squared_errors(predicted, values)) / len(values)
+
+
+def mean_overlap(predicted: Tensor, values: Tensor) -> float:
+    """Intersection over union of where distances [n, n_points, 1] are negative, mean over shapes."""
+    found, truth = predicted < 0, values < 0
+    either = (found | truth).sum((1, 2)).clamp(min=1)
+    return float(((found & truth).sum((1, 2)) / either).mean())
 
 
 def start_after_steps(start: Start, points: Tensor, values: Tensor, rate: float) -> Found:

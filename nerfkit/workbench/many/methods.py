@@ -24,11 +24,13 @@ from nerfkit.workbench.many.measuring import (
     Found,
     best_unseen,
     fresh_after_steps,
+    mean_overlap,
     mean_psnr,
     start_after_steps,
     unseen_after_steps,
 )  # fmt: skip
-from nerfkit.workbench.many.networks import Networks, Shape, pixel_points
+from nerfkit.workbench.many.networks import Networks, Shape, lattice_points
+from nerfkit.workbench.many.shapes import shaded_lattice
 from nerfkit.workbench.many.starts import Start
 
 __all__ = ["Given", "Measured", "choose", "learn", "measure"]
@@ -45,16 +47,16 @@ class Given:
 
     Parameters
     ----------
-    points : Tensor, shape (n_points, 2)
-        Pixels, in [-1, 1].
+    points : Tensor, shape (n_points, d)
+        Pixels, or cells of the lattice, in [-1, 1].
     learned, choosing, new : Tensor, shape (n, n_points, c)
         Values in [-1, 1] of the instances that are learned from, that choose, and that are new.
     seen : Tensor of bool, shape (n_points,)
-        Half of the pixels, by the seed.
+        Half of the points, by the seed.
     shape : Shape
         Of the networks.
-    size : (int, int)
-        Width and height in pixels.
+    lattice : (int, int) or (int, int, int)
+        Rows and columns of pixels, or the shapes' cells along z, y and x.
     bounds : (float, float)
         What -1 and 1 stand for.
     n_latents, seed : int
@@ -67,7 +69,7 @@ class Given:
     new: Tensor
     seen: Tensor
     shape: Shape
-    size: tuple[int, int]
+    lattice: tuple[int, ...]
     bounds: tuple[float, float]
     n_latents: int
     seed: int
@@ -75,15 +77,16 @@ class Given:
     @classmethod
     def of(cls, data: Instances, parts: Split, config: Any, device: torch.device) -> Given:
         """From what was read."""
-        n, height, width, n_channels = data.values.shape
+        n, *lattice, n_channels = data.values.shape
         low, high = data.bounds
         values = torch.from_numpy((data.values - low) / (high - low) * 2 - 1).reshape(n, -1, n_channels).to(device)
         generator = torch.Generator().manual_seed(config.seed)
-        seen = torch.rand(height * width, generator=generator).argsort() < round(SEEN * height * width)
+        n_points = math.prod(lattice)
+        seen = torch.rand(n_points, generator=generator).argsort() < round(SEEN * n_points)
         learned, choosing, new = (values[part] for part in (parts.learned, parts.choosing, parts.new))
         return cls(
-            pixel_points(height, width).to(device), learned, choosing, new, seen.to(device),
-            Shape(n_channels, config.width, config.n_layers, config.scale), (width, height),
+            lattice_points(lattice).to(device), learned, choosing, new, seen.to(device),
+            Shape(n_channels, config.width, config.n_layers, config.scale, len(lattice)), tuple(lattice),
             data.bounds, config.n_latents, config.seed,
         )  # fmt: skip
 
@@ -92,10 +95,23 @@ class Given:
         """Least and greatest value of each channel."""
         return [list(self.bounds)] * self.shape.n_outputs
 
+    @property
+    def is_shapes(self) -> bool:
+        """Whether instances are distances to surfaces, and not pictures."""
+        return len(self.lattice) == 3
+
     def as_picture(self, values: Tensor) -> NDArray:
-        """Values [n_points, c] as a picture [h, w, c] in [0, 1]."""
-        width, height = self.size
-        return ((values + 1) / 2).view(height, width, -1).double().cpu().numpy().clip(0, 1)
+        """Values [n_points, c] as a picture [h, w, c] in [0, 1]; of a shape a shaded view."""
+        if self.is_shapes:
+            return shaded_lattice(values.view(self.lattice).cpu().numpy())
+        return ((values + 1) / 2).view(*self.lattice, -1).double().cpu().numpy().clip(0, 1)
+
+    def at_steps(self, found: Found) -> dict[str, float]:
+        """PSNR of the new instances after steps; of shapes their overlap, too."""
+        figures = {f"psnr_{step}": round(mean_psnr(found.values[step], self.new), 3) for step in STEPS}
+        if self.is_shapes:
+            figures |= {f"iou_{step}": round(mean_overlap(found.values[step], self.new), 4) for step in STEPS}
+        return figures
 
 
 @dataclass
@@ -136,7 +152,7 @@ def learn(job: Job, given: Given, method: str, n_left: int) -> Learned:
 
     # the last part of the time is for measuring
     whole, part = learned("whole", 1 / (2 * n_left + 1)), learned("part", 1 / (2 * n_left))
-    return Learned(whole, part, whole.going_on[0], given.size, given.bounds)
+    return Learned(whole, part, whole.going_on[0], given.lattice[::-1], given.bounds)
 
 
 def choose(given: Given, learned: dict[str, Learned], check: Callable[[], None]) -> dict[str, Any]:
@@ -170,7 +186,7 @@ def measure(given: Given, start: Learned, fresh_rate: float | None, check: Calla
     unseen = unseen_after_steps(start.part, points, new, seen)
     half_range = (given.bounds[1] - given.bounds[0]) / 2
     rms = math.sqrt(float((unseen - new[:, ~seen]).double().square().mean()))
-    figures = _at_steps(whole, new) | {
+    figures = given.at_steps(whole) | {
         "unseen": round(mean_psnr(unseen, new[:, ~seen]), 3), "holdout": float(f"{rms * half_range:.6g}")
     }  # fmt: skip
     found = Measured(figures, {}, whole, networks)
@@ -179,7 +195,7 @@ def measure(given: Given, start: Learned, fresh_rate: float | None, check: Calla
     check()
     found.fresh = fresh_after_steps(given.shape, points, new, fresh_rate, given.seed)
     psnr, how = best_unseen(given.shape, points, new, seen, FRESH_RATES, given.seed)
-    found.baselines["fresh"] = _at_steps(found.fresh, new) | {
+    found.baselines["fresh"] = given.at_steps(found.fresh) | {
         "unseen": round(psnr, 3), "how": f"Adam at {fresh_rate:g} by the instances that choose; unseen pixels: {how}",
     }  # fmt: skip
     flat, seen_values = new.flatten(1).double(), seen.repeat_interleave(new.shape[2])
@@ -191,9 +207,7 @@ def measure(given: Given, start: Learned, fresh_rate: float | None, check: Calla
             "psnr": round(mean_psnr(nearest, new), 3), "unseen": round(mean_psnr(expected, new[:, ~seen]), 3),
             "how": f"{len(components.directions)} components of the same instances; no steps",
         }  # fmt: skip
+        if given.is_shapes:
+            found.baselines[name]["iou"] = round(mean_overlap(nearest, new), 4)
         found.components = nearest if found.components is None else found.components
     return found
-
-
-def _at_steps(found: Found, values: Tensor) -> dict[str, float]:
-    return {f"psnr_{step}": round(mean_psnr(found.values[step], values), 3) for step in STEPS}

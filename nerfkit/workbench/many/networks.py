@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,10 +12,9 @@ from torch import Tensor
 
 from nerfkit.kernels.mlp import mlp
 from nerfkit.workbench.held_fields import HeldField, make_held_field
-from nerfkit.workbench.regression import pixel_centres
 from nerfkit.workbench.settings import START_FIELD
 
-__all__ = ["Networks", "Shape", "evaluate", "hold", "interpolated", "pixel_points", "take_networks"]
+__all__ = ["Networks", "Shape", "evaluate", "hold", "interpolated", "lattice_points", "take_networks"]
 
 
 @dataclass(frozen=True)
@@ -24,22 +24,25 @@ class Shape:
     Parameters
     ----------
     n_outputs : int
-        Values a point: channels of a picture.
+        Values a point: channels of a picture; 1 of a shape.
     width, n_layers : int
         Of its hidden layers, and how many.
     scale : float
         Factor of the sines.
+    n_inputs : int
+        Coordinates: 2 of pictures, 3 of shapes.
     """
 
     n_outputs: int
     width: int = 64
     n_layers: int = 3
     scale: float = 30.0
+    n_inputs: int = 2
 
     @property
     def sizes(self) -> list[int]:
         """Inputs, hidden layers, outputs."""
-        return [2, *[self.width] * self.n_layers, self.n_outputs]
+        return [self.n_inputs, *[self.width] * self.n_layers, self.n_outputs]
 
     @property
     def n_params(self) -> int:
@@ -56,7 +59,7 @@ class Networks(NamedTuple):
 
 
 def evaluate(networks: Networks, points: Tensor, scale: float, *, is_twice: bool = False) -> Tensor:
-    """Values [n, n_points, c] of each network at the same ``points`` [n_points, 2] in [-1, 1].
+    """Values [n, n_points, c] of each network at the same ``points`` [n_points, d] in [-1, 1].
 
     ``is_twice`` says that gradients of gradients will be taken: the plain torch of the network has them.
     """
@@ -73,10 +76,16 @@ def interpolated(networks: Networks, fraction: float) -> Networks:
     return Networks(weights, biases)
 
 
-def pixel_points(height: int, width: int) -> Tensor:
-    """Centres [height * width, 2] (x, y) of pixels, the longer side from -1 to 1 as for the field of a picture."""
-    size = torch.tensor([width, height])
-    return (2 * pixel_centres(height, width) - size) / max(height, width)
+def lattice_points(lattice: Sequence[int]) -> Tensor:
+    """Centres [n, d] (x, y and z) of the cells of a lattice (d, h, w) or (h, w), the longest side from -1 to 1.
+
+    Examples
+    --------
+    >>> lattice_points((1, 2)).tolist()
+    [[-0.5, 0.0], [0.5, 0.0]]
+    """
+    axes = [(2 * torch.arange(n) + 1 - n) / max(lattice) for n in lattice]
+    return torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1).view(-1, len(lattice))
 
 
 def hold(networks: Networks, index: int, shape: Shape, size: tuple[int, int], bounds: list[list[float]]) -> HeldField:
@@ -84,13 +93,12 @@ def hold(networks: Networks, index: int, shape: Shape, size: tuple[int, int], bo
     held = make_held_field(
         START_FIELD, size, bounds, shape.n_params, seed=0, knob=shape.scale, options={"n_layers": shape.n_layers}
     )
-    take_networks(held, networks, index)
+    take_networks(held.field.field.network, networks, index)
     return held
 
 
-def take_networks(held: HeldField, networks: Networks, index: int) -> None:
-    """Give a field of the same shape the numbers of one of the networks."""
-    network: Any = held.field.field.network
+def take_networks(network: Any, networks: Networks, index: int) -> None:
+    """Give a sine network of the same shape the numbers of one of the networks."""
     with torch.no_grad():
         for mine, theirs in zip([*network.weights, *network.biases], [*networks[0], *networks[1]], strict=True):
             mine.copy_(theirs[index])

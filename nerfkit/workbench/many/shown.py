@@ -54,14 +54,14 @@ def outcome_charts(found: Measured) -> list[Chart]:
 def write_video(path: Path, given: Given, start: Learned) -> Path:
     """All numbers of the first new instance's network go to those of the second, evenly; beside the two, mixed."""
     networks = start.whole.networks(learnt_steps(start.whole, given.points, given.new[:2], N_STEPS))
-    frames = []
+    frames, labels = [], ["between weights", f"between {'distances' if given.is_shapes else 'pixels'}"]
     with torch.no_grad():
         for index in range(N_FRAMES):
             fraction = index / (N_FRAMES - 1)
             values = evaluate(interpolated(networks, fraction), given.points, given.shape.scale)[0]
             mixed = given.new[0] + fraction * (given.new[1] - given.new[0])
             pictures = [given.as_picture(values), given.as_picture(mixed)]
-            frames.append(tiled_frame(pictures, ["between weights", "between pixels"], f"{fraction:.0%}"))
+            frames.append(tiled_frame(pictures, labels, f"{fraction:.0%}"))
     frames = [frames[0]] * N_HELD + frames + [frames[-1]] * N_HELD
     height, width = frames[0].shape[:2]
     with VideoWriter(path, (width, height), FPS, overwrite=True) as video:

@@ -21,6 +21,7 @@ from nerfkit.scenes.observations.points import PointValues
 from nerfkit.scenes.surfaces import Mesh, PointCloud
 from nerfkit.scenes.topology import face_components
 from nerfkit.workbench.job import Job
+from nerfkit.workbench.many.beginning import begin_shape_with
 from nerfkit.workbench.shapes.bandwidth import Bandwidth, choose_bandwidth
 from nerfkit.workbench.shapes.cloud_distance import CloudDistance
 from nerfkit.workbench.shapes.eikonal import eikonal_terms
@@ -29,7 +30,7 @@ from nerfkit.workbench.shapes.held_shape import HeldShape, make_held_shape
 from nerfkit.workbench.shapes.mesh_distance import MeshDistance
 from nerfkit.workbench.shapes.normals import estimated_normals
 from nerfkit.workbench.shapes.recipes import LOSSES, recipe_of
-from nerfkit.workbench.shapes.samples import TRUNCATION, sample_points, untruncated
+from nerfkit.workbench.shapes.samples import TRUNCATION, sample_points
 
 __all__ = ["Source", "cloud_source", "fit_shape", "held_out_error", "mesh_source", "without_strays"]
 
@@ -37,6 +38,8 @@ __all__ = ["Source", "cloud_source", "fit_shape", "held_out_error", "mesh_source
 N_NORMAL = 16
 # points of a surface that an eikonal loss is given, and those that judge a field
 N_SURFACE, N_JUDGED = 200_000, 20_000
+# points that a start's learnt steps see: two of the batches that it was learned with
+MOST_ADAPTED = 2**13
 # a part of the result that is farther from the input than so many cells is none of it
 STRAY_CELLS = 2.0
 
@@ -84,27 +87,39 @@ def cloud_source(job: Job, cloud: PointCloud, frame: Frame) -> Source:
 def fit_shape(job: Job, source: Source, frame: Frame, name: str, loss: str) -> HeldShape:
     """Fit the field ``name`` by a loss of ``LOSSES``."""
     config = job.config
-    recipe = recipe_of(name, loss, config.n_params)
-    held = make_held_shape(
-        name, LOSSES[loss], frame, recipe.n_params, seed=config.seed,
-        knob=config.knob if config.knob is not None else RECIPES[name].default, device=job.device,
-        options=recipe.options,
-    )  # fmt: skip
+    recipe, start = recipe_of(name, loss, config.n_params), begin_shape_with(job)
+    rate = config.learning_rate or (recipe.learning_rate if start is None else start.rate)
+    if start is None:
+        held = make_held_shape(
+            name, LOSSES[loss], frame, recipe.n_params, seed=config.seed,
+            knob=config.knob if config.knob is not None else RECIPES[name].default, device=job.device,
+            options=recipe.options,
+        )  # fmt: skip
+    else:
+        held = make_held_shape(
+            name, "relative", frame, start.n_params, seed=config.seed, knob=start.knob, device=job.device,
+            options=start.options, truncation=start.learned.bounds[1],
+        )  # fmt: skip
     if loss == "eikonal":
         points, normals = (torch.from_numpy(x).float().to(job.device) for x in (source.points, source.normals))
         terms = eikonal_terms(points, normals, recipe.batch)
     else:
         job.say(f"distances of {config.n_samples:,} points")
-        terms = [Term(PointValues(), _samples(job, source), _compared(loss), n=recipe.batch)]
-    problem = Problem(held.field, terms, learning_rate=config.learning_rate or recipe.learning_rate, seed=config.seed)
+        points, distances = _samples(job, source)
+        if start is not None:
+            some = torch.randperm(len(points), generator=torch.Generator().manual_seed(config.seed))[:MOST_ADAPTED]
+            start.adapt_shape(held.field, points[some], distances[some])
+        batches = Epochs(Measurements(points, distances))
+        terms = [Term(PointValues(), batches, _compared(held), n=recipe.batch)]
+    problem = Problem(held.field, terms, learning_rate=rate, seed=config.seed)
     n_params = sum(p.numel() for p in held.field.parameters())
     job.say(f"fitting a field of {n_params:,} parameters ({name}, {loss})")
     job.fit("shape", problem, config.steps or recipe.steps, schedule=FitSchedule(final_fraction=0.01))
     return held
 
 
-def _samples(job: Job, source: Source) -> Epochs:
-    """Points and signed distances."""
+def _samples(job: Job, source: Source) -> tuple[Tensor, Tensor]:
+    """Points [n, 3] and signed distances [n, 1]."""
 
     def compute() -> dict[str, NDArray]:
         points = sample_points(source.distances, job.config.n_samples, np.random.default_rng(job.config.seed))
@@ -113,16 +128,18 @@ def _samples(job: Job, source: Source) -> Epochs:
     found = _kept(job.run, "samples", compute)
     job.check_stopped()
     points, values = (torch.from_numpy(found[key]).float().to(job.device) for key in ("points", "distances"))
-    return Epochs(Measurements(points, values[:, None]))
+    return points, values[:, None]
 
 
-def _compared(loss: str) -> Callable[[Tensor, Tensor], Tensor]:
+def _compared(held: HeldShape) -> Callable[[Tensor, Tensor], Tensor]:
     """Loss of predicted values and signed distances [n, 1]."""
-    if loss == "occupancy":
+    if held.recipe["kind"] == "logit":
         return lambda logits, distances: torch.nn.functional.binary_cross_entropy_with_logits(
             logits, (distances > 0).to(logits), reduction="none"
         )
-    return lambda values, distances: (values - TRUNCATION * torch.tanh(distances / TRUNCATION)).abs()
+    truncation = held.recipe["truncation"]
+    unit = 1.0 if held.recipe["kind"] == "relative" else truncation
+    return lambda values, distances: (values - unit * torch.tanh(distances / truncation)).abs()
 
 
 def held_out_error(held: HeldShape, source: Source, seed: int) -> float:
@@ -131,8 +148,7 @@ def held_out_error(held: HeldShape, source: Source, seed: int) -> float:
     truth = source.distances.signed(points)
     near = np.abs(truth) < TRUNCATION
     values = held.values(points[near].astype(np.float32)).astype(np.float64)
-    found = untruncated(values) if held.recipe["kind"] == "truncated" else values
-    return float(np.abs(found - truth[near]).mean())
+    return float(np.abs(held.untruncated(values) - truth[near]).mean())
 
 
 def without_strays(mesh: Mesh, source: Source, n_cells: int) -> tuple[Mesh, int]:

@@ -21,8 +21,8 @@ from nerfkit.workbench.shapes.samples import TRUNCATION, truncated, untruncated
 
 __all__ = ["KINDS", "HeldShape", "load_held_shape", "make_held_shape"]
 
-# what a field's values are: a truncated distance, a distance, the logit of being outside
-KINDS = ("truncated", "distance", "logit")
+# what a field's values are: a truncated distance, the same over the truncation, a distance, the logit of being outside
+KINDS = ("truncated", "relative", "distance", "logit")
 # points evaluated at once, which bounds the memory
 CHUNK = 2**16
 
@@ -36,7 +36,7 @@ class HeldShape:
     field : CoordinateField
         One value at points of the frame, negative within.
     recipe : dict
-        Plain values: ``name``, ``n_params``, ``knob``, ``options``, ``kind``, ``frame``.
+        Plain values: ``name``, ``n_params``, ``knob``, ``options``, ``kind``, ``frame``, ``truncation``.
     """
 
     field: nn.Module
@@ -61,12 +61,22 @@ class HeldShape:
         the sign is meant.
         """
         frame = self.frame
-        values = self.values(frame.inward(points).astype(np.float32)).astype(np.float64)
-        return frame.scale * (untruncated(values) if self.recipe["kind"] == "truncated" else values)
+        values = self.values(frame.inward(points).astype(np.float32))
+        return frame.scale * self.untruncated(values.astype(np.float64))
+
+    def untruncated(self, values: NDArray) -> NDArray:
+        """Distances, frame units, of the field's values; of a field of occupancies the values."""
+        truncation = self.recipe["truncation"]
+        unit = {"truncated": 1.0, "relative": truncation}.get(self.recipe["kind"])
+        return values if unit is None else untruncated(unit * values, truncation)
 
     def mesh(self, n_cells: int) -> Mesh:
         """Where the field is 0, in the frame, with ``n_cells`` along the longest side of the input."""
-        bounds = {"truncated": lambda d: float(truncated(np.array(d))), "distance": lambda d: d}
+        truncation = self.recipe["truncation"]
+        bounds = {
+            "truncated": lambda d: float(truncated(np.array(d), truncation)),
+            "relative": lambda d: float(truncated(np.array(d), truncation)) / truncation, "distance": lambda d: d,
+        }  # fmt: skip
         bound = bounds.get(self.recipe["kind"], lambda d: 0.0)
         return level_set(self.values, self.frame.sides, n_cells, bound=bound)
 
@@ -77,13 +87,13 @@ class HeldShape:
 
 def make_held_shape(
     name: str, kind: str, frame: Frame, n_params: int, *, seed: int, knob: float | None = None, device: str = "cpu",
-    options: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None, truncation: float = TRUNCATION,
 ) -> HeldShape:  # fmt: skip
     """A field of that name, one of ``FIELD_NAMES``, at its start; see ``KINDS`` for what its values are."""
     assert kind in KINDS
     recipe = {
         "name": name, "kind": kind, "n_params": n_params, "knob": knob, "options": options or {},
-        "frame": frame.recipe(), "truncation": TRUNCATION,
+        "frame": frame.recipe(), "truncation": truncation,
     }  # fmt: skip
     return HeldShape(_field_of(recipe, seed).to(device), recipe)
 

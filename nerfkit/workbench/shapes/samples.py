@@ -30,14 +30,14 @@ class Distances(Protocol):
         ...
 
 
-def truncated(distances: NDArray) -> NDArray:
+def truncated(distances: NDArray, truncation: float = TRUNCATION) -> NDArray:
     """t tanh(d / t): the distance near the surface, its sign far away."""
-    return TRUNCATION * np.tanh(distances / TRUNCATION)
+    return truncation * np.tanh(distances / truncation)
 
 
-def untruncated(values: NDArray) -> NDArray:
+def untruncated(values: NDArray, truncation: float = TRUNCATION) -> NDArray:
     """The inverse of :func:`truncated`; up to 2.6 truncations, beyond which nothing is known."""
-    return TRUNCATION * np.arctanh(np.clip(values / TRUNCATION, -0.99, 0.99))
+    return truncation * np.arctanh(np.clip(values / truncation, -0.99, 0.99))
 
 
 def sample_points(distances: Distances, n: int, rng: np.random.Generator) -> Floats:

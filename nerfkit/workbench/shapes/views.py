@@ -9,7 +9,7 @@ from nerfkit.scenes.surfaces import Mesh, PointCloud
 from nerfkit.workbench.shapes.frame import BOX, Frame
 from nerfkit.workbench.shapes.held_shape import HeldShape
 
-__all__ = ["shaded_views", "slices"]
+__all__ = ["SIDE", "shaded_views", "slices"]
 
 Floats = NDArray[np.float64]
 # pixels of a view along a side, and points of a mesh that are drawn: at 30 a pixel none stays empty
@@ -26,19 +26,22 @@ AMBIENT, BACKGROUND = 0.15, 1.0
 CONTOUR = 0.02
 
 
-def shaded_views(surface: Mesh | PointCloud, frame: Frame, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Grey views [SIDE, 3 SIDE] from three sides, parallel rays, light from beside the viewer.
+def shaded_views(
+    surface: Mesh | PointCloud, frame: Frame, rng: np.random.Generator, *, n_drawn: int = N_DRAWN,
+    n_views: int = len(VIEWS),
+) -> NDArray[np.float32]:  # fmt: skip
+    """Grey views [SIDE, n_views SIDE] from up to three sides, parallel rays, light from beside the viewer.
 
     Points of the surface are drawn, nearest last; a cloud's pixels are as large as it has points for.
     """
     if isinstance(surface, Mesh):
-        points, normals = surface.sample(N_DRAWN, rng)
+        points, normals = surface.sample(n_drawn, rng)
     else:
         points, normals = surface.points, surface.normals
     points = frame.inward(points)
     # some 8 points a pixel leave few of them empty
     side = next((SIDE // k for k in (1, 2, 4, 8, 16) if len(points) > 8 * (SIDE // k) ** 2 / 4), SIDE // 16)
-    views = [_view(points, normals, np.array(towards), np.array(up), side) for towards, up in VIEWS]
+    views = [_view(points, normals, np.array(towards), np.array(up), side) for towards, up in VIEWS[:n_views]]
     return np.concatenate([np.kron(view, np.ones((SIDE // side,) * 2, np.float32)) for view in views], 1)
 
 
