@@ -226,7 +226,7 @@ def test_arrays_are_instances(tmp_path):
     [
         (lambda path: path / "nowhere", "there is no such folder"),
         (lambda path: folder_of(path / "few", waves(3)), "has 3 instances; 8 at least are wanted"),
-        (lambda path: folder_of(path / "none", []), "has no pictures in it, but nothing"),
+        (lambda path: folder_of(path / "none", []), "has no pictures or meshes in it, but nothing"),
         (lambda path: _saved(path, np.zeros((9, 4))), r"has shape \[9, 4\]; \[n, h, w\] or \[n, h, w, c\] is wanted"),
         (lambda path: _saved(path, np.zeros((9, 4, 4))), "all values are the same"),
         (lambda path: _saved(path, np.ones((9, 1, 4))), "4x1 pixels; two a side at least"),
@@ -302,16 +302,26 @@ def test_a_start_of_shapes_is_learned_and_a_shape_begins_with_it(ellipsoids, tmp
     assert (tmp_path / "out/interpolation.mp4").stat().st_size > 1000
     start = read_start(tmp_path / "out")
     assert start.shape.n_inputs == 3 and start.size == (10, 10, 10)
-    settings: dict[str, Any] = {"n_samples": 3000, "resolution": 16, "seconds": 60}
-    made = nerfkit.fit(
-        "shape", ellipsoids / "m3.ply", tmp_path / "begun.ply", steps=1, learning_rate=1e-9,
-        start=str(tmp_path / "out"), **settings,
-    )  # fmt: skip
-    assert made.figures["metrics"]["iou"] > 0.1
-    # other files are in the unit of the input, and distances are asked for in it
+    # a step that changes nothing: what is measured is what the field began with
+    settings: dict[str, Any] = {"n_samples": 3000, "resolution": 16, "steps": 1, "learning_rate": 1e-9}
+    mesh, given = ellipsoids / "m3.ply", {"start": str(tmp_path / "out")}
+    begun = nerfkit.fit("shape", mesh, tmp_path / "begun.ply", **settings, **given).figures["metrics"]
+    fresh = nerfkit.fit("shape", mesh, tmp_path / "fresh.ply", **settings, field="siren").figures["metrics"]
+    assert begun["holdout"] < 0.8 * fresh["holdout"]
+    # what it began with, from the files alone
+    samples = load_file(tmp_path / "begun/stages/samples.safetensors")
+    points, distances = samples["points"].float(), samples["distances"].float()
+    free = learnt_steps(start.whole, points, torch.tanh(distances / 0.1)[None, :, None], 3)
+    places = 2 * torch.rand(50, 3, generator=torch.Generator().manual_seed(0)) - 1
+    expected = evaluate(start.whole.networks(free), places, 4.0)[0, :, 0]
     shape = nerfkit.load(tmp_path / "begun")
-    middle = np.zeros((1, 3))
-    assert shape.held.distances(middle)[0] < 0
+    torch.testing.assert_close(
+        torch.from_numpy(shape.held.values(places.numpy())), expected.detach(), atol=1e-4, rtol=1e-3
+    )
+    # distances are in the input's unit
+    frame = shape.held.frame
+    found = shape.held.distances(frame.outward(places.double().numpy())) / frame.scale
+    np.testing.assert_allclose(found, 0.1 * np.arctanh(expected.detach().double().numpy().clip(-0.99, 0.99)), atol=1e-4)
 
 
 def test_starts_of_pictures_and_of_shapes_are_told_apart(run, ellipsoids, tmp_path):
