@@ -81,7 +81,8 @@ def _march_count_kernel(
     counts_ptr,
     t_first_ptr,
     t_next_ptr,  # out, [n_rays]; the distances may be None
-    t_rows_ptr,  # out, [n_rays, max_samples] starts of the samples, as many as a ray has; may be None
+    t_rows_ptr,
+    n_hits_ptr,  # out, [n_rays, max_samples] starts of a ray's samples, and [1], added to; may be None
     rays_o_ptr,
     rays_d_ptr,
     near_ptr,
@@ -128,6 +129,8 @@ def _march_count_kernel(
         alive = alive & (t_stop == never)
         go = tl.max(alive.to(tl.int32), axis=0) > 0
     tl.store(counts_ptr + rays, count, mask=mask)
+    if n_hits_ptr is not None:
+        tl.atomic_add(n_hits_ptr, tl.sum((count > 0).to(tl.int32), axis=0), sem="relaxed")
     if t_first_ptr is not None:
         tl.store(t_first_ptr + rays, t_first, mask=mask)
         tl.store(t_next_ptr + rays, tl.where(t_stop == never, far, t_stop), mask=mask)
@@ -198,7 +201,7 @@ def march_triton(
     t_first, t_next = torch.empty_like(near), torch.empty_like(near)
     if n_rays:
         rays = rays_o, rays_d, near, far, jitter
-        launch(_march_count_kernel, grid, counts, t_first, t_next, None, *rays, *places, max_samples, **meta)
+        launch(_march_count_kernel, grid, counts, t_first, t_next, None, None, *rays, *places, max_samples, **meta)
     packed_info = torch.stack((counts.cumsum(0) - counts, counts), dim=-1)
     # the one wait for the device: memory needs its size
     samples = _empty_samples(int(counts.sum()), rays_o)
@@ -220,8 +223,8 @@ def march_rows(
     contract: bool,
     jitter: Tensor,
     max_samples: int,
-) -> tuple[Tensor, Tensor]:
-    """Starts [n_rays, max_samples] of the samples that march finds, and how many [n_rays] int32 each ray has.
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Starts [n_rays, max_samples] of march's samples, how many [n_rays] a ray has, and how many rays [1] have some.
 
     One walk and no wait for the device: a row holds as many samples as a ray may have, and what lies behind its last
     one is never written.
@@ -229,15 +232,16 @@ def march_rows(
     rays = [x.detach().contiguous() for x in (rays_o, rays_d, near, far, jitter)]
     n_rays = len(rays_o)
     counts = torch.empty(n_rays, dtype=torch.int32, device=rays_o.device)
+    n_hits = torch.zeros(1, dtype=torch.int32, device=rays_o.device)
     t_starts = rays[0].new_empty(n_rays, max_samples)
     if n_rays:
         launch(
             _march_count_kernel,
             (ceil_div(n_rays, BLOCK_R),),
-            *(counts, None, None, t_starts, *rays, occupancy.contiguous(), n_rays, resolution, max_samples),
+            *(counts, None, None, t_starts, n_hits, *rays, occupancy.contiguous(), n_rays, resolution, max_samples),
             **_meta(step, cone_angle, contract),
         )
-    return t_starts, counts
+    return t_starts, counts, n_hits
 
 
 def _empty_samples(n: int, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -98,8 +98,9 @@ def test_rows_hold_the_same_samples(lattice, n_rays, max_samples, poisoned_empty
     occupancy = pack_bits(shell(9)).to(jitter.device)
     want = march(*rays, occupancy, 9, jitter=jitter, max_samples=max_samples, impl="reference", **options)
     lattice = (options["step"], options.get("cone_angle", 0.0), options.get("contract", False))
-    t_starts, counts = march_rows(*rays, occupancy, 9, *lattice, jitter, max_samples)
+    t_starts, counts, n_hits = march_rows(*rays, occupancy, 9, *lattice, jitter, max_samples)
     assert t_starts.shape == (n_rays, max_samples) and torch.equal(counts.long(), want.packed_info[:, 1])
+    assert n_hits.item() == (counts > 0).sum()
     exists = torch.arange(max_samples, device=counts.device) < counts[:, None]
     assert torch.equal(t_starts[exists], want.t_starts) and t_starts[~exists].isnan().all()
 
