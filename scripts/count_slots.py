@@ -107,7 +107,7 @@ def forward_slots(
     Examples
     --------
     >>> forward_slots(np.array([3, 8, 1]), np.array([9, 8, 4]), 2, 4, 1)
-    (24, 20)
+    (16, 16)
     """
     order = np.argsort(-marched, kind="stable")[: int((marched > 0).sum())]
     n_programs = max(1, min(n_programs, len(order) // RAYS_A_PROGRAM))

@@ -25,7 +25,14 @@ from ._triton_network import (
     _trunk,
     _trunk_backward,
 )
-from ._triton_rays import _bounded, _each_sample, _is_within, _sum_before, _sum_rows_where, _sum_where
+from ._triton_rays import (
+    _bounded,
+    _each_sample,
+    _is_within,
+    _sum_before,
+    _sum_rows_where,
+    _sum_where,
+)
 from ._triton_samples import _intervals, _positions, _unit_cube, _unit_cube_backward
 
 # counts, which never cause a recompilation
@@ -63,7 +70,15 @@ def _first_of_rays(group, group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total)
 
 
 @triton.jit
-def _range_of_program(group_rays_ptr, group_ends_ptr, n_groups_ptr, n_rays, first_group, end_group, R: tl.constexpr):
+def _range_of_program(
+    group_rays_ptr,
+    group_ends_ptr,
+    n_groups_ptr,
+    n_rays,
+    first_group,
+    end_group,
+    R: tl.constexpr,
+):
     """First group of this program, and the one behind its last: whole rays, those that begin between the two."""
     n_total = tl.load(group_ends_ptr + n_rays - 1)
     first, end = tl.minimum(first_group, n_total), tl.minimum(end_group, n_total)
@@ -78,7 +93,42 @@ def _range_of_program(group_rays_ptr, group_ends_ptr, n_groups_ptr, n_rays, firs
 
 
 @triton.jit
-def _ray_rows(d_x, d_y, d_z, x, y, z, t_mids, CONTRACT: tl.constexpr, R: tl.constexpr, K: tl.constexpr):
+def _tile(
+    group, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr, t_rows_ptr,
+    n_samples, seed_ptr, SAMPLING: tl.constexpr,
+):  # fmt: skip
+    """Rays [R] of groups and their numbers in these; starts and ends of samples [R, K], and which exist. Groups before
+    ``begin`` or from ``stop`` on have ray -2 and no samples.
+    """
+    mask = (group >= begin) & (group < stop)
+    ray = tl.load(group_rays_ptr + group, mask=mask, other=-2).to(tl.int64)
+    end = tl.load(group_ends_ptr + ray, mask=mask, other=0)
+    number = group - end + tl.load(n_groups_ptr + ray, mask=mask, other=0)
+    k = number[:, None] * SAMPLING.K + tl.arange(0, SAMPLING.K)[None, :]
+    exists = mask[:, None] & (k < tl.load(counts_ptr + ray, mask=mask, other=0)[:, None])
+    t_starts, t_ends = _intervals(k, ray, exists, near_ptr, far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING)
+    return ray, number, t_starts, t_ends, exists
+
+
+@triton.jit
+def _is_from(ray, slot):
+    """Which groups [R, R] of the same ray are this one or lie behind it."""
+    return (ray[:, None] == ray[None, :]) & (slot[None, :] >= slot[:, None])
+
+
+@triton.jit
+def _ray_rows(
+    d_x,
+    d_y,
+    d_z,
+    x,
+    y,
+    z,
+    t_mids,
+    CONTRACT: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+):
     """Gradients [R, 16] of rays from those of their samples' places in the cube: columns 0 to 2 origin, 3 to 5
     direction.
     """
@@ -160,33 +210,37 @@ def _radiance_bwd_kernel(
     turn = 0
     while stop > begin:
         none = turn * zero
-        group = stop - R + slot
-        mask = group >= begin
-        ray = tl.load(group_rays_ptr + group, mask=mask, other=-2).to(tl.int64)
-        at_ray = ray + none
-        number = group - (
-            tl.load(group_ends_ptr + ray, mask=mask, other=0) - tl.load(n_groups_ptr + ray, mask=mask, other=0)
-        )
-        count = tl.load(counts_ptr + ray, mask=mask, other=0)
-        # the depth in front of each group was kept: a difference of sums would be amplified by tau
-        g_depth = tl.load(group_depths_ptr + ray * most_groups + number, mask=mask, other=0)
-        k = number[:, None] * K + tl.arange(0, K)[None, :]
-        exists = mask[:, None] & (k < count[:, None])
-        is_sample = tl.reshape(exists, (M,))
-        t_starts, t_ends = _intervals(k, ray, exists, near_ptr, far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING)
+        ray, _, t_starts, t_ends, exists = _tile(
+            stop - R + slot, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr,
+            t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+        )  # fmt: skip
+        mask = ray >= 0
         t_mids = 0.5 * (t_starts + t_ends)
+        is_sample = tl.reshape(exists, (M,))
 
         # the forward once more
-        x, y, z = _positions(rays_o_ptr, rays_d_ptr, at_ray, mask, t_mids, M)
+        x, y, z = _positions(rays_o_ptr, rays_d_ptr, ray, mask, t_mids, M)
         x, y, z = _unit_cube(x, y, z, CONTRACT)
         features = _encode(
             x, y, z, is_sample, encoding_ptr, levels_ptr + none if LAYOUT.IS_HASH else None, n_freqs,
             LAYOUT, IS_WIDE, DT,
         )  # fmt: skip
         raw, geometry = _trunk(features, w_ptr + none, b_ptr + none, LAYOUT, PRECISION)
-        row = _each_sample(at_ray, K)[:, None]
+        row = _each_sample(ray, K)[:, None]
         directions = tl.load(directions_ptr + row * S + s_column, mask=is_sample[:, None], other=0)
         rgbs = _color(geometry, directions, w_ptr + none, b_ptr + none, LAYOUT, PRECISION)
+
+        # found once more rather than kept over the networks, which another zero hides from the compiler
+        ray, number, t_starts, t_ends, exists = _tile(
+            stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
+            far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+        )  # fmt: skip
+        mask = ray >= 0
+        t_mids = 0.5 * (t_starts + t_ends)
+        is_sample = tl.reshape(exists, (M,))
+        row = _each_sample(ray, K)[:, None]
+        # the depth in front of each group was kept: a difference of sums would be amplified by tau
+        g_depth = tl.load(group_depths_ptr + ray * most_groups + number, mask=mask, other=0)
         tau_free = tl.where(exists, tl.reshape(_density(raw), (R, K)) * (t_ends - t_starts), 0)
         tau = _bounded(tau_free)
         before = g_depth[:, None] + _sum_before(tau, False)
@@ -195,18 +249,24 @@ def _radiance_bwd_kernel(
         # what one more unit of each weight would bring
         d_colors = tl.zeros((M, 16), ACC)
         if d_rgb_ptr is not None:
-            d_colors = tl.load(d_rgb_ptr + 3 * row + column, mask=is_sample[:, None] & (column < 3), other=0)
+            d_colors = tl.load(
+                d_rgb_ptr + 3 * row + column,
+                mask=is_sample[:, None] & (column < 3),
+                other=0,
+            )
         d_weights = tl.reshape(tl.sum(d_colors * rgbs, 1), (R, K))
         if d_depths_ptr is not None:
             d_weights += tl.load(d_depths_ptr + ray, mask=mask, other=0)[:, None] * t_mids
-        is_same = (ray[:, None] == ray[None, :]) & mask[:, None]
-        is_later = is_same & (slot[None, :] > slot[:, None])
+        is_later = (ray[:, None] == ray[None, :]) & (slot[None, :] > slot[:, None])
         was_cut = ray == cut_ray
         total = tl.load(totals_ptr + ray, mask=mask, other=0)
         if d_distortions_ptr is not None:
             moment = tl.load(totals_ptr + n_rays + ray, mask=mask, other=0)
             d_distortions = tl.load(d_distortions_ptr + ray, mask=mask, other=0)
-            s_starts, s_ends = _distance(t_starts, CONTRACT), _distance(t_ends, CONTRACT)
+            s_starts, s_ends = (
+                _distance(t_starts, CONTRACT),
+                _distance(t_ends, CONTRACT),
+            )
             s = 0.5 * (s_starts + s_ends)
             weight_after = tl.exp(-(before + tau)) - tl.exp(-total)[:, None]
             g_moment = tl.sum(weights * s, 1)
@@ -223,8 +283,8 @@ def _radiance_bwd_kernel(
             behind -= tl.load(d_opacities_ptr + ray, mask=mask, other=0)
         if bkgd_rgb_ptr is not None and d_rgb_ptr is not None:
             is_rgb = mask[:, None] & (column < 3)
-            d_rgb = tl.load(d_rgb_ptr + 3 * at_ray[:, None] + column, mask=is_rgb, other=0)
-            bkgd = tl.load(bkgd_rgb_ptr + 3 * at_ray[:, None] + column, mask=is_rgb, other=0)
+            d_rgb = tl.load(d_rgb_ptr + 3 * ray[:, None] + column, mask=is_rgb, other=0)
+            bkgd = tl.load(bkgd_rgb_ptr + 3 * ray[:, None] + column, mask=is_rgb, other=0)
             behind += tl.sum(d_rgb * bkgd.to(ACC), 1)
         # from the far end to the camera: nothing is a difference of sums
         terms = tl.where(exists, weights * d_weights, 0)
@@ -233,25 +293,51 @@ def _radiance_bwd_kernel(
         d_tau = tl.exp(-(before + tau)) * d_weights - (g_suffix[:, None] + _sum_before(terms, True))
         cut_suffix = tl.sum(tl.where(slot == 0, g_suffix + g_terms, 0), 0)
         d_raw = tl.reshape(tl.where(exists, d_tau * tau_free * _is_within(tau_free), 0), (M,))
-        d_logits = tl.where(is_sample[:, None], tl.reshape(weights, (M,))[:, None] * d_colors * rgbs * (1 - rgbs), 0)
+        d_logits = tl.where(
+            is_sample[:, None],
+            tl.reshape(weights, (M,))[:, None] * d_colors * rgbs * (1 - rgbs),
+            0,
+        )
 
         # another zero: the activations are computed once more rather than kept
         none = (turn + 1) * zero
         d_geometry, d_sum = _color_backward(
-            geometry, directions, d_logits, w_ptr + none, b_ptr + none, d_w_ptr + none, 0, LAYOUT, PRECISION
+            geometry,
+            directions,
+            d_logits,
+            w_ptr + none,
+            b_ptr + none,
+            d_w_ptr + none,
+            0,
+            LAYOUT,
+            PRECISION,
         )
-        is_whole = mask & (number == 0)
         if d_directions_ptr is not None:
+            ray, number, _, _, _ = _tile(
+                stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
+                far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+            )  # fmt: skip
             at: tl.constexpr = LAYOUT.AT_FROM_DIRECTIONS
             each = _back(d_sum, w_ptr + none + at, S, LAYOUT.H, b_ptr, PRECISION)
-            rows = _sum_rows_where(
-                tl.sum(tl.reshape(each, (R, K, S)), 1), is_later | (is_same & (slot[None, :] == slot[:, None]))
+            rows = _sum_rows_where(tl.sum(tl.reshape(each, (R, K, S)), 1), _is_from(ray, slot))
+            rows += tl.where((ray == cut_ray)[:, None], cut_directions, 0)
+            tl.store(
+                d_directions_ptr + ray[:, None] * S + s_column,
+                rows,
+                mask=((ray >= 0) & (number == 0))[:, None],
             )
-            rows += tl.where(was_cut[:, None], cut_directions, 0)
-            tl.store(d_directions_ptr + at_ray[:, None] * S + s_column, rows, mask=is_whole[:, None])
             cut_directions = tl.sum(tl.where(slot[:, None] == 0, rows, 0), 0)[None, :]
         d_sum, d_skip = _trunk_backward(
-            features[0], features, d_geometry, d_raw, w_ptr + none, b_ptr + none, d_w_ptr + none, 0, LAYOUT, PRECISION
+            features[0],
+            features,
+            d_geometry,
+            d_raw,
+            w_ptr + none,
+            b_ptr + none,
+            d_w_ptr + none,
+            0,
+            LAYOUT,
+            PRECISION,
         )
         _add_projection(d_w_ptr + none, features, d_sum, LAYOUT, PRECISION)
         if LAYOUT.SKIP > 0:
@@ -259,36 +345,89 @@ def _radiance_bwd_kernel(
 
         # the encoding
         none = (turn + 2) * zero
-        at_ray = ray + none
+        ray, number, t_starts, t_ends, exists = _tile(
+            stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
+            far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+        )  # fmt: skip
+        t_mids = 0.5 * (t_starts + t_ends)
+        is_sample = tl.reshape(exists, (M,))
         if LAYOUT.IS_HASH:
             d_features = _back(d_sum, w_ptr + none, LAYOUT.E, LAYOUT.H, b_ptr, PRECISION)
             if LAYOUT.SKIP > 0:
-                d_features += _back(d_skip, w_ptr + none + LAYOUT.AT_SKIP, LAYOUT.E, LAYOUT.H, b_ptr, PRECISION)
+                d_features += _back(
+                    d_skip,
+                    w_ptr + none + LAYOUT.AT_SKIP,
+                    LAYOUT.E,
+                    LAYOUT.H,
+                    b_ptr,
+                    PRECISION,
+                )
             if d_features_ptr is not None:
                 _store_features(
-                    d_features_ptr, largest_ptr, d_features, group - first_group + none, is_sample, LAYOUT, K
+                    d_features_ptr,
+                    largest_ptr,
+                    d_features,
+                    stop - R + slot - first_group,
+                    is_sample,
+                    LAYOUT,
+                    K,
                 )
         if d_encoding_ptr is not None or d_rays_o_ptr is not None:
-            px, py, pz = _positions(rays_o_ptr, rays_d_ptr, at_ray, mask, t_mids, M)
+            px, py, pz = _positions(rays_o_ptr, rays_d_ptr, ray, ray >= 0, t_mids, M)
             x, y, z = _unit_cube(px, py, pz, CONTRACT)
             if d_encoding_ptr is not None:
-                _scatter(x, y, z, is_sample, d_features, d_encoding_ptr, levels_ptr + none, None, LAYOUT, IS_WIDE)
+                _scatter(
+                    x,
+                    y,
+                    z,
+                    is_sample,
+                    d_features,
+                    d_encoding_ptr,
+                    levels_ptr + none,
+                    None,
+                    LAYOUT,
+                    IS_WIDE,
+                )
             if d_rays_o_ptr is not None:
                 if LAYOUT.IS_HASH:
                     d_x, d_y, d_z = _gather_backward(
-                        x, y, z, is_sample, d_features, encoding_ptr, levels_ptr + none, LAYOUT, IS_WIDE
+                        x,
+                        y,
+                        z,
+                        is_sample,
+                        d_features,
+                        encoding_ptr,
+                        levels_ptr + none,
+                        LAYOUT,
+                        IS_WIDE,
                     )
                 else:
                     d_x, d_y, d_z = _fourier_places(
-                        features, d_sum, d_skip, encoding_ptr, n_freqs, w_ptr + none, b_ptr, LAYOUT, PRECISION
+                        features,
+                        d_sum,
+                        d_skip,
+                        encoding_ptr,
+                        n_freqs,
+                        w_ptr + none,
+                        b_ptr,
+                        LAYOUT,
+                        PRECISION,
                     )
                 rows = _ray_rows(d_x, d_y, d_z, px, py, pz, t_mids, CONTRACT, R, K)
-                rows = _sum_rows_where(rows, is_later | (is_same & (slot[None, :] == slot[:, None])))
-                rows += tl.where(was_cut[:, None], cut_rays, 0)
-                is_origin = is_whole[:, None] & (column < 3)
-                tl.store(d_rays_o_ptr + 3 * at_ray[:, None] + column, rows, mask=is_origin)
-                is_direction = is_whole[:, None] & (column >= 3) & (column < 6)
-                tl.store(d_rays_d_ptr + 3 * at_ray[:, None] + (column - 3), rows, mask=is_direction)
+                rows = _sum_rows_where(rows, _is_from(ray, slot))
+                rows += tl.where((ray == cut_ray)[:, None], cut_rays, 0)
+                is_whole = ((ray >= 0) & (number == 0))[:, None]
+                tl.store(
+                    d_rays_o_ptr + 3 * ray[:, None] + column,
+                    rows,
+                    mask=is_whole & (column < 3),
+                )
+                is_direction = is_whole & (column >= 3) & (column < 6)
+                tl.store(
+                    d_rays_d_ptr + 3 * ray[:, None] + (column - 3),
+                    rows,
+                    mask=is_direction,
+                )
                 cut_rays = tl.sum(tl.where(slot[:, None] == 0, rows, 0), 0)[None, :]
         cut_ray = tl.sum(tl.where(slot == 0, ray, 0), 0)
         stop -= R
@@ -296,7 +435,15 @@ def _radiance_bwd_kernel(
 
 
 @triton.jit
-def _store_features(d_features_ptr, largest_ptr, d_features, group, is_sample, LAYOUT: tl.constexpr, K: tl.constexpr):
+def _store_features(
+    d_features_ptr,
+    largest_ptr,
+    d_features,
+    group,
+    is_sample,
+    LAYOUT: tl.constexpr,
+    K: tl.constexpr,
+):
     """Store the gradient [M, L * F] of the encoding in its place, and raise the largest of each level."""
     M: tl.constexpr = d_features.shape[0]
     at = _each_sample(group, K) * K + tl.arange(0, M) % K
@@ -313,7 +460,15 @@ def _store_features(d_features_ptr, largest_ptr, d_features, group, is_sample, L
 
 @triton.jit
 def _fourier_places(
-    features, d_sum, d_skip, freqs_ptr, n_freqs, w_ptr, b_ptr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr
+    features,
+    d_sum,
+    d_skip,
+    freqs_ptr,
+    n_freqs,
+    w_ptr,
+    b_ptr,
+    LAYOUT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
     """Gradient with respect to the places in the cube, through Fourier features."""
     H: tl.constexpr = LAYOUT.H
@@ -359,24 +514,43 @@ def _radiance_scatter_kernel(
     K: tl.constexpr = SAMPLING.K
     M: tl.constexpr = R * K
     n_total = tl.load(group_ends_ptr + n_rays - 1)
-    begin = _first_of_rays(tl.minimum(first_group, n_total), group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total)
-    stop = _first_of_rays(tl.minimum(end_group, n_total), group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total)
+    begin = _first_of_rays(
+        tl.minimum(first_group, n_total),
+        group_rays_ptr,
+        group_ends_ptr,
+        n_groups_ptr,
+        n_total,
+    )
+    stop = _first_of_rays(
+        tl.minimum(end_group, n_total),
+        group_rays_ptr,
+        group_ends_ptr,
+        n_groups_ptr,
+        n_total,
+    )
     begin += tl.program_id(0) * R
     while begin < stop:
         group = begin + tl.arange(0, R)
-        mask = group < stop
-        ray = tl.load(group_rays_ptr + group, mask=mask, other=0).to(tl.int64)
-        number = (
-            group - tl.load(group_ends_ptr + ray, mask=mask, other=0) + tl.load(n_groups_ptr + ray, mask=mask, other=0)
-        )
-        k = number[:, None] * K + tl.arange(0, K)[None, :]
-        exists = mask[:, None] & (k < tl.load(counts_ptr + ray, mask=mask, other=0)[:, None])
+        ray, _, t_starts, t_ends, exists = _tile(
+            group, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr,
+            t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+        )  # fmt: skip
         is_sample = tl.reshape(exists, (M,))
-        t_starts, t_ends = _intervals(k, ray, exists, near_ptr, far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING)
-        x, y, z = _positions(rays_o_ptr, rays_d_ptr, ray, mask, 0.5 * (t_starts + t_ends), M)
+        x, y, z = _positions(rays_o_ptr, rays_d_ptr, ray, ray >= 0, 0.5 * (t_starts + t_ends), M)
         x, y, z = _unit_cube(x, y, z, SAMPLING.CONTRACT)
         at = _each_sample(group - first_group, K) * K + tl.arange(0, M) % K
         at = at[:, None] * LAYOUT.E + tl.arange(0, LAYOUT.E)[None, :]
         d_features = tl.load(d_features_ptr + at, mask=is_sample[:, None], other=0).to(x.dtype)
-        _scatter(x, y, z, is_sample, d_features, d_encoding_ptr, levels_ptr, scales_ptr, LAYOUT, IS_WIDE)
+        _scatter(
+            x,
+            y,
+            z,
+            is_sample,
+            d_features,
+            d_encoding_ptr,
+            levels_ptr,
+            scales_ptr,
+            LAYOUT,
+            IS_WIDE,
+        )
         begin += tl.num_programs(0) * R

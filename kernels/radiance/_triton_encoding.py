@@ -59,7 +59,11 @@ def _cells(x, y, z, is_sample, levels_ptr, LAYOUT: tl.constexpr):
     cx, fx = _cell(x, resolution)
     cy, fy = _cell(y, resolution)
     cz, fz = _cell(z, resolution)
-    return (cx, cy, cz), (fx, fy, fz), (resolution, offset, mask, is_dense), is_sample[:, None] & exists
+    is_used = tl.broadcast_to(is_sample[:, None], cx.shape)
+    # where all levels exist, one predicate a sample instead of one a level
+    if LAYOUT.n_levels < LAYOUT.L:
+        is_used = is_used & exists
+    return (cx, cy, cz), (fx, fy, fz), (resolution, offset, mask, is_dense), is_used
 
 
 @triton.jit

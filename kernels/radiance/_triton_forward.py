@@ -39,6 +39,35 @@ def _draw(
     return tl.where(is_drawn, drawn, ray), tl.where(is_free, drawn_count, count), next_rank
 
 
+@triton.jit
+def _share_out(count, group, ray, t_rows_ptr, near_ptr, far_ptr, n_samples, seed_ptr, SAMPLING: tl.constexpr):
+    """Which lane has which groups of the tile [lanes, groups]; the groups' rays and their numbers in these; starts and
+    ends of samples [R, K], and which exist.
+
+    Who has a ray takes a group, and where few have one, as many each as there are groups for.
+    """
+    R: tl.constexpr = SAMPLING.R
+    K: tl.constexpr = SAMPLING.K
+    slot = tl.arange(0, R)
+    n_taken = _n_taken(count, group, SAMPLING)
+    stop = tl.cumsum(n_taken, 0)
+    begin = stop - n_taken
+    owns = (begin[:, None] <= slot[None, :]) & (slot[None, :] < stop[:, None])
+    g_ray, g_number = _of_owner(ray, owns), _of_owner(group - begin, owns) + slot
+    k = g_number[:, None] * K + tl.arange(0, K)[None, :]
+    exists = k < _of_owner(count, owns)[:, None]
+    t_starts, t_ends = _intervals(k, g_ray, exists, near_ptr, far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING)
+    return owns, g_ray, g_number, t_starts, t_ends, exists
+
+
+@triton.jit
+def _n_taken(count, group, SAMPLING: tl.constexpr):
+    """Groups that each lane takes."""
+    n_lanes = tl.sum((count > 0).to(tl.int32), 0)
+    n_left = (count + SAMPLING.K - 1) // SAMPLING.K - group
+    return tl.where(count > 0, tl.minimum(n_left, SAMPLING.R // tl.maximum(n_lanes, 1)), 0)
+
+
 @triton.jit(do_not_specialize=_COUNTS)
 def _radiance_fwd_kernel(
     rgb_ptr,
@@ -85,7 +114,6 @@ def _radiance_fwd_kernel(
     M: tl.constexpr = R * K
     ACC: tl.constexpr = b_ptr.dtype.element_ty
     column = tl.arange(0, 16)[None, :]
-    slot = tl.arange(0, R)
     most_groups = (n_samples + K - 1) // K
     # of the lanes' rays: samples, the next group, and all sums so far
     count = tl.zeros((R,), tl.int32)
@@ -110,28 +138,12 @@ def _radiance_fwd_kernel(
     )
     while (tl.max(count, 0) > 0) | (next_rank < end):
         none = turn * zero
-        # who has a ray takes a group, and where few have one, as many each as there are groups for
-        n_lanes = tl.sum((count > 0).to(tl.int32), 0)
-        n_taken = tl.minimum((count + K - 1) // K - group, R // tl.maximum(n_lanes, 1))
-        n_taken = tl.where(count > 0, n_taken, 0)
-        stop = tl.cumsum(n_taken, 0)
-        owns = ((stop - n_taken)[:, None] <= slot[None, :]) & (slot[None, :] < stop[:, None])  # [lanes, groups]
-
-        # what the groups take over from their lanes
-        g_lane = _of_owner(slot, owns)
-        g_ray = _of_owner(ray, owns) + none
-        g_number = _of_owner(group - stop + n_taken, owns) + slot
-        g_count = _of_owner(count, owns)
-        g_depth = _of_owner(depth, owns)
-        g_exists = g_count > 0
-        is_earlier = (g_lane[:, None] == g_lane[None, :]) & (slot[None, :] < slot[:, None]) & g_exists[:, None]
-
-        k = g_number[:, None] * K + tl.arange(0, K)[None, :]
-        exists = k < g_count[:, None]
+        _, g_ray, _, t_starts, t_ends, exists = _share_out(
+            count, group, ray, t_rows_ptr, near_ptr, far_ptr, n_samples, seed_ptr, SAMPLING
+        )
         is_sample = tl.reshape(exists, (M,))
-        t_starts, t_ends = _intervals(k, g_ray, exists, near_ptr, far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING)
         t_mids = 0.5 * (t_starts + t_ends)
-        x, y, z = _positions(rays_o_ptr, rays_d_ptr, g_ray, g_exists, t_mids, M)
+        x, y, z = _positions(rays_o_ptr, rays_d_ptr, g_ray, tl.max(exists.to(tl.int32), 1) > 0, t_mids, M)
         x, y, z = _unit_cube(x, y, z, SAMPLING.CONTRACT)
         features = _encode(
             x, y, z, is_sample, encoding_ptr, levels_ptr + none if LAYOUT.IS_HASH else None, n_freqs,
@@ -144,8 +156,17 @@ def _radiance_fwd_kernel(
         )
         rgbs = _color(geometry, directions, w_ptr + none, b_ptr + none, LAYOUT, PRECISION)
 
+        # worked out once more rather than kept over the networks, which another zero hides from the compiler
+        owns, g_ray, g_number, t_starts, t_ends, exists = _share_out(
+            count + none, group, ray, t_rows_ptr, near_ptr, far_ptr, n_samples, seed_ptr, SAMPLING
+        )
+        t_mids = 0.5 * (t_starts + t_ends)
+        slot = tl.arange(0, R)
+        g_lane = _of_owner(slot, owns)
+        g_exists = tl.max(exists.to(tl.int32), 1) > 0
+        is_earlier = (g_lane[:, None] == g_lane[None, :]) & (slot[None, :] < slot[:, None]) & g_exists[:, None]
         tau = tl.where(exists, _bounded(tl.reshape(_density(raw), (R, K)) * (t_ends - t_starts)), 0)
-        g_before = g_depth + _sum_where(tl.sum(tau, 1), is_earlier)
+        g_before = _of_owner(depth, owns) + _sum_where(tl.sum(tau, 1), is_earlier)
         if group_depths_ptr is not None:
             tl.store(group_depths_ptr + g_ray * most_groups + g_number, g_before, mask=g_exists)
         before = g_before[:, None] + _sum_before(tau, False)
@@ -169,7 +190,7 @@ def _radiance_fwd_kernel(
             moment += _sum_where(g_moment, owns)
         depth += _sum_where(tl.sum(tau, 1), owns)
         n_seen += _sum_where(tl.sum(is_seen.to(tl.int32), 1), owns)
-        group += n_taken
+        group += _n_taken(count, group, SAMPLING)
 
         ended = (count > 0) & ((depth >= max_depth) | (group * K >= count))
         colors = sums

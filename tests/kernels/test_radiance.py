@@ -176,7 +176,7 @@ def test_networks(field):
 def test_other_backwards(sampling, backward, monkeypatch):
     from nerfkit.kernels.radiance import _triton
 
-    # two launches, each with a part of the blocks
+    # windows of one group each: a launch for as many as there could be
     monkeypatch.setattr(_triton, "MAX_FEATURE_BYTES", 1)
     check(torch.float32, HASH, sampling=sampling, backward=backward)
 
@@ -230,12 +230,22 @@ def test_half_precision(field, backward, monkeypatch):
 
 
 @needs_triton
-@pytest.mark.parametrize("field", [HASH, FOURIER], ids=["hash", "fourier"])
-def test_more_blocks_than_programs(field, monkeypatch):
-    from nerfkit.kernels.radiance import _triton
+@pytest.mark.parametrize(
+    "sampling",
+    [RegularSampling(7, min_transmittance=0.3), MarchSampling(8, 0.06, max_samples=8, min_transmittance=0.3)],
+    ids=["regular", "march"],
+)
+def test_many_rays_share_programs(sampling):
+    """Lanes that draw their next ray, and lanes that take several groups at the queue's end; rays that a tile cuts."""
+    from nerfkit.kernels.radiance._triton_backward import TILES_A_PROGRAM
+    from nerfkit.kernels.radiance._triton_forward import RAYS_A_PROGRAM
 
-    monkeypatch.setattr(_triton, "MAX_PROGRAMS", 2)
-    check(torch.float32, field, n=13, sampling=RegularSampling(3))
+    n = 110
+    _, _, counts = evaluate("reference", HASH, n=n, sampling=sampling)
+    n_groups = int(((counts + 3) // 4).sum())
+    # two programs or more in both directions, and no whole number of tiles
+    assert n // RAYS_A_PROGRAM == 2 and n_groups >= 2 * 16 * TILES_A_PROGRAM and n_groups % 16
+    check(torch.float32, HASH, n=n, sampling=sampling)
 
 
 @pytest.mark.parametrize("field", [HASH, {**FOURIER, "skip": 1}], ids=["hash", "fourier"])
