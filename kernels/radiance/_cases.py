@@ -14,8 +14,8 @@ from . import MarchSampling, RadianceParams, RadianceSpec, RegularSampling
 from ._triton import Options, radiance_triton
 
 _SPILLS = (
-    "a tile of every kind is kept at once, in the forward the three of Fourier features; a few of 4000 instructions are "
-    "loads and stores of these"
+    "a tile of every kind is kept at once, of Fourier features three; a few of 4000 instructions are loads and stores "
+    "of these"
 )
 
 
