@@ -197,7 +197,8 @@ def march_triton(
     )
     n_rays, places = len(rays_o), (occupancy, len(rays_o), resolution)
     grid, meta = (ceil_div(n_rays, BLOCK_R),), _meta(step, cone_angle, contract)
-    counts = torch.empty(n_rays, dtype=torch.int64, device=rays_o.device)
+    # zeros: a launch that is noted and not made must leave no count that asks for memory
+    counts = torch.zeros(n_rays, dtype=torch.int64, device=rays_o.device)
     t_first, t_next = torch.empty_like(near), torch.empty_like(near)
     if n_rays:
         rays = rays_o, rays_d, near, far, jitter

@@ -132,8 +132,8 @@ def radiance(
     backward : {"fused", "split", "deterministic"}
         How the fused kernels find the table's gradient: added where it arises; by a second kernel from the
         encoding's gradient, at most 256 MiB of it at a time; or from the same in integers, so that it has the same bits
-        each time, which all else always has. ``torch.use_deterministic_algorithms`` chooses the last one, too, and alone decides where the
-        separate operations run.
+        each time, which all else always has. ``torch.use_deterministic_algorithms`` chooses the last one, too, and
+        alone decides where the separate operations run.
     impl : {"auto", "triton", "cpu", "reference"}
         ``"auto"`` takes the fused kernels for float32 tensors on CUDA and fields that fit them (:func:`can_fuse`), the
         fused loops for tensors on a CPU and what they can do (:func:`can_loop`), and otherwise the separate operations
