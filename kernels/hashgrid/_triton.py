@@ -238,22 +238,33 @@ def _bwd_table(d_out: Tensor, x: Tensor, table: Tensor, spec: HashGridSpec, dete
     launch(_hashgrid_bwd_table_kernel, _grid(x, spec), *args, **_meta(x, spec))
     if scales is None:
         return sums.to(table.dtype)
-    d_table = torch.empty_like(table, memory_format=torch.contiguous_format)
-    for part, total, scale in zip(d_table.split(spec.sizes), sums.split(spec.sizes), scales, strict=True):
-        part.copy_(total.to(x.dtype) / scale)
-    return d_table
+    d_table = torch.zeros_like(table, dtype=x.dtype, memory_format=torch.contiguous_format)
+    add_fixed_point(d_table, sums, scales, spec)
+    return d_table.to(table.dtype)
 
 
 def _fixed_point_scales(d_out: Tensor, x: Tensor, spec: HashGridSpec) -> Tensor:
-    """Power of two for each level, with which no sum leaves 62 bits; NaN where a sum would not be a number."""
     by_level = d_out.view(len(x), spec.n_levels, spec.n_features)
     largest = torch.linalg.vector_norm(by_level, torch.inf, dim=(0, 2), dtype=x.dtype)
+    return torch.where(x.isnan().any(), torch.nan, fixed_point_scales(largest, len(x)))
+
+
+def fixed_point_scales(largest: Tensor, n: int) -> Tensor:
+    """Power of two [n_levels] with which no sum of ``n`` samples leaves 62 bits; NaN where a sum would be no number.
+
+    ``largest`` [n_levels] is the largest gradient of the features of a level.
+    """
     # a sample's weights add up to 1, so that an entry has at most n times the largest gradient
-    exponents = 62 - (len(x) - 1).bit_length() - torch.frexp(largest).exponent
+    exponents = 62 - (n - 1).bit_length() - torch.frexp(largest).exponent
     # 126 in float32: what is then dropped is below the least normal number
-    exponents = exponents.clamp(max=1 - math.frexp(torch.finfo(x.dtype).tiny)[1])
-    scales = torch.ldexp(torch.ones_like(largest), exponents)
-    return torch.where(largest.isfinite() & ~x.isnan().any(), scales, torch.nan)
+    exponents = exponents.clamp(max=1 - math.frexp(torch.finfo(largest.dtype).tiny)[1])
+    return torch.where(largest.isfinite(), torch.ldexp(torch.ones_like(largest), exponents), torch.nan)
+
+
+def add_fixed_point(d_table: Tensor, sums: Tensor, scales: Tensor, spec: HashGridSpec) -> None:
+    """Add sums in integers, in units of ``1 / scales`` [n_levels], to the table's gradient."""
+    for part, total, scale in zip(d_table.split(spec.sizes), sums.split(spec.sizes), scales, strict=True):
+        part.add_(total.to(part.dtype) / scale)
 
 
 @lru_cache(maxsize=64)

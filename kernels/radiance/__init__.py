@@ -65,7 +65,7 @@ class Radiance(NamedTuple):
     distortions: Tensor | None
     """[n_rays, 1] distortion loss of each ray; None unless it was asked for"""
     counts: Tensor
-    """[n_rays] int32, samples that the field was asked for; on the device, so that nothing waits for it"""
+    """[n_rays] int32, samples that the ray is made of, up to its end; on the device, so that nothing waits for it"""
 
 
 def radiance(
@@ -131,10 +131,9 @@ def radiance(
         ``"float32"``, which then means float64.
     backward : {"fused", "split", "deterministic"}
         How the fused kernels find the table's gradient: added where it arises; by a second kernel from the
-        encoding's gradient, at most 256 MiB of it at a time; or from the same by
-        :func:`nerfkit.kernels.hashgrid.hashgrid` in integers, so that it has the same bits each time, which all else
-        always has. ``torch.use_deterministic_algorithms`` chooses the last one, too, and alone decides where the
-        separate operations run.
+        encoding's gradient, at most 256 MiB of it at a time; or from the same in integers, so that it has the same bits
+        each time, which all else always has. ``torch.use_deterministic_algorithms`` chooses the last one, too, and
+        alone decides where the separate operations run.
     impl : {"auto", "triton", "cpu", "reference"}
         ``"auto"`` takes the fused kernels for float32 tensors on CUDA and fields that fit them (:func:`can_fuse`), the
         fused loops for tensors on a CPU and what they can do (:func:`can_loop`), and otherwise the separate operations
@@ -150,9 +149,9 @@ def radiance(
     Differentiable in ``params`` (weights, biases, offset, table), ``rays_o``, ``rays_d`` and ``bkgd_rgb``, through
     all outputs but ``counts``; the distances of samples are constants, so ``near`` and ``far`` get no gradient.
     Frequencies that require a gradient are left to the separate operations. Second derivatives
-    (``create_graph=True``) come from the reference. The fused kernels keep 4 bytes a ray for each 16 samples that a
-    ray may have (8 when marching) for the backward, and nothing per sample; the loops for CPUs keep the samples that
-    matter, and without gradients nothing. The order of rays changes no value, but through ``seed``.
+    (``create_graph=True``) come from the reference. The fused kernels keep 2 bytes for each sample that a ray may
+    have (6 when marching) for the backward; the loops for CPUs keep the samples that matter, and without gradients
+    nothing. The order of rays changes no value but by rounding, and through ``seed``.
 
     Autocast changes nothing: ``precision`` says how products are taken. Under ``torch.compile`` it runs as it is, and
     the graph ends before it and goes on behind: a compiler could add nothing to one kernel.

@@ -14,7 +14,8 @@ from . import MarchSampling, RadianceParams, RadianceSpec, RegularSampling
 from ._triton import Options, radiance_triton
 
 _SPILLS = (
-    "the backward keeps a tile of every kind at once; a few of its 4000 instructions are loads and stores of these"
+    "a tile of every kind is kept at once, of Fourier features three; a few of 4000 instructions are loads and stores "
+    "of these"
 )
 
 

@@ -137,6 +137,9 @@ def _keep_round(alive, n_alive, first, lines, state, samples, columns, encodings
         at = info[ray, 0] + info[ray, 1]
         n_next = min(CHUNK, counts[ray] - asked[ray - first])
         for i in range(n, n + n_next):
+            # of a round that was begun, the samples behind the end
+            if depth >= max_depth:
+                break
             sigma = density(trunks[i, 0], log_offset, real(0))
             depth += optical_depth(sigma, samples[2][i] - samples[1][i])
             behind = math.exp(-depth)

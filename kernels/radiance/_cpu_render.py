@@ -54,12 +54,15 @@ def _march_round(alive, n_alive, first, state, taken, lines, samples):
 @_loops
 def _weigh(alive, n_alive, first, state, taken, samples, trunks, shading, weights, picked, depths, n_kept):
     """Weights of the samples; what matters is listed in ``picked``, sample and ray. Returns the length of that list."""
-    _, log_offset, min_weight, _, _, _ = shading
+    _, log_offset, min_weight, max_depth, _, _ = shading
     n, k = 0, 0
     for a in range(n_alive):
         ray = alive[a]
         asked, kept = state[2][ray - first], state[3][ray - first]
         for i in range(n, n + taken[a]):
+            # of a round that was begun, the samples behind the end
+            if asked >= max_depth:
+                break
             t0, t1 = float(samples[1][i]), float(samples[2][i])
             tau = optical_depth(density(trunks[i, 0], log_offset, depths.dtype.type(0)), t1 - t0)
             before, asked = asked, asked + tau

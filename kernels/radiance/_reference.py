@@ -24,7 +24,7 @@ from nerfkit.kernels.march import march
 from nerfkit.kernels.march._reference import unit_cube
 from nerfkit.kernels.mlp import mlp
 
-from ._specs import CHUNK, MarchSampling, RadianceSpec, RegularSampling
+from ._specs import MarchSampling, RadianceSpec, RegularSampling
 
 if TYPE_CHECKING:
     from . import RadianceParams
@@ -141,13 +141,11 @@ def _trunk(encoding: Tensor, params: RadianceParams, spec: RadianceSpec, impl: s
 
 @torch.no_grad()
 def _is_seen(sigmas: Tensor, t_starts: Tensor, t_ends: Tensor, rays: Tensor, nth: Tensor, max_depth: float) -> Tensor:
-    """Whether enough light reaches the chunk of each sample [n_samples]."""
+    """Whether enough light reaches each sample [n_samples]."""
     if math.isinf(max_depth) or not len(rays):
         return torch.ones_like(rays, dtype=torch.bool)
-    n_chunks = int(nth.max()) // CHUNK + 1
-    chunks = sigmas.new_zeros(int(rays[-1]) + 1, n_chunks)
     tau = (sigmas * (t_ends - t_starts)).clamp(max=MAX_TAU)
-    chunks.index_put_((rays, nth // CHUNK), tau, accumulate=True)
-    before = torch.nn.functional.pad(chunks.cumsum(-1), (1, 0))  # [n_rays, n_chunks + 1]
+    padded = sigmas.new_zeros(int(rays[-1]) + 1, int(nth.max()) + 1).index_put_((rays, nth), tau)
+    before = torch.nn.functional.pad(padded.cumsum(-1), (1, -1))
     # negated, so that NaN is seen: a field that diverged must not pass for an opaque one
-    return ~(before[rays, nth // CHUNK] >= max_depth)
+    return ~(before[rays, nth] >= max_depth)

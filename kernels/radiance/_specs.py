@@ -9,7 +9,7 @@ from nerfkit.kernels.hashgrid import HashGridSpec
 
 __all__ = ["CHUNK", "PRECISIONS", "MarchSampling", "RadianceSpec", "RegularSampling"]
 
-# samples of a ray between two looks whether it has ended; the kernels' tile holds so many of each of its rays
+# samples of a ray between two looks of the loops for CPUs whether it has ended
 CHUNK = 16
 # of the matrix products; sums are float32 in all of them
 PRECISIONS = ("float32", "tf32x3", "tf32", "bfloat16", "float16")
@@ -58,9 +58,9 @@ class RegularSampling:
     contract : bool
         Map all of space into the cube, as :func:`nerfkit.kernels.march.march` does.
     min_transmittance : float in [0, 1)
-        A ray ends before the first sample 16, 32, 48, ... that less light than this reaches. What lies behind counts
-        as nothing: colour and opacity are off by at most this much (times the range of the colours), depths by at
-        most ``min_transmittance * far``. 0 follows every ray to its end.
+        A ray ends before the first sample that less light than this reaches. What lies behind counts as nothing:
+        colour and opacity are off by at most this much (times the range of the colours), depths by at most
+        ``min_transmittance * far``. 0 follows every ray to its end.
     """
 
     n_samples: int
@@ -90,10 +90,10 @@ class MarchSampling:
     Parameters
     ----------
     resolution, step, cone_angle, contract, max_samples
-        As :func:`nerfkit.kernels.march.march` takes them. Memory in a training step grows by half a byte for each of
-        ``max_samples`` and ray.
+        As :func:`nerfkit.kernels.march.march` takes them. In the fused kernels a training step takes 6 bytes for each
+        of ``max_samples`` and ray.
     min_transmittance : float in [0, 1)
-        As in :class:`RegularSampling`; samples are counted among those that were kept.
+        As in :class:`RegularSampling`.
     """
 
     resolution: int

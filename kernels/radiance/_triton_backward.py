@@ -1,7 +1,8 @@
-"""The backward kernels: gradients of what rays see. See README.md for the derivation.
+"""The backward kernels: gradients of what rays see. See README.md for the derivation and the layout.
 
-Programs own blocks of rays one after the other, walk the chunks of a block from the last to the first and compute
-each anew. The first kernel does all, or stores the gradient of the encoding for the second to add to the table's.
+The samples that the forward used are packed: groups of K, ray after ray. The first kernel walks them in tiles of R
+groups, from the last to the first, and does all, or stores the gradient of the encoding for the second to add to the
+table's.
 """
 
 # pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
@@ -24,36 +25,110 @@ from ._triton_network import (
     _trunk,
     _trunk_backward,
 )
-from ._triton_rays import _bounded, _is_within, _load_ray, _positions, _ray, _row, _sum_before
-from ._triton_samples import _samples, _unit_cube, _unit_cube_backward
+from ._triton_rays import (
+    _bounded,
+    _each_sample,
+    _is_within,
+    _sum_before,
+    _sum_rows_where,
+    _sum_where,
+)
+from ._triton_samples import _intervals, _positions, _unit_cube, _unit_cube_backward
 
 # counts, which never cause a recompilation
-_COUNTS = ["n_rays", "n_samples", "first_block", "n_slots"]
+_COUNTS = ["n_rays", "n_samples", "first_group", "end_group"]
+# tiles that a program has at least: a step of few samples is left to few programs, as each ends with a tile in part
+TILES_A_PROGRAM = 4
+_TILES_A_PROGRAM = tl.constexpr(TILES_A_PROGRAM)
+
+
+@triton.jit(do_not_specialize=["n_rays"])
+def _radiance_list_kernel(
+    group_rays_ptr,  # out, [n_groups] ray of each group, ray after ray
+    group_ends_ptr,  # in, [n_rays] groups of this ray and of those before it
+    n_rays,
+    BLOCK_R: tl.constexpr,
+):
+    """Packed groups: those of ray r are ``group_ends[r - 1] .. group_ends[r] - 1``."""
+    ray = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
+    mask = ray < n_rays
+    end = tl.load(group_ends_ptr + ray, mask=mask, other=0)
+    at = tl.load(group_ends_ptr + ray - 1, mask=mask & (ray > 0), other=0)
+    while tl.max((at < end).to(tl.int32), 0) > 0:
+        tl.store(group_rays_ptr + at, ray, mask=at < end)
+        at += 1
 
 
 @triton.jit
-def _chunk_samples(
-    chunk, ray, mask, passed, chunk_cursors_ptr, rays_o_ptr, rays_d_ptr, near_ptr, far_ptr,
-    occupancy_ptr, n_rays, resolution, n_samples, seed_ptr, max_depth, SAMPLING: tl.constexpr,
+def _first_of_rays(group, group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total):
+    """The first group, from ``group`` on, with which a ray begins."""
+    is_one = group < n_total
+    ray = tl.load(group_rays_ptr + group, mask=is_one, other=0).to(tl.int64)
+    end = tl.load(group_ends_ptr + ray, mask=is_one, other=0)
+    begin = end - tl.load(n_groups_ptr + ray, mask=is_one, other=0)
+    return tl.where(is_one, tl.where(begin == group, group, end), n_total)
+
+
+@triton.jit
+def _range_of_program(
+    group_rays_ptr,
+    group_ends_ptr,
+    n_groups_ptr,
+    n_rays,
+    first_group,
+    end_group,
+    R: tl.constexpr,
+):
+    """First group of this program, and the one behind its last: whole rays, those that begin between the two."""
+    n_total = tl.load(group_ends_ptr + n_rays - 1)
+    first, end = tl.minimum(first_group, n_total), tl.minimum(end_group, n_total)
+    most = tl.num_programs(0).to(tl.int64)
+    n_programs = tl.minimum(tl.maximum((end - first) // (R * _TILES_A_PROGRAM), 1), most)
+    program = tl.minimum(tl.program_id(0).to(tl.int64), n_programs)
+    begin = first + (end - first) * program // n_programs
+    stop = first + (end - first) * tl.minimum(program + 1, n_programs) // n_programs
+    begin = _first_of_rays(begin, group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total)
+    stop = _first_of_rays(stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total)
+    return begin, stop
+
+
+@triton.jit
+def _tile(
+    group, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr, t_rows_ptr,
+    n_samples, seed_ptr, SAMPLING: tl.constexpr,
 ):  # fmt: skip
-    """Starts, ends [R, K] of the samples of a chunk, and which exist, as the forward had them."""
-    ox, oy, oz = _load_ray(rays_o_ptr, ray, mask)
-    dx, dy, dz = _load_ray(rays_d_ptr, ray, mask)
-    near = tl.load(near_ptr + ray, mask=mask, other=0)
-    far = tl.load(far_ptr + ray, mask=mask, other=0)
-    cursor = near
-    if SAMPLING.MARCHES:
-        cursor = tl.load(chunk_cursors_ptr + ray + chunk * n_rays.to(tl.int64), mask=mask, other=0)
-    is_live = (passed >= max_depth) == 0
-    t_starts, t_ends, exists, _ = _samples(
-        chunk, ray, near, far, cursor, is_live, ox, oy, oz, dx, dy, dz,
-        occupancy_ptr, resolution, n_samples, seed_ptr, SAMPLING,
-    )  # fmt: skip
-    return t_starts, t_ends, exists
+    """Rays [R] of groups and their numbers in these; starts and ends of samples [R, K], and which exist. Groups before
+    ``begin`` or from ``stop`` on have ray -2 and no samples.
+    """
+    mask = (group >= begin) & (group < stop)
+    ray = tl.load(group_rays_ptr + group, mask=mask, other=-2).to(tl.int64)
+    end = tl.load(group_ends_ptr + ray, mask=mask, other=0)
+    number = group - end + tl.load(n_groups_ptr + ray, mask=mask, other=0)
+    k = number[:, None] * SAMPLING.K + tl.arange(0, SAMPLING.K)[None, :]
+    exists = mask[:, None] & (k < tl.load(counts_ptr + ray, mask=mask, other=0)[:, None])
+    t_starts, t_ends = _intervals(k, ray, exists, near_ptr, far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING)
+    return ray, number, t_starts, t_ends, exists
 
 
 @triton.jit
-def _ray_sums(d_x, d_y, d_z, x, y, z, t_mids, CONTRACT: tl.constexpr, R: tl.constexpr, K: tl.constexpr):
+def _is_from(ray, slot):
+    """Which groups [R, R] of the same ray are this one or lie behind it."""
+    return (ray[:, None] == ray[None, :]) & (slot[None, :] >= slot[:, None])
+
+
+@triton.jit
+def _ray_rows(
+    d_x,
+    d_y,
+    d_z,
+    x,
+    y,
+    z,
+    t_mids,
+    CONTRACT: tl.constexpr,
+    R: tl.constexpr,
+    K: tl.constexpr,
+):
     """Gradients [R, 16] of rays from those of their samples' places in the cube: columns 0 to 2 origin, 3 to 5
     direction.
     """
@@ -65,32 +140,26 @@ def _ray_sums(d_x, d_y, d_z, x, y, z, t_mids, CONTRACT: tl.constexpr, R: tl.cons
     return tl.sum(tl.reshape(each, (R, K, 16)), 1)
 
 
-@triton.jit
-def _store_rays(d_rays_o_ptr, d_rays_d_ptr, d_rays, ray, mask):
-    column = tl.arange(0, 16)[None, :]
-    tl.store(d_rays_o_ptr + 3 * ray[:, None] + column, d_rays, mask=mask[:, None] & (column < 3))
-    is_direction = mask[:, None] & (column >= 3) & (column < 6)
-    tl.store(d_rays_d_ptr + 3 * ray[:, None] + (column - 3), d_rays, mask=is_direction)
-
-
-@triton.jit(do_not_specialize=[*_COUNTS, "n_freqs", "end_block"])
+@triton.jit(do_not_specialize=[*_COUNTS, "n_freqs"])
 def _radiance_bwd_kernel(
     d_encoding_ptr,  # out, like the table, added to; None: not wanted
     d_features_ptr,
-    xyzs_ptr,  # out, [end - first blocks, R, n_slots, L * F] and [.., 3], instead of d_encoding; may be None
+    largest_ptr,  # out instead of d_encoding, [groups, K, L * F], and [L] the largest of them; may be None
     d_rays_o_ptr,
-    d_rays_d_ptr,  # out, [n_rays, 3]; may be None
-    d_directions_ptr,
-    d_bkgd_rgb_ptr,  # out, [n_rays, S], [n_rays, 3]; may be None
+    d_rays_d_ptr,  # out, [n_rays, 3], of rays that have samples; may be None
+    d_directions_ptr,  # out, [n_rays, S], the same
     d_w_ptr,  # out, [n_programs, TOTAL], added to
     d_rgb_ptr,
     d_depths_ptr,
     d_opacities_ptr,
     d_distortions_ptr,  # in, [n_rays(, 3)]; may be None
-    chunk_depths_ptr,
-    chunk_cursors_ptr,
-    n_chunks_ptr,
+    group_rays_ptr,
+    group_ends_ptr,  # in, as the list kernel left and took them
+    counts_ptr,
+    group_depths_ptr,
+    n_groups_ptr,
     totals_ptr,  # in, as the forward left them
+    t_rows_ptr,
     rays_o_ptr,
     rays_d_ptr,
     near_ptr,
@@ -100,173 +169,306 @@ def _radiance_bwd_kernel(
     levels_ptr,
     w_ptr,
     b_ptr,
-    occupancy_ptr,
     bkgd_rgb_ptr,  # in, as in the forward
     n_rays,
     n_samples,
     n_freqs,
-    resolution,
     seed_ptr,
-    max_depth,
-    first_block,
-    end_block,
-    n_slots,
+    first_group,
+    end_group,
     zero,
     LAYOUT: tl.constexpr,
     SAMPLING: tl.constexpr,
     PRECISION: tl.constexpr,
     IS_WIDE: tl.constexpr,
 ):
+    """``d_tau_i = T_(i+1) h_i - S_i``, ``S_i = sum_(j>i) w_j h_j + T_(n+1) (d_rgb . c_b - d_opacity)``.
+
+    A program walks the groups of whole rays from the last to the first. What a ray that is cut by a tile's begin has
+    gathered so far is carried on to the next tile.
+    """
     R: tl.constexpr = SAMPLING.R
     K: tl.constexpr = SAMPLING.K
     M: tl.constexpr = R * K
     ACC: tl.constexpr = b_ptr.dtype.element_ty
     DT: tl.constexpr = w_ptr.dtype.element_ty
     CONTRACT: tl.constexpr = SAMPLING.CONTRACT
-    column = tl.arange(0, 16)[None, :]
     S: tl.constexpr = LAYOUT.S
+    slot = tl.arange(0, R)
+    column = tl.arange(0, 16)[None, :]
     s_column = tl.arange(0, S)[None, :]
+    most_groups = (n_samples + K - 1) // K
     d_w_ptr += tl.program_id(0).to(tl.int64) * LAYOUT.TOTAL
-    block = first_block + tl.program_id(0)
-    while block < end_block:
-        ray = _ray(block, R)
-        mask = ray < n_rays
+    begin, stop = _range_of_program(group_rays_ptr, group_ends_ptr, n_groups_ptr, n_rays, first_group, end_group, R)
+    # of the ray that the tile before cut: which it is, S in front of its groups so far, the same sum of w_j s_j, and
+    # its gradients
+    cut_ray = stop * 0 - 1
+    cut_suffix = tl.sum(tl.zeros((R,), ACC), 0)
+    cut_moment = cut_suffix
+    cut_rays = tl.zeros((1, 16), ACC)
+    cut_directions = tl.zeros((1, S), ACC)
+    turn = 0
+    while stop > begin:
+        none = turn * zero
+        ray, _, t_starts, t_ends, exists = _tile(
+            stop - R + slot, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr,
+            t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+        )  # fmt: skip
+        mask = ray >= 0
+        t_mids = 0.5 * (t_starts + t_ends)
+        is_sample = tl.reshape(exists, (M,))
+
+        # the forward once more
+        x, y, z = _positions(rays_o_ptr, rays_d_ptr, ray, mask, t_mids, M)
+        x, y, z = _unit_cube(x, y, z, CONTRACT)
+        features = _encode(
+            x, y, z, is_sample, encoding_ptr, levels_ptr + none if LAYOUT.IS_HASH else None, n_freqs,
+            LAYOUT, IS_WIDE, DT,
+        )  # fmt: skip
+        raw, geometry = _trunk(features, w_ptr + none, b_ptr + none, LAYOUT, PRECISION)
+        row = _each_sample(ray, K)[:, None]
+        directions = tl.load(directions_ptr + row * S + s_column, mask=is_sample[:, None], other=0)
+        rgbs = _color(geometry, directions, w_ptr + none, b_ptr + none, LAYOUT, PRECISION)
+
+        # found once more rather than kept over the networks, which another zero hides from the compiler
+        ray, number, t_starts, t_ends, exists = _tile(
+            stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
+            far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+        )  # fmt: skip
+        mask = ray >= 0
+        t_mids = 0.5 * (t_starts + t_ends)
+        is_sample = tl.reshape(exists, (M,))
+        row = _each_sample(ray, K)[:, None]
+        # the depth in front of each group was kept: a difference of sums would be amplified by tau
+        g_depth = tl.load(group_depths_ptr + ray * most_groups + number, mask=mask, other=0)
+        tau_free = tl.where(exists, tl.reshape(_density(raw), (R, K)) * (t_ends - t_starts), 0)
+        tau = _bounded(tau_free)
+        before = g_depth[:, None] + _sum_before(tau, False)
+        weights = tl.exp(-before) * _alpha(tau)
+
+        # what one more unit of each weight would bring
+        d_colors = tl.zeros((M, 16), ACC)
+        if d_rgb_ptr is not None:
+            d_colors = tl.load(
+                d_rgb_ptr + 3 * row + column,
+                mask=is_sample[:, None] & (column < 3),
+                other=0,
+            )
+        d_weights = tl.reshape(tl.sum(d_colors * rgbs, 1), (R, K))
+        if d_depths_ptr is not None:
+            d_weights += tl.load(d_depths_ptr + ray, mask=mask, other=0)[:, None] * t_mids
+        is_later = (ray[:, None] == ray[None, :]) & (slot[None, :] > slot[:, None])
+        was_cut = ray == cut_ray
+        total = tl.load(totals_ptr + ray, mask=mask, other=0)
+        if d_distortions_ptr is not None:
+            moment = tl.load(totals_ptr + n_rays + ray, mask=mask, other=0)
+            d_distortions = tl.load(d_distortions_ptr + ray, mask=mask, other=0)
+            s_starts, s_ends = (
+                _distance(t_starts, CONTRACT),
+                _distance(t_ends, CONTRACT),
+            )
+            s = 0.5 * (s_starts + s_ends)
+            weight_after = tl.exp(-(before + tau)) - tl.exp(-total)[:, None]
+            g_moment = tl.sum(weights * s, 1)
+            g_after = tl.where(was_cut, cut_moment, 0) + _sum_where(g_moment, is_later)
+            moment_after = g_after[:, None] + _sum_before(weights * s, True)
+            moment_before = moment[:, None] - moment_after - weights * s
+            pairs = s * (_alpha(before) - weight_after) - moment_before + moment_after
+            d_weights += d_distortions[:, None] * (2 * pairs + weights * (s_ends - s_starts) * (2 / 3))
+            cut_moment = tl.sum(tl.where(slot == 0, g_after + g_moment, 0), 0)
+
         # the background is one more sample, the last: it brings its colour and takes away opacity
-        left = tl.exp(-tl.load(totals_ptr + ray, mask=mask, other=0))
-        later = tl.zeros((R,), ACC)
+        behind = tl.zeros((R,), ACC)
         if d_opacities_ptr is not None:
-            later -= left * tl.load(d_opacities_ptr + ray, mask=mask, other=0)
+            behind -= tl.load(d_opacities_ptr + ray, mask=mask, other=0)
         if bkgd_rgb_ptr is not None and d_rgb_ptr is not None:
             is_rgb = mask[:, None] & (column < 3)
             d_rgb = tl.load(d_rgb_ptr + 3 * ray[:, None] + column, mask=is_rgb, other=0)
             bkgd = tl.load(bkgd_rgb_ptr + 3 * ray[:, None] + column, mask=is_rgb, other=0)
-            later += left * tl.sum(d_rgb * bkgd.to(ACC), 1)
-            if d_bkgd_rgb_ptr is not None:
-                tl.store(d_bkgd_rgb_ptr + 3 * ray[:, None] + column, left[:, None] * d_rgb, mask=is_rgb)
-        later_moment = tl.zeros((R,), ACC)
-        d_rays = tl.zeros((R, 16), ACC)
-        d_directions = tl.zeros((R, S), ACC)
-        chunk = tl.load(n_chunks_ptr + block) - 1
-        while chunk >= 0:
-            none = chunk * zero
-            ray = _ray(block + none, R)
-            mask = ray < n_rays
-            # the depth at the start of each chunk was kept: a difference of sums would be amplified by tau
-            passed = tl.load(chunk_depths_ptr + ray + chunk * n_rays.to(tl.int64), mask=mask, other=0)
-            t_starts, t_ends, exists = _chunk_samples(
-                chunk, ray, mask, passed, chunk_cursors_ptr, rays_o_ptr, rays_d_ptr, near_ptr, far_ptr,
-                occupancy_ptr, n_rays, resolution, n_samples, seed_ptr, max_depth, SAMPLING,
-            )  # fmt: skip
-            t_mids = 0.5 * (t_starts + t_ends)
+            behind += tl.sum(d_rgb * bkgd.to(ACC), 1)
+        # from the far end to the camera: nothing is a difference of sums
+        terms = tl.where(exists, weights * d_weights, 0)
+        g_terms = tl.sum(terms, 1)
+        g_suffix = tl.where(was_cut, cut_suffix, tl.exp(-total) * behind) + _sum_where(g_terms, is_later)
+        d_tau = tl.exp(-(before + tau)) * d_weights - (g_suffix[:, None] + _sum_before(terms, True))
+        cut_suffix = tl.sum(tl.where(slot == 0, g_suffix + g_terms, 0), 0)
+        d_raw = tl.reshape(tl.where(exists, d_tau * tau_free * _is_within(tau_free), 0), (M,))
+        d_logits = tl.where(
+            is_sample[:, None],
+            tl.reshape(weights, (M,))[:, None] * d_colors * rgbs * (1 - rgbs),
+            0,
+        )
 
-            # the forward once more
-            x, y, z = _positions(rays_o_ptr, rays_d_ptr, ray, mask, t_mids, M)
-            x, y, z = _unit_cube(x, y, z, CONTRACT)
-            features = _encode(
-                x, y, z, encoding_ptr, levels_ptr + none if LAYOUT.IS_HASH else None, n_freqs, LAYOUT, IS_WIDE, DT
-            )
-            raw, geometry = _trunk(features, w_ptr + none, b_ptr + none, LAYOUT, PRECISION)
-            row = _row(block + none, R, K)[:, None]
-            directions = tl.load(directions_ptr + row * S + s_column, mask=row < n_rays, other=0)
-            rgbs = _color(geometry, directions, w_ptr + none, b_ptr + none, LAYOUT, PRECISION)
-            tau_free = tl.where(exists, tl.reshape(_density(raw), (R, K)) * (t_ends - t_starts), 0)
-            tau = _bounded(tau_free)
-            before = passed[:, None] + _sum_before(tau, False)
-            weights = tl.exp(-before) * _alpha(tau)
-
-            # what one more unit of each weight would bring
-            d_colors = tl.zeros((M, 16), ACC)
-            if d_rgb_ptr is not None:
-                d_colors = tl.load(d_rgb_ptr + 3 * row + column, mask=(row < n_rays) & (column < 3), other=0)
-            d_weights = tl.reshape(tl.sum(d_colors * rgbs, 1), (R, K))
-            if d_depths_ptr is not None:
-                d_weights += tl.load(d_depths_ptr + ray, mask=mask, other=0)[:, None] * t_mids
-            if d_distortions_ptr is not None:
-                total = tl.load(totals_ptr + ray, mask=mask, other=0)
-                moment = tl.load(totals_ptr + n_rays + ray, mask=mask, other=0)
-                d_distortions = tl.load(d_distortions_ptr + ray, mask=mask, other=0)
-                s_starts, s_ends = _distance(t_starts, CONTRACT), _distance(t_ends, CONTRACT)
-                s = 0.5 * (s_starts + s_ends)
-                weight_after = tl.exp(-(before + tau)) - tl.exp(-total)[:, None]
-                moment_after = later_moment[:, None] + _sum_before(weights * s, True)
-                moment_before = moment[:, None] - moment_after - weights * s
-                pairs = s * (_alpha(before) - weight_after) - moment_before + moment_after
-                d_weights += d_distortions[:, None] * (2 * pairs + weights * (s_ends - s_starts) * (2 / 3))
-                later_moment += tl.sum(weights * s, 1)
-
-            # from the far end to the camera: nothing is a difference of sums
-            brought = weights * d_weights
-            d_tau = tl.exp(-(before + tau)) * d_weights - (later[:, None] + _sum_before(brought, True))
-            later += tl.sum(brought, 1)
-            d_raw = tl.reshape(tl.where(exists, d_tau * tau_free * _is_within(tau_free), 0), (M,))
-            d_logits = tl.reshape(weights, (M,))[:, None] * d_colors * rgbs * (1 - rgbs)
-
-            # another zero: the activations are computed once more rather than kept
-            none = (chunk + 1) * zero
-            d_geometry, d_sum = _color_backward(
-                geometry, directions, d_logits, w_ptr + none, b_ptr + none, d_w_ptr + none, 0, LAYOUT, PRECISION
-            )
-            if d_directions_ptr is not None:
-                at: tl.constexpr = LAYOUT.AT_FROM_DIRECTIONS
-                each = _back(d_sum, w_ptr + none + at, S, LAYOUT.H, b_ptr, PRECISION)
-                d_directions += tl.sum(tl.reshape(each, (R, K, S)), 1)
-            d_sum, d_skip = _trunk_backward(
-                features[0], features, d_geometry, d_raw, w_ptr + none, b_ptr + none, d_w_ptr + none,
-                0, LAYOUT, PRECISION,
-            )  # fmt: skip
-            _add_projection(d_w_ptr + none, features, d_sum, LAYOUT, PRECISION)
-            if LAYOUT.SKIP > 0:
-                _add_projection(d_w_ptr + none + LAYOUT.AT_SKIP, features, d_skip, LAYOUT, PRECISION)
-
-            # the encoding
-            if LAYOUT.IS_HASH:
-                d_features = _back(d_sum, w_ptr + none, LAYOUT.E, LAYOUT.H, b_ptr, PRECISION)
-                if LAYOUT.SKIP > 0:
-                    d_features += _back(d_skip, w_ptr + none + LAYOUT.AT_SKIP, LAYOUT.E, LAYOUT.H, b_ptr, PRECISION)
-                none = (chunk + 2) * zero
-                if d_features_ptr is not None:
-                    row = _row(block - first_block + none, R, K)
-                    slot = row * n_slots + chunk * K + tl.arange(0, M) % K
-                    e = tl.arange(0, LAYOUT.E)[None, :]
-                    keeps = _row(block + none, R, K) < n_rays
-                    d_features = d_features.to(d_features_ptr.dtype.element_ty)
-                    tl.store(d_features_ptr + slot[:, None] * LAYOUT.E + e, d_features, mask=keeps[:, None])
-                    if xyzs_ptr is not None:
-                        tl.store(xyzs_ptr + 3 * slot, x, mask=keeps)
-                        tl.store(xyzs_ptr + 3 * slot + 1, y, mask=keeps)
-                        tl.store(xyzs_ptr + 3 * slot + 2, z, mask=keeps)
-                else:
-                    ray = _ray(block + none, R)
-                    px, py, pz = _positions(rays_o_ptr, rays_d_ptr, ray, ray < n_rays, t_mids, M)
-                    x, y, z = _unit_cube(px, py, pz, CONTRACT)
-                    if d_encoding_ptr is not None:
-                        _scatter(x, y, z, d_features, d_encoding_ptr, levels_ptr + none, LAYOUT, IS_WIDE)
-                    if d_rays_o_ptr is not None:
-                        d_x, d_y, d_z = _gather_backward(
-                            x, y, z, d_features, encoding_ptr, levels_ptr + none, LAYOUT, IS_WIDE
-                        )
-                        d_rays += _ray_sums(d_x, d_y, d_z, px, py, pz, t_mids, CONTRACT, R, K)
-            elif d_rays_o_ptr is not None:
-                d_x, d_y, d_z = _fourier_places(
-                    features, d_sum, d_skip, encoding_ptr, n_freqs, w_ptr + none, b_ptr, LAYOUT, PRECISION
-                )
-                ray = _ray(block + (chunk + 2) * zero, R)
-                px, py, pz = _positions(rays_o_ptr, rays_d_ptr, ray, ray < n_rays, t_mids, M)
-                d_rays += _ray_sums(d_x, d_y, d_z, px, py, pz, t_mids, CONTRACT, R, K)
-            chunk -= 1
-        ray = _ray(block, R)
-        mask = ray < n_rays
+        # another zero: the activations are computed once more rather than kept
+        none = (turn + 1) * zero
+        d_geometry, d_sum = _color_backward(
+            geometry,
+            directions,
+            d_logits,
+            w_ptr + none,
+            b_ptr + none,
+            d_w_ptr + none,
+            0,
+            LAYOUT,
+            PRECISION,
+        )
         if d_directions_ptr is not None:
-            at_directions = ray[:, None] * S + s_column
-            tl.store(d_directions_ptr + at_directions, d_directions, mask=mask[:, None])
-        if d_rays_o_ptr is not None:
-            _store_rays(d_rays_o_ptr, d_rays_d_ptr, d_rays, ray, mask)
-        block += tl.num_programs(0)
+            ray, number, _, _, _ = _tile(
+                stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
+                far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+            )  # fmt: skip
+            at: tl.constexpr = LAYOUT.AT_FROM_DIRECTIONS
+            each = _back(d_sum, w_ptr + none + at, S, LAYOUT.H, b_ptr, PRECISION)
+            rows = _sum_rows_where(tl.sum(tl.reshape(each, (R, K, S)), 1), _is_from(ray, slot))
+            rows += tl.where((ray == cut_ray)[:, None], cut_directions, 0)
+            tl.store(
+                d_directions_ptr + ray[:, None] * S + s_column,
+                rows,
+                mask=((ray >= 0) & (number == 0))[:, None],
+            )
+            cut_directions = tl.sum(tl.where(slot[:, None] == 0, rows, 0), 0)[None, :]
+        d_sum, d_skip = _trunk_backward(
+            features[0],
+            features,
+            d_geometry,
+            d_raw,
+            w_ptr + none,
+            b_ptr + none,
+            d_w_ptr + none,
+            0,
+            LAYOUT,
+            PRECISION,
+        )
+        _add_projection(d_w_ptr + none, features, d_sum, LAYOUT, PRECISION)
+        if LAYOUT.SKIP > 0:
+            _add_projection(d_w_ptr + none + LAYOUT.AT_SKIP, features, d_skip, LAYOUT, PRECISION)
+
+        # the encoding
+        none = (turn + 2) * zero
+        ray, number, t_starts, t_ends, exists = _tile(
+            stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
+            far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+        )  # fmt: skip
+        t_mids = 0.5 * (t_starts + t_ends)
+        is_sample = tl.reshape(exists, (M,))
+        if LAYOUT.IS_HASH:
+            d_features = _back(d_sum, w_ptr + none, LAYOUT.E, LAYOUT.H, b_ptr, PRECISION)
+            if LAYOUT.SKIP > 0:
+                d_features += _back(
+                    d_skip,
+                    w_ptr + none + LAYOUT.AT_SKIP,
+                    LAYOUT.E,
+                    LAYOUT.H,
+                    b_ptr,
+                    PRECISION,
+                )
+            if d_features_ptr is not None:
+                _store_features(
+                    d_features_ptr,
+                    largest_ptr,
+                    d_features,
+                    stop - R + slot - first_group,
+                    is_sample,
+                    LAYOUT,
+                    K,
+                )
+        if d_encoding_ptr is not None or d_rays_o_ptr is not None:
+            px, py, pz = _positions(rays_o_ptr, rays_d_ptr, ray, ray >= 0, t_mids, M)
+            x, y, z = _unit_cube(px, py, pz, CONTRACT)
+            if d_encoding_ptr is not None:
+                _scatter(
+                    x,
+                    y,
+                    z,
+                    is_sample,
+                    d_features,
+                    d_encoding_ptr,
+                    levels_ptr + none,
+                    None,
+                    LAYOUT,
+                    IS_WIDE,
+                )
+            if d_rays_o_ptr is not None:
+                if LAYOUT.IS_HASH:
+                    d_x, d_y, d_z = _gather_backward(
+                        x,
+                        y,
+                        z,
+                        is_sample,
+                        d_features,
+                        encoding_ptr,
+                        levels_ptr + none,
+                        LAYOUT,
+                        IS_WIDE,
+                    )
+                else:
+                    d_x, d_y, d_z = _fourier_places(
+                        features,
+                        d_sum,
+                        d_skip,
+                        encoding_ptr,
+                        n_freqs,
+                        w_ptr + none,
+                        b_ptr,
+                        LAYOUT,
+                        PRECISION,
+                    )
+                rows = _ray_rows(d_x, d_y, d_z, px, py, pz, t_mids, CONTRACT, R, K)
+                rows = _sum_rows_where(rows, _is_from(ray, slot))
+                rows += tl.where((ray == cut_ray)[:, None], cut_rays, 0)
+                is_whole = ((ray >= 0) & (number == 0))[:, None]
+                tl.store(
+                    d_rays_o_ptr + 3 * ray[:, None] + column,
+                    rows,
+                    mask=is_whole & (column < 3),
+                )
+                is_direction = is_whole & (column >= 3) & (column < 6)
+                tl.store(
+                    d_rays_d_ptr + 3 * ray[:, None] + (column - 3),
+                    rows,
+                    mask=is_direction,
+                )
+                cut_rays = tl.sum(tl.where(slot[:, None] == 0, rows, 0), 0)[None, :]
+        cut_ray = tl.sum(tl.where(slot == 0, ray, 0), 0)
+        stop -= R
+        turn += 1
+
+
+@triton.jit
+def _store_features(
+    d_features_ptr,
+    largest_ptr,
+    d_features,
+    group,
+    is_sample,
+    LAYOUT: tl.constexpr,
+    K: tl.constexpr,
+):
+    """Store the gradient [M, L * F] of the encoding in its place, and raise the largest of each level."""
+    M: tl.constexpr = d_features.shape[0]
+    at = _each_sample(group, K) * K + tl.arange(0, M) % K
+    e = tl.arange(0, LAYOUT.E)[None, :]
+    rounded = d_features.to(d_features_ptr.dtype.element_ty)
+    tl.store(d_features_ptr + at[:, None] * LAYOUT.E + e, rounded, mask=is_sample[:, None])
+    if largest_ptr is not None:
+        size = tl.where(is_sample[:, None], tl.abs(d_features), 0)
+        # what is no number is as good as beyond all: a maximum would leave it out
+        size = tl.where(size == size, size, float("inf"))
+        largest = tl.max(tl.max(tl.reshape(size, (M, LAYOUT.L, LAYOUT.F)), 2), 0)
+        tl.atomic_max(largest_ptr + tl.arange(0, LAYOUT.L), largest, sem="relaxed")
 
 
 @triton.jit
 def _fourier_places(
-    features, d_sum, d_skip, freqs_ptr, n_freqs, w_ptr, b_ptr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr
+    features,
+    d_sum,
+    d_skip,
+    freqs_ptr,
+    n_freqs,
+    w_ptr,
+    b_ptr,
+    LAYOUT: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
     """Gradient with respect to the places in the cube, through Fourier features."""
     H: tl.constexpr = LAYOUT.H
@@ -284,60 +486,71 @@ def _fourier_places(
 
 @triton.jit(do_not_specialize=_COUNTS)
 def _radiance_scatter_kernel(
-    d_encoding_ptr,  # out, like the table, added to; None: not wanted
-    d_rays_o_ptr,
-    d_rays_d_ptr,  # out, [n_rays, 3]; may be None
-    d_features_ptr,  # in, as the backward left them
-    chunk_depths_ptr,
-    chunk_cursors_ptr,
-    n_chunks_ptr,
+    d_encoding_ptr,  # out, like the table, added to; int64 where there are scales
+    d_features_ptr,
+    scales_ptr,  # in, as the backward left them, and [L] units of the integers to one of the gradient; may be None
+    group_rays_ptr,
+    group_ends_ptr,
+    counts_ptr,
+    n_groups_ptr,
+    t_rows_ptr,
     rays_o_ptr,
     rays_d_ptr,
     near_ptr,
     far_ptr,
-    encoding_ptr,
-    levels_ptr,
-    occupancy_ptr,  # in, as in the forward
+    levels_ptr,  # in, as in the backward
     n_rays,
     n_samples,
-    resolution,
     seed_ptr,
-    max_depth,
-    first_block,
-    n_slots,
+    first_group,
+    end_group,
     zero,
     LAYOUT: tl.constexpr,
     SAMPLING: tl.constexpr,
     IS_WIDE: tl.constexpr,
 ):
+    """``d_table[v] += weight of v * d_features`` for the samples that exist, R groups of K at a time."""
     R: tl.constexpr = SAMPLING.R
     K: tl.constexpr = SAMPLING.K
     M: tl.constexpr = R * K
-    CONTRACT: tl.constexpr = SAMPLING.CONTRACT
-    block = first_block + tl.program_id(0)
-    d_rays = tl.zeros((R, 16), chunk_depths_ptr.dtype.element_ty)
-    chunk = tl.load(n_chunks_ptr + block) - 1
-    while chunk >= 0:
-        ray = _ray(block + chunk * zero, R)
-        mask = ray < n_rays
-        passed = tl.load(chunk_depths_ptr + ray + chunk * n_rays.to(tl.int64), mask=mask, other=0)
-        t_starts, t_ends, _ = _chunk_samples(
-            chunk, ray, mask, passed, chunk_cursors_ptr, rays_o_ptr, rays_d_ptr, near_ptr, far_ptr,
-            occupancy_ptr, n_rays, resolution, n_samples, seed_ptr, max_depth, SAMPLING,
+    n_total = tl.load(group_ends_ptr + n_rays - 1)
+    begin = _first_of_rays(
+        tl.minimum(first_group, n_total),
+        group_rays_ptr,
+        group_ends_ptr,
+        n_groups_ptr,
+        n_total,
+    )
+    stop = _first_of_rays(
+        tl.minimum(end_group, n_total),
+        group_rays_ptr,
+        group_ends_ptr,
+        n_groups_ptr,
+        n_total,
+    )
+    begin += tl.program_id(0) * R
+    while begin < stop:
+        group = begin + tl.arange(0, R)
+        ray, _, t_starts, t_ends, exists = _tile(
+            group, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr,
+            t_rows_ptr, n_samples, seed_ptr, SAMPLING,
         )  # fmt: skip
-        t_mids = 0.5 * (t_starts + t_ends)
-        px, py, pz = _positions(rays_o_ptr, rays_d_ptr, ray, mask, t_mids, M)
-        x, y, z = _unit_cube(px, py, pz, CONTRACT)
-        slot = _row(block - first_block, R, K) * n_slots + chunk * K + tl.arange(0, M) % K
-        at = slot[:, None] * LAYOUT.E + tl.arange(0, LAYOUT.E)[None, :]
-        keeps = (_row(block, R, K) < n_rays)[:, None]
-        d_features = tl.load(d_features_ptr + at, mask=keeps, other=0).to(x.dtype)
-        if d_encoding_ptr is not None:
-            _scatter(x, y, z, d_features, d_encoding_ptr, levels_ptr, LAYOUT, IS_WIDE)
-        if d_rays_o_ptr is not None:
-            d_x, d_y, d_z = _gather_backward(x, y, z, d_features, encoding_ptr, levels_ptr, LAYOUT, IS_WIDE)
-            d_rays += _ray_sums(d_x, d_y, d_z, px, py, pz, t_mids, CONTRACT, R, K)
-        chunk -= 1
-    ray = _ray(block, R)
-    if d_rays_o_ptr is not None:
-        _store_rays(d_rays_o_ptr, d_rays_d_ptr, d_rays, ray, ray < n_rays)
+        is_sample = tl.reshape(exists, (M,))
+        x, y, z = _positions(rays_o_ptr, rays_d_ptr, ray, ray >= 0, 0.5 * (t_starts + t_ends), M)
+        x, y, z = _unit_cube(x, y, z, SAMPLING.CONTRACT)
+        at = _each_sample(group - first_group, K) * K + tl.arange(0, M) % K
+        at = at[:, None] * LAYOUT.E + tl.arange(0, LAYOUT.E)[None, :]
+        d_features = tl.load(d_features_ptr + at, mask=is_sample[:, None], other=0).to(x.dtype)
+        _scatter(
+            x,
+            y,
+            z,
+            is_sample,
+            d_features,
+            d_encoding_ptr,
+            levels_ptr,
+            scales_ptr,
+            LAYOUT,
+            IS_WIDE,
+        )
+        begin += tl.num_programs(0) * R

@@ -53,11 +53,35 @@ def _entry(cx, cy, cz, resolution, offset, mask, is_dense, corner: tl.constexpr,
 
 
 @triton.jit
-def _share(fx, fy, fz, corner: tl.constexpr):
+def _cells(x, y, z, is_sample, levels_ptr, LAYOUT: tl.constexpr):
+    """Cells round points [M] and places within them, [M, L] along each axis; the levels; which of [M, L] are used."""
+    resolution, offset, mask, is_dense, exists = _levels(levels_ptr, LAYOUT)
+    cx, fx = _cell(x, resolution)
+    cy, fy = _cell(y, resolution)
+    cz, fz = _cell(z, resolution)
+    is_used = tl.broadcast_to(is_sample[:, None], cx.shape)
+    # where all levels exist, one predicate a sample instead of one a level
+    if LAYOUT.n_levels < LAYOUT.L:
+        is_used = is_used & exists
+    return (cx, cy, cz), (fx, fy, fz), (resolution, offset, mask, is_dense), is_used
+
+
+@triton.jit
+def _vertex(cells, levels, corner: tl.constexpr, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr):
+    """Addresses [M, L, F] in the table of a corner of the cells."""
+    resolution, offset, mask, is_dense = levels
+    entry = _entry(cells[0], cells[1], cells[2], resolution, offset, mask, is_dense, corner, IS_WIDE)
+    return (entry * LAYOUT.F)[:, :, None] + tl.arange(0, LAYOUT.F)[None, None, :]
+
+
+@triton.jit
+def _factors(places, corner: tl.constexpr):
+    """Weights [M, L] of a corner along each axis; their product is its weight."""
+    fx, fy, fz = places
     wx = fx if corner & 1 else 1 - fx
     wy = fy if corner & 2 else 1 - fy
     wz = fz if corner & 4 else 1 - fz
-    return wx * wy * wz
+    return wx, wy, wz
 
 
 @triton.jit
@@ -71,46 +95,35 @@ def _settled(tile):
 
 
 @triton.jit
-def _gather(x, y, z, table_ptr, levels_ptr, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr):
-    """Features [M, L * F] of the hash grid."""
+def _gather(x, y, z, is_sample, table_ptr, levels_ptr, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr):
+    """Features [M, L * F] of the hash grid; 0, and nothing is loaded, where there is no sample."""
     L: tl.constexpr = LAYOUT.L
     F: tl.constexpr = LAYOUT.F
-    f = tl.arange(0, F)[None, None, :]
-    resolution, offset, mask, is_dense, exists = _levels(levels_ptr, LAYOUT)
-    cx, fx = _cell(x, resolution)
-    cy, fy = _cell(y, resolution)
-    cz, fz = _cell(z, resolution)
+    cells, places, levels, is_used = _cells(x, y, z, is_sample, levels_ptr, LAYOUT)
     out = tl.zeros((x.shape[0], L, F), x.dtype)
     for corner in tl.static_range(8):
-        entry = _entry(cx, cy, cz, resolution, offset, mask, is_dense, corner, IS_WIDE)
-        at = (entry * F)[:, :, None] + f
-        if LAYOUT.n_levels == LAYOUT.L:
-            value = tl.load(table_ptr + at)
-        else:
-            value = tl.load(table_ptr + at, mask=(exists & (entry >= 0))[:, :, None], other=0)
-        out += _share(fx, fy, fz, corner)[:, :, None] * value.to(x.dtype)
+        at = _vertex(cells, levels, corner, LAYOUT, IS_WIDE)
+        wx, wy, wz = _factors(places, corner)
+        out += (wx * wy * wz)[:, :, None] * tl.load(table_ptr + at, mask=is_used[:, :, None], other=0).to(x.dtype)
     return _settled(tl.reshape(out, (x.shape[0], L * F)))
 
 
 @triton.jit
-def _scatter(x, y, z, d_features, d_table_ptr, levels_ptr, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr):
-    """Add the gradient [M, L * F] of the features to that of the table."""
-    L: tl.constexpr = LAYOUT.L
-    F: tl.constexpr = LAYOUT.F
-    f = tl.arange(0, F)[None, None, :]
-    resolution, offset, mask, is_dense, exists = _levels(levels_ptr, LAYOUT)
-    cx, fx = _cell(x, resolution)
-    cy, fy = _cell(y, resolution)
-    cz, fz = _cell(z, resolution)
-    d_out = tl.reshape(d_features, (x.shape[0], L, F))
+def _scatter(
+    x, y, z, is_sample, d_features, d_table_ptr, levels_ptr, scales_ptr, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr
+):
+    """Add the gradient [M, L * F] of the features to that of the table; in integers where there are scales [L]."""
+    cells, places, levels, is_used = _cells(x, y, z, is_sample, levels_ptr, LAYOUT)
+    d_out = tl.reshape(d_features, (x.shape[0], LAYOUT.L, LAYOUT.F))
+    if scales_ptr is not None:
+        d_out *= tl.load(scales_ptr + tl.arange(0, LAYOUT.L))[None, :, None]
     for corner in tl.static_range(8):
-        entry = _entry(cx, cy, cz, resolution, offset, mask, is_dense, corner, IS_WIDE)
-        at = (entry * F)[:, :, None] + f
-        share = _share(fx, fy, fz, corner)[:, :, None] * d_out
-        if LAYOUT.n_levels == LAYOUT.L:
-            tl.atomic_add(d_table_ptr + at, share, sem="relaxed")
-        else:
-            tl.atomic_add(d_table_ptr + at, share, mask=(exists & (entry >= 0))[:, :, None], sem="relaxed")
+        at = _vertex(cells, levels, corner, LAYOUT, IS_WIDE)
+        wx, wy, wz = _factors(places, corner)
+        d_row = (wx * wy * wz)[:, :, None] * d_out
+        if scales_ptr is not None:
+            d_row = d_row.to(tl.int64)
+        tl.atomic_add(d_table_ptr + at, d_row, mask=is_used[:, :, None], sem="relaxed")
 
 
 @triton.jit
@@ -120,33 +133,27 @@ def _slope(x, resolution):
 
 
 @triton.jit
-def _gather_backward(x, y, z, d_features, table_ptr, levels_ptr, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr):
+def _gather_backward(
+    x, y, z, is_sample, d_features, table_ptr, levels_ptr, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr
+):
     """Gradient with respect to the positions, from that of the features [M, L * F]."""
     L: tl.constexpr = LAYOUT.L
-    F: tl.constexpr = LAYOUT.F
-    f = tl.arange(0, F)[None, None, :]
-    resolution, offset, mask, is_dense, exists = _levels(levels_ptr, LAYOUT)
-    cx, fx = _cell(x, resolution)
-    cy, fy = _cell(y, resolution)
-    cz, fz = _cell(z, resolution)
-    d_out = tl.reshape(d_features, (x.shape[0], L, F))
+    cells, places, levels, is_used = _cells(x, y, z, is_sample, levels_ptr, LAYOUT)
+    d_out = tl.reshape(d_features, (x.shape[0], L, LAYOUT.F))
     d_fx = tl.zeros((x.shape[0], L), x.dtype)
     d_fy = tl.zeros((x.shape[0], L), x.dtype)
     d_fz = tl.zeros((x.shape[0], L), x.dtype)
     for corner in tl.static_range(8):
-        entry = _entry(cx, cy, cz, resolution, offset, mask, is_dense, corner, IS_WIDE)
-        at = (entry * F)[:, :, None] + f
-        value = tl.load(table_ptr + at, mask=(exists & (entry >= 0))[:, :, None], other=0)
-        d_share = tl.sum(value.to(x.dtype) * d_out, 2)  # [M, L]
-        wx = fx if corner & 1 else 1 - fx
-        wy = fy if corner & 2 else 1 - fy
-        wz = fz if corner & 4 else 1 - fz
-        d_fx += (d_share if corner & 1 else -d_share) * (wy * wz)
-        d_fy += (d_share if corner & 2 else -d_share) * (wx * wz)
-        d_fz += (d_share if corner & 4 else -d_share) * (wx * wy)
-    d_x = tl.sum(d_fx * _slope(x, resolution), 1)
-    d_y = tl.sum(d_fy * _slope(y, resolution), 1)
-    d_z = tl.sum(d_fz * _slope(z, resolution), 1)
+        at = _vertex(cells, levels, corner, LAYOUT, IS_WIDE)
+        value = tl.load(table_ptr + at, mask=is_used[:, :, None], other=0)
+        d_weight = tl.sum(value.to(x.dtype) * d_out, 2)  # [M, L]
+        wx, wy, wz = _factors(places, corner)
+        d_fx += (d_weight if corner & 1 else -d_weight) * (wy * wz)
+        d_fy += (d_weight if corner & 2 else -d_weight) * (wx * wz)
+        d_fz += (d_weight if corner & 4 else -d_weight) * (wx * wy)
+    d_x = tl.sum(d_fx * _slope(x, levels[0]), 1)
+    d_y = tl.sum(d_fy * _slope(y, levels[0]), 1)
+    d_z = tl.sum(d_fz * _slope(z, levels[0]), 1)
     return d_x, d_y, d_z
 
 
@@ -184,10 +191,13 @@ def _fourier_backward(cos, sin, d_position, d_cos, d_sin, freqs_ptr, n_freqs, LA
 
 
 @triton.jit
-def _encode(x, y, z, encoding_ptr, levels_ptr, n_freqs, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr, DT: tl.constexpr):
+def _encode(
+    x, y, z, is_sample, encoding_ptr, levels_ptr, n_freqs, LAYOUT: tl.constexpr, IS_WIDE: tl.constexpr,
+    DT: tl.constexpr,
+):  # fmt: skip
     """The tiles that the first layer multiplies, in the dtype of the products."""
     if LAYOUT.IS_HASH:
-        return (_gather(x, y, z, encoding_ptr, levels_ptr, LAYOUT, IS_WIDE).to(DT),)
+        return (_gather(x, y, z, is_sample, encoding_ptr, levels_ptr, LAYOUT, IS_WIDE).to(DT),)
     else:
         cos, sin = _fourier(x, y, z, encoding_ptr, n_freqs, LAYOUT)
         return (_columns(2 * x - 1, 2 * y - 1, 2 * z - 1).to(DT), cos.to(DT), sin.to(DT))

@@ -1,4 +1,8 @@
-"""The integral along rays on tiles [R, K]: device functions shared by the forward and the backward."""
+"""Sums along rays on tiles of R groups of K samples: device functions shared by the forward and the backward.
+
+Within a group a sum is a scan along its K samples. Between the groups of a tile it is a sum over those of the same ray,
+by a matrix [R, R] that says which count. Neither is a difference of sums.
+"""
 
 # pyright: reportGeneralTypeIssues=false
 # (to pyright a call of a jitted function never returns)
@@ -19,9 +23,28 @@ def _extend(sum_a, before_a, sum_b, before_b):
 
 @triton.jit
 def _sum_before(values, reverse: tl.constexpr):
-    """Exclusive sum along a ray, a scan of its own: "inclusive minus the value" loses what is small beside it."""
+    """Exclusive sum [R, K] within groups, a scan of its own: "inclusive minus the value" loses what is small."""
     _, before = tl.associative_scan((values, tl.zeros_like(values)), 1, _extend, reverse=reverse)
     return before
+
+
+@triton.jit
+def _of_owner(values, owns):
+    """Values [lanes] for the groups that each lane ``owns`` [lanes, groups]; 0 for a group without an owner."""
+    return tl.sum(tl.where(owns, values[:, None], 0), 0)
+
+
+@triton.jit
+def _sum_where(values, counts):
+    """``out_i = sum_j values_j`` over those j whose ``counts`` [i, j] is true."""
+    # chosen, not multiplied: what is not a number stays with its own ray
+    return tl.sum(tl.where(counts, values[None, :], 0), 1)
+
+
+@triton.jit
+def _sum_rows_where(rows, counts):
+    """The same for rows [R, C]."""
+    return tl.sum(tl.where(counts[:, :, None], rows[None, :, :], 0), 1)
 
 
 @triton.jit
@@ -35,32 +58,7 @@ def _is_within(tau):
 
 
 @triton.jit
-def _load_ray(rays_ptr, ray, mask):
-    return (
-        tl.load(rays_ptr + 3 * ray, mask=mask, other=0),
-        tl.load(rays_ptr + 3 * ray + 1, mask=mask, other=0),
-        tl.load(rays_ptr + 3 * ray + 2, mask=mask, other=0),
-    )
-
-
-@triton.jit
-def _positions(rays_o_ptr, rays_d_ptr, ray, mask, t, M: tl.constexpr):
-    """Points of the scene [M] at the distances t [R, K] along the rays."""
-    ox, oy, oz = _load_ray(rays_o_ptr, ray, mask)
-    dx, dy, dz = _load_ray(rays_d_ptr, ray, mask)
-    x = ox[:, None] + t * dx[:, None]
-    y = oy[:, None] + t * dy[:, None]
-    z = oz[:, None] + t * dz[:, None]
-    return tl.reshape(x, (M,)), tl.reshape(y, (M,)), tl.reshape(z, (M,))
-
-
-@triton.jit
-def _row(block, R: tl.constexpr, K: tl.constexpr):
-    """Ray of each of the M samples of a block; int64, because a ray times 3 and a chunk times n_rays can pass 2**31."""
-    return block.to(tl.int64) * R + tl.arange(0, R * K) // K
-
-
-@triton.jit
-def _ray(block, R: tl.constexpr):
-    """Rays of a block; int64 as in :func:`_row`."""
-    return block.to(tl.int64) * R + tl.arange(0, R)
+def _each_sample(groups, K: tl.constexpr):
+    """Values [R] of groups for each of their samples [R * K]."""
+    R: tl.constexpr = groups.shape[0]
+    return tl.reshape(tl.broadcast_to(groups[:, None], (R, K)), (R * K,))

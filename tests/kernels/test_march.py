@@ -86,6 +86,25 @@ def test_samples_equal_the_references(impl, resolution, lattice, dtype):
         assert_equal(march(*args, jitter=jitter, impl=impl, **options), want)
 
 
+@needs_triton
+@pytest.mark.parametrize("lattice", [LATTICES[1], LATTICES[3]], ids=str)
+@pytest.mark.parametrize(("n_rays", "max_samples"), [(40, 200), (7, 3), (0, 5)])
+def test_rows_hold_the_same_samples(lattice, n_rays, max_samples, poisoned_empty):
+    """Bit for bit, also where ``max_samples`` ends a ray; nothing behind the last sample of a row is written."""
+    from nerfkit.kernels.march._triton import march_rows
+
+    options = coarser(lattice, "triton")
+    rays, jitter = make_rays(n_rays, far=8.0 if lattice.get("contract") else None, impl="triton")
+    occupancy = pack_bits(shell(9)).to(jitter.device)
+    want = march(*rays, occupancy, 9, jitter=jitter, max_samples=max_samples, impl="reference", **options)
+    lattice = (options["step"], options.get("cone_angle", 0.0), options.get("contract", False))
+    t_starts, counts, n_hits = march_rows(*rays, occupancy, 9, *lattice, jitter, max_samples)
+    assert t_starts.shape == (n_rays, max_samples) and torch.equal(counts.long(), want.packed_info[:, 1])
+    assert n_hits.item() == (counts > 0).sum()
+    exists = torch.arange(max_samples, device=counts.device) < counts[:, None]
+    assert torch.equal(t_starts[exists], want.t_starts) and t_starts[~exists].isnan().all()
+
+
 @pytest.mark.parametrize("n_rays", [0, 1, 7])
 @pytest.mark.parametrize("impl", ["cpu", TRITON])
 def test_few_rays_and_strided_ones(impl, n_rays):

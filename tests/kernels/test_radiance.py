@@ -176,7 +176,7 @@ def test_networks(field):
 def test_other_backwards(sampling, backward, monkeypatch):
     from nerfkit.kernels.radiance import _triton
 
-    # two launches, each with a part of the blocks
+    # windows of one group each: a launch for as many as there could be
     monkeypatch.setattr(_triton, "MAX_FEATURE_BYTES", 1)
     check(torch.float32, HASH, sampling=sampling, backward=backward)
 
@@ -184,23 +184,23 @@ def test_other_backwards(sampling, backward, monkeypatch):
 @needs_triton
 @pytest.mark.parametrize("asked", ["argument", "torch"])
 def test_the_same_bits_where_asked(asked, monkeypatch):
-    """The table's gradient is then summed in integers by hashgrid, whichever switch it was."""
+    """The table's gradient is then summed in integers, whichever switch it was."""
     from nerfkit.kernels.radiance import _triton
 
-    seen, hashgrid = [], _triton.hashgrid
+    seen, scales_of = [], _triton.fixed_point_scales
 
-    def spy(*args, deterministic):
-        seen.append(deterministic)
-        return hashgrid(*args, deterministic=deterministic)
+    def spy(largest, n):
+        seen.append(n)
+        return scales_of(largest, n)
 
-    monkeypatch.setattr(_triton, "hashgrid", spy)
+    monkeypatch.setattr(_triton, "fixed_point_scales", spy)
     torch.use_deterministic_algorithms(asked == "torch")
     try:
         options = {"backward": "deterministic"} if asked == "argument" else {}
         check(torch.float32, HASH, n=2, sampling=RegularSampling(4), **options)
     finally:
         torch.use_deterministic_algorithms(False)
-    assert seen == [True]
+    assert len(seen) == 1
 
 
 def rounded(x):
@@ -230,12 +230,22 @@ def test_half_precision(field, backward, monkeypatch):
 
 
 @needs_triton
-@pytest.mark.parametrize("field", [HASH, FOURIER], ids=["hash", "fourier"])
-def test_more_blocks_than_programs(field, monkeypatch):
-    from nerfkit.kernels.radiance import _triton
+@pytest.mark.parametrize(
+    "sampling",
+    [RegularSampling(7, min_transmittance=0.3), MarchSampling(8, 0.06, max_samples=8, min_transmittance=0.3)],
+    ids=["regular", "march"],
+)
+def test_many_rays_share_programs(sampling):
+    """Lanes that draw their next ray, and lanes that take several groups at the queue's end; rays that a tile cuts."""
+    from nerfkit.kernels.radiance._triton_backward import TILES_A_PROGRAM
+    from nerfkit.kernels.radiance._triton_forward import RAYS_A_PROGRAM
 
-    monkeypatch.setattr(_triton, "MAX_PROGRAMS", 2)
-    check(torch.float32, field, n=13, sampling=RegularSampling(3))
+    n = 110
+    _, _, counts = evaluate("reference", HASH, n=n, sampling=sampling)
+    n_groups = int(((counts + 3) // 4).sum())
+    # two programs or more in both directions, and no whole number of tiles
+    assert n // RAYS_A_PROGRAM == 2 and n_groups >= 2 * 16 * TILES_A_PROGRAM and n_groups % 16
+    check(torch.float32, HASH, n=n, sampling=sampling)
 
 
 @pytest.mark.parametrize("field", [HASH, {**FOURIER, "skip": 1}], ids=["hash", "fourier"])
@@ -478,13 +488,12 @@ def test_jitter_is_the_published_hash():
 
 @needs_triton
 def test_rows_are_int64():
-    """A block's rows times 3 pass 2**31 long before memory ends."""
+    """A sample's ray times 3 passes 2**31 long before memory ends."""
     from radiance_rows import rows_kernel
 
-    out = torch.zeros(68, dtype=torch.int64, device=DEVICE)
-    rows_kernel[(1,)](out, 2**29)
-    assert out[:4].tolist() == [3 * (2**31 + i) for i in range(4)]
-    assert out[[4, 67]].tolist() == [3 * 2**31, 3 * (2**31 + 3)]
+    out = torch.zeros(64, dtype=torch.int64, device=DEVICE)
+    rows_kernel[(1,)](out, 2**30)
+    assert out[::16].tolist() == [3 * (2**30 + i) for i in range(4)]
 
 
 @needs_triton

@@ -60,7 +60,7 @@ def test_composite_compiles_without_spills(script, tmp_path, capsys, target):
     assert f"{len(rows)} kernels compiled, 0 with a fault" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("index", [0, 1])
+@pytest.mark.parametrize("index", [0, 1, 2], ids=["forward", "list", "backward"])
 def test_radiance_counts_do_not_recompile(script, index):
     """Forward and backward are the same kernels whatever the counts of rays and samples and the seed."""
     from nerfkit.kernels._launch import record_launches
