@@ -29,6 +29,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.json_text import parse_json
 from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
 from nerfkit.scenes.settings import check_number
+from nerfkit.scenes.writing import temporary_beside
 from nerfkit.tasks import TASKS, Task, get_task
 
 __all__ = ["Recorded", "Run", "default_run_folder", "link_latest"]
@@ -237,7 +238,7 @@ def link_latest(folder: Path) -> None:
     link = folder.parent / "latest"
     if link.exists() and not link.is_symlink():
         return
-    temporary = folder.parent / f".latest.{os.getpid()}"
+    temporary = temporary_beside(link)
     try:
         temporary.symlink_to(folder.name, target_is_directory=True)
         temporary.replace(link)
