@@ -136,7 +136,7 @@ def read_once(parser: Parser, folder: Path, outcome: Outcome) -> Finding | None:
     number = outcome.executions
     outcome.executions += 1
     try:
-        with quiet(), limited_time():
+        with quiet():
             parser.read(folder)
         outcome.read += 1
     except NerfkitError as error:
@@ -149,23 +149,35 @@ def read_once(parser: Parser, folder: Path, outcome: Outcome) -> Finding | None:
 
 
 class Watch:
-    """Ends the process where a file takes longer than ``PATIENCE`` in a library, where no signal reaches it."""
+    """Limits of time for the files that are read within it, each of which begins with :meth:`look`.
+
+    A file that takes more than ``MAX_SECONDS`` of this process's own time, for another's work is no hang, has Hang
+    raised in its reader. One that takes ``PATIENCE`` in a library, where no signal reaches it, ends the process.
+    """
 
     def __enter__(self) -> Watch:
+        self._before = signal.signal(signal.SIGVTALRM, self._stop)
         self._set()
         return self
 
     def look(self) -> None:
-        """Begin the patience of the next file; to be called before each."""
+        """The next file is read from now on."""
+        signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
         if time.monotonic() - self._since > WATCH_AGE:
             self._set()
 
     def __exit__(self, *error: object) -> None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, self._before)
         faulthandler.cancel_dump_traceback_later()
 
     def _set(self) -> None:
         self._since = time.monotonic()
         faulthandler.dump_traceback_later(PATIENCE, exit=True)
+
+    @staticmethod
+    def _stop(number: int, frame: object) -> None:
+        raise Hang(f"took more than {MAX_SECONDS:g} s")
 
 
 @contextlib.contextmanager
@@ -198,22 +210,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def limited_time() -> Iterator[None]:
-    """Raise Hang after ``MAX_SECONDS`` of this process's own time: another's work is no hang."""
-
-    def stop(number: int, frame: object) -> None:
-        raise Hang(f"took more than {MAX_SECONDS:g} s")
-
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 def _place(error: BaseException) -> str:

@@ -361,10 +361,13 @@ def _read_psf(folder: Path) -> None:
 
 
 def _make_config(folder: Path) -> list[str]:
+    """Settings of each kind, not all of a preset: YAML is what takes the time."""
     from nerfkit.config import dump, to_dict
     from nerfkit.presets import PRESETS
 
-    (folder / "config.yml").write_bytes(dump({"task": "train"} | to_dict(PRESETS["hash"])))
+    settings = to_dict(PRESETS["hash"])
+    kept = {name: settings[name] for name in ("field", "steps", "seconds", "alpha", "box", "refine_poses")}
+    (folder / "config.yml").write_bytes(dump({"task": "train"} | kept))
     return ["config.yml"]
 
 

@@ -171,4 +171,6 @@ def _decode(file: Path) -> tuple[NDArray, bool]:
 
 def _broken(error: Exception, file: Path) -> NerfkitError:
     # some say nothing but what they are
-    return NerfkitError(f"its pixels cannot be read ({str(error) or type(error).__name__})", where=file, fix="export it anew")
+    return NerfkitError(
+        f"its pixels cannot be read ({str(error) or type(error).__name__})", where=file, fix="export it anew"
+    )
