@@ -73,12 +73,11 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def write_config(self, config: Any, *, data: Path, device: str, **inputs: Any) -> None:
-        """Write config.yml and versions.json; ``inputs`` is what else the task was given, paths as Path."""
+        """Write config.yml; ``inputs`` is what else the task was given, paths as Path."""
         given = {
             name: _relative(value, self.folder) if isinstance(value, Path) else value for name, value in inputs.items()
         }
         places = {"task": config.task, "data": _relative(data, self.folder), "device": device, **given}
-        self.write_versions()
         write_atomically(self.folder / "config.yml", dump(places | to_dict(config)))
 
     def write_versions(self) -> None:
@@ -164,7 +163,10 @@ class Run:
             values = load(path)
         except NerfkitError as error:
             raise NerfkitError(f"is damaged: it {error.what}", where=path, fix="make the run again") from error
-        if not all(isinstance(values.get(key), str) for key in ("data", "device")) or values.get("task") not in TASKS:
+        if (
+            not all(isinstance(values.get(key), str) for key in ("task", "data", "device"))
+            or values["task"] not in TASKS
+        ):
             raise NerfkitError(
                 f"is damaged: wanted data, device, and a task of {', '.join(TASKS)}; got {values.get('task')!r}",
                 where=path, fix="make the run again",
