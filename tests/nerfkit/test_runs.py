@@ -73,7 +73,7 @@ def test_versions_name_what_decides_a_result(run):
 
 
 def begin_scene(folder):
-    nerfkit.train(write_transforms(folder / "scene"), folder / "a", device="cpu")
+    nerfkit.train(write_transforms(folder / "scene"), folder / "a", device="cpu", background="white")
 
 
 def begin_image(folder):
