@@ -114,7 +114,7 @@ def photos(data: Path) -> None:
     """Eight photos of a corner of a room, 320 x 240 pixels, whose poses can be found."""
     sys.path.append(str(Path(__file__).parents[1] / "tests"))
     from PIL import Image
-    from textured_room import photograph, room_poses, textures
+    from textured_room import photograph, room_poses, textures  # pyright: ignore[reportMissingImports]
 
     walls = textures()
     (data / "photos").mkdir()

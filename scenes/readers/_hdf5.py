@@ -9,7 +9,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def _has_signature(path: Path) -> bool:
     return False
 
 
-def _received(stream: BinaryIO) -> Hdf5Content | None:
+def _received(stream: IO[Any]) -> Hdf5Content | None:
     """What the process says; None where it ended before it had said it."""
     line = stream.readline(MAX_SAID)
     if not line.endswith(b"\n"):
@@ -114,9 +114,9 @@ def _received(stream: BinaryIO) -> Hdf5Content | None:
     arrays = {}
     for name, dtype, shape in said["arrays"]:
         array = np.empty(shape, np.dtype(dtype))
-        view = memoryview(array.reshape(-1)).cast("B") if array.size else memoryview(b"")
+        view = array.reshape(-1).view(np.uint8).data
         while len(view):
-            n = stream.readinto(view)  # pyright: ignore[reportAttributeAccessIssue]
+            n = stream.readinto(view)  # pyright: ignore[reportAttributeAccessIssue]  of a pipe there is one
             if not n:
                 return None
             view = view[n:]

@@ -54,7 +54,7 @@ def ismrmrd(file: Any, max_bytes: int) -> Found:
         raise ValueError("it has no dataset")
     table, text = read_dataset(group, "data", max_bytes), read_dataset(group, "xml", max_bytes).ravel()[0]
     heads = table["head"]
-    arrays = {name: _whole_numbers(heads[name], name) for name in HEAD}
+    arrays: dict[str, NDArray] = {name: _whole_numbers(heads[name], name) for name in HEAD}
     arrays |= {name: _whole_numbers(heads["idx"][name], name) for name in COUNTERS}
     lines = [_numbers(np.asarray(values), "data").astype(np.float32) for values in table["data"]]
     arrays["lengths"] = np.array([line.size for line in lines], np.int64)
@@ -125,7 +125,7 @@ def answer(kind: str, path: str, max_bytes: int, out: BinaryIO) -> None:
         arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         _say(out, {"facts": facts, "arrays": [[name, x.dtype.str, x.shape] for name, x in arrays.items()]})
         for array in arrays.values():
-            out.write(memoryview(array.reshape(-1)).cast("B") if array.size else b"")
+            out.write(array.reshape(-1).view(np.uint8).data)
     except BROKEN_HDF5 as error:
         _say(out, {"error": str(error) or type(error).__name__})
     out.flush()
