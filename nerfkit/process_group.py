@@ -166,7 +166,8 @@ def _answered(
     said: list[Said] = []
 
     def call() -> None:
-        with suppress(RuntimeError):
+        # torch's errors, and what is wrong with the environment, which is told where they meet
+        with suppress(RuntimeError, ValueError, NerfkitError):
             said.append(ask(_store()))
 
     # a machine that is cut off closes no connection: whoever waits for its word waits in torch, for ever

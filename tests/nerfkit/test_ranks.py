@@ -238,11 +238,16 @@ def test_what_is_left_of_a_run_whose_process_was_lost_names_it(monkeypatch, hear
         assert caught.value.exit_code == 1
 
 
+# of an exception in a thread pytest warns
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
 def test_a_timeout_that_is_none_is_refused(monkeypatch, text):
     monkeypatch.setenv("NERFKIT_RANK_TIMEOUT", text)
     with pytest.raises(NerfkitError, match=f"NERFKIT_RANK_TIMEOUT: must be seconds, above 0; got '{text}'"):
         process_group.join_group(Launch(0, 2), "cpu")
+    # whoever says so asks first whether another has
+    process_group._store.cache_clear()
+    assert process_group.is_first_to_ask("ending")
 
 
 def test_processes_that_do_not_meet_say_so(monkeypatch):
