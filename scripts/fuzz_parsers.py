@@ -627,7 +627,7 @@ def _forked(read: Callable[[Path], object]) -> Callable[[Path], object]:
         from nerfkit.scenes.readers import _hdf5
 
         start, patience = _hdf5.start, _hdf5.PATIENCE
-        _hdf5.start, _hdf5.PATIENCE = _fork, 3.0
+        _hdf5.start, _hdf5.PATIENCE = _fork, 1.0
         try:
             read(folder)
         finally:
