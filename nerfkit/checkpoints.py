@@ -97,8 +97,8 @@ class CheckpointFolder:
         return path
 
     def _remove_all_but(self, steps: list[int]) -> None:
-        """Remove what is older, what a killed process left half written, and later steps: those could not be read."""
-        for path in (*self.folder.glob("step_*"), *self.folder.glob(".step_*")):
+        """Remove what is older, tensors whose head was never written, and later steps: those could not be read."""
+        for path in self.folder.glob("step_*"):
             match = re.match(r"step_(\d+)\.", path.name)
             if match is None or int(match[1]) not in steps:
                 path.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.json_text import parse_json
+from nerfkit.scenes.unfinished import is_unfinished
 from nerfkit.scenes.writing import explain_os_error, lack_of_room, write_atomically
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ __all__ = [
 
 # the file that is locked while a run writes into its folder (nerfkit/run_lock.py); no output of anybody's
 LOCK_NAME = ".lock"
-# what a write that was killed leaves (tempfile.mkstemp); it is nobody's, and nothing is hindered by it
-_UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}")
 # what a dataset that nerfkit wrote is known by, so that --overwrite may replace it
 DATASET_MARKER = "nerfkit.json"
 
@@ -48,7 +46,8 @@ def npz_bytes(**arrays: NDArray) -> bytes:
 
 
 def _contents(folder: Path) -> list[Path]:
-    return [item for item in folder.iterdir() if item.name != LOCK_NAME and not _UNFINISHED.fullmatch(item.name)]
+    # what a write that was killed left hinders nothing: it goes when the next file is written
+    return [item for item in folder.iterdir() if item.name != LOCK_NAME and not is_unfinished(item.name)]
 
 
 def check_output_folder(folder: Path, *, overwrite: bool, keep: Path | None = None, resumes: bool = True) -> None:

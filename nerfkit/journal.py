@@ -20,6 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from nerfkit.clock import working_seconds
+from nerfkit.scenes.writing import temporary_beside
 
 __all__ = ["Journal"]
 
@@ -90,9 +91,9 @@ class Journal:
     def _write(self, path: Path, found: Found, facts: dict[str, str]) -> None:
         payload = {name: value.detach().cpu().contiguous() for name, value in found.items()}
         facts["crc32"] = str(_checksum(payload))
-        temporary = path.with_name(f".{path.name}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = temporary_beside(path)
             # not forced to the disk: what a crash of the machine leaves is told by its checksum
             temporary.write_bytes(save_tensors(payload, {"facts": json.dumps(facts)}))
             temporary.replace(path)

@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import math
+import os
+import platform
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import timedelta
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from nerfkit.ranks import Launch, LostRankError, Ranks, launched
+from nerfkit.ranks import RESTART, Launch, LostRankError, Ranks, launched
 from nerfkit.scenes.errors import MissingCapabilityError, NerfkitError
 
-__all__ = ["ProcessGroup", "is_first_to_ask", "join_group"]
+__all__ = ["TIMEOUT_VARIABLE", "ProcessGroup", "is_first_to_ask", "join_group"]
 
-# a process that reads many photos, or writes a report, keeps the others waiting
-PATIENCE = timedelta(minutes=30)
+# environment variable of the seconds after which a process that does not answer is given up, and how many they are
+# without it: a process that reads many photos, or writes a report, keeps the others waiting
+TIMEOUT_VARIABLE, TIMEOUT = "NERFKIT_RANK_TIMEOUT", 1800.0
+# seconds that processes have to say that they are still there when one is lost, and for a word of what keeps the words
+ROLL_CALL, WORD = 5.0, 10.0
+
+Said = TypeVar("Said")
 
 
 class ProcessGroup(Ranks):
@@ -80,11 +92,24 @@ class ProcessGroup(Ranks):
             yield
         except RuntimeError as error:
             raise LostRankError(
-                f"another of the {self.size} processes of this run ended before it was done ({_first_line(error)})",
-                where="torchrun",
-                fix="see below which one, and by what signal: 9 is often a lack of memory; go on with --resume RUN, or "
-                "let torchrun do so: --max-restarts 3",
+                f"{self._lost()} ({_first_line(error)})", where="torchrun", fix=f"give the command again, {RESTART}"
             ) from error
+
+    def _lost(self) -> str:
+        """Which processes do not answer any more, in words."""
+        absent = _answered(lambda store: _absent(store, self.rank, self.size), ROLL_CALL + WORD)
+        if absent is None:
+            return (
+                f"another of the {self.size} processes of this run is gone, and what they keep words in, at "
+                f"{os.environ.get('MASTER_ADDR')}, cannot be reached"
+            )
+        if not absent:
+            return f"the {self.size} processes of this run do not reach one another"
+        named = ", ".join(f"{rank} (on {host})" if host else f"{rank}" for rank, host in absent)
+        return (
+            f"rank {named} of the {self.size} processes of this run is gone: it ended, or its machine is not reached "
+            f"for {_timeout():g} s"
+        )
 
 
 def join_group(launch: Launch, device: str) -> ProcessGroup:
@@ -96,13 +121,17 @@ def join_group(launch: Launch, device: str) -> ProcessGroup:
         There is no GPU for each process of this machine.
     LostRankError
         Another process ended before they met.
+    NerfkitError
+        ``NERFKIT_RANK_TIMEOUT`` is no number of seconds.
     """
     if not dist.is_initialized():
         _take_device(launch, device)
         try:
             # small things lie in memory also where gradients lie on GPUs
             backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
-            dist.init_process_group(backend, store=_store(), rank=launch.rank, world_size=launch.size, timeout=PATIENCE)
+            store, timeout = _store(), timedelta(seconds=_timeout())
+            store.set(f"host/{launch.rank}", platform.node())
+            dist.init_process_group(backend, store=store, rank=launch.rank, world_size=launch.size, timeout=timeout)
         except RuntimeError as error:
             raise LostRankError(
                 f"the {launch.size} processes of this run did not meet ({_first_line(error)})", where="torchrun",
@@ -113,18 +142,62 @@ def join_group(launch: Launch, device: str) -> ProcessGroup:
 
 def is_first_to_ask(question: str) -> bool:
     """Whether no process of this run has asked before; also where the others can no longer be reached."""
+    # said twice is better than not at all
+    return _answered(lambda store: store.add(question, 1), WORD) in (1, None)
+
+
+def _absent(
+    store: dist.Store, rank: int, size: int,  # pyright: ignore[reportPrivateImportUsage]
+) -> Sequence[tuple[int, str]]:  # fmt: skip
+    """Ranks that do not say that they are here while this one does, and their machines where these are known."""
+    store.set(f"here/{rank}", "")
+    until = time.monotonic() + ROLL_CALL
+    while not store.check([f"here/{other}" for other in range(size)]) and time.monotonic() < until:
+        time.sleep(0.05)
+    absent = [other for other in range(size) if not store.check([f"here/{other}"])]
+    known = [store.check([f"host/{other}"]) for other in absent]
+    return [(k, store.get(f"host/{k}").decode() if is_known else "") for k, is_known in zip(absent, known, strict=True)]
+
+
+def _answered(
+    ask: Callable[[dist.Store], Said], seconds: float,  # pyright: ignore[reportPrivateImportUsage]
+) -> Said | None:  # fmt: skip
+    """What is found in what processes keep words in; None where it cannot be reached, which may never be said."""
+    said: list[Said] = []
+
+    def call() -> None:
+        # torch's errors, and what is wrong with the environment, which is told where they meet
+        with suppress(RuntimeError, ValueError, NerfkitError):
+            said.append(ask(_store()))
+
+    # a machine that is cut off closes no connection: whoever waits for its word waits in torch, for ever
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return said[0] if said else None
+
+
+def _timeout() -> float:
+    """Seconds after which a process that does not answer is given up."""
+    text = os.environ.get(TIMEOUT_VARIABLE)
+    if text is None:
+        return TIMEOUT
     try:
-        return _store().add(question, 1) == 1
-    except RuntimeError:
-        # said twice is better than not at all
-        return True
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 < seconds < math.inf:
+        raise NerfkitError(
+            f"must be seconds, above 0; got {text!r}", where=TIMEOUT_VARIABLE, fix="give a number, or unset it"
+        )
+    return seconds
 
 
 @functools.cache
 def _store() -> dist.Store:  # pyright: ignore[reportPrivateImportUsage]
     """What torchrun lets its processes keep words in, those of each start apart: it keeps the same one for all."""
     launch = launched()
-    store = next(rendezvous("env://", timeout=PATIENCE))[0]
+    store = next(rendezvous("env://", timeout=timedelta(seconds=_timeout())))[0]
     name = f"nerfkit/{launch.n_restarts}/{launch.size}"
     return dist.PrefixStore(name, store)  # pyright: ignore[reportPrivateImportUsage]
 
@@ -142,4 +215,5 @@ def _take_device(launch: Launch, device: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    # without the place in gloo's sources
+    return re.sub(r"^\[[^\]]*\] ", "", str(error).partition("\n")[0])

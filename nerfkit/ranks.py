@@ -16,7 +16,11 @@ from nerfkit.scenes.errors import NerfkitError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["ALONE", "Launch", "LostRankError", "Ranks", "join", "launched", "may_speak"]
+__all__ = ["ALONE", "RESTART", "Launch", "LostRankError", "Ranks", "join", "launched", "may_speak"]
+
+
+# what else to do where a process was lost than to go on by hand
+RESTART = "or let torchrun do so: --max-restarts 3; signal 9 in its table is often a lack of memory"
 
 
 class LostRankError(NerfkitError):

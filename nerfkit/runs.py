@@ -29,6 +29,7 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.json_text import parse_json
 from nerfkit.scenes.readers import PosedPhotos, read_posed_photos
 from nerfkit.scenes.settings import check_number
+from nerfkit.scenes.writing import temporary_beside
 from nerfkit.tasks import TASKS, Task, get_task
 
 __all__ = ["Recorded", "Run", "default_run_folder", "link_latest"]
@@ -72,12 +73,11 @@ class Run:
         return self.folder / "metrics.jsonl"
 
     def write_config(self, config: Any, *, data: Path, device: str, **inputs: Any) -> None:
-        """Write config.yml and versions.json; ``inputs`` is what else the task was given, paths as Path."""
+        """Write config.yml; ``inputs`` is what else the task was given, paths as Path."""
         given = {
             name: _relative(value, self.folder) if isinstance(value, Path) else value for name, value in inputs.items()
         }
         places = {"task": config.task, "data": _relative(data, self.folder), "device": device, **given}
-        self.write_versions()
         write_atomically(self.folder / "config.yml", dump(places | to_dict(config)))
 
     def write_versions(self) -> None:
@@ -163,7 +163,10 @@ class Run:
             values = load(path)
         except NerfkitError as error:
             raise NerfkitError(f"is damaged: it {error.what}", where=path, fix="make the run again") from error
-        if not all(isinstance(values.get(key), str) for key in ("data", "device")) or values.get("task") not in TASKS:
+        if (
+            not all(isinstance(values.get(key), str) for key in ("task", "data", "device"))
+            or values["task"] not in TASKS
+        ):
             raise NerfkitError(
                 f"is damaged: wanted data, device, and a task of {', '.join(TASKS)}; got {values.get('task')!r}",
                 where=path, fix="make the run again",
@@ -237,7 +240,7 @@ def link_latest(folder: Path) -> None:
     link = folder.parent / "latest"
     if link.exists() and not link.is_symlink():
         return
-    temporary = folder.parent / f".latest.{os.getpid()}"
+    temporary = temporary_beside(link)
     try:
         temporary.symlink_to(folder.name, target_is_directory=True)
         temporary.replace(link)

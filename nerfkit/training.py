@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import math
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from nerfkit.photo_data import PhotoData, find_bounds, load_photo_data
 from nerfkit.presets import TrainConfig
 from nerfkit.previews import Previews
 from nerfkit.radiance_fit import RadianceFit
-from nerfkit.ranks import ALONE, Ranks, launched
+from nerfkit.ranks import ALONE, RESTART, LostRankError, Ranks, launched
 from nerfkit.refined_cameras import FILE, describe_moves, refined_cameras
 from nerfkit.runs import Run
 from nerfkit.scene import RadianceScene
@@ -319,6 +320,9 @@ def _fitted(
         )  # fmt: skip
     except DivergedError as error:
         raise _diverged(error, run, config.learning_rate) from error
+    except LostRankError as error:
+        command = f"torchrun ... -m nerfkit train --resume {shlex.quote(str(run.folder))}"
+        raise LostRankError(error.what, where=error.where, fix=f"go on with {command}, {RESTART}") from error
 
 
 def _told(run: Run, done: FitResult) -> dict[str, Any]:

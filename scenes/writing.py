@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from .errors import NerfkitError
+from .unfinished import remove_abandoned, unfinished_name
 
 __all__ = [
     "explain_os_error", "is_writable", "lack_of_room", "move_into_place", "sync", "temporary_beside",
@@ -30,7 +31,9 @@ def write_atomically(path: Path, payload: bytes) -> None:
     made = [folder for folder in path.absolute().parents if not folder.exists()]
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{_shortened(path.name)}.")
+        remove_abandoned(path.parent)
+        # two threads may write to the same path
+        handle, name = tempfile.mkstemp(dir=path.parent, suffix=unfinished_name(path.name), prefix=".")
     except OSError as error:
         raise explain_os_error(error, path, len(payload)) from error
     try:
@@ -50,12 +53,8 @@ def write_atomically(path: Path, payload: bytes) -> None:
 
 def temporary_beside(path: Path, suffix: str = "") -> Path:
     """Where this process writes what is moved to ``path`` when it is whole; libraries look at the ``suffix``."""
-    return path.with_name(f".{_shortened(path.name)}.{os.getpid()}.part{suffix}")
-
-
-def _shortened(name: str) -> str:
-    """A name, or its beginning: of 255 bytes, four a letter, what is added to it has room in any case."""
-    return name[:40]
+    remove_abandoned(path.parent)
+    return path.with_name(unfinished_name(path.name, suffix))
 
 
 def move_into_place(temporary: Path, path: Path) -> None:

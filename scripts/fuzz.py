@@ -26,7 +26,7 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ from fuzz_parsers import PARSERS, Parser
 
 from nerfkit.scenes.errors import NerfkitError
 
-__all__ = ["Finding", "Outcome", "fuzz", "is_over", "keep_files", "read_once"]
+__all__ = ["Finding", "Outcome", "Watch", "fuzz", "is_over", "keep_files", "read_once"]
 
 # processor seconds that a small file may take, and bytes of address space that reading it may add
 MAX_SECONDS, MAX_BYTES = 5.0, 2 << 30
@@ -44,6 +44,8 @@ MAX_SECONDS, MAX_BYTES = 5.0, 2 << 30
 MAX_CHANGED = 3
 # wall seconds of a file after which a process is ended that hangs in a library, where no signal reaches it
 PATIENCE = 30.0
+# seconds after which the watch over that is set anew, which takes as long as to read a small file
+WATCH_AGE = 1.0
 
 
 class Hang(BaseException):
@@ -89,7 +91,7 @@ def fuzz(
     What execution ``n`` reads follows from the seed and ``n`` alone.
     """
     outcome, seen, began = Outcome(parser.name), set[str](), time.monotonic()
-    with tempfile.TemporaryDirectory(dir=_quick_folder()) as name:
+    with tempfile.TemporaryDirectory(dir=_quick_folder()) as name, one_thread(), Watch() as watch:
         folder = Path(name)
         files = parser.make(folder)
         read_good(parser, folder)
@@ -99,6 +101,7 @@ def fuzz(
             changed = changed_files(parser, whole, generator)
             for file, payload in changed.items():
                 (folder / file).write_bytes(payload)
+            watch.look()
             # what is left where the process is ended
             keep_files(changed, "the process was ended", parser.name, keep, "last")
             finding = read_once(parser, folder, outcome)
@@ -133,8 +136,7 @@ def read_once(parser: Parser, folder: Path, outcome: Outcome) -> Finding | None:
     number = outcome.executions
     outcome.executions += 1
     try:
-        faulthandler.dump_traceback_later(PATIENCE, exit=True)
-        with quiet(), limited_time():
+        with quiet():
             parser.read(folder)
         outcome.read += 1
     except NerfkitError as error:
@@ -143,9 +145,59 @@ def read_once(parser: Parser, folder: Path, outcome: Outcome) -> Finding | None:
         str(error).encode("utf-8", errors="surrogateescape" if _is_of_bytes(error) else "replace")
     except (Exception, Hang) as error:
         return Finding(_place(error), number, "".join(traceback.format_exception(error))[-4000:])
-    finally:
-        faulthandler.cancel_dump_traceback_later()
     return None
+
+
+class Watch:
+    """Limits of time for the files that are read within it, each of which begins with :meth:`look`.
+
+    A file that takes more than ``MAX_SECONDS`` of this process's own time, for another's work is no hang, has Hang
+    raised in its reader. One that takes ``PATIENCE`` in a library, where no signal reaches it, ends the process.
+    """
+
+    def __enter__(self) -> Watch:
+        self._before = signal.signal(signal.SIGVTALRM, self._stop)
+        self._set()
+        return self
+
+    def look(self) -> None:
+        """The next file is read from now on."""
+        signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
+        if time.monotonic() - self._since > WATCH_AGE:
+            self._set()
+
+    def __exit__(self, *error: object) -> None:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, self._before)
+        faulthandler.cancel_dump_traceback_later()
+
+    def _set(self) -> None:
+        self._since = time.monotonic()
+        faulthandler.dump_traceback_later(PATIENCE, exit=True)
+
+    @staticmethod
+    def _stop(number: int, frame: object) -> None:
+        raise Hang(f"took more than {MAX_SECONDS:g} s")
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Let the readers decode the photos of a folder one after the other: to start threads takes longer than they do."""
+    from nerfkit.scenes.readers import photos
+
+    def one_by_one(function: Callable[[Any], Any], items: Sequence[Any], threads: int | None = None) -> list[Any]:
+        return [function(item) for item in items]
+
+    modules = [module for name, module in sys.modules.items() if name.startswith("nerfkit.")]
+    users = [module for module in modules if vars(module).get("map_in_threads") is photos.map_in_threads]
+    before = photos.map_in_threads
+    for module in users:
+        vars(module)["map_in_threads"] = one_by_one
+    try:
+        yield
+    finally:
+        for module in users:
+            vars(module)["map_in_threads"] = before
 
 
 def _is_of_bytes(error: NerfkitError) -> bool:
@@ -158,22 +210,6 @@ def quiet() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-@contextlib.contextmanager
-def limited_time() -> Iterator[None]:
-    """Raise Hang after ``MAX_SECONDS`` of this process's own time: another's work is no hang."""
-
-    def stop(number: int, frame: object) -> None:
-        raise Hang(f"took more than {MAX_SECONDS:g} s")
-
-    before = signal.signal(signal.SIGVTALRM, stop)
-    signal.setitimer(signal.ITIMER_VIRTUAL, MAX_SECONDS)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
 
 
 def _place(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fuzz import Outcome, is_over, keep_files, read_once
+from fuzz import Outcome, Watch, is_over, keep_files, read_once
 from fuzz_parsers import Parser
 
 from nerfkit.scenes.extras import import_extra
@@ -40,6 +40,7 @@ def fuzz_by_coverage(parser: Parser, options: Namespace) -> NoReturn:
         # the first byte says which file the others are
         (corpus / str(index)).write_bytes(bytes([index]) + parser.unpack(whole[file]))
     outcome, seen, began = Outcome(parser.name), set[str](), time.monotonic()
+    watch = Watch().__enter__()
 
     def read(data: bytes) -> None:
         if is_over(outcome, options.executions, options.seconds, began):
@@ -50,6 +51,7 @@ def fuzz_by_coverage(parser: Parser, options: Namespace) -> NoReturn:
         file = files[data[0] % len(files)] if data else files[0]
         payload = parser.pack(data[1:])
         (folder / file).write_bytes(payload)
+        watch.look()
         finding = read_once(parser, folder, outcome)
         (folder / file).write_bytes(whole[file])
         if finding is not None and finding.what not in seen:

@@ -21,6 +21,7 @@ TEXT_WORDS = (
     "../../../../etc/passwd", "/etc/passwd", "//etc/passwd", "\\\\host\\share", "C:\\x", "%s%n", "a" * 5000, "\ud800",
     "[" * 3000, '{"a":' * 3000, "\x00", "\n", "{}", "[]", "&a *a", "!!python/object:os.system", "<img src=x>", "💥",
 )  # fmt: skip
+_ENCODED_WORDS = tuple(word.encode(errors="surrogatepass") for word in TEXT_WORDS)
 # what whole files become
 MAX_GROWTH = 4096
 
@@ -87,8 +88,7 @@ def _insert(data: bytearray, generator: random.Random, words: Sequence[bytes]) -
 
 
 def _insert_word(data: bytearray, generator: random.Random, words: Sequence[bytes]) -> None:
-    texts = tuple(word.encode(errors="surrogatepass") for word in TEXT_WORDS)
-    word, at = generator.choice((*words, *texts)), _at(data, generator)
+    word, at = generator.choice((*words, *_ENCODED_WORDS)), _at(data, generator)
     data[at : at + generator.choice((0, len(word)))] = word
 
 

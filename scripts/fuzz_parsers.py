@@ -6,6 +6,8 @@ import csv
 import gzip
 import io
 import json
+import os
+import signal
 import struct
 import zipfile
 import zlib
@@ -13,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -361,10 +364,13 @@ def _read_psf(folder: Path) -> None:
 
 
 def _make_config(folder: Path) -> list[str]:
+    """Settings of each kind, not all of a preset: YAML is what takes the time."""
     from nerfkit.config import dump, to_dict
     from nerfkit.presets import PRESETS
 
-    (folder / "config.yml").write_bytes(dump({"task": "train"} | to_dict(PRESETS["hash"])))
+    settings = to_dict(PRESETS["hash"])
+    kept = {name: settings[name] for name in ("field", "steps", "seconds", "alpha", "box", "refine_poses")}
+    (folder / "config.yml").write_bytes(dump({"task": "train"} | kept))
     return ["config.yml"]
 
 
@@ -614,6 +620,45 @@ def _make_ismrmrd(folder: Path) -> list[str]:
     return ["kspace.h5"]
 
 
+def _forked(read: Callable[[Path], object]) -> Callable[[Path], object]:
+    """Read with little patience, and HDF5 by a fork of this process, which has loaded the libraries."""
+
+    def read_forked(folder: Path) -> None:
+        from nerfkit.scenes.readers import _hdf5
+
+        start, patience = _hdf5.start, _hdf5.PATIENCE
+        _hdf5.start, _hdf5.PATIENCE = _fork, 1.0
+        try:
+            read(folder)
+        finally:
+            _hdf5.start, _hdf5.PATIENCE = start, patience
+
+    return read_forked
+
+
+def _fork(words: list[str]) -> Any:
+    """What ``_hdf5.start`` gives, by a fork."""
+    from nerfkit.scenes.readers import _hdf5_process
+
+    kind, path, max_bytes, seconds = words
+    ours, its = os.pipe()
+    number = os.fork()
+    if number == 0:
+        try:
+            os.close(ours)
+            # the limits of whoever forked it are not inherited
+            signal.alarm(int(float(seconds)) + 1)
+            with os.fdopen(its, "wb") as out:
+                _hdf5_process.answer(kind, path, int(max_bytes), out)
+        finally:
+            os._exit(0)
+    os.close(its)
+    return SimpleNamespace(
+        stdout=os.fdopen(ours, "rb"), kill=lambda: os.kill(number, signal.SIGKILL),
+        wait=lambda: os.waitstatus_to_exitcode(os.waitpid(number, 0)[1]),
+    )  # fmt: skip
+
+
 def _read_kspace(folder: Path) -> None:
     from nerfkit.scenes.readers.kspace import read_kspace
 
@@ -716,10 +761,10 @@ PARSERS = {
         Parser("tiff-stack", _make_stack, _read_volume),
         Parser("ome-tiff", _make_ome, _read_volume),
         Parser("scan", _arrays("scan.npz", _scan_arrays), _read_scan, _unzip, _zip),
-        Parser("scan-hdf5", _make_scan_h5, _read_scan, needs="h5py"),
+        Parser("scan-hdf5", _make_scan_h5, _forked(_read_scan), needs="h5py"),
         Parser("kspace", _arrays("kspace.npz", _kspace_arrays), _read_kspace, _unzip, _zip),
         Parser("kspace-samples", _arrays("kspace.npz", _sample_arrays), _read_kspace, _unzip, _zip),
-        Parser("ismrmrd", _make_ismrmrd, _read_kspace, needs="h5py"),
+        Parser("ismrmrd", _make_ismrmrd, _forked(_read_kspace), needs="h5py"),
         Parser("ply", _make_surface("ply"), _read_surface, needs="trimesh"),
         Parser(
             "obj", _make_surface("obj"), _read_surface, words=(b"mtllib ../../x.mtl\n", b"usemtl x\n"), needs="trimesh"

@@ -4,9 +4,10 @@
 
 Each command makes its own small data. It runs once unharmed. Then, until so many kills have hit it, it begins in a new
 folder, is ended by SIGKILL at a random moment, half of them while a file is being written, goes on with --resume, is
-killed again, and so on; a command that has no --resume is given again. Where it was let go on to its end, its files
-are compared: every bit of weights, pictures, meshes and figures but those of time. One row a task: kills, how many fell
-on a write, and how many ends differed from the unharmed one.
+killed again, and so on; a command that has no --resume is given again. After each kill what has its final name must be
+whole. Where it was let go on to its end, its files are compared: every bit of weights, pictures, meshes and figures but
+those of time; nothing half written may be left. One row a task: kills, how many fell on a write, and how many ends
+differed from the unharmed one.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ import numpy as np
 from benchmarking import Row, publish
 
 from nerfkit.checkpoints import CheckpointFolder
+from nerfkit.scenes.unfinished import is_unfinished
 
 __all__ = ["TASKS", "Outcome", "endure"]
 
@@ -55,6 +57,8 @@ class Task:
         From the output's folder to the words that go on; None: it is given again.
     results : tuple of str
         Globs below the output's folder of what must be the same.
+    whole : tuple of str
+        Globs of what must be the same as soon as it is there, whenever the command is killed.
     weights : tuple of str
         Folders of checkpoints, of which the newest must be the same.
     """
@@ -63,6 +67,7 @@ class Task:
     command: Callable[[Path, Path], Sequence[str]]
     resume: Callable[[Path], Sequence[str]] | None
     results: tuple[str, ...]
+    whole: tuple[str, ...] = ()
     weights: tuple[str, ...] = ()
 
 
@@ -105,12 +110,24 @@ def picture(data: Path) -> None:
     np.save(data / "picture.npy", values.astype(np.float32))
 
 
+def photos(data: Path) -> None:
+    """Eight photos of a corner of a room, 320 x 240 pixels, whose poses can be found."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from PIL import Image
+    from textured_room import photograph, room_poses, textures  # pyright: ignore[reportMissingImports]
+
+    walls = textures()
+    (data / "photos").mkdir()
+    for index, c2w in enumerate(room_poses()):
+        Image.fromarray(photograph(c2w, walls)).save(data / "photos" / f"{index}.png")
+
+
 def fit(task: str, *words: str) -> Task:
     """A task of `nerfkit fit` on the picture."""
     return Task(
         picture,
         lambda data, out: ["fit", task, str(data / "picture.npy"), "-o", str(out / "a.npy"), *words],
-        lambda out: ["fit", "--resume", str(out / "a")], ("a.npy", "a/checkpoints/**/*.safetensors"),
+        lambda out: ["fit", "--resume", str(out / "a")], ("a.npy", "a/checkpoints/**/*.safetensors"), ("a.npy",),
     )  # fmt: skip
 
 
@@ -121,23 +138,36 @@ TASKS: dict[str, Task] = {
             "train", str(data / "scene"), "--out", str(out / "run"), "--steps", "100",
             "--set", "checkpoint_seconds=0.1", "--set", "field.log2_table_size=12",
         ],
-        lambda out: ["train", "--resume", str(out / "run")], (), ("run/checkpoints",),
+        lambda out: ["train", "--resume", str(out / "run")], (), weights=("run/checkpoints",),
     ),
     "superres": Task(
         frames, lambda data, out: ["superres", str(data / "frames"), "-o", str(out / "a.png"), "--seconds", "600",
             "--scale", "2", "--shifts", str(data / "frames" / "shifts.csv"), "--set", "width=8",
         ],
-        lambda out: ["superres", "--resume", str(out / "a")], ("a.png",), ("a/checkpoints",),
+        lambda out: ["superres", "--resume", str(out / "a")], ("a.png",), ("a.png",), ("a/checkpoints",),
     ),
     "image": fit("image", "--field", "siren", "--scale", "20", "--params", "2000", "--steps", "150"),
     "denoise": fit("denoise", "--simulate", "noise=0.1", "--seconds", "600"),
     "ct": fit("ct", "--simulate", "angles=20,noise=0.01", "--seconds", "600"),
     "render": Task(
         trained, lambda data, out: ["render", str(data / "run"), "--out", str(out / "film.mp4"), "--frames", "12"],
-        None, ("film.mp4",),
+        None, ("film.mp4",), ("film.mp4",),
+    ),
+    "render-frames": Task(
+        trained, lambda data, out: ["render", str(data / "run"), "--out", str(out / "film"), "--frames", "12"],
+        None, ("film/*",), ("film/*",),
     ),
     "export": Task(
-        trained, lambda data, out: ["export", str(data / "run"), "-o", str(out / "mesh.ply")], None, ("mesh.ply",),
+        trained, lambda data, out: ["export", str(data / "run"), "-o", str(out / "mesh.ply")],
+        None, ("mesh.ply",), ("mesh.ply",),
+    ),
+    # given again it goes on with what is done
+    "process": Task(
+        photos, lambda data, out: ["process", str(data / "photos"), "-o", str(out / "posed"), "--max-side", "320",
+            "--max-features", "1000",
+        ],
+        None, ("posed/transforms.json", "posed/images/*", "posed/sparse/0/*"),
+        ("posed/transforms.json", "posed/sparse/0/*"),
     ),
 }  # fmt: skip
 
@@ -157,14 +187,14 @@ def endure(name: str, kills: int, seed: int, work: Path) -> Outcome:
         if said := _end(task.command(data, whole), whole):
             raise RuntimeError(said)
         took = time.monotonic() - began
-        unharmed.append(_fingerprints(task, whole))
+        unharmed.append(_fingerprints(whole, task.results, task.weights))
     expected = unharmed[1]
     outcome.faults += [f"unharmed: {key} differs" for key in expected if unharmed[0].get(key) != expected[key]]
     while outcome.kills < kills:
         out = work / f"out_{outcome.ends:03d}"
         out.mkdir()
-        _harm(task, data, out, took, min(MOST_IN_A_ROW, kills - outcome.kills), rng, outcome)
-        found = _fingerprints(task, out)
+        _harm(task, data, out, took, min(MOST_IN_A_ROW, kills - outcome.kills), rng, outcome, expected)
+        found = _fingerprints(out, task.results, task.weights)
         outcome.ends += 1
         outcome.faults += [f"{out.name}: {key} differs" for key in expected if found.get(key) != expected[key]]
         outcome.faults += [f"{out.name}: {path} is left" for path in _left_over(out)]
@@ -178,7 +208,8 @@ def endure(name: str, kills: int, seed: int, work: Path) -> Outcome:
 
 
 def _harm(
-    task: Task, data: Path, out: Path, took: float, most: int, rng: random.Random, outcome: Outcome
+    task: Task, data: Path, out: Path, took: float, most: int, rng: random.Random, outcome: Outcome,
+    expected: dict[str, str],
 ) -> None:  # fmt: skip
     """Kill a command some times in a row, unless it ends before, then let it go on to its end."""
     words = list(task.command(data, out))
@@ -189,6 +220,8 @@ def _harm(
             # it had ended by itself; what it left is looked at
             return
         outcome.kills, outcome.on_write = outcome.kills + 1, outcome.on_write + on_write
+        found = _fingerprints(out, task.whole)
+        outcome.faults += [f"{out.name}: {key} is half there" for key in found if found[key] != expected.get(key)]
         words = _next(task, data, out)
     if said := _end(words, out):
         outcome.faults.append(f"{out.name}: {said}")
@@ -211,6 +244,8 @@ def _can_resume(out: Path) -> bool:
 
 def _kill(words: Sequence[str], out: Path, moment: float, *, waits_for_write: bool) -> bool | None:
     """SIGKILL after some seconds, or at the next write from then on; None where the command ended before."""
+    # what kills before left is no write of this one's
+    before = set(_unfinished(out))
     child = _begin(words, out)
     deadline = time.monotonic() + moment
     while time.monotonic() < deadline and child.is_alive():
@@ -218,8 +253,8 @@ def _kill(words: Sequence[str], out: Path, moment: float, *, waits_for_write: bo
     on_write = False
     if waits_for_write:
         until = time.monotonic() + PATIENCE_FOR_WRITE
-        while child.is_alive() and time.monotonic() < until and not (on_write := any(_unfinished(out))):
-            pass
+        while child.is_alive() and time.monotonic() < until and not on_write:
+            on_write = not before.issuperset(_unfinished(out))
     child.kill()
     child.join()
     return on_write if child.exitcode == -signal.SIGKILL else None
@@ -244,14 +279,14 @@ def _run(words: list[str], log: str) -> None:
 
 
 def _unfinished(out: Path) -> Iterator[Path]:
-    """Files that are being written: nerfkit writes under a name that begins with a dot."""
+    """Files, and folders of files, that are being written, or were when a process was killed."""
     for folder, folders, files in os.walk(out):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        yield from (Path(folder, name) for name in files if name.startswith(".") and name != ".lock")
+        yield from (Path(folder, name) for name in (*folders, *files) if is_unfinished(name))
+        folders[:] = [name for name in folders if not is_unfinished(name)]
 
 
 def _left_over(out: Path) -> list[Path]:
-    return [path.relative_to(out) for path in _unfinished(out) if "checkpoints" in path.parts]
+    return [path.relative_to(out) for path in _unfinished(out)]
 
 
 def _end(words: Sequence[str], out: Path) -> str:
@@ -265,13 +300,13 @@ def _end(words: Sequence[str], out: Path) -> str:
     return f"nerfkit {' '.join(words)} ended with {child.exitcode}: {said}"
 
 
-def _fingerprints(task: Task, out: Path) -> dict[str, str]:
-    """Of each result, by its name."""
+def _fingerprints(out: Path, files: Sequence[str], weights: Sequence[str] = ()) -> dict[str, str]:
+    """Of each of the files and the newest weights, by its name."""
     found = {}
-    for pattern in task.results:
+    for pattern in files:
         for path in sorted(out.glob(pattern)):
             found[str(path.relative_to(out))] = hashlib.sha256(path.read_bytes()).hexdigest()
-    for folder in task.weights:
+    for folder in weights:
         checkpoints = CheckpointFolder(out / folder)
         if not checkpoints.steps():
             continue

@@ -133,8 +133,8 @@ class Task:
         for where, values in sources:
             group = values.get(self.group)
             kind = group.get("kind") if isinstance(group, Mapping) else None
-            # a kind that there is not is named when the settings are made
-            if kind in self.presets and kind != (preset := preset or kind):
+            # a kind that there is not, or that is no text, is named when the settings are made
+            if isinstance(kind, str) and kind in self.presets and kind != (preset := preset or kind):
                 raise NerfkitError(
                     f"holds settings of {kind}, not of {preset}", where=where, fix="leave one of the two out"
                 )

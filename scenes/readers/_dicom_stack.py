@@ -150,7 +150,11 @@ def _decode(file: Path) -> tuple[NDArray, bool]:
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        dataset = dcmread(file, force=True)
+        try:
+            dataset = dcmread(file, force=True)
+        # what stands behind the head, which was read before, may be damaged too
+        except BROKEN_DICOM as error:
+            raise _broken(error, file) from error
         try:
             stored = dataset.pixel_array
         except (RuntimeError, NotImplementedError) as error:
@@ -160,6 +164,13 @@ def _decode(file: Path) -> tuple[NDArray, bool]:
                 fix='pip install "nerfkit[medical]"; for JPEG lossless and JPEG-LS also pip install pylibjpeg-libjpeg',
             ) from error  # fmt: skip
         except BROKEN_DICOM as error:
-            raise NerfkitError(f"its pixels cannot be read ({error})", where=file, fix="export it anew") from error
+            raise _broken(error, file) from error
     is_longer = any("excess" in str(item.message) or "padding" in str(item.message) for item in told)
     return stored.reshape(-1, *stored.shape[-2:])[: int(dataset.get("NumberOfFrames") or 1)], is_longer
+
+
+def _broken(error: Exception, file: Path) -> NerfkitError:
+    # some say nothing but what they are
+    return NerfkitError(
+        f"its pixels cannot be read ({str(error) or type(error).__name__})", where=file, fix="export it anew"
+    )

@@ -40,6 +40,8 @@ MODELS: dict[str, tuple[int, Literal["perspective", "fisheye", "fov"], str]] = {
 UNSUPPORTED = {11: ("RAD_TAN_THIN_PRISM_FISHEYE", 16)}
 # parameters of any model that there may be one day, and id, model, width and height of a camera in cameras.bin
 MAX_PARAMS, CAMERA_HEAD = 64, struct.Struct("<iiQQ")
+# digits of a number of 64 bits; Python refuses to read thousands of them
+MAX_DIGITS = 19
 # w2c with +Y down and +Z forward (OpenCV) to OpenGL: the camera's second and third axes change sign
 FLIP_YZ = np.diag([1.0, -1.0, -1.0, 1.0])
 
@@ -308,7 +310,7 @@ def _cameras_txt(path: Path) -> dict[int, Camera | NerfkitError]:
                 where=where,
                 fix="export the model again",
             )
-        if not key.isdecimal():  # no image can name it
+        if not key.isdecimal() or len(key) > MAX_DIGITS:  # no image can name it
             raise (
                 camera
                 if isinstance(camera, NerfkitError)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.kspace_data import KspaceData
+from nerfkit.scenes.machine_memory import check_floats
 
-from ._hdf5 import BROKEN_HDF5, read_dataset
+from ._hdf5 import read_hdf5
 from ._xml import parse_xml
 
 __all__ = ["read_ismrmrd"]
@@ -23,15 +25,28 @@ NO_LINES = (19, 23, 24, 26, 28, 29)
 SINGLE = ("kspace_encode_step_2", "slice", "contrast", "phase", "repetition", "set")
 
 
+Heads = dict[str, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """What the header says of the grid: its matrix (x, y), x of the result, and the line of frequency 0, if any."""
+
+    width: int
+    height: int
+    kept: int
+    middle: int | None
+
+
 def read_ismrmrd(path: Path) -> KspaceData:
     """Read one slice of lines along x; repeated lines are averaged."""
-    heads, lines, matrix, middle = _acquisitions(path)
+    heads, lines, encoding = _acquisitions(path)
     keep = np.array([not any(int(flags) >> (bit - 1) & 1 for bit in NO_LINES) for flags in heads["flags"]], bool)
-    heads, lines = heads[keep], [line for line, is_kept in zip(lines, keep, strict=True) if is_kept]
-    if not len(heads):
+    heads, lines = {name: column[keep] for name, column in heads.items()}, [lines[k] for k in np.flatnonzero(keep)]
+    if not lines:
         raise NerfkitError("has no acquisition of a picture", where=path, fix="give a file with measured lines")
     for name in SINGLE:
-        if len(found := np.unique(heads["idx"][name])) > 1:
+        if len(found := np.unique(heads[name])) > 1:
             raise NerfkitError(
                 f"has {len(found)} values of {name}: it is not one 2-D slice", where=path,
                 fix="write one of them to a file of its own",
@@ -41,39 +56,39 @@ def read_ismrmrd(path: Path) -> KspaceData:
             "has a trajectory; of ISMRMRD only lines on the grid are read", where=path,
             fix="save an npz of samples [n_coils, n], trajectory [n, 2] (cycles a pixel) and size",
         )  # fmt: skip
-    return _on_grid(heads, lines, matrix, middle, path)
+    return _on_grid(heads, lines, encoding, path)
 
 
-def _acquisitions(path: Path) -> tuple[Any, list[NDArray], tuple[int, int, int], int | None]:
-    """Heads, complex values of each, matrix of the encoding (x, y) and x of the result, the line of frequency 0."""
-    h5py = import_extra("h5py", "medical", path)
-    try:
-        with h5py.File(path, "r") as file:
-            if isinstance(file.get("dataset", getlink=True), h5py.ExternalLink):
-                raise ValueError("dataset is a link into another file, which is not read")
-            group: Any = file["dataset"]
-            table = read_dataset(group, "data")
-            text = read_dataset(group, "xml").ravel()[0]
-    except BROKEN_HDF5 as error:
-        raise NerfkitError(
-            f"cannot be read as ISMRMRD ({error})", where=path, fix="give a file with dataset/xml and dataset/data"
-        ) from error
+def _acquisitions(path: Path) -> tuple[Heads, list[NDArray], _Encoding]:
+    """Numbers of the heads, complex values [n_coils, n] of each, and the encoding."""
+    found = read_hdf5(path, "ismrmrd", fix="give an ISMRMRD file, with dataset/xml and dataset/data")
+    heads = dict(found.arrays)
+    lengths, values, text = (heads.pop(name) for name in ("lengths", "values", "xml"))
+    lines, last = [], 0
+    for index, (n_coils, length) in enumerate(zip(heads["active_channels"].tolist(), lengths.tolist(), strict=True)):
+        if n_coils < 1 or length % (2 * n_coils):
+            raise NerfkitError(
+                f"acquisition {index} has {length} numbers for {n_coils} coils; wanted is two a sample and coil",
+                where=path, fix="correct active_channels in its heads",
+            )  # fmt: skip
+        lines.append(values[last : last + length].view(np.complex64).reshape(n_coils, -1))
+        last += length
+    return heads, lines, _encoding(text.tobytes(), path)
+
+
+def _encoding(text: bytes, path: Path) -> _Encoding:
     try:
         encoding = _without_spaces(text).find("encoding")
-        sides = [
-            int(encoding.findtext(name))  # pyright: ignore[reportOptionalMemberAccess, reportArgumentType]
+        width, height, kept = (
+            int(encoding.findtext(name))
             for name in ("encodedSpace/matrixSize/x", "encodedSpace/matrixSize/y", "reconSpace/matrixSize/x")
-        ]
-        found = encoding.findtext("encodingLimits/kspace_encoding_step_1/center")  # pyright: ignore[reportOptionalMemberAccess]
+        )
+        middle = encoding.findtext("encodingLimits/kspace_encoding_step_1/center")
+        return _Encoding(width, height, kept, None if middle is None else int(middle))
     except (TypeError, AttributeError, ValueError) as error:
         raise NerfkitError(
             f"its header has no matrix sizes ({error})", where=path, fix="write encodedSpace and reconSpace"
         ) from error
-    lines = [
-        np.asarray(values, np.float32).view(np.complex64).reshape(int(head["active_channels"]), -1)
-        for head, values in zip(table["head"], table["data"], strict=True)
-    ]
-    return table["head"], lines, (sides[0], sides[1], sides[2]), None if found is None else int(found)
 
 
 def _without_spaces(text: bytes | str) -> Any:
@@ -83,22 +98,29 @@ def _without_spaces(text: bytes | str) -> Any:
     return root
 
 
-def _on_grid(
-    heads: Any, lines: list[NDArray], matrix: tuple[int, int, int], middle: int | None, path: Path
-) -> KspaceData:
+def _on_grid(heads: Heads, lines: Sequence[NDArray], encoding: _Encoding, path: Path) -> KspaceData:
     """Lines laid on the grid, averaged, and cut to the picture's width where it was oversampled along x."""
     from .kspace import checked_grid
 
-    width, height, kept = matrix
-    offset = height // 2 - (height // 2 if middle is None else middle)
+    width, height, kept = encoding.width, encoding.height, encoding.kept
+    if min(width, height, kept) < 1:
+        raise NerfkitError(
+            f"its header has a matrix of {width}x{height} and a result {kept} wide; wanted are 1 and more", where=path,
+            fix="correct encodedSpace and reconSpace",
+        )  # fmt: skip
+    # twice as many, complex ones
+    check_floats(2 * len(lines[0]) * width * height, path)
+    offset = height // 2 - (height // 2 if encoding.middle is None else encoding.middle)
     kspace = np.zeros((len(lines[0]), height, width), np.complex64)
     counts = np.zeros((height, width))
-    for head, line in zip(heads, lines, strict=True):
-        row, first = int(head["idx"]["kspace_encode_step_1"]) + offset, width // 2 - int(head["center_sample"])
+    for step, center, line in zip(
+        heads["kspace_encode_step_1"].tolist(), heads["center_sample"].tolist(), lines, strict=True
+    ):
+        row, first = step + offset, width // 2 - center
         last = first + line.shape[1]
         if len(line) != len(kspace) or not 0 <= row < height or first < 0 or last > width:
             raise NerfkitError(
-                f"line {int(head['idx']['kspace_encode_step_1'])} of {line.shape[1]} samples and {len(line)} coils "
+                f"line {step} of {line.shape[1]} samples and {len(line)} coils "
                 f"does not fit the grid of {width}x{height} and {len(kspace)} coils", where=path,
                 fix="correct encodedSpace and encodingLimits in its header",
             )  # fmt: skip

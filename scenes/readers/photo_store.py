@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import mmap
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from nerfkit.scenes.cameras import Camera
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.writing import explain_os_error, move_into_place, write_atomically
+from nerfkit.scenes.writing import explain_os_error, move_into_place, temporary_beside, write_atomically
 
 __all__ = ["StoredPhotos", "store_photos"]
 
@@ -128,8 +127,7 @@ def _name(paths: Sequence[Path], cameras: Sequence[Camera], settings: Any) -> st
 
 def _write(file: Path, table: Path, indices: Sequence[int], decode: Callable, n_channels: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(file)
-    temporary = file.with_name(f"{file.name}.{os.getpid()}.part")
+    temporary = temporary_beside(file)
     shapes = []
     try:
         with temporary.open("wb") as out:
@@ -145,27 +143,6 @@ def _write(file: Path, table: Path, indices: Sequence[int], decode: Callable, n_
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
-
-
-def _remove_leftovers(file: Path) -> None:
-    """What processes that were killed left."""
-    for part in file.parent.glob(f"{file.name}.*.part"):
-        number = part.suffixes[-2][1:]
-        if number.isdigit() and not _is_running(int(number)):
-            part.unlink(missing_ok=True)
-
-
-def _is_running(number: int) -> bool:
-    if os.name == "nt":
-        # no way to ask without ending it
-        return True
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _open(file: Path, table: dict[str, Any], indices: Sequence[int], limit: int) -> StoredPhotos:

@@ -43,6 +43,8 @@ SHAPES: dict[Kind, tuple[int, ...]] = {"shift": (2,), "affine": (2, 3), "homogra
 EXTRA_COLUMNS = ("used", "residual", "weight", "gain", "offset")
 # a frame that shows more than 10 times fewer of the reference's pixels a side is no frame of its burst
 MIN_DETERMINANT = 1e-2
+# digits of an index; Python refuses to read thousands of them as a number
+MAX_DIGITS = 19
 _HEADERS = " or ".join(",".join(("file", *columns)) for columns in COLUMNS.values())
 _ROW_MAJOR = "rows map frame pixel to reference pixel, row-major; the identity is 1,0,0, 0,1,0(, 0,0,1)"
 _UNIT = "the unit is the low-res pixel: divide shifts of the high-res grid by the scale"
@@ -285,7 +287,8 @@ class _Finder:
 
     def _normalise(self, name: str) -> str:
         plain = PurePosixPath(name.replace("\\", "/")).as_posix()  # drops a leading ./
-        return str(int(plain)) if self.frames.is_indexed and plain.isdecimal() else plain
+        is_index = self.frames.is_indexed and plain.isdecimal() and len(plain) <= MAX_DIGITS
+        return str(int(plain)) if is_index else plain
 
 
 def _parse_number(cell: str, name: str, line: int, path: Path) -> float:

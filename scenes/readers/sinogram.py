@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
-from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.finite import not_finite
-from nerfkit.scenes.readers._hdf5 import BROKEN_HDF5, read_dataset
+from nerfkit.scenes.readers._hdf5 import read_hdf5
 from nerfkit.scenes.readers.array_files import open_arrays
 from nerfkit.scenes.readers.picture import load_array, read_picture
 
@@ -147,24 +146,15 @@ def _affine(array: NDArray | None, path: Path) -> NDArray[np.float64] | None:
 
 def _read_exchange(path: Path) -> ScanFile:
     """Counts, brought to those of an even beam: dark frames taken off, divided by the white ones."""
-    h5py = import_extra("h5py", "medical", path)
-    try:
-        with h5py.File(path) as file:
-            if isinstance(file.get("exchange", getlink=True), h5py.ExternalLink):
-                raise ValueError("exchange is a link into another file, which is not read")
-            group: Any = file.get("exchange")
-            if group is None or "data" not in group:
-                raise NerfkitError(
-                    f"has no exchange/data, but {', '.join(file) or 'nothing'}", where=path,
-                    fix="give a file of the Data Exchange form, or save the sinogram as npz",
-                )  # fmt: skip
-            data = np.asarray(read_dataset(group, "data"), np.float64)
-            white, dark = (_mean_frame(group, name, path) for name in ("data_white", "data_dark"))
-            theta = np.asarray(read_dataset(group, "theta"), np.float64).reshape(-1) if "theta" in group else None
-            unit = str(group["theta"].attrs.get("units", "degrees")) if theta is not None else ""
-            unread = [name for name in group if name not in ("data", "data_white", "data_dark", "theta")]
-    except BROKEN_HDF5 as error:
-        raise NerfkitError(f"cannot be read ({error})", where=path, fix="copy the file again") from error
+    found = read_hdf5(path, "exchange", fix="copy the file again, or save the sinogram as npz")
+    if "data" not in found.arrays:
+        raise NerfkitError(
+            f"has no exchange/data, but {', '.join(found.facts['others']) or 'nothing'}", where=path,
+            fix="give a file of the Data Exchange form, or save the sinogram as npz",
+        )  # fmt: skip
+    data = found.arrays["data"].astype(np.float64)
+    white, dark = (_mean_frame(found.arrays.get(name), name, data, path) for name in ("data_white", "data_dark"))
+    theta = found.arrays["theta"].astype(np.float64).reshape(-1) if "theta" in found.arrays else None
     if white is None:
         raise NerfkitError(
             "has no data_white: what arrives without an object is not known", where=path,
@@ -173,15 +163,20 @@ def _read_exchange(path: Path) -> ScanFile:
     dark = np.zeros_like(white) if dark is None else dark
     beam = np.clip(white - dark, 1e-6, None)
     mean = float(beam.mean())
-    if theta is not None and unit.startswith("rad"):
+    if theta is not None and found.facts["unit"].startswith("rad"):
         theta = np.rad2deg(theta)
-    return ScanFile((data - dark) / beam * mean, True, theta, {"photons": mean}, unread)
+    return ScanFile((data - dark) / beam * mean, True, theta, {"photons": mean}, found.facts["unread"])
 
 
-def _mean_frame(group: Any, name: str, path: Path) -> NDArray[np.float64] | None:
-    if name not in group:
+def _mean_frame(frames: NDArray | None, name: str, data: NDArray, path: Path) -> NDArray[np.float64] | None:
+    if frames is None:
         return None
-    frames = np.asarray(read_dataset(group, name), np.float64)
+    if not frames.shape[:1] > (0,) or frames.shape[1:] != data.shape[1:]:
+        raise NerfkitError(
+            f"exchange/{name} has shape {list(frames.shape)}; wanted are frames like those of data, "
+            f"{list(data.shape)}", where=path, fix="write those of the same detector, or leave them out",
+        )  # fmt: skip
+    frames = frames.astype(np.float64)
     # one of them would take its bin from every angle
     if bad := not_finite(frames, "index " + ", ".join(["{}"] * frames.ndim)):
         raise NerfkitError(f"exchange/{name}: {bad}", where=path, fix="take those frames out")

@@ -154,7 +154,6 @@ def test_a_good_one_outlives_a_damaged_later_one(folder):
 def test_what_a_killed_process_left_is_removed(folder):
     folder.save(10, weights(10))
     (folder.folder / "step_00000015.safetensors").write_bytes(b"no head was written")
-    (folder.folder / ".step_00000016.json.abc").write_bytes(b"half")
     (folder.folder / "notes.txt").write_text("not ours")
     folder.save(20, weights(20))
     assert len(list(folder.folder.iterdir())) == 5

@@ -14,6 +14,7 @@ from nerfkit.files import check_output_folder, prepare_output_folder, write_atom
 from nerfkit.scenes.camera_path import PathFrames, write_camera_path
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers.shifts import write_shifts
+from nerfkit.scenes.unfinished import unfinished_name
 from nerfkit.video import VideoWriter
 
 
@@ -208,7 +209,7 @@ def test_overwrite_replaces_a_run(our_folder):
 
 
 def test_overwrite_replaces_a_run_that_was_killed_as_it_began(tmp_path):
-    (tmp_path / ".versions.json.ab3_x9zq").write_text("{")
+    (tmp_path / unfinished_name("versions.json")).write_text("{")
     # nothing but what the write left
     check_output_folder(tmp_path, overwrite=False)
     (tmp_path / "versions.json").write_text('{"nerfkit": "0.1.0"}')

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -206,19 +207,47 @@ def test_densities_are_those_of_the_field_in_order():
     assert torch.equal(torch.stack(parts).sum(0), xyzs[:, 0]) and all((part == 0).any() for part in parts)
 
 
-def test_what_is_left_of_a_run_whose_process_was_lost_says_so(monkeypatch):
+@pytest.mark.parametrize(
+    ("heard", "words"),
+    [
+        ([0, 1, 2, 3], r"the 4 processes of this run do not reach one another \("),
+        ([1, 2], r"rank 0, 3 \(on far\) of the 4 processes of this run is gone: it ended, or .* for 7 s \("),
+        (None, r"another of the 4 processes of this run is gone, and what they keep words in, at first, cannot be"),
+    ],
+)
+def test_what_is_left_of_a_run_whose_process_was_lost_names_it(monkeypatch, heard, words):
     def lost(*_, **__):
-        raise RuntimeError("Connection closed by peer\nand much more")
+        raise RuntimeError("[/gloo/pair.cc:7] Connection closed by peer\nand much more")
 
+    store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]  torch's own name
+    store.set("host/3", "far")
+    for rank in heard or ():
+        store.set(f"here/{rank}", "")
+    monkeypatch.setattr(process_group, "_store", lambda: store if heard else threading.Event().wait())
+    monkeypatch.setattr(process_group, "ROLL_CALL", 0.1)
+    monkeypatch.setattr(process_group, "WORD", 0.5)
+    monkeypatch.setenv("NERFKIT_RANK_TIMEOUT", "7")
+    monkeypatch.setenv("MASTER_ADDR", "first")
     for name in ("all_reduce", "broadcast", "all_gather"):
         monkeypatch.setattr(dist, name, lost)
-    group = process_group.ProcessGroup(Launch(1, 2))
-    words = r"another of the 2 processes of this run ended before it was done \(Connection closed by peer\);.*--resume"
+    group = process_group.ProcessGroup(Launch(1, 4))
     calls = (group.wait, lambda: group.first_says("a"), lambda: group.check_same({"a": 1}))
     for call in calls:
-        with pytest.raises(LostRankError, match=words) as caught:
+        with pytest.raises(LostRankError, match=words + r".*\(?Connection closed by peer\);.*--max-restarts") as caught:
             call()
         assert caught.value.exit_code == 1
+
+
+# of an exception in a thread pytest warns
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("text", ["soon", "0", "-1", "nan", "inf"])
+def test_a_timeout_that_is_none_is_refused(monkeypatch, text):
+    monkeypatch.setenv("NERFKIT_RANK_TIMEOUT", text)
+    with pytest.raises(NerfkitError, match=f"NERFKIT_RANK_TIMEOUT: must be seconds, above 0; got '{text}'"):
+        process_group.join_group(Launch(0, 2), "cpu")
+    # whoever says so asks first whether another has
+    process_group._store.cache_clear()
+    assert process_group.is_first_to_ask("ending")
 
 
 def test_processes_that_do_not_meet_say_so(monkeypatch):

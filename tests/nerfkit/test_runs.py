@@ -5,15 +5,20 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
+from photo_folders import write_transforms
 
+import nerfkit
+from nerfkit import runs
 from nerfkit.config import override
 from nerfkit.presets import PRESETS
 from nerfkit.runs import Run, default_run_folder, link_latest
 from nerfkit.scenes.backgrounds import Background
 from nerfkit.scenes.bounds import SceneBounds
 from nerfkit.scenes.errors import NerfkitError
+from nerfkit.scenes.synthetic.page import write_lowres_sequence
 
 BOUNDS = SceneBounds((0.1, -2.0, 1 / 3), 1.7, False, (-1.0, -0.5, -1.0, 1.0, 0.5, 1.0), 0.02, 8.0)
 
@@ -61,10 +66,43 @@ def test_scene_round_trip(run):
         assert run.read_scene() == (BOUNDS, background, 4.8)
 
 
-def test_versions_name_what_decides_a_result(run, tmp_path):
-    written(run, tmp_path)
+def test_versions_name_what_decides_a_result(run):
+    run.write_versions()
     versions = json.loads((run.folder / "versions.json").read_text())
     assert {"nerfkit", "python", "torch", "numpy", "numba", "commit", "machine"} <= set(versions)
+
+
+def begin_scene(folder):
+    nerfkit.train(write_transforms(folder / "scene"), folder / "a", device="cpu", background="white")
+
+
+def begin_image(folder):
+    write_lowres_sequence(folder, n_frames=4, side=16)
+    nerfkit.superres(folder / "frames", folder / "a.png", device="cpu", scale=2)
+
+
+def begin_fit(folder):
+    np.save(folder / "in.npy", np.eye(8, dtype=np.float32))
+    nerfkit.fit("image", folder / "in.npy", folder / "a.npy", device="cpu")
+
+
+# what each does when all is written that it begins with
+BEGUN = {
+    "nerfkit.training._fit": begin_scene,
+    "nerfkit.superresolution.running.compile_loops": begin_image,
+    "nerfkit.workbench.running.run_fit": begin_fit,
+}
+
+
+@pytest.mark.parametrize("first_work", BEGUN)
+def test_versions_are_the_first_file_of_a_run_and_written_once(tmp_path, monkeypatch, first_work):
+    found = []
+    monkeypatch.setattr(runs, "_commit", lambda: found.append(sorted((tmp_path / "a").iterdir())))
+    monkeypatch.setattr(first_work, lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        BEGUN[first_work](tmp_path)
+    assert (tmp_path / "a" / "config.yml").is_file()
+    assert [[path.name for path in files] for files in found] == [[".lock"]]
 
 
 def test_a_folder_that_is_no_run(tmp_path):
@@ -91,6 +129,7 @@ def test_a_super_resolution_is_no_scene(tmp_path):
         ("task: train", "is damaged"),
         ("data: x\ndevice: cpu", "a task of train, superres, .*; got None"),
         ("task: dream\ndata: x\ndevice: cpu", "a task of train, superres, .*; got 'dream'"),
+        ("task: {}\ndata: x\ndevice: cpu", "a task of train, superres, .*; got {}"),
         ("task: train\ndata: x\ndevice: cpu\ntypo: 1", "typo is no setting"),
         ("task: train\ndata: x\ndevice: cpu\nsteps: many", "steps must be an integer or null"),
         ("task: train\ndata: x\ndevice: cpu\nfield: {kind: voxels}", "field.kind must be one of"),

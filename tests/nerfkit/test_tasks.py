@@ -50,6 +50,7 @@ def test_the_last_one_who_speaks_is_heard(tmp_path):
         ({"preset": "voxels"}, "'voxels' is not one of hash, fourier"),
         ({"preset": "hash", "assignments": ["field.kind=fourier"]}, "--set: holds settings of fourier, not of hash"),
         ({"assignments": ["field.kind=voxels"]}, "field.kind must be one of hash, fourier; got 'voxels'"),
+        ({"assignments": ["field.kind={}"]}, "field.kind must be one of hash, fourier; got {}"),
         ({"given": {"--steps": {"steps": 0}}}, "--steps: steps must be above 0; got 0"),
     ],
 )

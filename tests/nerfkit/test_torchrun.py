@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,10 +38,15 @@ def torchrun(*words, n=2, restarts=0):
 
 
 def work(folder, *jobs, **options):
-    """Let processes do jobs; an ``out`` is taken as a name below the folder."""
-    listed = folder / "jobs.json"
-    listed.write_text(json.dumps([{**job, "out": str(folder / job.get("out", "none"))} for job in jobs]))
-    return torchrun(WORKER, listed, **options)
+    """Let processes do jobs."""
+    return torchrun(WORKER, listed(folder, *jobs), **options)
+
+
+def listed(folder, *jobs):
+    """A file of jobs; an ``out`` is taken as a name below the folder."""
+    file = folder / "jobs.json"
+    file.write_text(json.dumps([{**job, "out": str(folder / job.get("out", "none"))} for job in jobs]))
+    return file
 
 
 def told(folder, out, n=2):
@@ -167,6 +174,38 @@ def test_a_killed_process_is_started_again_to_the_same_bits_and_one_that_fails_e
     assert json.loads(line) == {"error": error, "exit": 2}
     # nothing was begun
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGSTOP")
+def test_a_machine_that_does_not_answer_is_named_and_the_run_goes_on_to_the_same_bits(two, scene_16, tmp_path):
+    # as one that is cut off: it closes no connection
+    job = {"data": str(scene_16), "out": "out", "settings": BRIEF, "signal": [1, 0, 13, signal.SIGSTOP], "timeout": 6}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2}
+    words |= {"TORCHELASTIC_RESTART_COUNT": 0, "OMP_NUM_THREADS": 1}
+    processes = []
+    for rank in range(2):
+        environment = os.environ | {name: str(value) for name, value in (words | {"RANK": rank}).items()}
+        command = [sys.executable, str(WORKER), str(listed(tmp_path, job))]
+        processes.append(subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True))
+    try:
+        # the timeout and the roll call end it; without them it would wait for ever
+        said = processes[0].communicate(timeout=400)[1]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert processes[0].returncode == 1
+    assert re.search(r"rank 1 \(on .+\) of the 2 processes of this run is gone: .* \(Timed out", said), said
+    out = tmp_path / "out"
+    assert f"go on with torchrun ... -m nerfkit train --resume {out}, or let torchrun do so: --max-restarts 3" in said
+    done = torchrun("-m", "nerfkit", "train", "--resume", out, "--device", "cpu", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert newest(out)["loop"]["step"] == 20
+    pairs = list(zip(tensors(newest(two[1])), tensors(newest(out)), strict=True))
+    assert len(pairs) > 10 and all(torch.equal(a, b) for a, b in pairs)
 
 
 def test_all_terms_and_frames_are_shared_and_processes_go_by_one_clock_and_stop_together(room_16, tmp_path):

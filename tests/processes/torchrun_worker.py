@@ -5,17 +5,21 @@
 A job has ``data``, ``out`` and ``settings`` of ``nerfkit.train``, or the ``words`` of a command that is run last. Its
 ``signal`` (rank, restarts, step, number) is sent by a process to itself, or ``to_torchrun``; ``clocks`` are seconds
 that the clock of each process goes on at each look; ``fails`` is the rank of one that cannot read its photos; ``film``
-is where pictures of its path go.
+is where pictures of its path go; ``timeout`` are seconds after which a process is given up that does not answer, from
+the first step on: what they do before takes some longer than others.
 """
 
 import itertools
 import json
 import os
 import sys
+from datetime import timedelta
 from pathlib import Path
 
+from torch.distributed import distributed_c10d
+
 import nerfkit
-from nerfkit import fitting, training
+from nerfkit import fitting, process_group, training
 from nerfkit.cli import main
 from nerfkit.scenes.errors import NerfkitError
 
@@ -38,6 +42,9 @@ def run(job):
 
     def after_step(progress):
         steps.append(progress.step)
+        if "timeout" in job and len(steps) == 2:
+            distributed_c10d._set_pg_timeout(timedelta(seconds=job["timeout"]))
+            process_group.ROLL_CALL = 1.0
         if job.get("signal", [])[:3] == [RANK, RESTARTS, progress.step]:
             os.kill(os.getppid() if job.get("to_torchrun") else os.getpid(), job["signal"][3])
 

@@ -82,18 +82,6 @@ def test_a_damaged_photo_is_named_and_leaves_nothing(tmp_path):
     assert list(folder.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
-    source, folder = scene(tmp_path / "data"), tmp_path / "cache"
-    load_photos(source, range(6), store=PhotoStore(folder, 10**6))
-    (file,) = folder.glob("*.bytes")
-    file.unlink()
-    # no process has this number: it is beyond what systems give
-    (folder / f"{file.name}.999999999.part").touch()
-    (folder / f"{file.name}.{os.getppid()}.part").touch()
-    load_photos(source, range(6), store=PhotoStore(folder, 10**6))
-    assert [path.name for path in folder.glob("*.part")] == [f"{file.name}.{os.getppid()}.part"]
-
-
 def test_what_is_in_memory_is_let_go_before_it_passes_the_limit(tmp_path):
     stored = load_photos(scene(tmp_path / "data"), [0, 1], store=PhotoStore(tmp_path / "cache", 2**20)).stored
     assert stored is not None

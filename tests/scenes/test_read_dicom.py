@@ -146,6 +146,23 @@ def test_each_lack_is_named(tmp_path, tags, message):
     assert "one.dcm" in raised.value.where and raised.value.fix
 
 
+def test_damage_behind_the_pixels_is_told_by_the_file(tmp_path, monkeypatch):
+    import pydicom
+
+    read = pydicom.dcmread
+
+    def dcmread(file, stop_before_pixels=False, **options):
+        # a length of 4 GB behind the pixels, where less memory may be had
+        if not stop_before_pixels:
+            raise MemoryError
+        return read(file, stop_before_pixels=True, **options)
+
+    save(dataset(VALUES[0], **slice_tags(0)), tmp_path / "one.dcm")
+    monkeypatch.setattr(pydicom, "dcmread", dcmread)
+    with pytest.raises(NerfkitError, match=r"its pixels cannot be read \(MemoryError\)"):
+        read_volume(tmp_path / "one.dcm")
+
+
 def test_a_folder_without_images_is_named(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(NerfkitError, match="holds no images of DICOM"):

@@ -6,6 +6,7 @@ import os
 import random
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,6 @@ from nerfkit.scenes.errors import NerfkitError
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 # of each parser: a fixed number, so that the same files are read everywhere
 N_EXECUTIONS, SEED = 25, 0
-# HDF5's own library may hang on what is damaged, which nothing in this process can end
-LEFT_OUT = ("ismrmrd", "scan-hdf5")
 
 
 def load(name):
@@ -30,7 +29,7 @@ def load(name):
 
 
 fuzz, parsers, mutations = (load(name) for name in ("fuzz", "fuzz_parsers", "fuzz_mutations"))
-NAMES = [name for name in parsers.PARSERS if name not in LEFT_OUT]
+NAMES = list(parsers.PARSERS)
 
 
 @pytest.fixture(scope="module")
@@ -100,6 +99,27 @@ def test_a_file_that_takes_too_long_is_found(monkeypatch):
 
     found = fuzz.fuzz(reader(read), seed=0, executions=3)
     assert [finding.what.split()[0] for finding in found.findings] == ["Hang"]
+
+
+def test_a_file_on_which_a_library_hangs_ends_the_process():
+    # deaf to signals, as a library is
+    deaf = "import signal, time; signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals()); time.sleep(60)"
+    code = f"import fuzz; fuzz.PATIENCE = 0.2\nwith fuzz.Watch(): {deaf}"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=50,
+        env=os.environ | {"PYTHONPATH": f"{SCRIPTS}{os.pathsep}{SCRIPTS.parent}"},
+    )  # fmt: skip
+    assert done.returncode != 0 and "Timeout (0:00:00.2" in done.stderr, done.stderr
+
+
+def test_photos_of_a_folder_are_read_without_threads_and_with_them_afterwards():
+    from nerfkit.scenes.readers import photos, posed
+
+    with fuzz.one_thread():
+        names = posed.map_in_threads(lambda _: threading.current_thread().name, range(3))
+        assert names == [threading.current_thread().name] * 3
+    assert posed.map_in_threads is photos.map_in_threads
+    assert threading.current_thread().name not in photos.map_in_threads(lambda _: threading.current_thread().name, [0])
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is limited on Linux alone")

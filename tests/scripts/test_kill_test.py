@@ -1,5 +1,6 @@
 """Commands that are killed at random moments end in the bits of unharmed ones: ten kills of those that take longest."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from nerfkit.scenes.unfinished import unfinished_name
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -22,3 +25,42 @@ def test_ten_kills_lose_nothing(tmp_path):
         killed, differ = json.loads(out.read_text())["rows"]
         assert killed["name"] == f"{task}: kills" and killed["value"] == n
         assert differ["value"] == 0
+
+
+@pytest.fixture
+def kill_test(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS)
+    return importlib.import_module("kill_test")
+
+
+@pytest.mark.parametrize(
+    ("killed", "ended", "fault"),
+    [
+        ({}, {"a": "whole"}, None),
+        ({"a": "whole"}, {"a": "whole"}, None),
+        ({"a": "wh"}, {"a": "whole"}, "out_000: a is half there"),
+        ({}, {"a": "other"}, "out_000: a differs"),
+        ({}, {}, "out_000: a differs"),
+        ({unfinished_name("a"): "wh"}, {"a": "whole"}, f"out_000: {unfinished_name('a')} is left"),
+    ],
+)
+def test_what_is_half_there_differs_or_is_left_is_a_fault(tmp_path, monkeypatch, kill_test, killed, ended, fault):
+    def write(out, files):
+        for name, text in files.items():
+            (out / name).write_text(text)
+
+    def end(words, out):
+        write(out, {"a": "whole"} if out.name == "whole" else ended)
+        return ""
+
+    def kill(words, out, moment, *, waits_for_write):
+        write(out, killed)
+        return True
+
+    task = kill_test.Task(lambda data: None, lambda data, out: [], None, ("a",), ("a",))
+    monkeypatch.setitem(kill_test.TASKS, "made", task)
+    monkeypatch.setattr(kill_test, "_end", end)
+    monkeypatch.setattr(kill_test, "_kill", kill)
+    found = kill_test.endure("made", 1, 0, tmp_path)
+    assert (found.kills, found.on_write, found.ends) == (1, 1, 1)
+    assert found.faults == ([] if fault is None else [fault])
