@@ -240,14 +240,14 @@ def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
     from nerfkit.adam_optimizer import Adam
     from nerfkit.captured_step import CapturedStep, training_step
     from nerfkit.fitting import Budget, FitSchedule, fit
-    from nerfkit.presets import PRESETS
+    from nerfkit.presets import preset_for
     from nerfkit.radiance_fit import RadianceFit
     from nerfkit.scene import RadianceScene
     from nerfkit.scenes.readers import read_posed_photos
     from nerfkit.scenes.synthetic import write_posed_scene
     from nerfkit.training import prepare
 
-    config, (n_train, side) = PRESETS["hash"], (24, 100) if device != "cpu" else (4, 16)
+    config, (n_train, side) = preset_for("hash", device), (24, 100) if device != "cpu" else (4, 16)
     with tempfile.TemporaryDirectory() as folder:
         write_posed_scene(folder, n_train=n_train, n_val=1, n_test=1, size=(side, side), supersample=1)
         prepared = prepare(read_posed_photos(folder), config, device)
@@ -289,13 +289,13 @@ def train_lego(data: Path, device: str) -> list[Judged]:
     """PSNR over the test views of lego_400 after a training of each length, and frames a second at the end."""
     from nerfkit.fitting import Budget, FitSchedule, fit
     from nerfkit.photo_data import load_photo_data
-    from nerfkit.presets import PRESETS
+    from nerfkit.presets import preset_for
     from nerfkit.radiance_fit import RadianceFit
     from nerfkit.scene import RadianceScene
     from nerfkit.scenes.readers import read_posed_photos
     from nerfkit.training import prepare
 
-    config = dataclasses.replace(PRESETS["hash"], downscale=1.0)
+    config = dataclasses.replace(preset_for("hash", device), downscale=1.0)
     source = read_posed_photos(data / "lego_400")
     test = load_photo_data(source, ("test",), downscale=1.0, max_side=None)
     rows = []
