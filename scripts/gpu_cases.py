@@ -385,7 +385,7 @@ def _hash_case(name: str, precision: str, tolerance: float, gradients: float, **
 
 CASES = [
     Case("fourier", "m 32", _fourier, streamed(4 * (3 + 2 * 64 + 2 * 3), 4 * 96)),
-    Case("harmonics", "degree 3", _harmonics, streamed(4 * (3 + 16 + 16 + 2 * 3)), n=2**14, impl="auto"),
+    Case("harmonics", "degree 3", _harmonics, streamed(4 * (3 + 16 + 16 + 2 * 3)), n=2**14),
     Case("hashgrid", "L 8 F 4 T 2^19", _hashgrid(deterministic=False), _least_of_grid),
     # the same, with the same bits each time: what that costs
     Case("hashgrid", "L 8 F 4 T 2^19, deterministic", _hashgrid(deterministic=True), _least_of_grid),
