@@ -116,8 +116,13 @@ def _fourier(n: int, device: str, dtype: torch.dtype) -> Problem:
     return Problem(lambda impl: (fourier(x, freqs, impl=impl),), [x])
 
 
-# the grid of a GPU's preset, at any number of samples
-GRID = HashGridSpec.geometric(8, 16, 1024, 19, 4)
+# the grid of a GPU's preset, at any number of samples; without a GPU one of the same resolutions whose gradient, which
+# the definition makes anew for each corner, is no 200 MB
+GRID, REHEARSED_GRID = (HashGridSpec.geometric(8, 16, 1024, log2_size, 4) for log2_size in (19, 12))
+
+
+def _grid(device: str) -> HashGridSpec:
+    return REHEARSED_GRID if device == "cpu" else GRID
 
 
 def _least_of_grid(n: int) -> Least:
@@ -129,11 +134,12 @@ def _hashgrid(deterministic: bool) -> Callable[[int, str, torch.dtype], Problem]
     def make(n: int, device: str, dtype: torch.dtype) -> Problem:
         # positions that float16 holds: float32 multiplies them by the finest level's 1023 without rounding
         draw = _Draw(device, dtype, is_half=True)
-        x, table = draw.uniform(n, 3), draw.normal(GRID.n_entries, 4, scale=0.1).requires_grad_()
+        grid = _grid(device)
+        x, table = draw.uniform(n, 3), draw.normal(grid.n_entries, 4, scale=0.1).requires_grad_()
         x = x.float() if dtype == torch.float16 else x  # positions are never in half precision
 
         def run(impl: str) -> tuple[Tensor, ...]:
-            return (hashgrid(x, table, GRID, deterministic=deterministic, impl=impl),)
+            return (hashgrid(x, table, grid, deterministic=deterministic, impl=impl),)
 
         return Problem(run, [table], (GRID, lambda: x))
 
@@ -312,8 +318,9 @@ class _Field:
     def draw(self, draw: _Draw, log_density: float) -> tuple[RadianceParams, RadianceSpec]:
         """Its numbers."""
         if self.encoding == "hash":
-            spec = RadianceSpec(GRID, 3, color_sees_density=True)
-            first = draw.normal(GRID.n_entries, 4, scale=0.3).requires_grad_()
+            grid = _grid(draw.device)
+            spec = RadianceSpec(grid, 3, color_sees_density=True)
+            first = draw.normal(grid.n_entries, 4, scale=0.3).requires_grad_()
         else:
             spec, first = RadianceSpec(None, 2), draw.normal(32, 3, scale=4.0)
         trunk, color = (draw.layers(*sizes) for sizes in self.sizes)

@@ -153,6 +153,16 @@ def test_no_floor_is_above_a_goal_or_a_time_that_was_reached(bench):
         assert 0 < cases[key].least(cases[key].n).floor(floors.H200) < goal.best < goal.good
 
 
+def test_the_grid_that_is_checked_is_the_grid_that_is_timed(bench):
+    """On a GPU, at any number of samples, and what floors are of; without one a smaller table of the same levels."""
+    cases = importlib.import_module("gpu_cases")
+    assert cases._grid("cuda") is cases.GRID and max(cases.GRID.sizes) == 2**19
+    assert cases._grid("cpu").resolutions == cases.GRID.resolutions
+    (case,) = (case for case in bench.CASES if case.config == "hash, bfloat16")
+    spec, positions = case.make(128, "cpu", torch.float32).asked
+    assert spec is cases.GRID and positions().shape == (128, 3)
+
+
 def test_floors_by_hand(bench):
     """A million samples of the trainer's field, in half precision."""
     floors = importlib.import_module("gpu_floors")
