@@ -1,5 +1,7 @@
 """Presets by device: what each starts from, what a run writes, and that a GPU's sizes run on a CPU."""
 
+# pyright: reportAttributeAccessIssue=false
+# (a method has a field of its kind)
 from itertools import product
 from typing import get_args
 

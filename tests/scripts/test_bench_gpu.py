@@ -1,5 +1,7 @@
 """The GPU benchmark without a GPU: a rehearsal in the interpreter, and what it does with a kernel that is wrong."""
 
+# pyright: reportCallIssue=false
+# (rays are handed on by the tuple)
 import importlib
 import subprocess
 import sys
