@@ -227,3 +227,15 @@ def test_the_widest_networks_are_such_as_the_kernel_of_mlp_takes(bench, monkeypa
     monkeypatch.setattr(_reference, "mlp", look)
     case.make(64, "cpu", torch.float32).run("auto")
     assert seen == [(MAX_TRITON_WIDTH, True)] * 2
+
+
+def test_floors_are_printed_without_a_gpu(bench, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "N_COUNTED", 1280)
+    monkeypatch.setattr(sys, "argv", ["bench_gpu.py", "--floors", "--only", "hash, bfloat16, split"])
+    assert bench.main() == 0
+    row = capsys.readouterr().out.splitlines()[-1].split("|")
+    memory, products, floor, cache = (float(row[i]) for i in (5, 6, 7, 9))
+    assert floor == max(memory, products) < cache
+    gathered, added = (float(part) for part in row[8].split(","))
+    # of 8 levels at most: a vertex in half precision lies in a sector with its neighbour three times of four
+    assert 8 < gathered < added < 8 * 8
