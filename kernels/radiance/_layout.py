@@ -244,8 +244,8 @@ def shared_bytes(layout: Layout, element_size: int, *, is_amd: bool = False) -> 
     [48, 96, 144, 288]
     """
     n = layout.widest
-    # three matrices and three tiles of 64 rows; AMD: two matrices, at least a tile
-    return element_size * (max(2 * n * n, 64 * 64) if is_amd else n * (3 * n + 192))
+    # three matrices and three tiles of 64 rows, at least what tf32x3 takes at width 32; AMD: two matrices, or a tile
+    return element_size * (max(2 * n * n, 64 * 64) if is_amd else max(n * (3 * n + 192), 10240))
 
 
 @lru_cache(maxsize=16)
