@@ -37,6 +37,8 @@ class CompileCase:
     """bytes a thread that may spill to local memory"""
     spill_reason: str = ""
     """why a spill is accepted; required where there is a budget"""
+    shared_bounds: tuple[int, int] | None = None
+    """bytes of shared memory that the operation counts for it before it is launched, on NVIDIA and on AMD"""
     leaves_out: tuple[str, ...] = ()
     """targets on which the operation does not use these kernels"""
     is_quick: bool = True

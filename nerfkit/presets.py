@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from nerfkit.scenes.fields.configs import FourierFieldConfig, HashFieldConfig
 from nerfkit.scenes.sampling_configs import OccupancySamplingConfig, StratifiedSamplingConfig
 from nerfkit.scenes.settings import Settings, check_positive
 
-__all__ = ["PRESETS", "AlphaName", "BackgroundName", "ExposureName", "TrainConfig"]
+__all__ = ["PRESETS", "SIZES", "AlphaName", "BackgroundName", "ExposureName", "PresetName", "TrainConfig", "preset_for"]
 
 # those of scenes/backgrounds.py, which loads numpy
 BackgroundName = Literal["auto", "white", "black", "random"]
 # those of scenes/photo_masks.py
 AlphaName = Literal["auto", "background", "ignore"]
 ExposureName = Literal["auto", "each", "common"]
+PresetName = Literal["fast", "default", "best"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class TrainConfig(Settings):
     sampling: OccupancySamplingConfig | StratifiedSamplingConfig = dataclasses.field(
         default_factory=OccupancySamplingConfig
     )
+    # the sizes that the settings started from, of the device that it was trained on
+    preset: PresetName = "default"
     # peak learning rate of Adam; for the hash field that of the table
     learning_rate: float = 4e-2
     # learning rate at the end, as a share of its peak
@@ -116,3 +120,43 @@ PRESETS = {
     "hash": TrainConfig(),
     "fourier": TrainConfig(field=FourierFieldConfig(n_layers=3), learning_rate=3e-3, distortion_weight=0.0),
 }
+
+# by device, method and preset, what differs from the above. On a CPU: fast is at equal seconds what docs/benchmarks
+# found ahead of the default in the first 20; best pays after ten minutes and more. On a GPU the default has
+# instant-ngp's sizes (arXiv:2201.05989, table 1), and radiance_fit.py its 2^18 samples a step; fast is a CPU's field
+SIZES: dict[tuple[str, str, PresetName], Mapping[str, Any]] = {
+    ("cpu", "hash", "fast"): {"field": {"log2_table_size": 15}, "max_side": 300},
+    ("cpu", "hash", "best"): {"field": {"log2_table_size": 19, "max_resolution": 1024, "width": 64}, "max_side": 800},
+    ("cpu", "fourier", "fast"): {"field": {"width": 32}, "max_side": 300},
+    ("cpu", "fourier", "best"): {"field": {"width": 128, "n_layers": 4}, "max_side": 800},
+    ("cuda", "hash", "default"): {"field": {"log2_table_size": 19, "max_resolution": 1024, "width": 64}},
+    ("cuda", "hash", "best"): {
+        "field": {"log2_table_size": 21, "max_resolution": 2048, "width": 64}, "samples_per_step": 2**19,
+        "sampling": {"resolution": 128, "n_steps": 1024}, "max_rays": 2**16,
+    },
+    ("cuda", "fourier", "best"): {"field": {"width": 128, "n_layers": 4}},
+}  # fmt: skip
+
+
+def preset_for(method: str, device: str, name: PresetName = "default") -> TrainConfig:
+    """The settings that a method starts from on a kind of device.
+
+    Parameters
+    ----------
+    method : str
+        One of ``PRESETS``.
+    device : {"cpu", "cuda"}
+        Where it will be trained. What was trained on one is rendered on any other.
+    name : {"fast", "default", "best"}
+        How large.
+
+    Examples
+    --------
+    >>> preset_for("hash", "cpu") == PRESETS["hash"]
+    True
+    >>> preset_for("hash", "cuda").field.log2_table_size
+    19
+    """
+    from nerfkit.config import from_dict
+
+    return from_dict(PRESETS[method], {"preset": name, **SIZES.get((device, method, name), {})}, where="preset")

@@ -1,17 +1,19 @@
-"""The kernels, training and rendering on a GPU: checked first, then timed.
+"""The kernels, training and rendering on a GPU: checked first, then timed, then judged.
 
-    PYTHONPATH=. python scripts/bench_gpu.py [--data FOLDER] [--parts checks,ops,lego] [--json FILE]
+    PYTHONPATH=. python scripts/bench_gpu.py [--data FOLDER] [--parts checks,ops,step,lego] [--json FILE]
 
 Needs torch >= 2.11, triton >= 3.6, numpy, and for the part "lego" Pillow and the folder lego_400 below --data or
 NERFKIT_TEST_DATA; nothing need be installed beside them. Every operation is first compared with its definition in
-float64: what is wrong is named, is not timed, and makes the exit code 1. Then the card's own copy bandwidth and bf16
-rate are measured, and each operation, forward and backward, beside the definition run eagerly and through
-torch.compile: milliseconds, peak memory, and the share of the roofline that the card's own rates give. The part "step"
-times a training step as the host launches it and played from a CUDA graph, alone and in training, where the grid and
-the log come to it; "lego" trains to the time marks and renders. All of it takes under 9 minutes; the table goes to
-docs/benchmarks/<card>.json.
+float64, at the size at which it is timed (at half of it, and so on, where the definition does not fit the card): what
+is wrong is named, is not timed, and makes the exit code 1. Then the card's own rates are measured, and each operation,
+forward and backward with gradients that are given, as the host launches it and played from a CUDA graph, beside the
+definition run eagerly and through torch.compile: milliseconds, peak memory, and the floor that a perfect kernel would
+have (gpu_floors.py). The part "step" times a training step both ways, alone and in training, where the grid and the log
+come to it; "lego" trains to the time marks and renders. The last table says which goals are reached. All of it takes
+under 12 minutes; the tables go to docs/benchmarks/<card>.json.
 
 --rehearse goes through it on a machine without a GPU, on a few samples in Triton's interpreter, and writes nothing.
+--floors prints what each operation needs at least, and what that takes at the rates of an H200; it needs no GPU.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ if "--rehearse" in sys.argv:
 import torch
 from benchmarking import machine
 from gpu_cases import CASES, Case, Problem
+from gpu_floors import EAGER_GOALS, GOALS, H200, LEGO_GOALS, RENDER_GOALS, SECTOR, Goal, Rates, grid_traffic
+from gpu_timing import attempt, captured, card_rates, milliseconds, peak_megabytes
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -46,29 +50,32 @@ if TYPE_CHECKING:
 PARTS = ("checks", "ops", "step", "lego")
 # samples of a rehearsal: a program of the interpreter takes milliseconds
 N_REHEARSED = 131
-# seconds of training at which lego's test views are measured, and what kernels are to reach (dB)
-LEGO_GOALS = {5.0: 32.0, 15.0: 35.0, 60.0: 36.0}
-RENDER_SIZE, N_FRAMES, RENDER_GOAL = 800, 20, 100.0
-# the radiance of a million samples, forward and backward (ms)
-RADIANCE_GOALS = {"hash, bfloat16": 0.5, "Fourier 8 x 256, bfloat16": 9.0}
-# as much as any card's second-level cache holds, written between two runs so that none finds its inputs there
-FLUSH_BYTES = 2**28
+# fewer samples than this of a case say nothing of its size
+N_LEAST = 2**14
+RENDER_SIZE, N_FRAMES = 800, 20
+# samples that a tile takes, of which the traffic with the cache is counted, and samples of which it is counted
+TILE, N_COUNTED = 64, 2**16
 
 
 @dataclass(frozen=True)
 class Checked:
-    """Largest error of values and gradients against float64, each as a share of the tensor's largest number."""
+    """How far outputs and gradients are from float64, of the tensor that is farthest."""
 
     op: str
     config: str
+    n_samples: int
+    # largest error over largest value
     error: float
     tolerance: float
+    # the same, or, where the case has a bound for gradients alone, root mean square over root mean square
+    gradient_error: float
+    gradient_tolerance: float
     fault: str = ""
 
     @property
     def is_right(self) -> bool:
         """Whether the figures of this case mean anything."""
-        return not self.fault and self.error <= self.tolerance
+        return not self.fault and self.error <= self.tolerance and self.gradient_error <= self.gradient_tolerance
 
 
 @dataclass(frozen=True)
@@ -78,134 +85,154 @@ class Timed:
     op: str
     config: str
     milliseconds: float
+    captured_milliseconds: float | None
     megabytes: float
-    roofline_share: float
+    floor_milliseconds: float
     eager_milliseconds: float | None
     eager_megabytes: float | None
     compiled_milliseconds: float | None
-    goal: float | None
+
+    @property
+    def best_milliseconds(self) -> float:
+        """As a training step has it: from a graph where that can be."""
+        return self.captured_milliseconds or self.milliseconds
 
 
-def relative_error(got: Tensor, wanted: Tensor) -> float:
-    """Largest difference over the largest number; infinite where a number is none."""
+@dataclass(frozen=True)
+class Judged:
+    """A figure and its goal."""
+
+    what: str
+    value: float
+    unit: str
+    good: float
+    best: float
+    verdict: str
+
+    @classmethod
+    def of(cls, what: str, value: float, unit: str, goal: Goal) -> Judged:
+        """With what the goal says of it."""
+        return cls(what, value, unit, goal.good, goal.best, goal.verdict(value))
+
+
+def largest_error(got: Tensor, wanted: Tensor) -> float:
+    """Largest difference over the largest value; infinite where a number is none."""
+    return _relative(got, wanted, lambda x: float(x.abs().max()))
+
+
+def norm_error(got: Tensor, wanted: Tensor) -> float:
+    """Norm of the difference over that of the values; infinite where a number is none."""
+    return _relative(got, wanted, lambda x: float(x.norm()))
+
+
+def _relative(got: Tensor, wanted: Tensor, size: Callable[[Tensor], float]) -> float:
     if not bool(torch.isfinite(got).all()):
         return float("inf")
     if not got.numel():
         return 0.0
     got, wanted = got.detach().double(), wanted.detach().double()
-    return float((got - wanted).abs().max() / wanted.abs().max().clamp(min=1e-30))
+    return size(got - wanted) / max(size(wanted), 1e-30)
+
+
+def given_gradients(outputs: tuple[Tensor, ...]) -> list[Tensor]:
+    """What outputs are sent, the same numbers for every implementation and dtype: of a mean of so many numbers."""
+    generator = torch.Generator().manual_seed(1)
+    # by the root of the count: neither sums nor terms leave the range of float16
+    return [(torch.randn(x.shape, generator=generator) / max(x.numel(), 1) ** 0.5).to(x) for x in outputs]
+
+
+def forward_and_backward(problem: Problem, impl: str) -> Callable[[], list[Tensor]]:
+    """A call that gives outputs and gradients of an implementation; the gradients that go in are made before."""
+    d_outputs = given_gradients(problem.run(impl)) if problem.leaves else []
+
+    def run() -> list[Tensor]:
+        outputs = list(problem.run(impl))
+        return [*outputs, *torch.autograd.grad(outputs, problem.leaves, d_outputs)] if problem.leaves else outputs
+
+    return run
 
 
 def outputs_and_gradients(problem: Problem, impl: str) -> list[Tensor]:
-    """What an implementation gives, and the gradients of a loss that depends on every output in its own way."""
-    outputs = problem.run(impl)
-    if not problem.leaves:
-        return list(outputs)
-    # by the root of the count: neither sums nor terms leave the range of float16
-    loss = sum(((i + 1) * out).sin().sum() / max(out.numel(), 1) ** 0.5 for i, out in enumerate(outputs))
-    return [*outputs, *torch.autograd.grad(loss, problem.leaves)]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    """What an implementation gives, and the gradients from what is sent to its outputs."""
+    return forward_and_backward(problem, impl)()
 
 
 def check(case: Case, device: str, n: int) -> Checked:
-    """Compare the kernel in float32 with the definition in float64."""
+    """Compare the kernel with the definition in float64, on ``n`` samples or as many as the definition has room for."""
+    while True:
+        try:
+            return _check(case, device, n)
+        except torch.OutOfMemoryError:
+            if n < 2 * N_LEAST:
+                return _checked(case, n, fault="the definition in float64 does not fit this card")
+            n //= 2
+        finally:
+            if device != "cpu":
+                torch.cuda.empty_cache()
+
+
+def _check(case: Case, device: str, n: int) -> Checked:
     try:
-        got = outputs_and_gradients(case.make(n, device, torch.float32), case.impl)
+        problem = case.make(n, device, torch.float32)
+        got = outputs_and_gradients(problem, case.impl)
         wanted = outputs_and_gradients(case.make(n, device, torch.float64), "reference")
+    except torch.OutOfMemoryError:
+        raise
     except (RuntimeError, ValueError, NotImplementedError) as error:
-        return Checked(case.op, case.config, float("inf"), case.tolerance, f"{type(error).__name__}: {error}"[:300])
+        return _checked(case, n, fault=f"{type(error).__name__}: {error}"[:300])
     pairs = list(zip(got, wanted, strict=True))
     if any(a.shape != b.shape for a, b in pairs):
-        return Checked(case.op, case.config, float("inf"), case.tolerance, "shapes differ")
-    return Checked(case.op, case.config, max(relative_error(a, b) for a, b in pairs), case.tolerance)
+        return _checked(case, n, fault="shapes differ")
+    n_outputs = len(pairs) - len(problem.leaves)
+    measure = largest_error if case.gradient_tolerance is None else norm_error
+    values = max((largest_error(a, b) for a, b in pairs[:n_outputs]), default=0.0)
+    return _checked(case, n, values, max((measure(a, b) for a, b in pairs[n_outputs:]), default=0.0))
 
 
-def milliseconds(run: Callable[[], object], device: str, seconds: float = 0.4) -> float:
-    """Median time of a call on the device, the caches emptied before each."""
-    if device == "cpu":
-        started = time.perf_counter()
-        run()
-        return 1e3 * (time.perf_counter() - started)
-    flush = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
-    for _ in range(3):
-        run()
-    times: list[float] = []
-    stop = time.perf_counter() + seconds
-    while len(times) < 5 or (time.perf_counter() < stop and len(times) < 200):
-        flush.zero_()
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        run()
-        end.record()
-        end.synchronize()
-        times.append(start.elapsed_time(end))
-    return statistics.median(times)
+def _checked(
+    case: Case, n: int, error: float = float("inf"), gradient_error: float = float("inf"), *, fault: str = ""
+) -> Checked:
+    gradient_tolerance = case.tolerance if case.gradient_tolerance is None else case.gradient_tolerance
+    return Checked(case.op, case.config, n, error, case.tolerance, gradient_error, gradient_tolerance, fault)
 
 
-def peak_megabytes(run: Callable[[], object], device: str) -> float:
-    """Most memory that a call holds beyond what was held before it."""
-    if device == "cpu":
-        return 0.0
-    torch.cuda.synchronize()
-    torch.cuda.reset_peak_memory_stats()
-    before = torch.cuda.memory_allocated()
-    run()
-    torch.cuda.synchronize()
-    return (torch.cuda.max_memory_allocated() - before) / 1e6
-
-
-def card_rates(device: str) -> dict[str, float]:
-    """What this card does: bytes a second of a large copy, read and written, and bf16 operations a second."""
-    n, side = (2**30, 8192) if device != "cpu" else (2**20, 128)
-    source = torch.randint(256, (n,), dtype=torch.uint8, device=device)
-    target = torch.empty_like(source)
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    copy_ms = milliseconds(lambda: target.copy_(source), device)
-    product_ms = milliseconds(lambda: a @ b, device)
-    return {"copy_bytes_per_second": 2e3 * n / copy_ms, "bf16_flops_per_second": 2e3 * side**3 / product_ms}
-
-
-def time_case(case: Case, device: str, n: int, rates: dict[str, float]) -> Timed:
-    """A case's kernel, its definition run eagerly, and the same compiled."""
+def time_case(case: Case, device: str, n: int, rates: Rates) -> Timed:
+    """A case's kernel, launched and captured, its definition run eagerly, and the same compiled."""
     problem = case.make(n, device, torch.float32)
+    own, eager = (forward_and_backward(problem, impl) for impl in ("auto", "reference"))
+    own_ms, own_mb = milliseconds(own, device), peak_megabytes(own, device)
+    is_on_gpu = device != "cpu"
+    captured_ms = attempt(lambda: milliseconds(captured(own), device)) if is_on_gpu and case.is_capturable else None
+    eager_ms = attempt(lambda: milliseconds(eager, device))
+    eager_mb = attempt(lambda: peak_megabytes(eager, device)) if eager_ms else None
+    compiled_ms = attempt(lambda: milliseconds(compiled_run(problem), device)) if is_on_gpu else None
+    floor = case.least(n).floor(rates)
+    return Timed(case.op, case.config, own_ms, captured_ms, own_mb, floor, eager_ms, eager_mb, compiled_ms)
 
-    def run(impl: str) -> Callable[[], object]:
-        return lambda: outputs_and_gradients(problem, impl)
 
-    own, own_mb = milliseconds(run("auto"), device), peak_megabytes(run("auto"), device)
-    floor = 1e3 * max(
-        problem.n_bytes / rates["copy_bytes_per_second"], problem.n_flops / rates["bf16_flops_per_second"]
-    )
-    eager = attempt(lambda: milliseconds(run("reference"), device))
-    eager_mb = attempt(lambda: peak_megabytes(run("reference"), device)) if eager else None
-    compiled = attempt(lambda: milliseconds(compiled_run(problem), device)) if device != "cpu" else None
-    goal = RADIANCE_GOALS.get(case.config) if case.op == "radiance" else None
-    return Timed(case.op, case.config, own, own_mb, floor / own, eager, eager_mb, compiled, goal)
+def judge(timed: list[Timed]) -> list[Judged]:
+    """The rows that have goals."""
+    judged = []
+    for row in timed:
+        key, name = (row.op, row.config), f"{row.op} ({row.config})"
+        if key in GOALS:
+            judged.append(Judged.of(name, row.best_milliseconds, "ms", GOALS[key]))
+        if key in EAGER_GOALS and row.eager_milliseconds and row.eager_megabytes:
+            faster, smaller = EAGER_GOALS[key]
+            ratios = {
+                "faster than eager": (row.eager_milliseconds / row.best_milliseconds, faster),
+                "less memory than eager": (row.eager_megabytes / max(row.megabytes, 1e-3), smaller),
+            }
+            judged += [Judged.of(f"{name}, {what}", ratio, "times", goal) for what, (ratio, goal) in ratios.items()]
+    return judged
 
 
 def compiled_run(problem: Problem) -> Callable[[], object]:
     """The definition through torch.compile, as somebody without our kernels would have it."""
     compiled = torch.compile(lambda: problem.run("reference"))
-
-    def run() -> object:
-        outputs = compiled()
-        if not problem.leaves:
-            return outputs
-        return torch.autograd.grad(sum(out.square().mean() for out in outputs), problem.leaves)  # pyright: ignore[reportCallIssue, reportArgumentType]
-
+    run = forward_and_backward(dataclasses.replace(problem, run=lambda _: compiled()), "reference")
     run()
     return run
-
-
-def attempt(measure: Callable[[], float]) -> float | None:
-    """A figure, or None where what stands beside us runs out of memory or cannot be compiled."""
-    try:
-        return measure()
-    except Exception as error:  # torch.compile raises whatever its parts raise
-        print(f"  left out: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
-        return None
-    finally:
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
 
 
 def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
@@ -213,14 +240,14 @@ def time_step(device: str, n_steps: int) -> list[dict[str, Any]]:
     from nerfkit.adam_optimizer import Adam
     from nerfkit.captured_step import CapturedStep, training_step
     from nerfkit.fitting import Budget, FitSchedule, fit
-    from nerfkit.presets import PRESETS
+    from nerfkit.presets import preset_for
     from nerfkit.radiance_fit import RadianceFit
     from nerfkit.scene import RadianceScene
     from nerfkit.scenes.readers import read_posed_photos
     from nerfkit.scenes.synthetic import write_posed_scene
     from nerfkit.training import prepare
 
-    config, (n_train, side) = PRESETS["hash"], (24, 100) if device != "cpu" else (4, 16)
+    config, (n_train, side) = preset_for("hash", device), (24, 100) if device != "cpu" else (4, 16)
     with tempfile.TemporaryDirectory() as folder:
         write_posed_scene(folder, n_train=n_train, n_val=1, n_test=1, size=(side, side), supersample=1)
         prepared = prepare(read_posed_photos(folder), config, device)
@@ -258,21 +285,21 @@ def time_training(task: RadianceFit, n_steps: int, *, captured: bool) -> float:
     return 1e3 * statistics.median(end - start for start, end in pairwise(looks)) / task.look_steps
 
 
-def train_lego(data: Path, device: str, marks: dict[float, float]) -> list[dict[str, Any]]:
+def train_lego(data: Path, device: str) -> list[Judged]:
     """PSNR over the test views of lego_400 after a training of each length, and frames a second at the end."""
     from nerfkit.fitting import Budget, FitSchedule, fit
     from nerfkit.photo_data import load_photo_data
-    from nerfkit.presets import PRESETS
+    from nerfkit.presets import preset_for
     from nerfkit.radiance_fit import RadianceFit
     from nerfkit.scene import RadianceScene
     from nerfkit.scenes.readers import read_posed_photos
     from nerfkit.training import prepare
 
-    config = dataclasses.replace(PRESETS["hash"], downscale=1.0)
+    config = dataclasses.replace(preset_for("hash", device), downscale=1.0)
     source = read_posed_photos(data / "lego_400")
     test = load_photo_data(source, ("test",), downscale=1.0, max_side=None)
     rows = []
-    for seconds in [0.0, *marks]:
+    for seconds in [0.0, *LEGO_GOALS]:
         prepared = prepare(source, config, device)
         scene = RadianceScene(config, prepared.bounds, prepared.background).to(device)
         task = RadianceFit(scene, prepared.data)
@@ -285,9 +312,8 @@ def train_lego(data: Path, device: str, marks: dict[float, float]) -> list[dict[
                 for i in test.split("test")
                 for truth in [test.truth(i, prepared.background)]
             ]
-            psnr = sum(values) / len(values)
-            rows.append({"what": f"lego_400, {seconds:g} s", "psnr": psnr, "steps": done.steps, "goal": marks[seconds]})
-            print(f"| lego_400 after {seconds:g} s, {done.steps} steps | {psnr:.2f} dB | >= {marks[seconds]:g} dB |")
+            what = f"lego_400 after {seconds:g} s, {done.steps} steps"
+            rows.append(Judged.of(what, sum(values) / len(values), "dB", LEGO_GOALS[seconds]))
     camera = test.cameras[test.split("test")[0]].resized(RENDER_SIZE, RENDER_SIZE)
     poses = [test.c2w[i] for i in test.split("test")]
     scene.render(camera, poses[0])
@@ -295,16 +321,16 @@ def train_lego(data: Path, device: str, marks: dict[float, float]) -> list[dict[
     for i in range(N_FRAMES):
         scene.render(camera, poses[i % len(poses)])
     rate = N_FRAMES / (time.perf_counter() - started)
-    print(f"| frames of {RENDER_SIZE}x{RENDER_SIZE} | {rate:.1f} a second | >= {RENDER_GOAL:g} |")
-    rows.append({"what": f"frames of {RENDER_SIZE}x{RENDER_SIZE} a second", "rate": rate, "goal": RENDER_GOAL})
-    return rows
+    return [*rows, Judged.of(f"frames of {RENDER_SIZE}x{RENDER_SIZE}", rate, "a second", RENDER_GOALS)]
 
 
 def print_checks(found: list[Checked]) -> None:
     """A line a case."""
-    print("| op | case | largest error against float64 | allowed | |\n|---|---|---|---|---|")
+    print("| op | case | samples | outputs against float64 | allowed | gradients | allowed | |\n" + "|---" * 8 + "|")
     for row in found:
-        print(f"| {row.op} | {row.config} | {row.error:.1e} | {row.tolerance:.0e} | {row.fault} |", flush=True)
+        cells = [row.op, row.config, f"{row.n_samples}", f"{row.error:.1e}", f"{row.tolerance:.0e}",
+                 f"{row.gradient_error:.1e}", f"{row.gradient_tolerance:.0e}", row.fault]  # fmt: skip
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def show(row: Timed) -> str:
@@ -313,16 +339,69 @@ def show(row: Timed) -> str:
     def text(value: float | None, form: str = "{:.3f}") -> str:
         return "" if value is None else form.format(value)
 
-    ratio = text(None if row.eager_milliseconds is None else row.eager_milliseconds / row.milliseconds, "{:.1f}x")
+    ratio = text(None if row.eager_milliseconds is None else row.eager_milliseconds / row.best_milliseconds, "{:.1f}x")
     cells = [
-        row.op, row.config, text(row.milliseconds), text(row.megabytes, "{:.0f}"), f"{100 * row.roofline_share:.0f} %",
+        row.op, row.config, text(row.milliseconds), text(row.captured_milliseconds), text(row.floor_milliseconds),
+        f"{100 * row.floor_milliseconds / row.best_milliseconds:.0f} %", text(row.megabytes, "{:.0f}"),
         text(row.eager_milliseconds), ratio, text(row.eager_megabytes, "{:.0f}"), text(row.compiled_milliseconds),
-        text(row.goal, "{:g}"),
     ]  # fmt: skip
     return "| " + " | ".join(cells) + " |"
 
 
-HEAD = "| op | case | ms | MB | of the roofline | eager ms | eager / ours | eager MB | compiled ms | goal ms |"
+COLUMNS = ("op", "case", "launched ms", "captured ms", "floor ms", "of the floor", "MB", "eager ms", "eager / ours",
+           "eager MB", "compiled ms")  # fmt: skip
+HEAD = "| " + " | ".join(COLUMNS) + " |\n" + "|---" * len(COLUMNS) + "|"
+
+
+def print_judged(rows: list[Judged]) -> None:
+    """A line a goal."""
+    print("| what | measured | good | goal | |\n|---|---|---|---|---|")
+    for row in rows:
+        print(f"| {row.what} | {row.value:.3g} {row.unit} | {row.good:g} | {row.best:g} | {row.verdict} |")
+
+
+def cache_sectors(case: Case) -> tuple[float, float] | None:
+    """Sectors a sample that gathers and additions touch, of tiles of ``TILE`` samples; None without a hash grid."""
+    problem = case.make(N_COUNTED, "cpu", torch.float32)
+    if problem.asked is None:
+        return None
+    spec, positions = problem.asked
+    entry_bytes = spec.n_features * (2 if case.least(N_COUNTED).is_half else 4)
+    xyzs = positions()
+    xyzs = xyzs[: len(xyzs) // TILE * TILE]
+    gathered = grid_traffic(spec, xyzs, entry_bytes, TILE)
+    return gathered, gathered if entry_bytes == 16 else grid_traffic(spec, xyzs, 16, TILE)
+
+
+def told(rates: Rates) -> str:
+    """Rates in a line."""
+    values = (rates.copy_bytes, rates.cache_bytes, rates.half_flops, rates.float32_flops)
+    text = "copy {:.2f} TB/s, within the cache {:.2f} TB/s, products {:.0f} TFLOP/s in bfloat16, {:.0f} in float32"
+    return text.format(*(value / 1e12 for value in values))
+
+
+def print_floors(cases: list[Case], rates: Rates) -> None:
+    """What each case needs at least, and how long that takes at these rates; the grids' traffic with the cache."""
+    print(told(rates))
+    print(
+        "| op | case | MB | GFLOP | memory ms | products ms | floor ms | sectors gathered, added | cache ms | goal ms |"
+    )
+    print("|---" * 10 + "|")
+    for case in cases:
+        least, sectors = case.least(case.n), cache_sectors(case)
+        if sectors is not None:
+            # a fused kernel gathers once more in its backward
+            n_gathers = 2 if case.op == "radiance" else 1
+            a_sample = SECTOR * (n_gathers * sectors[0] + sectors[1])
+            least = dataclasses.replace(least, cache_bytes=case.n * a_sample)
+        parts, goal = least.milliseconds(rates), GOALS.get((case.op, case.config))
+        cells = [
+            case.op, case.config, f"{least.memory_bytes / 1e6:.0f}", f"{least.flops / 1e9:.0f}",
+            f"{parts['memory']:.3f}", f"{parts['products']:.3f}", f"{least.floor(rates):.3f}",
+            "" if sectors is None else f"{sectors[0]:.1f}, {sectors[1]:.1f}",
+            "" if sectors is None else f"{parts['cache']:.3f}", "" if goal is None else f"{goal.best:g}",
+        ]  # fmt: skip
+        print("| " + " | ".join(cells) + " |", flush=True)
 
 
 def main() -> int:
@@ -333,47 +412,67 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cases whose operation or configuration contains this text")
     parser.add_argument("--json", type=Path, help="default: docs/benchmarks/<card>.json")
     parser.add_argument("--rehearse", action="store_true", help="without a GPU, on a few samples; writes nothing")
+    parser.add_argument(
+        "--floors", action="store_true", help="print what the operations need at least, and nothing else"
+    )
     options = parser.parse_args()
     parts = options.parts.split(",")
     if unknown := [part for part in parts if part not in PARTS]:
         parser.error(f"--parts: no {', '.join(unknown)}; there are {', '.join(PARTS)}")
+    cases = [case for case in CASES if options.only in f"{case.op} {case.config}"]
+    if options.floors:
+        print_floors(cases, H200)
+        return 0
     if not options.rehearse and not torch.cuda.is_available():
         print("no GPU that torch can use on this machine; --rehearse goes through it without one", file=sys.stderr)
         return 3
     device = "cpu" if options.rehearse else "cuda"
-    cases = [case for case in CASES if options.only in f"{case.op} {case.config}"]
     content: dict[str, Any] = {"machine": {**machine(), **card(device)}}
     print(" ".join(f"{key} {value}" for key, value in content["machine"].items()))
-    checked = [check(case, device, N_REHEARSED if options.rehearse else case.n_checked) for case in cases]
+    checked = [check(case, device, N_REHEARSED if options.rehearse else case.n) for case in cases]
     print_checks(checked)
     content["checks"] = [dataclasses.asdict(row) for row in checked]
+    judged: list[Judged] = []
     if "ops" in parts:
-        content["rates"] = rates = card_rates(device)
-        print(f"copy {rates['copy_bytes_per_second'] / 1e12:.2f} TB/s, bf16 products "
-              f"{rates['bf16_flops_per_second'] / 1e12:.0f} TFLOP/s")  # fmt: skip
-        print(HEAD + "\n" + "|---" * 10 + "|")
         right = [case for case, row in zip(cases, checked, strict=True) if row.is_right]
-        timed = []
-        for case in right:
-            timed.append(time_case(case, device, N_REHEARSED if options.rehearse else case.n_timed, rates))
-            print(show(timed[-1]), flush=True)
-        content["ops"] = [dataclasses.asdict(row) for row in timed]
+        timed = time_cases(right, device, content)
+        judged += judge(timed)
     if "step" in parts:
         content["step"] = time_step(device, 3 if options.rehearse else 300)
     if "lego" in parts and options.data and (Path(options.data) / "lego_400").exists() and not options.rehearse:
-        content["lego"] = train_lego(Path(options.data), device, LEGO_GOALS)
+        judged += train_lego(Path(options.data), device)
     elif "lego" in parts:
         print("left out: lego (needs a GPU and lego_400 below --data or NERFKIT_TEST_DATA)", file=sys.stderr)
+    print_judged(judged)
+    content["goals"] = [dataclasses.asdict(row) for row in judged]
     if not options.rehearse:
-        name = re.sub(r"[^a-z0-9]+", "_", content["machine"]["gpu"].lower()).strip("_")
-        path = options.json or Path("docs/benchmarks") / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(content, indent=1) + "\n")
-        print(f"wrote {path}")
+        _write(content, options.json)
     wrong = [f"{row.op} ({row.config})" for row in checked if not row.is_right]
     if wrong:
         print(f"wrong, and not timed: {', '.join(wrong)}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def time_cases(cases: list[Case], device: str, content: dict[str, Any]) -> list[Timed]:
+    """Times of the cases and the card's rates, printed and noted in ``content``."""
+    rates = card_rates(device)
+    content["rates"] = dataclasses.asdict(rates)
+    print(told(rates))
+    print(HEAD)
+    timed = []
+    for case in cases:
+        timed.append(time_case(case, device, N_REHEARSED if device == "cpu" else case.n, rates))
+        print(show(timed[-1]), flush=True)
+    content["ops"] = [dataclasses.asdict(row) for row in timed]
+    return timed
+
+
+def _write(content: dict[str, Any], path: Path | None) -> None:
+    name = re.sub(r"[^a-z0-9]+", "_", content["machine"]["gpu"].lower()).strip("_")
+    path = path or Path("docs/benchmarks") / f"{name}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=1) + "\n")
+    print(f"wrote {path}")
 
 
 def card(device: str) -> dict[str, Any]:

@@ -73,6 +73,7 @@ class Row:
     spill_budget: int = 0
     shared: int | None = None  # bytes a program
     shared_limit: int = 0
+    shared_bound: int | None = None  # what the operation itself counts
     error: str = ""
 
 
@@ -224,6 +225,8 @@ def compile_launch(op: str, case: CompileCase, launch: Launch, target: str) -> R
 
     row = Row(op, launch.kernel.__name__, target, case.config, spill_budget=case.spill_budget)
     row.shared_limit = SHARED_LIMIT_KIB[target] * 1024
+    if case.shared_bounds is not None:
+        row.shared_bound = case.shared_bounds[target.startswith("hip")]
     special = specialise(launch)
     source = ASTSource(launch.kernel, special.signature, constexprs=special.constexprs, attrs=special.attrs)
     try:
@@ -245,6 +248,8 @@ def check(row: Row) -> Row:
         row.error = f"spills {row.spills} bytes a thread; its budget is {row.spill_budget}"
     elif row.shared > row.shared_limit:
         row.error = f"needs {row.shared} bytes of shared memory; {row.target} grants {row.shared_limit}"
+    elif row.shared_bound is not None and row.shared > row.shared_bound:
+        row.error = f"needs {row.shared} bytes of shared memory; the operation counts {row.shared_bound}"
     return row
 
 

@@ -3,7 +3,7 @@
     python scripts/make_kernels_page.py
 
 Where there is no GPU the Triton kernels run in the interpreter, in a process of its own, on fewer samples. Milliseconds
-and shares of the roofline come from the newest docs/benchmarks/<card>.json of scripts/bench_gpu.py, if there is one.
+and floors come from the newest docs/benchmarks/<card>.json of scripts/bench_gpu.py, if there is one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from bench_gpu import N_REHEARSED, outputs_and_gradients, relative_error
+from bench_gpu import N_REHEARSED, largest_error, outputs_and_gradients
 from gpu_cases import CASES, HALF, Case
 
 PAGE = Path("docs/kernels.md")
@@ -40,12 +40,14 @@ class Accuracy:
 
 
 def measure(case: Case, impl: str, dtype: torch.dtype, device: str, n: int) -> Accuracy | None:
-    """None where the operation has no such implementation or dtype.
+    """None where the operation has no such implementation or dtype, or would be compared with itself.
 
-    Of radiance half precision is that of the products, in the kernels alone: its tensors are float32.
+    Of networks in half precision it is that of the products, in the kernels alone.
     """
     is_half_inside = "bfloat16" in case.config
     if is_half_inside and (impl, dtype) != (case.impl, torch.float32):
+        return None
+    if case.is_float32_alone and (dtype != torch.float32 or impl == "reference"):
         return None
     problem = case.make(n, device, dtype)
     try:
@@ -53,7 +55,7 @@ def measure(case: Case, impl: str, dtype: torch.dtype, device: str, n: int) -> A
     except (ValueError, RuntimeError):
         return None
     wanted = outputs_and_gradients(case.make(n, device, torch.float64), "reference")
-    errors = [relative_error(a, b) for a, b in zip(got, wanted, strict=True)]
+    errors = [largest_error(a, b) for a, b in zip(got, wanted, strict=True)]
     n_outputs = len(errors) - len(problem.leaves)
     gradients = max(errors[n_outputs:], default=None)
     name = HALF if is_half_inside else str(dtype).removeprefix("torch.")
@@ -84,22 +86,26 @@ def measured_times() -> tuple[str, dict[tuple[str, str], dict]]:
     return "", {}
 
 
+def _best(time: dict) -> str:
+    """From a graph where that can be, as training has it."""
+    return f"{time['captured_milliseconds'] or time['milliseconds']:.3f}"
+
+
 def table(rows: list[Accuracy]) -> str:
     """The table, and a line on where its last columns come from."""
     gpu, times = measured_times()
     lines = [
-        "| op | case | implementation | dtype | values | gradients | ms | of the roofline |",
+        "| op | case | implementation | dtype | values | gradients | ms | floor ms |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
-        time = times.get((row.op, row.config)) if (row.impl, row.dtype) == ("triton", "float32") else None
+        key = row.op, row.config.replace("half", "bfloat16")
+        time = times.get(key) if row.impl == "triton" and (row.dtype == "float32" or key[1] != row.config) else None
         gradients = "none" if row.gradients is None else f"{row.gradients:.0e}"
-        measured = (
-            ["", ""] if time is None else [f"{time['milliseconds']:.3f}", f"{100 * time['roofline_share']:.0f} %"]
-        )
+        measured = ["", ""] if time is None else [_best(time), f"{time['floor_milliseconds']:.3f}"]
         cells = [row.op, row.config, row.impl, row.dtype, f"{row.values:.0e}", gradients, *measured]
         lines.append("| " + " | ".join(cells) + " |")
-    note = f"Milliseconds: {gpu}." if gpu else "Milliseconds and shares of the roofline wait for a GPU."
+    note = f"Milliseconds: {gpu}." if gpu else "Milliseconds wait for a GPU."
     return "\n".join([*lines, "", note])
 
 

@@ -29,8 +29,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     if torch.cuda.is_available():
         return
-    config.hook.pytest_deselected(items=on_gpu)
-    items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    if config.getoption("--no-skips"):
+        # that run is for what needs no GPU
+        config.hook.pytest_deselected(items=on_gpu)
+        items[:] = [item for item in items if not item.get_closest_marker("gpu")]
+    for item in on_gpu:
+        item.add_marker(pytest.mark.skip(reason="needs a GPU"))
     if os.environ.get("TRITON_INTERPRET") != "1":
         for item in of_triton:
             item.add_marker(pytest.mark.skip(reason="needs a GPU or TRITON_INTERPRET=1"))

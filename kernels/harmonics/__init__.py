@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from nerfkit.kernels._dispatch import choose_impl
@@ -22,8 +23,8 @@ def harmonics(dirs: Tensor, degree: int, *, impl: str = "auto") -> Tensor:
         Unit directions.
     degree : int in 0..4
         Highest degree l.
-    impl : {"auto", "reference"}
-        There is one implementation: directions come one a ray, a small part of any step.
+    impl : {"auto", "triton", "reference"}
+        ``"auto"`` takes Triton for CUDA tensors, one launch for all columns, and the reference elsewhere.
 
     Returns
     -------
@@ -33,8 +34,8 @@ def harmonics(dirs: Tensor, degree: int, *, impl: str = "auto") -> Tensor:
 
     Notes
     -----
-    Differentiable in ``dirs``, any number of times. The values are homogeneous polynomials of degree l: a
-    vector of length r gives ``r**l`` times the value of its direction, and the gradient is that polynomial's.
+    Differentiable in ``dirs``, any number of times, by the reference. The values are homogeneous polynomials of degree
+    l: a vector of length r gives ``r**l`` times the value of its direction, and the gradient is that polynomial's.
 
     Examples
     --------
@@ -46,5 +47,11 @@ def harmonics(dirs: Tensor, degree: int, *, impl: str = "auto") -> Tensor:
         raise ValueError(f"dirs must be floating point of shape (n, 3); got {dirs.dtype} of shape {tuple(dirs.shape)}")
     if degree not in range(MAX_DEGREE + 1):
         raise ValueError(f"degree must be one of 0..{MAX_DEGREE}; got {degree!r}")
-    choose_impl("harmonics", dirs, impl, ())
+    chosen = choose_impl("harmonics", dirs, impl, ("triton",))
+    # degree 0 is a constant; and a compiler makes one kernel of the definition by itself
+    if chosen == "triton" and degree > 0 and not torch.compiler.is_compiling():
+        # imported here so that a machine without Triton can still import nerfkit.kernels
+        from ._triton import harmonics_triton
+
+        return harmonics_triton(dirs, degree)
     return harmonics_reference(dirs, degree)

@@ -60,6 +60,7 @@ def _activate(z, scale, ACTIVATION: tl.constexpr):
     elif ACTIVATION == "sine":
         return _sine(scale * z)
     else:
+        tl.static_assert(ACTIVATION == "gaussian", "unknown activation")
         return tl.exp(-(scale * z) * (scale * z))
 
 
@@ -71,6 +72,7 @@ def _d_activate(d_h, h, z, scale, ACTIVATION: tl.constexpr):
     elif ACTIVATION == "sine":
         return d_h * scale * _cosine(scale * z)
     else:
+        tl.static_assert(ACTIVATION == "gaussian", "unknown activation")
         return d_h * (-2 * scale * scale) * z * h
 
 

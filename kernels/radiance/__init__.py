@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nerfkit.kernels._dispatch import choose_impl
 
-from ._layout import MAX_WIDTH, layout_of
+from ._layout import MAX_WIDTH, Layout, element_size, layout_of, shared_bytes
 from ._reference import radiance_reference
 from ._specs import CHUNK, PRECISIONS, MarchSampling, RadianceSpec, RegularSampling
 
@@ -22,6 +22,7 @@ __all__ = [
     "RadianceParams",
     "RadianceSpec",
     "RegularSampling",
+    "best_precision",
     "can_fuse",
     "can_loop",
     "radiance",
@@ -83,7 +84,7 @@ def radiance(
     seed: int | Tensor | None = None,
     has_distortion: bool = False,
     min_weight: float = 0.0,
-    precision: str = "float32",
+    precision: str = "auto",
     backward: str = "fused",
     impl: str = "auto",
 ) -> Radiance:
@@ -125,10 +126,12 @@ def radiance(
         Samples whose weight in their ray is at most this are left out, as if nobody had sampled there: with density an
         exponential, the gradient of a sample is proportional to its weight, so the backward of the others would
         change little. 0 keeps all. Not in the Triton kernels, which ask for 0.
-    precision : {"float32", "tf32x3", "tf32", "bfloat16", "float16"}
-        Of the matrix products in the fused kernels; sums are float32. The two halves also read the table and the
-        harmonics in that type. Gradients of float16 underflow below 6e-8: scale the loss. Float64 rays need
-        ``"float32"``, which then means float64.
+    precision : {"auto", "bfloat16", "float16", "tf32", "tf32x3", "float32"}
+        Of the matrix products in the fused kernels; sums are float32. ``"auto"`` is bfloat16 where a GPU has it, else
+        float32. The two halves also read the table and the harmonics in that type. Gradients of float16 underflow below
+        6e-8: scale the loss. Exact float32 takes four times as long as tf32 at least, and twice the shared memory of
+        the halves: where a field then does not fit, ``impl="auto"`` runs the separate operations and
+        ``impl="triton"`` is an error. Float64 rays need ``"auto"`` or ``"float32"``, which then mean float64.
     backward : {"fused", "split", "deterministic"}
         How the fused kernels find the table's gradient: added where it arises; by a second kernel from the
         encoding's gradient, at most 256 MiB of it at a time; or from the same in integers, so that it has the same bits
@@ -182,8 +185,9 @@ def radiance(
         )  # fmt: skip
     _check(rays_o, rays_d, near, far, params, spec, bkgd_rgb)
     _check_sampling(rays_o, sampling, occupancy, jitter, seed)
-    if precision not in PRECISIONS:
-        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
+    if precision not in ("auto", *PRECISIONS):
+        raise ValueError(f"precision must be one of auto, {', '.join(PRECISIONS)}; got {precision!r}")
+    precision = best_precision(rays_o) if precision == "auto" else precision
     if backward not in BACKWARDS:
         raise ValueError(f"backward must be one of {', '.join(BACKWARDS)}; got {backward!r}")
     if torch.are_deterministic_algorithms_enabled():
@@ -198,7 +202,11 @@ def radiance(
     if chosen == "triton" and min_weight > 0:
         raise ValueError(f"the Triton kernels keep every sample: min_weight must be 0; got {min_weight}")
     distortions = None
-    if chosen == "triton" and (is_asked or can_fuse(rays_o, params, spec)):
+    if chosen == "triton":
+        _check_precision(precision)
+    if chosen == "triton" and is_asked:
+        _check_room(rays_o, params, spec, precision)
+    if chosen == "triton" and (is_asked or can_fuse(rays_o, params, spec, precision)):
         # imported here so that a machine without Triton can still import nerfkit.kernels
         from ._triton import Options, radiance_triton
 
@@ -228,9 +236,18 @@ def radiance(
     return Radiance(rgb, depths, opacities, distortions if has_distortion else None, counts)
 
 
-def can_fuse(rays_o: Tensor, params: RadianceParams, spec: RadianceSpec) -> bool:
-    """Whether ``impl="auto"`` takes the fused kernels for this field: by its widths and dtypes, and on a GPU, at width
-    128, by the shared memory.
+def best_precision(rays_o: Tensor) -> str:
+    """What ``precision="auto"`` is: bfloat16 where the GPU multiplies it, float32 elsewhere and for float64."""
+    if rays_o.dtype != torch.float32 or not rays_o.is_cuda:
+        return "float32"
+    # cards before compute capability 8.0 have no bfloat16 products
+    with torch.cuda.device_of(rays_o):
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+
+
+def can_fuse(rays_o: Tensor, params: RadianceParams, spec: RadianceSpec, precision: str = "auto") -> bool:
+    """Whether ``impl="auto"`` takes the fused kernels for this field: by its widths and dtypes, and on a GPU by the
+    shared memory that the operands of its products take.
     """
     if rays_o.dtype != torch.float32 or (spec.grid is None and params.encoding.requires_grad):
         return False
@@ -238,13 +255,37 @@ def can_fuse(rays_o: Tensor, params: RadianceParams, spec: RadianceSpec) -> bool
         layout = layout_of(params, spec)
     except ValueError:
         return False
-    return layout.H <= 64 or not rays_o.is_cuda or _has_room(rays_o.device)
+    if not rays_o.is_cuda:
+        return True
+    return _needed(layout, rays_o, precision) <= _granted(rays_o.device)
 
 
-def _has_room(device: torch.device) -> bool:
-    """Whether a program may have the shared memory that width 128 takes: 122 KiB, on AMD 64."""
-    needed = 2**16 if torch.version.hip else 122 * 2**10
-    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin >= needed
+def _check_precision(precision: str) -> None:
+    if torch.version.hip and precision == "tf32x3":
+        raise ValueError("radiance: AMD GPUs have no tf32x3; ask for precision='bfloat16' or 'float32'")
+
+
+def _check_room(rays_o: Tensor, params: RadianceParams, spec: RadianceSpec, precision: str) -> None:
+    """Raise where a program would ask for more shared memory than the GPU grants it."""
+    if not rays_o.is_cuda:
+        return
+    layout = layout_of(params, spec)
+    needed, granted = _needed(layout, rays_o, precision), _granted(rays_o.device)
+    if needed > granted:
+        raise ValueError(
+            f"radiance: width {layout.widest} in {precision} takes {needed / 1024:.0f} KiB of shared memory, of which "
+            f"this GPU grants {granted / 1024:.0f}; ask for precision='bfloat16', or impl='auto'"
+        )
+
+
+def _needed(layout: Layout, rays_o: Tensor, precision: str) -> int:
+    precision = best_precision(rays_o) if precision == "auto" else precision
+    return shared_bytes(layout, element_size(rays_o.dtype, precision), is_amd=bool(torch.version.hip))
+
+
+def _granted(device: torch.device) -> int:
+    """Bytes of shared memory that a program may have."""
+    return torch.cuda.get_device_properties(device).shared_memory_per_block_optin
 
 
 def can_loop(

@@ -11,6 +11,7 @@ from nerfkit.kernels._launch import CompileCase
 from nerfkit.kernels.hashgrid import HashGridSpec
 
 from . import MarchSampling, RadianceParams, RadianceSpec, RegularSampling
+from ._layout import element_size, layout_of, shared_bytes
 from ._triton import Options, radiance_triton
 
 _SPILLS = (
@@ -19,40 +20,49 @@ _SPILLS = (
 )
 
 
+# of AMD's compiler, which has no three products in tf32
+_NO_TF32X3 = ("hip:gfx90a", "hip:gfx942", "hip:gfx1100")
+_UNROLLED = "exact float32 products run on the scalar units, and the compiler unrolls them"
+
+
 def compile_cases() -> list[CompileCase]:
-    """The presets of the trainer first: what every check compiles."""
+    """The presets of the trainer first: what every check compiles. Each precision has a case, at a trainer's width."""
     march, contracted = MarchSampling(64, 2 * 3**0.5 / 256), MarchSampling(128, 2 * 3**0.5 / 256, 1 / 64, True)
-    hash_64 = partial(train, hash_field(64), march)
+    regular = RegularSampling(48)
     return [
-        CompileCase("hash 32", lambda: train(hash_field(32), march)),
-        CompileCase("fourier 64", lambda: train(fourier_field(64, 3), RegularSampling(48)), 320, _SPILLS),
-        CompileCase("hash 64", hash_64, 128, _SPILLS, is_quick=False),
-        CompileCase("hash 64 split", partial(hash_64, backward="split"), 128, _SPILLS, is_quick=False),
-        CompileCase(
-            "hash 64 poses",
-            lambda: train(hash_field(64), contracted, backward="split", through_rays=True),
-            512,
-            _SPILLS,
-            is_quick=False,
+        _case("hash 32", hash_field(32), march),
+        _case("fourier 64", fourier_field(64, 3), regular, 320, _SPILLS),
+        _case("hash 64", hash_field(64), march, 128, _SPILLS, is_quick=False),
+        _case("hash 64 split", hash_field(64), march, 128, _SPILLS, is_quick=False, backward="split"),
+        _case(
+            "hash 64 poses", hash_field(64), contracted, 512, _SPILLS, is_quick=False, backward="split",
+            through_rays=True,
         ),
         CompileCase("hash 64 view", lambda: _view(hash_field(64), contracted), is_quick=False),
-        CompileCase(
-            "hash 32 fp32",
-            lambda: train(hash_field(32), RegularSampling(48), precision="float32"),
-            1536,
-            "exact float32 products run on the scalar units, and the compiler unrolls them",
-            is_quick=False,
+        _case("hash 64 fp16", hash_field(64), march, 128, _SPILLS, is_quick=False, precision="float16"),
+        _case("hash 64 tf32", hash_field(64), march, 2048, _SPILLS, is_quick=False, precision="tf32"),
+        _case(
+            "hash 32 tf32x3", hash_field(32), march, 2048, _SPILLS, is_quick=False, precision="tf32x3",
+            leaves_out=_NO_TF32X3,
         ),
-        CompileCase(
-            "fourier 128",
-            lambda: train(fourier_field(128, 4), RegularSampling(48)),
-            4096,
+        _case("hash 32 fp32", hash_field(32), regular, 1536, _UNROLLED, is_quick=False, precision="float32"),
+        _case(
+            "fourier 128", fourier_field(128, 4), regular, 4096,
             "activations of 4 layers of 128 are more than the registers hold",
-            # 122 KiB of shared memory of its 99: can_fuse() knows
-            leaves_out=("cuda:86", "cuda:89", "cuda:120"),
-            is_quick=False,
+            # more shared memory than their 99 KiB: can_fuse() knows
+            leaves_out=("cuda:86", "cuda:89", "cuda:120"), is_quick=False,
         ),
-    ]
+    ]  # fmt: skip
+
+
+def _case(name, field, sampling, spill_budget=0, spill_reason="", *, is_quick=True, leaves_out=(), **options):
+    """A training step, with what the operation counts of shared memory before it launches."""
+    size = element_size(torch.float32, options.get("precision", "bfloat16"))
+    bounds = tuple(shared_bytes(layout_of(*field), size, is_amd=is_amd) for is_amd in (False, True))
+    return CompileCase(
+        name, partial(train, field, sampling, **options), spill_budget, spill_reason, (bounds[0], bounds[1]),
+        leaves_out, is_quick,
+    )  # fmt: skip
 
 
 def hash_field(width: int) -> tuple[RadianceParams, RadianceSpec]:

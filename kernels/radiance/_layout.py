@@ -20,7 +20,7 @@ from ._specs import RadianceSpec
 if TYPE_CHECKING:
     from . import RadianceParams
 
-__all__ = ["MAX_WIDTH", "Layout", "WeightShapes", "layout_of", "slots"]
+__all__ = ["MAX_WIDTH", "Layout", "WeightShapes", "element_size", "layout_of", "shared_bytes", "slots"]
 
 # at 256 a tile's activations and one layer's weights no longer fit registers and shared memory together
 MAX_WIDTH = 128
@@ -61,6 +61,11 @@ class Layout:
     def IS_HASH(self) -> bool:
         """Whether the encoding is a hash grid."""
         return self.n_levels > 0
+
+    @property
+    def widest(self) -> int:
+        """Longest side of an operand of a product."""
+        return max(self.H, self.GEO, self.E if self.IS_HASH else self.FM)
 
     @property
     def E(self) -> int:
@@ -208,6 +213,39 @@ def layout_of(params: RadianceParams, spec: RadianceSpec) -> Layout:
         HAS_BIAS=any(shapes.trunk_biases + shapes.color_biases),
         DENSITY_APART=not spec.color_sees_density,
     )
+
+
+def element_size(dtype: torch.dtype, precision: str) -> int:
+    """Bytes of a number of a product's operands."""
+    return 2 if precision in ("bfloat16", "float16") else dtype.itemsize
+
+
+def shared_bytes(layout: Layout, element_size: int, *, is_amd: bool = False) -> int:
+    """Most shared memory that a program of the kernels takes, by its operands: weights, activations, their gradients.
+
+    Parameters
+    ----------
+    layout : Layout
+        The padded field.
+    element_size : int
+        Bytes of a number of the operands.
+    is_amd : bool
+        Whether the products' operands come from registers, as on AMD's matrix units, which share less.
+
+    Notes
+    -----
+    What the compiler takes depends on its version; the ahead-of-time compilation fails where this is too little.
+
+    Examples
+    --------
+    >>> from nerfkit.kernels.radiance._cases import fourier_field
+    >>> layouts = [layout_of(*fourier_field(width, 4)) for width in (64, 128)]
+    >>> [shared_bytes(layout, size) // 1024 for layout in layouts for size in (2, 4)]
+    [48, 96, 144, 288]
+    """
+    n = layout.widest
+    # three matrices and three tiles of 64 rows, at least what tf32x3 takes at width 32; AMD: two matrices, or a tile
+    return element_size * (max(2 * n * n, 64 * 64) if is_amd else max(n * (3 * n + 192), 10240))
 
 
 @lru_cache(maxsize=16)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from nerfkit.cli.options import DatasetOptions, argument, option, parse_box, parse_bytes
 from nerfkit.cli.running import Console, Interrupted, progress_bar, use_cores
-from nerfkit.presets import AlphaName, BackgroundName, ExposureName
+from nerfkit.presets import AlphaName, BackgroundName, ExposureName, PresetName
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.fields import FIELDS
 
@@ -24,7 +24,7 @@ __all__ = ["IS_SHARED", "Options", "ProgressPrinter", "keeping_memory", "main"]
 IS_SHARED = True
 # options that a run which goes on has decided already
 FIXED_BY_A_RUN = (
-    "method", "out", "downscale", "background", "alpha", "exposure", "refine_poses", "box", "config",
+    "method", "preset", "out", "downscale", "background", "alpha", "exposure", "refine_poses", "box", "config",
     "set", "seed", "skip_bad", "masks", "overwrite", "dry_run",
 )  # fmt: skip
 # seconds between two lines of progress where there is no terminal to draw a bar on
@@ -40,6 +40,9 @@ class Options(DatasetOptions):
     data: str | None = argument("folder of posed photos, or a transforms.json", default=None)
     # the defaults of method and seed are None so that those of --config and --set can hold
     method: str | None = option(None, "what holds the scene (default: hash)", choices=tuple(FIELDS))
+    preset: str | None = option(
+        None, "sizes of the field and of a step, by device (default: default)", choices=get_args(PresetName)
+    )
     seed: int | None = option(None, "seed of every random draw (default: 0)", kind=int, metavar="N")  # pyright: ignore[reportIncompatibleVariableOverride]
     out: str | None = option(None, "run folder (default: outputs/<scene>/<method>/<time>)", metavar="RUN")
     seconds: float | None = option(None, "wall seconds from the first step (default: 120)", kind=float, metavar="S")
@@ -102,7 +105,7 @@ def main(options: Options, console: Console) -> dict[str, Any]:
                 on_progress=keeping_memory(progress), **reading,
             )  # fmt: skip
             return _finish(scene, console)
-        named = ("seed", "downscale", "background", "alpha", "exposure")
+        named = ("preset", "seed", "downscale", "background", "alpha", "exposure")
         given = {f"--{name}": {name: getattr(options, name)} for name in named}
         given = {option: values for option, values in given.items() if None not in values.values()}
         if options.refine_poses:
@@ -110,9 +113,9 @@ def main(options: Options, console: Console) -> dict[str, Any]:
         if options.box is not None:
             given["--box"] = {"box": parse_box(options.box)}
         given["--steps" if options.seconds is None else "--seconds"] = budget
-        config = task.TASK.configure(
-            preset=options.method, file=options.config, assignments=options.set, given=given
-        )  # fmt: skip
+        config = task.configured(
+            options.method, options.device, file=options.config, assignments=options.set, given=given
+        )
         common: dict[str, Any] = {
             "config": config, "device": options.device, "skip_bad": options.skip_bad, "masks": options.masks,
             **reading,

@@ -93,6 +93,7 @@ class Task:
     def configure(
         self, *, preset: str | None = None, file: str | Path | None = None, assignments: Sequence[str] = (),
         given: Mapping[str, Mapping[str, Any]] | None = None,
+        sized: Callable[[Any, str | None], Any] = lambda base, name: base,
     ) -> Any:  # fmt: skip
         """The settings that a preset, a file, assignments and options make, the later ones first.
 
@@ -106,10 +107,13 @@ class Task:
             ``NAME=VALUE``, as ``--set`` takes them.
         given : mapping, optional
             From the name of an option, for messages, to the settings that it gives.
+        sized : callable
+            Makes of a preset the one that a new run starts from, by what the settings call ``preset``, or None.
         """
         sources = [] if file is None else [(str(file), self.settings_in(load(file), file))]
         sources += [("--set", assigned(assignments)), *(given or {}).items()]
-        config = self._base(preset, sources)
+        named = [values["preset"] for _, values in sources if "preset" in values]
+        config = sized(self._base(preset, sources), named[-1] if named else None)
         for where, values in sources:
             config = from_dict(config, values, where=where)
             if where == str(file):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from nerfkit.config import from_dict
 from nerfkit.memory import telling_memory
-from nerfkit.presets import PRESETS, TrainConfig
+from nerfkit.presets import PRESETS, PresetName, TrainConfig, preset_for
 from nerfkit.ranks import Ranks, join, launched
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.tasks import Task
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from nerfkit.runs import Run
     from nerfkit.training import Prepared
 
-__all__ = ["TASK", "budget", "dry_run", "resume", "train"]
+__all__ = ["TASK", "budget", "configured", "dry_run", "resume", "train"]
 
 # torch is imported where it is used: a run's settings are read before it is known what is computed with them
 
@@ -88,7 +88,8 @@ def train(
         Called with the number of photos read and in all.
     **settings
         Settings of :class:`nerfkit.presets.TrainConfig` by name: ``seconds=300``, ``steps=2000``, ``downscale=2``,
-        ``seed=1``, ``field={"width": 64}``. With ``steps`` alone, steps say when training ends.
+        ``seed=1``, ``preset="best"`` (sizes, by device), ``field={"width": 64}``. With ``steps`` alone, steps say when
+        training ends.
 
     Returns
     -------
@@ -117,7 +118,7 @@ def train(
     from nerfkit.run_lock import locked, refuse_locked
     from nerfkit.runs import Run, default_run_folder, link_latest
 
-    config = _configured(method, config, settings)
+    config = _configured(method, config, settings, device)
     ranks, launch = _joined(device), launched()
     if launch.may_restart and out is None:
         raise NerfkitError(
@@ -183,7 +184,7 @@ def dry_run(
     from nerfkit.estimates import estimate
     from nerfkit.training import prepare
 
-    config = _configured(method, config, settings)
+    config = _configured(method, config, settings, device)
     source = _read(data, skip_bad, masks)
     prepared: Prepared = prepare(
         source, config, choose_device(device), memory_budget=memory_budget, say=say, on_photo=on_photo
@@ -243,10 +244,45 @@ def budget(seconds: float | None, steps: int | None) -> dict[str, Any]:
     return {} if seconds is None and steps is None else {"seconds": seconds, "steps": steps}
 
 
-def _configured(method: str | None, config: TrainConfig | str | Path | None, settings: dict[str, Any]) -> TrainConfig:
+def configured(
+    method: str | None, device: str, *, file: str | Path | None = None, assignments: Sequence[str] = (),
+    given: Mapping[str, Mapping[str, Any]],
+) -> TrainConfig:  # fmt: skip
+    """The settings of a new run: those of the method on this device, and what a file, assignments and options say.
+
+    Parameters
+    ----------
+    method : str, optional
+        One of ``nerfkit.presets.PRESETS``; None: by what is given, else hash.
+    device : {"auto", "cpu", "cuda"}
+        Where it will be trained; one that is not there is refused when it is needed.
+    file, assignments, given
+        As :meth:`nerfkit.tasks.Task.configure` takes them.
+    """
+
+    def sized(base: TrainConfig, name: str | None) -> TrainConfig:
+        # a name that there is not is refused when the settings are made
+        known = get_args(PresetName)
+        return preset_for(base.field.kind, _kind(device), name if name in known else "default")  # pyright: ignore[reportArgumentType]
+
+    return TASK.configure(preset=method, file=file, assignments=assignments, given=given, sized=sized)
+
+
+def _kind(device: str) -> str:
+    """The kind of device that is meant, without a word on whether it is there."""
+    if device != "auto":
+        return device
+    from nerfkit.devices import choose_device
+
+    return choose_device("auto")
+
+
+def _configured(
+    method: str | None, config: TrainConfig | str | Path | None, settings: dict[str, Any], device: str
+) -> TrainConfig:
     settings |= budget(settings.get("seconds"), settings.get("steps"))
     if not isinstance(config, TrainConfig):
-        return TASK.configure(preset=method, file=config, given={"nerfkit.train": settings})
+        return configured(method, device, file=config, given={"nerfkit.train": settings})
     if method not in (None, config.field.kind):
         raise NerfkitError(f"the settings are of {config.field.kind}, not of {method}", fix="leave one of the two out")
     return from_dict(config, settings, where="nerfkit.train")

@@ -51,6 +51,8 @@ def initial_bounds(activation: str, n_in: int, *, is_first: bool, scale: float, 
     if activation in ("sine", "finer"):
         first_bias = FINER_BIAS if activation == "finer" else 1 / math.sqrt(n_in)
         return (1 / n_in, first_bias) if is_first else (math.sqrt(6 / n_in) / scale, 0.0)
+    if activation != "gaussian":
+        raise ValueError(f"activation must be one of relu, sine, finer, gaussian; got {activation!r}")
     return 1 / math.sqrt(n_in), 1 / math.sqrt(n_in)
 
 

@@ -109,6 +109,8 @@ def propagate(
     activation, scale
         One of ``DERIVATIVES``, between the layers.
     """
+    if activation not in DERIVATIVES:
+        raise ValueError(f"activation must be one of {', '.join(DERIVATIVES)}; got {activation!r}")
     order = 1 if features.second is None else 2
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if layer:

@@ -76,7 +76,7 @@ def render_fused(
     min_weight: float = 0.0,
     min_transmittance: float = MIN_TRANSMITTANCE,
     limits: Sequence[Tensor | None] = (None, None),
-    precision: str | None = None,
+    precision: str = "auto",
     impl: str = "auto",
 ) -> Radiance:
     """What rays see, differentiable in the field, the rays and the background.
@@ -102,7 +102,7 @@ def render_fused(
     limits : (near, far)
         Distances, [n_rays] or one for all, before and beyond which a ray sees nothing; None: the scene's own.
     has_distortion, precision, impl
-        As :func:`nerfkit.kernels.radiance.radiance` takes them; without a precision, bfloat16 where the GPU has it.
+        As :func:`nerfkit.kernels.radiance.radiance` takes them.
     """
     assert isinstance(field, FusableField) and isinstance(sampler, OccupancySampler | StratifiedSampler)
     fused = field.radiance_params()
@@ -122,10 +122,5 @@ def render_fused(
     return radiance(
         rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
         occupancy=occupancy, jitter=jitter, seed=seed, has_distortion=has_distortion,
-        min_weight=0.0 if rays_o.is_cuda else min_weight, precision=precision or _best_precision(rays_o), impl=impl,
+        min_weight=0.0 if rays_o.is_cuda else min_weight, precision=precision, impl=impl,
     )  # fmt: skip
-
-
-def _best_precision(rays_o: Tensor) -> str:
-    # cards before compute capability 8.0 have no bfloat16 products
-    return "bfloat16" if rays_o.is_cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "float32"

@@ -5,11 +5,13 @@
 # (arguments are handed on by the tuple, and what is optional in the contract is there)
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
-from support import DEVICE, needs_triton
+from support import DEVICE, needs_gpu, needs_triton
 
+from nerfkit.kernels import radiance as op
 from nerfkit.kernels.hashgrid import HashGridSpec
 from nerfkit.kernels.march import pack_bits
 from nerfkit.kernels.radiance import (
@@ -17,9 +19,12 @@ from nerfkit.kernels.radiance import (
     RadianceParams,
     RadianceSpec,
     RegularSampling,
+    best_precision,
     can_fuse,
     radiance,
 )
+from nerfkit.kernels.radiance._layout import element_size, layout_of, shared_bytes
+from nerfkit.kernels.radiance._specs import PRECISIONS
 
 pytestmark = pytest.mark.usefixtures("poisoned_empty")
 IMPLS = ["reference", pytest.param("triton", marks=needs_triton)]
@@ -86,6 +91,7 @@ def evaluate(impl, field, n=5, sampling=REGULAR, dtype=torch.float64, *, jitter=
     """Outputs, gradients of a random combination of them, and counts."""
     params, spec = make_field(**field, dtype=dtype)
     rays_o, rays_d, near, far, bkgd_rgb = make_rays(n, dtype)
+    options = {"precision": "float32", **options}
     out = radiance(
         rays_o, rays_d, near, far, params, spec, sampling, bkgd_rgb,
         has_distortion=distortion, impl=impl, **extras(sampling, n, dtype, jitter=jitter), **options,
@@ -197,10 +203,14 @@ def test_the_same_bits_where_asked(asked, monkeypatch):
     torch.use_deterministic_algorithms(asked == "torch")
     try:
         options = {"backward": "deterministic"} if asked == "argument" else {}
-        check(torch.float32, HASH, n=2, sampling=RegularSampling(4), **options)
+        runs = [
+            evaluate("triton", HASH, n=2, sampling=RegularSampling(4), dtype=torch.float32, **options) for _ in range(2)
+        ]
     finally:
         torch.use_deterministic_algorithms(False)
-    assert len(seen) == 1
+    assert len(seen) == 2
+    first, second = ([*outputs, *grads, counts] for outputs, grads, counts in runs)
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def rounded(x):
@@ -505,7 +515,7 @@ def test_the_kernels_leave_no_sample_out():
 def test_auto_on_the_cpu_is_the_operations_one_by_one(monkeypatch):
     monkeypatch.delenv("NERFKIT_KERNELS", raising=False)
     if DEVICE == "cuda":
-        return
+        pytest.skip("on a GPU the fused kernels are what auto takes")
     params, spec = make_field(**HASH, dtype=torch.float32)
     rays_o, rays_d, near, far, bkgd_rgb = make_rays(3, torch.float32)
     got = radiance(rays_o, rays_d, near, far, params, spec, REGULAR, bkgd_rgb)
@@ -518,8 +528,6 @@ def test_what_does_not_fit_is_told():
     params, spec = make_field(kind="fourier", width=256, n_geometry=16, dtype=torch.float32)
     rays_o, rays_d, near, far, _ = make_rays(1, torch.float32)
     assert not can_fuse(rays_o, params, spec)
-    from nerfkit.kernels.radiance._layout import layout_of
-
     with pytest.raises(ValueError, match="hold width up to 128; got 256"):
         layout_of(params, spec)
     # the separate operations take it
@@ -549,3 +557,119 @@ def test_rejects_wrong_input():
         radiance(*good, backward="atomic")
     with pytest.raises(ValueError, match=r"min_transmittance must be in \[0, 1\); got 1.0"):
         RegularSampling(4, min_transmittance=1.0)
+
+
+# unit of rounding of what is multiplied
+ROUNDING = {"bfloat16": 2.0**-9, "float16": 2.0**-12, "tf32": 2.0**-12, "tf32x3": 2.0**-22, "float32": 2.0**-24}
+HASH_32, HASH_64 = {**HASH, "width": 32, "levels": 8, "F": 4}, {**HASH, "width": 64, "levels": 8, "F": 4}
+FOURIER_64 = {**FOURIER, "width": 64, "n_geometry": 64, "m": 24}
+
+
+def norm_error(got, want):
+    return float((got.double() - want).norm() / want.norm().clamp(min=1e-30))
+
+
+def precision_bounds(precision):
+    """Of outputs, by the roundings along six layers; of gradients, whose ReLUs switch, by the root of one."""
+    return 16 * ROUNDING[precision] + 2e-5, 2 * ROUNDING[precision] ** 0.5 + 2e-4
+
+
+def check_precision(precision, field, **call):
+    got, got_grads, _ = evaluate("triton", field, dtype=torch.float32, precision=precision, **call)
+    want, want_grads, _ = evaluate("reference", field, **call)
+    values, gradients = precision_bounds(precision)
+    assert_close(got, want, values)
+    for i, (g, w) in enumerate(zip(got_grads, want_grads, strict=True)):
+        assert norm_error(g, w) <= gradients, i
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("sampling", [RegularSampling(48), MARCH], ids=["regular", "march"])
+@pytest.mark.parametrize("field", [HASH_32, HASH_64, FOURIER_64], ids=["hash32", "hash64", "fourier64"])
+def test_values_and_gradients_on_a_device(field, sampling, precision):
+    """At the trainer's widths and thousands of rays; the interpreter computes bfloat16 wrongly."""
+    params, spec = make_field(**field, dtype=torch.float32)
+    if not can_fuse(make_rays(1, torch.float32)[0], params, spec, precision):
+        pytest.skip(f"{precision} does not fit this GPU's shared memory")
+    if torch.version.hip and precision == "tf32x3":
+        pytest.skip("AMD GPUs have no tf32x3")
+    check_precision(precision, field, n=2048, sampling=sampling, distortion=False)
+
+
+@needs_gpu
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_the_widest_field_on_a_device(precision):
+    field = {**FOURIER, "width": 128, "n_geometry": 128, "n_layers": 4, "m": 24}
+    params, spec = make_field(**field, dtype=torch.float32)
+    if not can_fuse(make_rays(1, torch.float32)[0], params, spec, precision):
+        pytest.skip("width 128 does not fit this GPU's shared memory")
+    check_precision(precision, field, n=512, sampling=RegularSampling(48), distortion=False)
+
+
+@needs_triton
+@pytest.mark.parametrize("precision", [p for p in PRECISIONS if p != "bfloat16"])
+@pytest.mark.parametrize("field", [HASH_64, FOURIER_64], ids=["hash64", "fourier64"])
+def test_the_trainers_widths(field, precision):
+    check_precision(precision, field, n=3, sampling=RegularSampling(6), distortion=False)
+
+
+def test_the_trainers_precision_is_what_is_not_asked_for(monkeypatch):
+    rays = make_rays(1, torch.float32)[0].detach()
+    if DEVICE == "cpu":
+        assert best_precision(rays) == "float32"
+    on_gpu = SimpleNamespace(dtype=torch.float32, is_cuda=True, device=torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_of", lambda _: torch.no_grad())
+    for has_bfloat16, wanted in ((True, "bfloat16"), (False, "float32")):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda *, including_emulation, has=has_bfloat16: has
+        )  # fmt: skip
+        assert best_precision(on_gpu) == wanted  # pyright: ignore[reportArgumentType]
+        on_gpu.dtype = torch.float64
+        assert best_precision(on_gpu) == "float32"  # pyright: ignore[reportArgumentType]
+        on_gpu.dtype = torch.float32
+
+
+@pytest.mark.parametrize("granted, fitting", [(64, "half 64"), (99, "half 64, full 64"), (163, "all but full 128")])
+def test_what_fits_is_counted_by_the_bytes_of_the_operands(monkeypatch, granted, fitting):
+    """KiB that a program may have: AMD's and Turing's, Ada's and consumer Blackwell's, Ampere's."""
+    monkeypatch.setattr(op, "_granted", lambda _: granted * 1024)
+    on_gpu = SimpleNamespace(dtype=torch.float32, is_cuda=True, device=torch.device("cuda"))
+    fits = []
+    for width in (64, 128):
+        field = make_field(kind="fourier", width=width, n_geometry=width, m=24, dtype=torch.float32)
+        for name, precision in (("half", "bfloat16"), ("full", "float32")):
+            if can_fuse(on_gpu, *field, precision):  # pyright: ignore[reportArgumentType]
+                fits.append(f"{name} {width}")
+    wanted = ["half 64", "full 64", "half 128"] if fitting.startswith("all") else fitting.split(", ")
+    assert fits == wanted
+    with pytest.raises(ValueError, match=rf"width 128 in float32 takes 288 KiB .* grants {granted}; ask for precision"):
+        op._check_room(on_gpu, *field, "float32")  # pyright: ignore[reportArgumentType]
+
+
+def test_shared_memory_grows_with_the_bytes_of_a_number():
+    layout = layout_of(*make_field(**HASH_64, dtype=torch.float32))
+    sizes = [element_size(torch.float32, p) for p in ("bfloat16", "float16", "tf32", "float32")]
+    assert sizes == [2, 2, 4, 4] and element_size(torch.float64, "float32") == 8
+    assert [shared_bytes(layout, size) // shared_bytes(layout, 2) for size in (2, 4, 8)] == [1, 2, 4]
+
+
+def test_amd_has_no_three_products_of_tf32(monkeypatch):
+    monkeypatch.setattr(torch.version, "hip", "7.0")
+    with pytest.raises(ValueError, match="no tf32x3; ask for precision='bfloat16' or 'float32'"):
+        op._check_precision("tf32x3")
+
+
+def test_an_unknown_precision_is_an_error():
+    params, spec = make_field(**HASH)
+    rays = make_rays(1)
+    with pytest.raises(
+        ValueError, match="precision must be one of auto, float32, tf32x3, tf32, bfloat16, float16; got"
+    ):
+        radiance(*rays[:4], params, spec, RegularSampling(2), precision="half")
+
+
+@needs_triton
+def test_float64_rays_are_exact_unless_asked_otherwise():
+    with pytest.raises(ValueError, match="float64 rays need precision 'float32'; got 'bfloat16'"):
+        evaluate("triton", HASH, n=1, sampling=RegularSampling(2), precision="bfloat16")

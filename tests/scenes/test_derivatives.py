@@ -8,6 +8,7 @@ from nerfkit.scenes.fields.coordinate import CoordinateField
 from nerfkit.scenes.fields.encodings import make_encoding
 from nerfkit.scenes.fields.networks import FullyConnected
 from nerfkit.scenes.fields.siren import SirenConfig
+from nerfkit.scenes.fields.taylor import Taylor, propagate
 from nerfkit.scenes.observations.derivatives import Derivatives, jet
 from nerfkit.scenes.observations.observation import Observation
 from nerfkit.scenes.observations.points import LatticeValues, PointValues
@@ -106,3 +107,9 @@ def test_what_a_jet_lacks_is_named():
     with pytest.raises(ValueError, match="this jet has none: ask for order=2"):
         _ = jet(waves, points(), 1).laplacian
     assert jet(waves, points(), 0).gradient is None
+
+
+def test_an_unknown_activation_has_no_derivatives():
+    points = Taylor(torch.zeros(1, 2), torch.zeros(1, 2, 2), None)
+    with pytest.raises(ValueError, match="activation must be one of relu, sine, gaussian, finer; got 'gelu'"):
+        propagate(points, [torch.zeros(2, 1)], [None], "gelu", 1.0)

@@ -60,3 +60,8 @@ def test_networks_behind_a_trained_encoding_have_a_fraction_of_its_rate():
     assert alone["lr"] == 0.1 and len(alone["params"]) == 4
     table, networks = encoded_groups(make_encoding("hash", 2, generator(), {}), [network], 0.1)
     assert table["lr"] == 0.1 and networks["lr"] == pytest.approx(0.1 * NETWORK_FRACTION)
+
+
+def test_an_unknown_activation_is_an_error():
+    with pytest.raises(ValueError, match="activation must be one of relu, sine, finer, gaussian; got 'gelu'"):
+        FullyConnected([2, 8, 1], generator(), activation="gelu")

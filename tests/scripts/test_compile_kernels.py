@@ -279,3 +279,11 @@ def test_needs_triton(script, monkeypatch, capsys):
     monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None)
     assert script.main([]) == 3
     assert "needs the package triton, which is not installed here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("counted, is_fault", [(4095, True), (4096, False), (None, False)])
+def test_more_shared_memory_than_the_operation_counts_is_a_fault(script, counted, is_fault):
+    """Its own check, before a launch, would let a kernel through that the GPU refuses."""
+    row = script.Row("op", "kernel", "cuda:90", "case", 32, 0, shared=4096, shared_limit=65536, shared_bound=counted)
+    error = script.check(row).error
+    assert error == ("needs 4096 bytes of shared memory; the operation counts 4095" if is_fault else "")
