@@ -39,9 +39,9 @@ class ShapeConfig(FieldSettings):
     # what the field learns; auto: the distance, and for a sine network the eikonal equation
     loss: Literal["auto", "distance", "eikonal", "occupancy"] = AUTO
     # cells of the written mesh along the longest side, 8 to 1024
-    resolution: int = 256
+    resolution: int = 448
     # points whose distance is computed, 1000 to 10**8
-    n_samples: int = 660_000
+    n_samples: int = 1_100_000
     # wall seconds from the first step, a limit
     seconds: float = 300.0
 

@@ -36,10 +36,10 @@ class ShapeRecipe:
 
 
 HASH_SIZES = {
-    "n_levels": 10, "n_features": 2, "log2_table_size": 18, "base_resolution": 8, "max_resolution": 256, "width": 32,
+    "n_levels": 11, "n_features": 2, "log2_table_size": 18, "base_resolution": 8, "max_resolution": 400, "width": 32,
     "n_layers": 1,
 }  # fmt: skip
-HASH = ShapeRecipe(2_600_000, 1e-2, 2000, 2**13, HASH_SIZES)
+HASH = ShapeRecipe(3_200_000, 1e-2, 2200, 2**13, HASH_SIZES)
 # any other: three layers as wide as 128 of a sine network
 NETWORK = ShapeRecipe(33_700, 1e-3, 2000, 2**13)
 EIKONAL = ShapeRecipe(33_700, 1e-3, 3000, 2**12)
