@@ -121,8 +121,9 @@ PRESETS = {
     "fourier": TrainConfig(field=FourierFieldConfig(n_layers=3), learning_rate=3e-3, distortion_weight=0.0),
 }
 
-# by device, method and preset, what differs from the above. On a CPU: fast is at equal seconds what docs/benchmarks
-# found ahead of the default in the first 20; best pays after ten minutes and more. On a GPU the default has
+# by device, method and preset, what differs from the above. On a CPU: fast has the table that is ahead in the first 20
+# seconds (scripts/bench_cpu_choices.py) and smaller photos, best is for ten minutes and more; neither was measured as a
+# whole. On a GPU the default has
 # instant-ngp's sizes (arXiv:2201.05989, table 1), and radiance_fit.py its 2^18 samples a step; fast is a CPU's field
 SIZES: dict[tuple[str, str, PresetName], Mapping[str, Any]] = {
     ("cpu", "hash", "fast"): {"field": {"log2_table_size": 15}, "max_side": 300},
