@@ -2,7 +2,8 @@
 
 python scripts/workbench_shape.py [MESH ...] [--rows whole holes clean noisy unoriented siren] [--seeds 1] [--json FILE]
 
-Without MESH the armadillo of NERFKIT_TEST_DATA/meshes is taken. "holes": ten patches (radius 0.04 of a frame with a
+Without MESH the armadillo of NERFKIT_TEST_DATA/meshes is taken; MESH may be "knot", a made trefoil tube, or "gyroid", a
+made ball of thin walls with sharp rims. "holes": ten patches (radius 0.04 of a frame with a
 longest side of 1.8) and 2 % of the faces are missing. "noisy": noise 0.005 of that frame, normals tilted by 0.3.
 Poisson, where pymeshlab is installed, has the better of depths 7 and 8 by the truth, on the same points.
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from benchmarking import Row, publish
+from numpy.typing import NDArray
 
 import nerfkit
 from nerfkit.scenes.readers.surface import read_surface
@@ -50,13 +52,44 @@ def measure(
     """Overlaps, distances and CPU-seconds, a row each; printed as they come."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
-        for mesh in meshes or [Path(os.environ["NERFKIT_TEST_DATA"]) / "meshes" / "armadillo.obj"]:
+        for given in meshes or [Path(os.environ["NERFKIT_TEST_DATA"]) / "meshes" / "armadillo.obj"]:
+            mesh = _made(str(given), Path(folder)) if str(given) in MADE else given
             for name in rows:
                 for seed in seeds:
                     for row in _rows(mesh, name, seed, Path(folder)):
                         print(row, flush=True)
                         found.append(row)
     return found
+
+
+def _knot(x: NDArray, y: NDArray, z: NDArray) -> NDArray:
+    """Distance to a trefoil's tube, about."""
+    from scipy.spatial import KDTree
+
+    t = np.linspace(0, 2 * np.pi, 4000)
+    curve = np.stack([np.sin(t) + 2 * np.sin(2 * t), np.cos(t) - 2 * np.cos(2 * t), -np.sin(3 * t)], -1) / 3.6
+    return KDTree(curve).query(np.stack([x, y, z], -1))[0] - 0.15
+
+
+def _gyroid(x: NDArray, y: NDArray, z: NDArray) -> NDArray:
+    """A wall of a gyroid, 7 periods of it across a ball."""
+    u, v, w = 22 * x, 22 * y, 22 * z
+    wall = np.abs(np.sin(u) * np.cos(v) + np.sin(v) * np.cos(w) + np.sin(w) * np.cos(u)) - 0.5
+    return np.maximum(wall / 22, np.sqrt(x * x + y * y + z * z) - 0.9)
+
+
+MADE = {"knot": _knot, "gyroid": _gyroid}
+
+
+def _made(name: str, folder: Path) -> Path:
+    """A mesh of the level set, 300 cells a side."""
+    from skimage.measure import marching_cubes
+
+    axis = np.linspace(-1, 1, 301)
+    vertices, faces, _, _ = marching_cubes(MADE[name](*np.meshgrid(axis, axis, axis, indexing="ij")), 0.0)
+    path = folder / f"{name}.ply"
+    write_mesh(path, Mesh(vertices.astype(np.float64), faces.astype(np.int64)))
+    return path
 
 
 def _rows(path: Path, name: str, seed: int, folder: Path) -> list[Row]:
