@@ -304,8 +304,8 @@ def test_a_start_of_shapes_is_learned_and_a_shape_begins_with_it(ellipsoids, tmp
     assert start.shape.n_inputs == 3 and start.size == (10, 10, 10)
     # a step that changes nothing: what is measured is what the field began with
     settings: dict[str, Any] = {"n_samples": 3000, "resolution": 16, "steps": 1, "learning_rate": 1e-9}
-    mesh, given = ellipsoids / "m3.ply", {"start": str(tmp_path / "out")}
-    begun = nerfkit.fit("shape", mesh, tmp_path / "begun.ply", **settings, **given).figures["metrics"]
+    mesh, given = ellipsoids / "m3.ply", settings | {"start": str(tmp_path / "out")}
+    begun = nerfkit.fit("shape", mesh, tmp_path / "begun.ply", **given).figures["metrics"]
     fresh = nerfkit.fit("shape", mesh, tmp_path / "fresh.ply", **settings, field="siren").figures["metrics"]
     assert begun["holdout"] < 0.8 * fresh["holdout"]
     # what it began with, from the files alone
@@ -332,7 +332,8 @@ def test_starts_of_pictures_and_of_shapes_are_told_apart(run, ellipsoids, tmp_pa
     with pytest.raises(NerfkitError, match="a start is of distances, not of the loss occupancy"):
         nerfkit.fit("shape", ellipsoids / "m0.ply", tmp_path / "b.ply", loss="occupancy", start=str(place / "out"))
     Image.new("L", (8, 6)).save(tmp_path / "p.png")
-    nerfkit.fit("many", ellipsoids, tmp_path / "many.png", **SHAPES | {"steps": 1})
+    brief: dict[str, Any] = SHAPES | {"steps": 1}
+    nerfkit.fit("many", ellipsoids, tmp_path / "many.png", **brief)
     with pytest.raises(NerfkitError, match="learned from shapes, and this is for pictures"):
         nerfkit.fit("image", tmp_path / "p.png", tmp_path / "c.png", start=str(tmp_path / "many"))
 

@@ -111,6 +111,7 @@ def test_whole_lines_give_the_problem_of_the_grid(axis):
     if axis == 1:
         turned = {name: np.swapaxes(getattr(data, name), -1, -2) for name in ("values", "mask", "sensitivities")}
         data = dataclasses.replace(data, **turned)
+        assert data.mask is not None
     n_lines = int(data.mask.any(1 - axis).sum())
     problem = make_problem(data, 0.01, "cpu")
     assert problem.values.shape == ((2, n_lines, 32) if axis == 0 else (2, 32, n_lines))
