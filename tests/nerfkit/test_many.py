@@ -304,7 +304,8 @@ def test_a_start_of_shapes_is_learned_and_a_shape_begins_with_it(ellipsoids, tmp
     assert start.shape.n_inputs == 3 and start.size == (10, 10, 10)
     # a step that changes nothing: what is measured is what the field began with
     settings: dict[str, Any] = {"n_samples": 3000, "resolution": 16, "steps": 1, "learning_rate": 1e-9}
-    mesh, given = ellipsoids / "m3.ply", settings | {"start": str(tmp_path / "out")}
+    mesh = ellipsoids / "m3.ply"
+    given: dict[str, Any] = settings | {"start": str(tmp_path / "out")}
     begun = nerfkit.fit("shape", mesh, tmp_path / "begun.ply", **given).figures["metrics"]
     fresh = nerfkit.fit("shape", mesh, tmp_path / "fresh.ply", **settings, field="siren").figures["metrics"]
     assert begun["holdout"] < 0.8 * fresh["holdout"]
