@@ -118,7 +118,8 @@ def measure(cases: Sequence[str] = tuple(CASES), seeds: Sequence[int] = (0,), **
 
 def _rows(case: str, seed: int, folder: Path, settings: dict[str, Any]) -> Iterator[Row]:
     make, wanted = CASES[case]
-    source = _written(make(), folder / case)
+    # beside the output, whose run folder has the case's name
+    source = _written(make(), folder / f"{case}_given")
     began, spent = time.process_time(), dict[str, float]()
 
     def say(text: str) -> None:

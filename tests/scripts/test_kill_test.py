@@ -43,6 +43,8 @@ def kill_test(monkeypatch):
         ({}, {}, "out_000: a differs"),
         ({unfinished_name("a"): "wh"}, {"a": "whole"}, f"out_000: {unfinished_name('a')} is left"),
     ],
+    # a name of this process in an id would differ between the processes that share the tests
+    ids=["nothing yet", "whole", "half there", "another", "none", "left"],
 )
 def test_what_is_half_there_differs_or_is_left_is_a_fault(tmp_path, monkeypatch, kill_test, killed, ended, fault):
     def write(out, files):
