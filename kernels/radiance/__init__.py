@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 BACKWARDS = ("fused", "split", "deterministic")
+# bytes of shared memory that a program may have on every card: those are not asked
+GRANTED_ANYWHERE = 48 * 2**10
 
 
 class RadianceParams(NamedTuple):
@@ -257,7 +259,8 @@ def can_fuse(rays_o: Tensor, params: RadianceParams, spec: RadianceSpec, precisi
         return False
     if not rays_o.is_cuda:
         return True
-    return _needed(layout, rays_o, precision) <= _granted(rays_o.device)
+    needed = _needed(layout, rays_o, precision)
+    return needed <= GRANTED_ANYWHERE or needed <= _granted(rays_o.device)
 
 
 def _check_precision(precision: str) -> None:
@@ -270,8 +273,8 @@ def _check_room(rays_o: Tensor, params: RadianceParams, spec: RadianceSpec, prec
     if not rays_o.is_cuda:
         return
     layout = layout_of(params, spec)
-    needed, granted = _needed(layout, rays_o, precision), _granted(rays_o.device)
-    if needed > granted:
+    needed = _needed(layout, rays_o, precision)
+    if needed > GRANTED_ANYWHERE and needed > (granted := _granted(rays_o.device)):
         raise ValueError(
             f"radiance: width {layout.widest} in {precision} takes {needed / 1024:.0f} KiB of shared memory, of which "
             f"this GPU grants {granted / 1024:.0f}; ask for precision='bfloat16', or impl='auto'"
