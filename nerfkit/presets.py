@@ -123,8 +123,8 @@ PRESETS = {
 
 # by device, method and preset, what differs from the above. On a CPU: fast has the table that is ahead in the first 20
 # seconds (scripts/bench_cpu_choices.py) and smaller photos, best is for ten minutes and more; neither was measured as a
-# whole. On a GPU the default has
-# instant-ngp's sizes (arXiv:2201.05989, table 1), and radiance_fit.py its 2^18 samples a step; fast is a CPU's field
+# whole. On a GPU the default has instant-ngp's sizes (arXiv:2201.05989, table 1), and radiance_fit.py its 2^18 samples
+# a step; fast is a CPU's field
 SIZES: dict[tuple[str, str, PresetName], Mapping[str, Any]] = {
     ("cpu", "hash", "fast"): {"field": {"log2_table_size": 15}, "max_side": 300},
     ("cpu", "hash", "best"): {"field": {"log2_table_size": 19, "max_resolution": 1024, "width": 64}, "max_side": 800},

@@ -72,20 +72,20 @@ def _knot(x: NDArray, y: NDArray, z: NDArray) -> NDArray:
 
 
 def _gyroid(x: NDArray, y: NDArray, z: NDArray) -> NDArray:
-    """A wall of a gyroid, 7 periods of it across a ball."""
-    u, v, w = 22 * x, 22 * y, 22 * z
+    """A wall of a gyroid, four periods of it across a ball."""
+    u, v, w = 12 * x, 12 * y, 12 * z
     wall = np.abs(np.sin(u) * np.cos(v) + np.sin(v) * np.cos(w) + np.sin(w) * np.cos(u)) - 0.5
-    return np.maximum(wall / 22, np.sqrt(x * x + y * y + z * z) - 0.9)
+    return np.maximum(wall / 12, np.sqrt(x * x + y * y + z * z) - 0.9)
 
 
 MADE = {"knot": _knot, "gyroid": _gyroid}
 
 
 def _made(name: str, folder: Path) -> Path:
-    """A mesh of the level set, 300 cells a side."""
+    """A mesh of the level set, 200 cells a side."""
     from skimage.measure import marching_cubes
 
-    axis = np.linspace(-1, 1, 301)
+    axis = np.linspace(-1, 1, 201)
     vertices, faces, _, _ = marching_cubes(MADE[name](*np.meshgrid(axis, axis, axis, indexing="ij")), 0.0)
     path = folder / f"{name}.ply"
     write_mesh(path, Mesh(vertices.astype(np.float64), faces.astype(np.int64)))

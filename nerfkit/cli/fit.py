@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,14 @@ SETTINGS = {
     "learning_rate": "learning_rate", "seconds": "seconds", "seed": "seed", "spacing": "spacing",
     "transform": "transform", "similarity": "similarity", "landmarks": "landmarks", "solver": "solver",
     "start": "start", "method": "method",
+}  # fmt: skip
+# figures that are printed of a result and of each baseline, and their words
+PSNR = {
+    "holdout_psnr": "held out", "psnr": "PSNR", "fitted_psnr": "fitted", "psnr_3": "3 steps",
+    "psnr_10": "10 steps", "psnr_100": "100 steps", "unseen": "unseen half",
+}  # fmt: skip
+OVERLAP = {
+    "iou": "IoU", "iou_near": "near the surface", "iou_3": "IoU after 3 steps", "iou_10": "10", "iou_100": "100"
 }  # fmt: skip
 EXAMPLE = "nerfkit fit image PICTURE -o OUT.png"
 
@@ -155,17 +164,16 @@ def _finish(result: FittedResult, console: Console) -> dict[str, Any]:
         console.say(f"stopped; go on with it: nerfkit fit --resume {figures['run']}")
         raise Interrupted(figures)
     found = figures["metrics"]
-    names = {
-        "holdout_psnr": "held out", "psnr": "PSNR", "fitted_psnr": "fitted", "psnr_3": "3 steps",
-        "psnr_10": "10 steps", "psnr_100": "100 steps", "unseen": "unseen half of the pixels",
-    }  # fmt: skip
-    known = ", ".join(f"{name} {found[key]:.2f} dB" for key, name in names.items() if found.get(key) is not None)
-    overlap = {"iou": "IoU", "iou_near": "near the surface"}
-    known = ", ".join([known] * bool(known) + [f"{overlap[key]} {found[key]:.4f}" for key in overlap if key in found])
+    known = _in_words(found)
     console.say(f"{figures['output']}: {figures['field']}, {figures['n_params']:,} parameters{known and ', ' + known}")
     for name, baseline in figures["baselines"].items():
-        values = ", ".join(f"{names[key]} {baseline[key]:.2f} dB" for key in names if baseline.get(key) is not None)
-        if values:
+        if values := _in_words(baseline):
             console.say(f"  {name}: {values}")
     console.say(f"next: {figures['run']}/report.html; {result.example.replace('RUN', figures['run'])}")
     return figures
+
+
+def _in_words(figures: Mapping[str, Any]) -> str:
+    """PSNR and overlaps of a result or a baseline, those that there are."""
+    decibels = [f"{name} {figures[key]:.2f} dB" for key, name in PSNR.items() if figures.get(key) is not None]
+    return ", ".join(decibels + [f"{name} {figures[key]:.4f}" for key, name in OVERLAP.items() if key in figures])

@@ -39,8 +39,7 @@ def centred_ifft(kspace: Tensor) -> Tensor:
 
 
 class Lines:
-    """Some whole lines of the grid, by a product with their rows of the transform's matrix: of a fourth of the lines
-    half the time of :func:`centred_fft`, and a fourth of the values.
+    """Some whole lines of the grid, by a product with their rows of the transform's matrix: fewer values, less time.
 
     Parameters
     ----------

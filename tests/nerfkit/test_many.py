@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 import nerfkit
 from nerfkit.cli import main
+from nerfkit.cli.fit import _in_words
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.workbench.many.adaptation import learnt_steps, squared_errors
 from nerfkit.workbench.many.components import principal_components
@@ -295,6 +296,7 @@ def test_shapes_are_distances_on_a_lattice(ellipsoids, tmp_path):
 
 def test_a_start_of_shapes_is_learned_and_a_shape_begins_with_it(ellipsoids, tmp_path):
     result = nerfkit.fit("many", ellipsoids, tmp_path / "out.png", **SHAPES)
+    assert "IoU after 3 steps 0." in _in_words(result.figures["metrics"])
     metrics, baselines = result.figures["metrics"], result.figures["baselines"]
     assert metrics["psnr_3"] > baselines["fresh"]["psnr_3"] + 1.5 and metrics["iou_100"] > 0.8
     assert metrics["iou_3"] > baselines["fresh"]["iou_3"] + 0.1

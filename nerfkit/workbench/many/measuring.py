@@ -15,15 +15,9 @@ from nerfkit.workbench.many.starts import Start, fresh_networks
 from nerfkit.workbench.regression import decibels
 
 __all__ = [
-    "STEPS",
-    "Found",
-    "best_unseen",
-    "fresh_after_steps",
-    "mean_overlap",
-    "mean_psnr",
-    "start_after_steps",
+    "STEPS", "Found", "best_unseen", "fresh_after_steps", "mean_overlap", "mean_psnr", "start_after_steps",
     "unseen_after_steps",
-]
+]  # fmt: skip
 
 # steps after which instances are looked at
 STEPS = (N_STEPS, 10, 100)

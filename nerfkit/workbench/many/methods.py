@@ -129,7 +129,9 @@ class Measured:
     fresh : Found, optional
         From nothing.
     components : Tensor, optional
-        The same instances by as many principal components as a latent has numbers.
+        The same instances by as many principal components as a latent has numbers, or as there are.
+    n_components : int
+        How many these are.
     """
 
     figures: dict[str, Any]
@@ -138,6 +140,7 @@ class Measured:
     networks: Networks
     fresh: Found | None = None
     components: Tensor | None = None
+    n_components: int = 0
 
 
 def learn(job: Job, given: Given, method: str, n_left: int) -> Learned:
@@ -209,5 +212,6 @@ def measure(given: Given, start: Learned, fresh_rate: float | None, check: Calla
         }  # fmt: skip
         if given.is_shapes:
             found.baselines[name]["iou"] = round(mean_overlap(nearest, new), 4)
-        found.components = nearest if found.components is None else found.components
+        if found.components is None:
+            found.components, found.n_components = nearest, len(components.directions)
     return found

@@ -32,7 +32,7 @@ def sheet(given: Given, found: Measured) -> NDArray[np.float32]:
     rows = {"truth": given.new}
     rows |= {f"{step} steps": found.whole.values[step] for step in (N_STEPS, 10)}
     rows |= {f"fresh, {step} steps": found.fresh.values[step] for step in (N_STEPS, 10)}
-    rows[f"{given.n_latents} components"] = found.components
+    rows[f"{found.n_components} components"] = found.components
     labels = [
         name if name == "truth" else f"{name}\n{mean_psnr(values, given.new):.1f} dB" for name, values in rows.items()
     ]
