@@ -1,5 +1,5 @@
-"""Launches of the fused kernels and their gradients. The kernels themselves are in ``_triton_forward.py`` and
-``_triton_backward.py``; what they are made of, in the other ``_triton_*.py``. See README.md.
+"""Launches of the fused kernels and their gradients. The kernels themselves are in ``_triton_forward.py``,
+``_triton_backward.py`` and ``_triton_scatter.py``; what they are made of, in the other ``_triton_*.py``. See README.md.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from nerfkit.kernels.march._triton import march_rows
 from ._layout import Layout, WeightShapes, layout_of, slots
 from ._reference import radiance_reference
 from ._specs import MarchSampling, RadianceSpec, RegularSampling
-from ._triton_backward import _radiance_bwd_kernel, _radiance_list_kernel, _radiance_scatter_kernel
+from ._triton_backward import _radiance_bwd_kernel
 from ._triton_forward import _radiance_fwd_kernel
+from ._triton_packing import _radiance_list_kernel
 from ._triton_samples import Sampling
+from ._triton_scatter import _radiance_scatter_kernel
 
 if TYPE_CHECKING:
     from . import RadianceParams

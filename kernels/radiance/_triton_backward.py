@@ -1,8 +1,7 @@
-"""The backward kernels: gradients of what rays see. See README.md for the derivation and the layout.
+"""The backward kernel: gradients of what rays see. See README.md for the derivation and the layout.
 
-The samples that the forward used are packed: groups of K, ray after ray. The first kernel walks them in tiles of R
-groups, from the last to the first, and does all, or stores the gradient of the encoding for the second to add to the
-table's.
+It walks the packed groups of ``_triton_packing.py`` in tiles of R groups, from the last to the first, and does all, or
+stores the gradient of the encoding for ``_triton_scatter.py`` to add to the table's.
 """
 
 # pyright: reportGeneralTypeIssues=false, reportAttributeAccessIssue=false
@@ -16,98 +15,11 @@ from nerfkit.kernels.composite._triton import _alpha
 from nerfkit.kernels.distortion._triton import _distance
 
 from ._triton_encoding import _encode, _fourier_backward, _gather_backward, _scatter
-from ._triton_network import (
-    _add_projection,
-    _back,
-    _color,
-    _color_backward,
-    _density,
-    _trunk,
-    _trunk_backward,
-)
-from ._triton_rays import (
-    _bounded,
-    _each_sample,
-    _is_within,
-    _sum_before,
-    _sum_rows_where,
-    _sum_where,
-)
-from ._triton_samples import _intervals, _positions, _unit_cube, _unit_cube_backward
-
-# counts, which never cause a recompilation
-_COUNTS = ["n_rays", "n_samples", "first_group", "end_group"]
-# tiles that a program has at least: a step of few samples is left to few programs, as each ends with a tile in part
-TILES_A_PROGRAM = 4
-_TILES_A_PROGRAM = tl.constexpr(TILES_A_PROGRAM)
-
-
-@triton.jit(do_not_specialize=["n_rays"])
-def _radiance_list_kernel(
-    group_rays_ptr,  # out, [n_groups] ray of each group, ray after ray
-    group_ends_ptr,  # in, [n_rays] groups of this ray and of those before it
-    n_rays,
-    BLOCK_R: tl.constexpr,
-):
-    """Packed groups: those of ray r are ``group_ends[r - 1] .. group_ends[r] - 1``."""
-    ray = tl.program_id(0).to(tl.int64) * BLOCK_R + tl.arange(0, BLOCK_R)
-    mask = ray < n_rays
-    end = tl.load(group_ends_ptr + ray, mask=mask, other=0)
-    at = tl.load(group_ends_ptr + ray - 1, mask=mask & (ray > 0), other=0)
-    while tl.max((at < end).to(tl.int32), 0) > 0:
-        tl.store(group_rays_ptr + at, ray, mask=at < end)
-        at += 1
-
-
-@triton.jit
-def _first_of_rays(group, group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total):
-    """The first group, from ``group`` on, with which a ray begins."""
-    is_one = group < n_total
-    ray = tl.load(group_rays_ptr + group, mask=is_one, other=0).to(tl.int64)
-    end = tl.load(group_ends_ptr + ray, mask=is_one, other=0)
-    begin = end - tl.load(n_groups_ptr + ray, mask=is_one, other=0)
-    return tl.where(is_one, tl.where(begin == group, group, end), n_total)
-
-
-@triton.jit
-def _range_of_program(
-    group_rays_ptr,
-    group_ends_ptr,
-    n_groups_ptr,
-    n_rays,
-    first_group,
-    end_group,
-    R: tl.constexpr,
-):
-    """First group of this program, and the one behind its last: whole rays, those that begin between the two."""
-    n_total = tl.load(group_ends_ptr + n_rays - 1)
-    first, end = tl.minimum(first_group, n_total), tl.minimum(end_group, n_total)
-    most = tl.num_programs(0).to(tl.int64)
-    n_programs = tl.minimum(tl.maximum((end - first) // (R * _TILES_A_PROGRAM), 1), most)
-    program = tl.minimum(tl.program_id(0).to(tl.int64), n_programs)
-    begin = first + (end - first) * program // n_programs
-    stop = first + (end - first) * tl.minimum(program + 1, n_programs) // n_programs
-    begin = _first_of_rays(begin, group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total)
-    stop = _first_of_rays(stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, n_total)
-    return begin, stop
-
-
-@triton.jit
-def _tile(
-    group, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr, t_rows_ptr,
-    n_samples, seed_ptr, SAMPLING: tl.constexpr,
-):  # fmt: skip
-    """Rays [R] of groups and their numbers in these; starts and ends of samples [R, K], and which exist. Groups before
-    ``begin`` or from ``stop`` on have ray -2 and no samples.
-    """
-    mask = (group >= begin) & (group < stop)
-    ray = tl.load(group_rays_ptr + group, mask=mask, other=-2).to(tl.int64)
-    end = tl.load(group_ends_ptr + ray, mask=mask, other=0)
-    number = group - end + tl.load(n_groups_ptr + ray, mask=mask, other=0)
-    k = number[:, None] * SAMPLING.K + tl.arange(0, SAMPLING.K)[None, :]
-    exists = mask[:, None] & (k < tl.load(counts_ptr + ray, mask=mask, other=0)[:, None])
-    t_starts, t_ends = _intervals(k, ray, exists, near_ptr, far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING)
-    return ray, number, t_starts, t_ends, exists
+from ._triton_network import _add_projection, _back, _color, _color_backward, _density, _trunk, _trunk_backward
+from ._triton_packing import _range_of_program, _tile
+from ._triton_rays import _bounded, _each_sample, _is_within, _sum_before, _sum_rows_where, _sum_where
+from ._triton_samples import _positions, _unit_cube, _unit_cube_backward
+from ._triton_scatter import _store_features
 
 
 @triton.jit
@@ -117,18 +29,7 @@ def _is_from(ray, slot):
 
 
 @triton.jit
-def _ray_rows(
-    d_x,
-    d_y,
-    d_z,
-    x,
-    y,
-    z,
-    t_mids,
-    CONTRACT: tl.constexpr,
-    R: tl.constexpr,
-    K: tl.constexpr,
-):
+def _ray_rows(d_x, d_y, d_z, x, y, z, t_mids, CONTRACT: tl.constexpr, R: tl.constexpr, K: tl.constexpr):
     """Gradients [R, 16] of rays from those of their samples' places in the cube: columns 0 to 2 origin, 3 to 5
     direction.
     """
@@ -140,7 +41,8 @@ def _ray_rows(
     return tl.sum(tl.reshape(each, (R, K, 16)), 1)
 
 
-@triton.jit(do_not_specialize=[*_COUNTS, "n_freqs"])
+# counts, which never cause a recompilation
+@triton.jit(do_not_specialize=["n_rays", "n_samples", "n_freqs", "first_group", "end_group"])
 def _radiance_bwd_kernel(
     d_encoding_ptr,  # out, like the table, added to; None: not wanted
     d_features_ptr,
@@ -212,7 +114,7 @@ def _radiance_bwd_kernel(
         none = turn * zero
         ray, _, t_starts, t_ends, exists = _tile(
             stop - R + slot, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr,
-            t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+            t_rows_ptr, n_samples, seed_ptr, SAMPLING
         )  # fmt: skip
         mask = ray >= 0
         t_mids = 0.5 * (t_starts + t_ends)
@@ -223,7 +125,7 @@ def _radiance_bwd_kernel(
         x, y, z = _unit_cube(x, y, z, CONTRACT)
         features = _encode(
             x, y, z, is_sample, encoding_ptr, levels_ptr + none if LAYOUT.IS_HASH else None, n_freqs,
-            LAYOUT, IS_WIDE, DT,
+            LAYOUT, IS_WIDE, DT
         )  # fmt: skip
         raw, geometry = _trunk(features, w_ptr + none, b_ptr + none, LAYOUT, PRECISION)
         row = _each_sample(ray, K)[:, None]
@@ -233,7 +135,7 @@ def _radiance_bwd_kernel(
         # found once more rather than kept over the networks, which another zero hides from the compiler
         ray, number, t_starts, t_ends, exists = _tile(
             stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
-            far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+            far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING
         )  # fmt: skip
         mask = ray >= 0
         t_mids = 0.5 * (t_starts + t_ends)
@@ -249,11 +151,7 @@ def _radiance_bwd_kernel(
         # what one more unit of each weight would bring
         d_colors = tl.zeros((M, 16), ACC)
         if d_rgb_ptr is not None:
-            d_colors = tl.load(
-                d_rgb_ptr + 3 * row + column,
-                mask=is_sample[:, None] & (column < 3),
-                other=0,
-            )
+            d_colors = tl.load(d_rgb_ptr + 3 * row + column, mask=is_sample[:, None] & (column < 3), other=0)
         d_weights = tl.reshape(tl.sum(d_colors * rgbs, 1), (R, K))
         if d_depths_ptr is not None:
             d_weights += tl.load(d_depths_ptr + ray, mask=mask, other=0)[:, None] * t_mids
@@ -263,10 +161,7 @@ def _radiance_bwd_kernel(
         if d_distortions_ptr is not None:
             moment = tl.load(totals_ptr + n_rays + ray, mask=mask, other=0)
             d_distortions = tl.load(d_distortions_ptr + ray, mask=mask, other=0)
-            s_starts, s_ends = (
-                _distance(t_starts, CONTRACT),
-                _distance(t_ends, CONTRACT),
-            )
+            s_starts, s_ends = (_distance(t_starts, CONTRACT), _distance(t_ends, CONTRACT))
             s = 0.5 * (s_starts + s_ends)
             weight_after = tl.exp(-(before + tau)) - tl.exp(-total)[:, None]
             g_moment = tl.sum(weights * s, 1)
@@ -293,51 +188,26 @@ def _radiance_bwd_kernel(
         d_tau = tl.exp(-(before + tau)) * d_weights - (g_suffix[:, None] + _sum_before(terms, True))
         cut_suffix = tl.sum(tl.where(slot == 0, g_suffix + g_terms, 0), 0)
         d_raw = tl.reshape(tl.where(exists, d_tau * tau_free * _is_within(tau_free), 0), (M,))
-        d_logits = tl.where(
-            is_sample[:, None],
-            tl.reshape(weights, (M,))[:, None] * d_colors * rgbs * (1 - rgbs),
-            0,
-        )
+        d_logits = tl.where(is_sample[:, None], tl.reshape(weights, (M,))[:, None] * d_colors * rgbs * (1 - rgbs), 0)
 
         # another zero: the activations are computed once more rather than kept
         none = (turn + 1) * zero
         d_geometry, d_sum = _color_backward(
-            geometry,
-            directions,
-            d_logits,
-            w_ptr + none,
-            b_ptr + none,
-            d_w_ptr + none,
-            0,
-            LAYOUT,
-            PRECISION,
+            geometry, directions, d_logits, w_ptr + none, b_ptr + none, d_w_ptr + none, 0, LAYOUT, PRECISION
         )
         if d_directions_ptr is not None:
             ray, number, _, _, _ = _tile(
                 stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
-                far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+                far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING
             )  # fmt: skip
             at: tl.constexpr = LAYOUT.AT_FROM_DIRECTIONS
             each = _back(d_sum, w_ptr + none + at, S, LAYOUT.H, b_ptr, PRECISION)
             rows = _sum_rows_where(tl.sum(tl.reshape(each, (R, K, S)), 1), _is_from(ray, slot))
             rows += tl.where((ray == cut_ray)[:, None], cut_directions, 0)
-            tl.store(
-                d_directions_ptr + ray[:, None] * S + s_column,
-                rows,
-                mask=((ray >= 0) & (number == 0))[:, None],
-            )
+            tl.store(d_directions_ptr + ray[:, None] * S + s_column, rows, mask=((ray >= 0) & (number == 0))[:, None])
             cut_directions = tl.sum(tl.where(slot[:, None] == 0, rows, 0), 0)[None, :]
         d_sum, d_skip = _trunk_backward(
-            features[0],
-            features,
-            d_geometry,
-            d_raw,
-            w_ptr + none,
-            b_ptr + none,
-            d_w_ptr + none,
-            0,
-            LAYOUT,
-            PRECISION,
+            features[0], features, d_geometry, d_raw, w_ptr + none, b_ptr + none, d_w_ptr + none, 0, LAYOUT, PRECISION
         )
         _add_projection(d_w_ptr + none, features, d_sum, LAYOUT, PRECISION)
         if LAYOUT.SKIP > 0:
@@ -347,87 +217,39 @@ def _radiance_bwd_kernel(
         none = (turn + 2) * zero
         ray, number, t_starts, t_ends, exists = _tile(
             stop - R + slot + none, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr,
-            far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING,
+            far_ptr, t_rows_ptr, n_samples, seed_ptr, SAMPLING
         )  # fmt: skip
         t_mids = 0.5 * (t_starts + t_ends)
         is_sample = tl.reshape(exists, (M,))
         if LAYOUT.IS_HASH:
             d_features = _back(d_sum, w_ptr + none, LAYOUT.E, LAYOUT.H, b_ptr, PRECISION)
             if LAYOUT.SKIP > 0:
-                d_features += _back(
-                    d_skip,
-                    w_ptr + none + LAYOUT.AT_SKIP,
-                    LAYOUT.E,
-                    LAYOUT.H,
-                    b_ptr,
-                    PRECISION,
-                )
+                d_features += _back(d_skip, w_ptr + none + LAYOUT.AT_SKIP, LAYOUT.E, LAYOUT.H, b_ptr, PRECISION)
             if d_features_ptr is not None:
                 _store_features(
-                    d_features_ptr,
-                    largest_ptr,
-                    d_features,
-                    stop - R + slot - first_group,
-                    is_sample,
-                    LAYOUT,
-                    K,
+                    d_features_ptr, largest_ptr, d_features, stop - R + slot - first_group, is_sample, LAYOUT, K
                 )
         if d_encoding_ptr is not None or d_rays_o_ptr is not None:
             px, py, pz = _positions(rays_o_ptr, rays_d_ptr, ray, ray >= 0, t_mids, M)
             x, y, z = _unit_cube(px, py, pz, CONTRACT)
             if d_encoding_ptr is not None:
-                _scatter(
-                    x,
-                    y,
-                    z,
-                    is_sample,
-                    d_features,
-                    d_encoding_ptr,
-                    levels_ptr + none,
-                    None,
-                    LAYOUT,
-                    IS_WIDE,
-                )
+                _scatter(x, y, z, is_sample, d_features, d_encoding_ptr, levels_ptr + none, None, LAYOUT, IS_WIDE)
             if d_rays_o_ptr is not None:
                 if LAYOUT.IS_HASH:
                     d_x, d_y, d_z = _gather_backward(
-                        x,
-                        y,
-                        z,
-                        is_sample,
-                        d_features,
-                        encoding_ptr,
-                        levels_ptr + none,
-                        LAYOUT,
-                        IS_WIDE,
+                        x, y, z, is_sample, d_features, encoding_ptr, levels_ptr + none, LAYOUT, IS_WIDE
                     )
                 else:
                     d_x, d_y, d_z = _fourier_places(
-                        features,
-                        d_sum,
-                        d_skip,
-                        encoding_ptr,
-                        n_freqs,
-                        w_ptr + none,
-                        b_ptr,
-                        LAYOUT,
-                        PRECISION,
+                        features, d_sum, d_skip, encoding_ptr, n_freqs, w_ptr + none, b_ptr, LAYOUT, PRECISION
                     )
                 rows = _ray_rows(d_x, d_y, d_z, px, py, pz, t_mids, CONTRACT, R, K)
                 rows = _sum_rows_where(rows, _is_from(ray, slot))
                 rows += tl.where((ray == cut_ray)[:, None], cut_rays, 0)
                 is_whole = ((ray >= 0) & (number == 0))[:, None]
-                tl.store(
-                    d_rays_o_ptr + 3 * ray[:, None] + column,
-                    rows,
-                    mask=is_whole & (column < 3),
-                )
+                tl.store(d_rays_o_ptr + 3 * ray[:, None] + column, rows, mask=is_whole & (column < 3))
                 is_direction = is_whole & (column >= 3) & (column < 6)
-                tl.store(
-                    d_rays_d_ptr + 3 * ray[:, None] + (column - 3),
-                    rows,
-                    mask=is_direction,
-                )
+                tl.store(d_rays_d_ptr + 3 * ray[:, None] + (column - 3), rows, mask=is_direction)
                 cut_rays = tl.sum(tl.where(slot[:, None] == 0, rows, 0), 0)[None, :]
         cut_ray = tl.sum(tl.where(slot == 0, ray, 0), 0)
         stop -= R
@@ -435,40 +257,8 @@ def _radiance_bwd_kernel(
 
 
 @triton.jit
-def _store_features(
-    d_features_ptr,
-    largest_ptr,
-    d_features,
-    group,
-    is_sample,
-    LAYOUT: tl.constexpr,
-    K: tl.constexpr,
-):
-    """Store the gradient [M, L * F] of the encoding in its place, and raise the largest of each level."""
-    M: tl.constexpr = d_features.shape[0]
-    at = _each_sample(group, K) * K + tl.arange(0, M) % K
-    e = tl.arange(0, LAYOUT.E)[None, :]
-    rounded = d_features.to(d_features_ptr.dtype.element_ty)
-    tl.store(d_features_ptr + at[:, None] * LAYOUT.E + e, rounded, mask=is_sample[:, None])
-    if largest_ptr is not None:
-        size = tl.where(is_sample[:, None], tl.abs(d_features), 0)
-        # what is no number is as good as beyond all: a maximum would leave it out
-        size = tl.where(size == size, size, float("inf"))
-        largest = tl.max(tl.max(tl.reshape(size, (M, LAYOUT.L, LAYOUT.F)), 2), 0)
-        tl.atomic_max(largest_ptr + tl.arange(0, LAYOUT.L), largest, sem="relaxed")
-
-
-@triton.jit
 def _fourier_places(
-    features,
-    d_sum,
-    d_skip,
-    freqs_ptr,
-    n_freqs,
-    w_ptr,
-    b_ptr,
-    LAYOUT: tl.constexpr,
-    PRECISION: tl.constexpr,
+    features, d_sum, d_skip, freqs_ptr, n_freqs, w_ptr, b_ptr, LAYOUT: tl.constexpr, PRECISION: tl.constexpr
 ):
     """Gradient with respect to the places in the cube, through Fourier features."""
     H: tl.constexpr = LAYOUT.H
@@ -482,75 +272,3 @@ def _fourier_places(
         d_cos += _back(d_skip, w_ptr + at + 16 * H, FM, H, b_ptr, PRECISION)
         d_sin += _back(d_skip, w_ptr + at + (16 + FM) * H, FM, H, b_ptr, PRECISION)
     return _fourier_backward(features[1], features[2], d_position, d_cos, d_sin, freqs_ptr, n_freqs, LAYOUT)
-
-
-@triton.jit(do_not_specialize=_COUNTS)
-def _radiance_scatter_kernel(
-    d_encoding_ptr,  # out, like the table, added to; int64 where there are scales
-    d_features_ptr,
-    scales_ptr,  # in, as the backward left them, and [L] units of the integers to one of the gradient; may be None
-    group_rays_ptr,
-    group_ends_ptr,
-    counts_ptr,
-    n_groups_ptr,
-    t_rows_ptr,
-    rays_o_ptr,
-    rays_d_ptr,
-    near_ptr,
-    far_ptr,
-    levels_ptr,  # in, as in the backward
-    n_rays,
-    n_samples,
-    seed_ptr,
-    first_group,
-    end_group,
-    zero,
-    LAYOUT: tl.constexpr,
-    SAMPLING: tl.constexpr,
-    IS_WIDE: tl.constexpr,
-):
-    """``d_table[v] += weight of v * d_features`` for the samples that exist, R groups of K at a time."""
-    R: tl.constexpr = SAMPLING.R
-    K: tl.constexpr = SAMPLING.K
-    M: tl.constexpr = R * K
-    n_total = tl.load(group_ends_ptr + n_rays - 1)
-    begin = _first_of_rays(
-        tl.minimum(first_group, n_total),
-        group_rays_ptr,
-        group_ends_ptr,
-        n_groups_ptr,
-        n_total,
-    )
-    stop = _first_of_rays(
-        tl.minimum(end_group, n_total),
-        group_rays_ptr,
-        group_ends_ptr,
-        n_groups_ptr,
-        n_total,
-    )
-    begin += tl.program_id(0) * R
-    while begin < stop:
-        group = begin + tl.arange(0, R)
-        ray, _, t_starts, t_ends, exists = _tile(
-            group, begin, stop, group_rays_ptr, group_ends_ptr, n_groups_ptr, counts_ptr, near_ptr, far_ptr,
-            t_rows_ptr, n_samples, seed_ptr, SAMPLING,
-        )  # fmt: skip
-        is_sample = tl.reshape(exists, (M,))
-        x, y, z = _positions(rays_o_ptr, rays_d_ptr, ray, ray >= 0, 0.5 * (t_starts + t_ends), M)
-        x, y, z = _unit_cube(x, y, z, SAMPLING.CONTRACT)
-        at = _each_sample(group - first_group, K) * K + tl.arange(0, M) % K
-        at = at[:, None] * LAYOUT.E + tl.arange(0, LAYOUT.E)[None, :]
-        d_features = tl.load(d_features_ptr + at, mask=is_sample[:, None], other=0).to(x.dtype)
-        _scatter(
-            x,
-            y,
-            z,
-            is_sample,
-            d_features,
-            d_encoding_ptr,
-            levels_ptr,
-            scales_ptr,
-            LAYOUT,
-            IS_WIDE,
-        )
-        begin += tl.num_programs(0) * R

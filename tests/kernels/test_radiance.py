@@ -247,8 +247,8 @@ def test_half_precision(field, backward, monkeypatch):
 )
 def test_many_rays_share_programs(sampling):
     """Lanes that draw their next ray, and lanes that take several groups at the queue's end; rays that a tile cuts."""
-    from nerfkit.kernels.radiance._triton_backward import TILES_A_PROGRAM
     from nerfkit.kernels.radiance._triton_forward import RAYS_A_PROGRAM
+    from nerfkit.kernels.radiance._triton_packing import TILES_A_PROGRAM
 
     n = 110
     _, _, counts = evaluate("reference", HASH, n=n, sampling=sampling)
