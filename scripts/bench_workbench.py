@@ -80,7 +80,7 @@ IMAGES: dict[str, Callable[[int], tuple[str, Any]]] = {
     "compress": _compress,
 }
 INSTRUMENTS: dict[str, Callable[[int], tuple[str, Any]]] = {
-    "ct": lambda seeds: _rows(workbench_ct.measure(seeds=seeds)),
+    "ct": lambda seeds: _rows(workbench_ct.measure(seeds=range(seeds))),
     "volume": lambda seeds: _rows(workbench_volume.measure()),
     "register": lambda seeds: _rows(workbench_register.measure(seeds=range(seeds))),
     "mri": lambda seeds: _rows(workbench_mri.measure(seeds=range(seeds))),

@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 import nerfkit
 from nerfkit.kernels.radiance._triton import GROUPS_A_TILE, MAX_FORWARD_PROGRAMS, MAX_PROGRAMS, SAMPLES_A_GROUP
-from nerfkit.kernels.radiance._triton_packing import TILES_A_PROGRAM
 from nerfkit.kernels.radiance._triton_forward import RAYS_A_PROGRAM
+from nerfkit.kernels.radiance._triton_packing import TILES_A_PROGRAM
 from nerfkit.scenes.cameras import CameraBatch
 from nerfkit.scenes.observations.fused_rendering import FusableField
 from nerfkit.scenes.rays import rays_from_pixels

@@ -1,11 +1,11 @@
 """How well `nerfkit fit ct` reconstructs slices that are projected, beside filtered back projection, SART and TV.
 
-python scripts/workbench_ct.py [--cases "head 60" "head 30" fan limited photons phantom spine cone] [--seeds 1]
-    [--best] [--json FILE]
+python scripts/workbench_ct.py [--cases "head 60" "head 30" fan limited photons phantom spine cone] [--seeds 0]
+    [--best [FACTOR ...]] [--without-baselines] [--json FILE]
 
 The head and the spine are DICOM slices of pydicom's wheel, the phantom is Shepp and Logan's (ellipses by Toft); the
 cone sees 128 voxels a side of a phantom of ellipsoids that was drawn with twice as many. With --best the slice or the
-volume is found with other weights as well: how far the chosen one is from the best of them.
+volume is found with FACTOR times the chosen weight as well: how far the chosen one is from the best of them.
 """
 
 from __future__ import annotations
@@ -56,19 +56,22 @@ ELLIPSES = (
 )  # fmt: skip
 
 
-def measure(cases: Sequence[str] = tuple(CASES), seeds: int = 1, *, has_best: bool = False) -> list[Row]:
+def measure(
+    cases: Sequence[str] = tuple(CASES), seeds: Sequence[int] = range(1), *, factors: Sequence[float] = (),
+    has_baselines: bool = True,
+) -> list[Row]:  # fmt: skip
     """PSNR and seconds, a row each; printed as they come."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for case in cases:
-            for seed in range(seeds):
-                for row in _rows(case, seed, Path(folder), has_best):
+            for seed in seeds:
+                for row in _rows(case, seed, Path(folder), factors, has_baselines):
                     print(row, flush=True)
                     rows.append(row)
     return rows
 
 
-def _rows(case: str, seed: int, folder: Path, has_best: bool) -> Iterator[Row]:
+def _rows(case: str, seed: int, folder: Path, factors: Sequence[float], has_baselines: bool) -> Iterator[Row]:
     name, keys, wanted = CASES[case]
     source = _slice(name, folder)
     made = ",".join(f"{key}={value}" for key, value in keys.items()) or "angles=60"
@@ -81,7 +84,7 @@ def _rows(case: str, seed: int, folder: Path, has_best: bool) -> Iterator[Row]:
         ).figures
 
     before = time.process_time()
-    found = run()
+    found = run(baselines=has_baselines)
     spent = time.process_time() - before
     chosen = found["metrics"]["psnr"]
     yield Row(f"{case}, seed {seed}: {found['field']}", chosen, "dB", wanted, command)
@@ -92,9 +95,9 @@ def _rows(case: str, seed: int, folder: Path, has_best: bool) -> Iterator[Row]:
     yield Row(f"{case}, seed {seed}: seconds", found["seconds"], "s", "<= 60 idle", command)
     for other, figures in found["baselines"].items():
         yield Row(f"{case}, seed {seed}: {other}", figures["psnr"], "dB", figures["how"], command)
-    if has_best:
+    if factors:
         weight = found["chosen"]["tv_weight"]
-        others = {factor: run(tv_weight=weight * factor, baselines=False) for factor in FACTORS}
+        others = {factor: run(tv_weight=weight * factor, baselines=False) for factor in factors}
         tried = {factor: figures["metrics"]["psnr"] for factor, figures in others.items()} | {1.0: chosen}
         best = max(tried, key=lambda factor: tried[factor])
         yield Row(f"{case}, seed {seed}: below the best weight", round(tried[best] - chosen, 3), "dB",
@@ -136,11 +139,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
-    parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--best", action="store_true")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--best", type=float, nargs="*", metavar="FACTOR", help=f"without numbers: {FACTORS}")
+    parser.add_argument("--without-baselines", action="store_true")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
-    publish(measure(given.cases, given.seeds, has_best=given.best), given.json)
+    factors = () if given.best is None else given.best or FACTORS
+    publish(measure(given.cases, given.seeds, factors=factors, has_baselines=not given.without_baselines), given.json)
 
 
 if __name__ == "__main__":
