@@ -15,7 +15,7 @@ from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.readers.volume import read_volume
 from nerfkit.scenes.volumes import Volume
 
-__all__ = ["WRITTEN_VOLUMES", "check_volume_name", "nifti_bytes", "write_volume"]
+__all__ = ["WRITTEN_VOLUMES", "check_volume_name", "nifti_bytes", "volume_bytes", "write_volume"]
 
 WRITTEN_VOLUMES = (".nii.gz", ".nii", ".npy", ".tif", ".tiff")
 # longest side that NIfTI-1 can say
@@ -41,7 +41,7 @@ def write_volume(path: str | Path, volume: Volume) -> Volume:
         The suffix is none of these, or the file cannot be written.
     """
     path = Path(path)
-    write_atomically(path, _payload(path, volume))
+    write_atomically(path, volume_bytes(path, volume))
     return read_volume(path)
 
 
@@ -56,7 +56,8 @@ def check_volume_name(path: Path) -> str:
     return suffix
 
 
-def _payload(path: Path, volume: Volume) -> bytes:
+def volume_bytes(path: Path, volume: Volume) -> bytes:
+    """What a file of that name holds; :func:`write_volume` writes it."""
     suffix = check_volume_name(path)
     if suffix == ".npy":
         return npy_bytes(volume.values.astype(np.float32))

@@ -74,6 +74,8 @@ class CtConfig(FitConfig):
     tv_weight: float | None = None
     # steps of the field's fit, None: 500; of the volume of a cone, None: 80
     steps: int | None = None
+    # of a cone: solutions with other noise, by which its deviation is known, each as long as the volume's; 0: none
+    repetitions: int = 2
     # whether classical reconstructions are made beside it where the truth is known; they take their own time
     baselines: bool = True
 
@@ -87,6 +89,9 @@ class CtConfig(FitConfig):
         for name, low, high in (("side", 8, 8192), ("row", 0, 10**6), ("slices", 1, 8192), ("steps", 1, 10**6)):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low, high)
+        if self.repetitions:
+            # the spread of one is not known
+            check_range("repetitions", self.repetitions, 2, 100)
 
 
 def read(paths: Sequence[Path], config: CtConfig) -> CtData[Any]:
@@ -288,7 +293,8 @@ def _charts(smooth: Smooth) -> list[Any]:
 
 TASK = FitTask(
     name="ct", holds="a reconstruction", data="a scan of a tomograph",
-    usage="nerfkit render {run} --size WxH samples it at any size; {run}/deviation.npy says how sure it is",
+    usage="nerfkit render {run} --size WxH samples it at any size; {run}/deviation.npy (of a cone: in the output's "
+    "format) says how sure it is",
     presets={"ct": CtConfig()}, read=read, solve=solve, simulate=simulate,
     load=load, shape=shape, read_truth=read_truth, suffixes=(*PICTURES, ".nii.gz", ".nii"),
     simulate_keys={

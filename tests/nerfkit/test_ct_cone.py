@@ -62,7 +62,12 @@ def test_from_a_volume_to_a_volume(tmp_path, volume):
     np.testing.assert_allclose(written.affine, np.diag([-2.0, 2.0, 3.0, 1.0]), atol=1e-6)
     again = nerfkit.load(tmp_path / "a").render()
     np.testing.assert_allclose(again.values, written.values, atol=1e-6)
-    for name in ("result", "FDK__Hann_", "truth", "error_result", "view", "residual"):
+    # how sure it is: where it was, in its unit, and of the right size
+    deviation = read_volume(tmp_path / "a" / "deviation.nii.gz")
+    np.testing.assert_allclose(deviation.affine, written.affine)
+    assert 0.002 < float(np.median(deviation.values[body() > 0])) < 0.05
+    assert 0.6 < metrics["within_two_deviations"] <= 1
+    for name in ("result", "FDK__Hann_", "truth", "error_result", "deviation", "view", "residual"):
         assert (tmp_path / "a" / "pictures" / f"{name}.png").is_file()
     # the measurements alone give the same, and a finished run goes through at once
     other = nerfkit.fit("ct", tmp_path / "a" / "measurements.npz", tmp_path / "b.npy", steps=60, seconds=600)
@@ -70,7 +75,8 @@ def test_from_a_volume_to_a_volume(tmp_path, volume):
     assert other.figures["metrics"]["holdout"] == metrics["holdout"]
 
 
-def test_a_stopped_run_goes_on_to_the_same_volume(tmp_path, views, monkeypatch):
+@pytest.mark.parametrize("stage", ["voxels", "repetition_1"])
+def test_a_stopped_run_goes_on_to_the_same_volume(tmp_path, views, monkeypatch, stage):
     from nerfkit.checkpoints import CheckpointFolder
 
     arrays, path = views
@@ -81,14 +87,33 @@ def test_a_stopped_run_goes_on_to_the_same_volume(tmp_path, views, monkeypatch):
 
     def save_once(folder, step, state):
         save(folder, step, state)
-        raise KeyboardInterrupt
+        if folder.folder.name == stage:
+            raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(CheckpointFolder, "save", save_once)
         nerfkit.fit("ct", path, tmp_path / "b.npy", **settings)
-    assert CheckpointFolder(tmp_path / "b" / "checkpoints" / "voxels").steps() == [10]
+    assert CheckpointFolder(tmp_path / "b" / "checkpoints" / stage).steps() == [10]
     nerfkit.resume_fit(tmp_path / "b")
-    np.testing.assert_array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+    for name in (".npy", "/deviation.npy"):
+        np.testing.assert_array_equal(np.load(f"{tmp_path}/a{name}"), np.load(f"{tmp_path}/b{name}"))
+
+
+def test_the_deviation_is_what_other_noise_does(tmp_path, volume):
+    """Volumes of four draws of the noise differ by it; the scan's unit and slope are undone."""
+    settings = {"tv_weight": 2.0, "baselines": False, "seconds": 600}
+    simulated = {"geometry": "cone", "angles": 24}
+    nerfkit.fit("ct", volume, tmp_path / "a.npy", simulate=simulated, repetitions=4, **settings)
+    drawn = []
+    for seed in range(1, 5):
+        nerfkit.fit("ct", volume, tmp_path / "b.npy", simulate=simulated, repetitions=0, seed=seed, overwrite=True,
+                    **settings)  # fmt: skip
+        drawn.append(np.load(tmp_path / "b.npy"))
+    assert not (tmp_path / "b" / "deviation.npy").exists()
+    inside = body() > 0
+    wanted = np.stack(drawn).var(0, ddof=1)[inside].mean() ** 0.5
+    found = np.square(np.load(tmp_path / "a" / "deviation.npy"))[inside].mean() ** 0.5
+    assert found == pytest.approx(wanted, rel=0.25)
 
 
 def test_a_limit_is_said(tmp_path, views, monkeypatch):
@@ -97,6 +122,8 @@ def test_a_limit_is_said(tmp_path, views, monkeypatch):
     monkeypatch.setattr(Limit, "left", property(lambda limit: -1.0))
     found = nerfkit.fit("ct", path, tmp_path / "a.npy", tv_weight=1.0, steps=5000)
     assert "the volume after" in found.figures["cut"][0]
+    assert "the deviation after 0 of 2 repetitions" in found.figures["cut"][1]
+    assert not list((tmp_path / "a").glob("deviation*"))
 
 
 def test_counts_and_a_finer_volume(tmp_path):
@@ -144,6 +171,7 @@ BAD = {
     "row": ({}, {"row": 3}, "row 3 of a cone"),
     "center_row": ({"center_row": np.array(-4.0)}, {}, "center_row must be a row"),
     "row_spacing": ({"row_spacing": np.array(-1.0)}, {}, "row_spacing above 0"),
+    "repetitions": ({}, {"repetitions": 1}, "repetitions"),
     "slices": ({"slices": np.array(-3.0)}, {}, "slices of"),
     "affine": ({"affine": np.eye(3)}, {}, "affine of shape"),
     "large": ({}, {"side": 200, "pixel_spacing": 0.1, "slices": 8000, "slice_spacing": 1.0}, "GB of memory"),

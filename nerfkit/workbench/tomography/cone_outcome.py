@@ -13,7 +13,7 @@ from nerfkit.report.blocks import Chart, Series
 from nerfkit.runs import Run
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.volumes import Volume
-from nerfkit.volume_files import WRITTEN_VOLUMES, write_volume
+from nerfkit.volume_files import WRITTEN_VOLUMES, check_volume_name, volume_bytes, write_volume
 from nerfkit.workbench.job import Job
 from nerfkit.workbench.outcome import Outcome, Shown
 from nerfkit.workbench.regression import decibels
@@ -43,8 +43,8 @@ def solve_cone(job: Job) -> Outcome:
     scan: ConeScan = given.scaled(1 / unit)
     weight, curve = _decided_weight(job, scan)
     job.say(f"weight of the total variation {weight:.4g} in units of {unit:.4g} per mm")
-    found, held_out = fit_voxels(job, scan, quick / unit, weight)
-    found = found * scan.disc
+    voxels = fit_voxels(job, scan, quick / unit, weight)
+    found = voxels.values * scan.disc
     views = ((scan.instrument.product(found) - scan.sinogram) / scan.deviations).numpy()
     known = scan.deviations.isfinite().numpy()
     left, middle = float(np.square(views[known]).mean()), scan.middle_rows(1)[0]
@@ -57,24 +57,30 @@ def solve_cone(job: Job) -> Outcome:
         return Volume((attenuation * data.slope + data.intercept).numpy(), given.affine)
 
     result, start = volume_of(found * unit), volume_of(quick)
+    deviation = None
+    if voxels.deviation is not None:
+        deviation = Volume((voxels.deviation * scan.disc * unit * abs(data.slope)).numpy(), given.affine)
     window = window_of(result.values[given.seen.numpy()])
     picture, words = montage(result)
     volumes = {"FDK (Hann)": start} | ({} if job.truth is None else {"truth": job.truth})
     shown = volume_pictures(volumes, window, inverted=False)
     if job.truth is not None:
         shown += error_pictures({"result": result, "FDK (Hann)": start}, job.truth)
+    if deviation is not None:
+        shown.append(_shown_deviation(deviation, given.seen.numpy()))
     first = given.sinogram[0].numpy()
     shown += [
         Shown("view", first / (float(first.max()) or 1.0), "the first view"),
         Shown("residual", views[0] / 8 + 0.5, "what the result leaves of it; white is 4 standard deviations"),
     ]
     return Outcome(
-        image=picture[..., None], measure=lambda written: _measure(job, written), field="voxels",
+        image=picture[..., None], measure=lambda written: _measure(job, written, deviation), field="voxels",
         n_params=found.numel(), held=HeldVolume(result), bit_depth=32, span=window,
         write=lambda output: write_volume(output, result).values,
-        metrics={"holdout": float(f"{held_out * unit:.6g}"), "misfit": round(left, 3)},
+        metrics={"holdout": float(f"{voxels.holdout * unit:.6g}"), "misfit": round(left, 3)},
         baselines=_baselines(job, given, volume_of), chosen={"tv_weight": weight, **data.facts}, shown=shown,
-        charts=_charts(curve), said=[words, *data.said, *([doubt] if doubt else []), _said(given)],
+        charts=_charts(curve), files=_files(job.run, deviation),
+        said=[words, *data.said, *([doubt] if doubt else []), _said(given)],
     )  # fmt: skip
 
 
@@ -103,8 +109,29 @@ def _figures(values: NDArray, truth: Volume, seen: NDArray[np.bool_]) -> dict[st
     return compare(ours, wanted, (low, high)) | {"psnr": round(decibels(float(off.mean()), high - low), 3)}
 
 
-def _measure(job: Job, written: NDArray) -> dict[str, Any]:
-    return {} if job.truth is None else _figures(written, job.truth, job.data.scan.seen.numpy())
+def _measure(job: Job, written: NDArray, deviation: Volume | None) -> dict[str, Any]:
+    if job.truth is None:
+        return {}
+    seen = job.data.scan.seen.numpy()
+    figures: dict[str, Any] = _figures(written, job.truth, seen)
+    if deviation is not None:
+        off = np.abs(written - job.truth.values)[seen]
+        figures["within_two_deviations"] = round(float((off <= 2 * deviation.values[seen]).mean()), 3)
+    return figures
+
+
+def _files(run: Run, deviation: Volume | None) -> dict[str, bytes]:
+    """The deviation in the format of the output."""
+    if deviation is None:
+        return {}
+    name = Path(f"deviation{check_volume_name(Path(run.read_config('ct').inputs['output']))}")
+    return {name.name: volume_bytes(name, deviation)}
+
+
+def _shown_deviation(deviation: Volume, seen: NDArray[np.bool_]) -> Shown:
+    white = float(np.quantile(deviation.values[seen], 0.99)) or 1.0
+    words = f"standard deviation of what the noise alone does; white is {white:.3g}"
+    return Shown("deviation", montage(deviation)[0] / white, words)
 
 
 def _baselines(job: Job, scan: ConeScan, volume_of: Any) -> dict[str, dict[str, Any]]:
