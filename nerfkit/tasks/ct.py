@@ -89,9 +89,9 @@ class CtConfig(FitConfig):
         for name, low, high in (("side", 8, 8192), ("row", 0, 10**6), ("slices", 1, 8192), ("steps", 1, 10**6)):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low, high)
+        # the spread of one is not known
         if self.repetitions:
-            # the spread of one is not known
-            check_range("repetitions", self.repetitions, 2, 100)
+            check_range("repetitions, where there are any,", self.repetitions, 2, 100)
 
 
 def read(paths: Sequence[Path], config: CtConfig) -> CtData[Any]:

@@ -171,7 +171,6 @@ BAD = {
     "row": ({}, {"row": 3}, "row 3 of a cone"),
     "center_row": ({"center_row": np.array(-4.0)}, {}, "center_row must be a row"),
     "row_spacing": ({"row_spacing": np.array(-1.0)}, {}, "row_spacing above 0"),
-    "repetitions": ({}, {"repetitions": 1}, "repetitions"),
     "slices": ({"slices": np.array(-3.0)}, {}, "slices of"),
     "affine": ({"affine": np.eye(3)}, {}, "affine of shape"),
     "large": ({}, {"side": 200, "pixel_spacing": 0.1, "slices": 8000, "slice_spacing": 1.0}, "GB of memory"),
@@ -186,6 +185,13 @@ def test_bad_cones_are_named(name, views):
     with pytest.raises(NerfkitError, match=words) as error:
         read([path], CtConfig(**settings))
     assert error.value.fix
+
+
+def test_one_repetition_has_no_spread(tmp_path, views):
+    arrays, path = views
+    np.savez(path, **arrays)
+    with pytest.raises(NerfkitError, match="repetitions, where there are any, must be between 2"):
+        nerfkit.fit("ct", path, tmp_path / "a.npy", repetitions=1)
 
 
 def test_a_part_of_a_turn_is_said(views):
