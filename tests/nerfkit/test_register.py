@@ -339,3 +339,13 @@ def test_bad_landmarks_are_named(tmp_path):
             read_landmarks(path, pair)
     with pytest.raises(NerfkitError, match="no such file"):
         read_landmarks(tmp_path / "none.csv", pair)
+
+
+def test_a_small_picture_of_another_modality_is_told_by_mutual_information(tmp_path):
+    """A quarter of 128 pixels does not tell it from the local correlation."""
+    image = pytest.importorskip("skimage.data").astronaut()[::4, ::4]
+    found = nerfkit.fit(
+        "register", picture(tmp_path / "a.png", image.mean(-1) / 255), tmp_path / "o.png", baselines=False, steps=2,
+        simulate={"kind": "modal", "warp": 2.5}, bending=1.0, seconds=600,
+    )  # fmt: skip
+    assert found.figures["chosen"]["similarity"] == "mi"

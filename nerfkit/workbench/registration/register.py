@@ -33,8 +33,9 @@ LEARNING_RATE = 0.1
 LINEAR_LEVELS = 2
 # a level has few steps, and its curve many points
 SCHEDULE = FitSchedule(final_fraction=0.02, log_every=4)
-# smoothness while the similarity is chosen, and the finest level that is looked at
-SMOOTH, JUDGED_AT = 0.1, 4
+# smoothness while the similarity is chosen, and pixels of the finest level that is looked at: of a picture of 128 x 128
+# the quarter told too little to choose by
+SMOOTH, JUDGED_PIXELS = 0.1, 128**2
 # similarities in the order of how exact they are where they hold; a later one has to tell this much more
 CANDIDATES, GAIN = ("ssd", "ncc", "mi"), 1.05
 # where a map folds, its penalty grows by this factor, at most this many times, each for a part of a level's steps
@@ -155,7 +156,9 @@ def _spacing(pair: Pair) -> float:
 def _told_by_each(work: _Work) -> dict[str, float]:
     """What held-out blocks of both images tell of one another after a quick registration by each similarity, nats."""
     found = {}
-    factors = [factor for factor in level_factors(work.pair) if factor >= JUDGED_AT] or level_factors(work.pair)[:1]
+    pair = work.pair
+    n_pixels, n_dims = int(np.prod(pair.fixed.size)), pair.fixed.n_dims
+    factors = [f for f in level_factors(pair) if n_pixels <= JUDGED_PIXELS * f**n_dims] or level_factors(pair)[:1]
     blocks = _Blocks(work)
     for name in CANDIDATES:
         transform = _quick(work, name, factors, blocks.known)
