@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +10,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from nerfkit.kernels.strips import strip_matrix
+from nerfkit.scenes.observations.sparse import sparse_tensor
 from nerfkit.scenes.scan_geometry import ScanGeometry
 
 __all__ = ["LineIntegrals"]
@@ -42,6 +41,8 @@ class LineIntegrals:
         strips = strip_matrix(shape, pixel, scan.radians, scan.edges, scan.source_distance, scan.detector_distance)
         size = math.prod(shape), math.prod(self.values_shape)
         self._transposed = csr_array((strips.values, strips.columns, strips.starts), shape=size)
+        # by rows both: torch turns a transposed matrix round at every product
+        self._backward, self._forward = sparse_tensor(self._transposed), sparse_tensor(csr_array(self._transposed.T))
 
     @property
     def squares(self) -> float:
@@ -54,19 +55,15 @@ class LineIntegrals:
 
     def adjoint(self, values: Tensor) -> Tensor:
         """The transpose of :meth:`product`: values [..., n_angles, n_bins] laid back on pictures [..., h, w]."""
-        return _each(self._transposed, values, self.values_shape, self.shape)
+        return _each(self._backward, values, self.values_shape, self.shape)
 
     def product(self, picture: Tensor) -> Tensor:
         """Line integrals [..., n_angles, n_bins] of pictures [..., h, w], in their unit times millimetres."""
-        return _each(self._transposed.T, picture, self.shape, self.values_shape)
+        return _each(self._forward, picture, self.shape, self.values_shape)
 
 
-def _each(matrix: Any, values: Tensor, shape: tuple[int, int], found_shape: tuple[int, int]) -> Tensor:
-    """``matrix`` times each of ``values`` [..., *shape]; several go side by side, as scipy uses one core for one."""
-    rows = values.detach().float().cpu().reshape(-1, math.prod(shape)).numpy()
-    if len(rows) < 2:
-        found = np.array([matrix @ row for row in rows], np.float32)
-    else:
-        with ThreadPoolExecutor(min(len(rows), torch.get_num_threads())) as pool:
-            found = np.stack(list(pool.map(lambda row: matrix @ row, rows)))
-    return torch.from_numpy(found).reshape(*values.shape[:-2], *found_shape).to(values.device)
+def _each(matrix: Tensor, values: Tensor, shape: tuple[int, int], found_shape: tuple[int, int]) -> Tensor:
+    """``matrix`` times each of ``values`` [..., *shape], which are taken together: the matrix is read once."""
+    columns = values.detach().float().reshape(-1, math.prod(shape)).T
+    found = matrix @ (columns[:, 0] if columns.shape[1] == 1 else columns)
+    return found.view(math.prod(found_shape), -1).T.reshape(*values.shape[:-2], *found_shape)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from functools import cached_property
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nerfkit.scenes.observations.sparse import sparse_tensor
 from nerfkit.scenes.volumes import Volume
 from nerfkit.scenes.voxel_grid import VoxelGrid
 
@@ -77,8 +77,8 @@ class SliceAverages:
         sparse = _oblique(grid, stack) if axes is None else _parallel(grid, stack, axes)
         # [d, h, w] of the stack: whether it is in the grid, so that something predicts it
         self.is_seen = torch.from_numpy(np.diff(sparse.indptr).reshape(stack.shape) > 0).to(device)
-        self._forward = _to_torch(sparse, device)
-        self._backward = _to_torch(sp.csr_matrix(sparse.T), device)
+        self._forward = sparse_tensor(sparse, device)
+        self._backward = sparse_tensor(sp.csr_matrix(sparse.T), device)
 
     def predict(self, image: Tensor, where: Tensor | None = None) -> Tensor:
         """Means [d, h, w] of an ``image`` [grid.shape]; 0 where the stack is not in the grid.
@@ -157,12 +157,3 @@ def _linear(points: NDArray[np.float64], grid: VoxelGrid) -> sp.csr_matrix:
         weights.append(weight[used])
     data = (np.concatenate(weights), (np.concatenate(rows), np.concatenate(columns)))
     return sp.csr_matrix(data, (len(points), width * height * depth))
-
-
-def _to_torch(matrix: sp.csr_matrix, device: str) -> Tensor:
-    starts, columns = (torch.from_numpy(part.astype(np.int32)) for part in (matrix.indptr, matrix.indices))
-    values = torch.from_numpy(matrix.data.astype(np.float32))
-    with warnings.catch_warnings():
-        # torch says once that this layout is new, and that it does not check what scipy has made
-        warnings.filterwarnings("ignore", message="Sparse")
-        return torch.sparse_csr_tensor(starts, columns, values, matrix.shape).to(device)

@@ -27,8 +27,8 @@ MIN_ANGLES, MIN_BINS, MOST_MISSING = 3, 8, 0.5
 LEAST_COUNT = 0.5
 # share of the rays with the same greatest count from which on the detector is taken for saturated
 SATURATED = 0.02
-# entries of the matrix of line integrals at most; eight bytes each
-MAX_ENTRIES = 3e8
+# entries of the matrix of line integrals at most, and the bytes of one: it is held by rays and by pixels
+MAX_ENTRIES, BYTES = 3e8, 16
 
 
 AnyScan = TypeVar("AnyScan", Scan, ConeScan)
@@ -209,7 +209,7 @@ def plane_grid(facts: dict[str, Any], config: Any, geometry: ScanGeometry, path:
     if entries > MAX_ENTRIES:
         smaller = int(side * (MAX_ENTRIES / entries) ** 0.5)
         raise NerfkitError(
-            f"{side}x{side} pixels and {len(geometry.angles)} angles take {entries * 8 / 1e9:.0f} GB of memory; "
-            f"{MAX_ENTRIES * 8 / 1e9:.1f} are allowed", where=path, fix=f"--set side={smaller}",
+            f"{side}x{side} pixels and {len(geometry.angles)} angles take {entries * BYTES / 1e9:.0f} GB of memory; "
+            f"{MAX_ENTRIES * BYTES / 1e9:.1f} are allowed", where=path, fix=f"--set side={smaller}",
         )  # fmt: skip
     return side, float(pixel)

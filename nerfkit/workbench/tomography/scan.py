@@ -63,4 +63,7 @@ class Scan:
 
     def scaled(self, factor: float) -> Self:
         """The same with values ``factor`` times as large."""
-        return replace(self, sinogram=self.sinogram * factor, deviations=self.deviations * factor)
+        found = replace(self, sinogram=self.sinogram * factor, deviations=self.deviations * factor)
+        # the matrix is the same, and large
+        found.__dict__["instrument"] = self.instrument
+        return found
