@@ -97,7 +97,7 @@ def solve(job: Job) -> Outcome:
     """Estimate noise, phase and the prior's weight; mix pixels and a field as predicts held-out samples best."""
     from nerfkit.files import npy_bytes, npz_bytes
     from nerfkit.workbench.magnetic.reconstruct import reconstruct
-    from nerfkit.workbench.magnetic.shown import baselines, charts, pictures
+    from nerfkit.workbench.magnetic.shown import MISSING, WAVELETS, baselines, charts, pictures
     from nerfkit.workbench.magnetic.simulated import peak_of
     from nerfkit.workbench.outcome import Outcome
     from nerfkit.workbench.running import compare
@@ -112,6 +112,8 @@ def solve(job: Job) -> Outcome:
 
     figures = {} if done.holdout is None else {"holdout": round(done.holdout, 5)}
     others = {} if truth is None or not job.config.baselines else baselines(done, truth, span)
+    if others and WAVELETS not in others:
+        job.say(MISSING)
     return Outcome(
         image=magnitude, measure=measure, field=done.prior, n_params=done.n_params, bit_depth=32, span=span,
         files={

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 from scipy.sparse import csr_array
 from torch import Tensor
 
@@ -30,6 +29,7 @@ class LineIntegrals:
 
     Examples
     --------
+    >>> import torch
     >>> scan = ScanGeometry("parallel", (0.0, 90.0), 4, 1.0, 1.5)
     >>> LineIntegrals(scan, (4, 4), 1.0).product(torch.ones(4, 4)).tolist()
     [[4.0, 4.0, 4.0, 4.0], [4.0, 4.0, 4.0, 4.0]]

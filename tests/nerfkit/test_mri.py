@@ -239,7 +239,8 @@ def test_bad_samples_are_named(changes, message, fix, tmp_path):
     assert fix in caught.value.fix
 
 
-def write_ismrmrd(path, rows, slices=(0,)):
+def write_ismrmrd(path, rows, slices=(0,), *, kept=None, flags=None, lines=None):
+    """``rows`` of one coil as lines; ``kept`` is the result's width, ``flags`` and ``lines`` are each row's."""
     h5py = pytest.importorskip("h5py")
     idx = [(name, "<u2") for name in ("kspace_encode_step_1", "kspace_encode_step_2", "slice", "contrast", "phase")]
     idx += [("repetition", "<u2"), ("set", "<u2")]
@@ -253,14 +254,19 @@ def write_ismrmrd(path, rows, slices=(0,)):
         for step, row in enumerate(rows):
             table["head"]["active_channels"][place] = 1
             table["head"]["center_sample"][place] = len(row) // 2
-            table["head"]["idx"]["kspace_encode_step_1"][place] = step
+            table["head"]["flags"][place] = 0 if flags is None else flags[step]
+            table["head"]["idx"]["kspace_encode_step_1"][place] = step if lines is None else lines[step]
             table["head"]["idx"]["slice"][place] = number
             table["data"][place] = row.astype(np.complex64).view(np.float32)
             place += 1
-    sizes = f"<matrixSize><x>{len(rows[0])}</x><y>{len(rows)}</y><z>1</z></matrixSize>"
+    height = len(rows) if lines is None else max(lines) + 1
+    sizes, results = (
+        f"<matrixSize><x>{width}</x><y>{height}</y><z>1</z></matrixSize>"
+        for width in (len(rows[0]), kept or len(rows[0]))
+    )
     text = (
         '<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>'
-        f"<encodedSpace>{sizes}</encodedSpace><reconSpace>{sizes}</reconSpace></encoding></ismrmrdHeader>"
+        f"<encodedSpace>{sizes}</encodedSpace><reconSpace>{results}</reconSpace></encoding></ismrmrdHeader>"
     )
     with h5py.File(path, "w") as file:
         file["dataset/data"] = table
@@ -275,6 +281,82 @@ def test_ismrmrd_is_read(tmp_path):
     write_ismrmrd(tmp_path / "b.h5", full[0], slices=(0, 1))
     with pytest.raises(NerfkitError, match="2 values of slice"):
         read_kspace(tmp_path / "b.h5")
+
+
+def test_lines_of_ismrmrd_that_are_none_and_those_that_come_twice(tmp_path):
+    full = grid()["kspace"][0]
+    noise, mirrored = 1 << 18, 1 << 23
+    height = len(full)
+    rows = np.concatenate([full, full[:1] + 2, full[:2] * 50])
+    write_ismrmrd(
+        tmp_path / "a.h5", rows, lines=[*range(height), 0, 3, 4], flags=[*[0] * (height + 1), noise, mirrored]
+    )  # fmt: skip
+    found = read_kspace(tmp_path / "a.h5")
+    # the mean of the two, and what calibrates nowhere
+    np.testing.assert_allclose(found.values[0, 0], full[0] + 1, rtol=1e-5)
+    np.testing.assert_allclose(found.values[0, 1:], full[1:], rtol=1e-5, atol=1e-6)
+
+
+def test_lines_of_ismrmrd_that_are_read_twice_as_densely(tmp_path):
+    """The picture's middle half is kept."""
+    picture = np.zeros((28, 64), np.complex64)
+    picture[:, 16:48] = phantom()
+    write_ismrmrd(tmp_path / "a.h5", centred_fft(torch.from_numpy(picture)).numpy(), kept=32)
+    found = read_kspace(tmp_path / "a.h5")
+    assert found.values.shape == (1, 28, 32)
+    size = np.abs(picture).sum() / np.abs(centred_ifft(torch.from_numpy(found.values[0])).numpy()).sum()
+    seen = centred_ifft(torch.from_numpy(found.values[0])).numpy().real * size
+    np.testing.assert_allclose(seen, phantom(), atol=1e-4)
+
+
+@pytest.mark.parametrize("stage", ["held_out", "whole"])
+def test_a_stopped_run_goes_on_to_the_same_picture(tmp_path, monkeypatch, stage):
+    from nerfkit.checkpoints import CheckpointFolder
+
+    np.save(tmp_path / "truth.npy", phantom())
+    nerfkit.fit("mri", tmp_path / "truth.npy", tmp_path / "made.npy", simulate=KEYS, prior="variation", device="cpu")
+    measured = tmp_path / "made" / "measurements.npz"
+    settings = {"prior": "field", "steps": 40, "seconds": 600, "device": "cpu"}
+    told = nerfkit.fit("mri", measured, tmp_path / "a.npy", **settings).figures
+    save = CheckpointFolder.save
+
+    def save_once(folder, step, state):
+        save(folder, step, state)
+        if folder.folder.name == stage:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(CheckpointFolder, "save", save_once)
+        nerfkit.fit("mri", measured, tmp_path / "b.npy", **settings)
+    assert nerfkit.resume_fit(tmp_path / "b").figures["chosen"] == told["chosen"]
+    for name in (".npy", "/phase.npy", "/deviation.npy"):
+        np.testing.assert_array_equal(np.load(f"{tmp_path}/a{name}"), np.load(f"{tmp_path}/b{name}"))
+
+
+def test_coils_that_nobody_knows_cost_little(tmp_path):
+    np.save(tmp_path / "truth.npy", phantom((48, 48)))
+    given = {"prior": "variation", "device": "cpu", "baselines": False}
+    known = nerfkit.fit(
+        "mri", tmp_path / "truth.npy", tmp_path / "a.npy", simulate={"acceleration": 2, "coils": 4}, **given
+    )  # fmt: skip
+    with np.load(tmp_path / "a" / "measurements.npz") as arrays:
+        np.savez(tmp_path / "m.npz", **{name: arrays[name] for name in arrays.files if name != "sensitivities"})
+    found = nerfkit.fit("mri", tmp_path / "m.npz", tmp_path / "b.npy", truth=tmp_path / "truth.npy", **given)
+    assert found.figures["metrics"]["psnr"] > known.figures["metrics"]["psnr"] - 4
+
+
+def test_wavelets_that_are_not_installed_are_missed_aloud(tmp_path, monkeypatch, capsys):
+    import importlib.util
+
+    np.save(tmp_path / "truth.npy", phantom())
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "pywt" else find(name, *more))
+    arguments = ["fit", "mri", str(tmp_path / "truth.npy"), "-o", str(tmp_path / "o.npy"), "--simulate", "coils=1"]
+    assert main([*arguments, "--set", "prior=variation", "--json", "--device", "cpu"]) == 0
+    heard = capsys.readouterr()
+    told = json.loads(heard.out.splitlines()[-1])
+    assert set(told["baselines"]) == {"zero-filled", "TV", "TV + phase of the centre"}
+    assert "pip install pywavelets" in heard.err
 
 
 def test_a_field_from_the_command_line(tmp_path, capsys):

@@ -19,10 +19,12 @@ from .classical import ORACLE_RATIOS, least_variation, zero_filled
 from .reconstruct import Reconstruction
 from .wavelets import sparse_in_wavelets
 
-__all__ = ["baselines", "charts", "pictures"]
+__all__ = ["MISSING", "WAVELETS", "baselines", "charts", "pictures"]
 
 # of wavelet coefficients, in standard deviations of the noise, that the truth may choose from
 THRESHOLDS = (0.5, 1.0, 2.0, 4.0, 8.0)
+WAVELETS = "wavelets + phase of the centre"
+MISSING = "wavelets are not measured: the package PyWavelets is not installed; pip install pywavelets"
 # decades below the largest coefficient that pictures of k-space show
 DECADES = 4.0
 
@@ -49,7 +51,7 @@ def baselines(done: Reconstruction, truth: NDArray, span: tuple[float, float]) -
         scores = [score(picture) for picture in sparse_in_wavelets(problem, thresholds)]
         best = max(range(len(scores)), key=lambda place: scores[place]["psnr"])
         how = f"threshold {THRESHOLDS[best]:g} times the noise, by the truth"
-        found["wavelets + phase of the centre"] = scores[best] | {"how": how}
+        found[WAVELETS] = scores[best] | {"how": how}
     return found
 
 
