@@ -239,8 +239,11 @@ def test_what_is_no_map_is_named(tmp_path):
 
 
 def test_speeds_are_linear_between_the_middles_of_cells(tmp_path):
-    np.save(tmp_path / "map.npy", np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 7.0]]))
+    values = np.array([[1.0, 2.0, 4.0], [3.0, 5.0, 7.0]])
+    np.savez(tmp_path / "map.npz", speed=values)
+    np.save(tmp_path / "map.npy", values)
     medium = read_medium(tmp_path / "map.npy", WaveConfig(length=3.0))
+    assert torch.equal(read_medium(tmp_path / "map.npz", WaveConfig(length=3.0)).values, medium.values)
     assert medium.sides == (3.0, 2.0) and (medium.slowest, medium.fastest) == (1.0, 7.0)
     points = torch.tensor([[0.5, 0.5], [1.0, 0.5], [1.5, 1.0], [9.0, -9.0], [0.0, 2.0]])
     assert medium.speed(points).tolist() == [1.0, 1.5, 3.5, 4.0, 3.0]
