@@ -127,13 +127,24 @@ def solve(job: Job) -> Outcome:
         image=shaded_views(result, frame, rng)[..., None] if len(result.faces) else np.ones((8, 8, 1)),
         measure=measure, field=name, n_params=sum(p.numel() for p in held.field.parameters()), held=held,
         write=lambda output: write_mesh(output, result), metrics=metrics,
-        chosen={"loss": loss, "resolution": config.resolution, **_found_of_cloud(source, frame.scale)},
+        chosen={"loss": loss, "resolution": config.resolution, **_found_of_cloud(source, frame.scale), **_openings(surface)},
         shown=[
             Shown("input", shaded_views(surface, frame, rng), "input"),
             Shown("slices", slices(held), "the field in the planes through the middle, across z, x and y"),
         ],
         charts=_charts(source, frame.scale), said=said,
     )  # fmt: skip
+
+
+def _openings(surface: Mesh | PointCloud) -> dict[str, int]:
+    """What a mesh that was given lacks to be closed; the result's own are among its figures."""
+    from nerfkit.scenes.surfaces import Mesh
+    from nerfkit.scenes.topology import topology
+
+    if not isinstance(surface, Mesh):
+        return {}
+    found = topology(surface.faces)
+    return {"input_holes": found.n_holes, "input_boundary_edges": found.n_boundary_edges}
 
 
 def _of_cloud(job: Job, surface: PointCloud, frame: Any, said: list[str]) -> tuple[Source, PointCloud]:

@@ -184,6 +184,7 @@ def test_from_a_mesh_with_a_hole_to_a_closed_one(tmp_path, capsys):
     assert metrics["volume"] == pytest.approx(VOLUME * 1e9, rel=0.03) and metrics["iou"] > 0.95
     assert metrics["holes"] == 0 and metrics["chamfer"] < 10 and metrics["normals"] > 0.95
     assert figures["field"] == "hash" and figures["chosen"]["loss"] == "distance"
+    assert figures["chosen"]["input_holes"] == 1 and figures["chosen"]["input_boundary_edges"] > 10
     assert "not watertight" in printed.err and "boundary edges round" in printed.err
     run = tmp_path / "a"
     for name in ("result", "input", "slices"):
