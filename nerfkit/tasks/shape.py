@@ -127,7 +127,9 @@ def solve(job: Job) -> Outcome:
         image=shaded_views(result, frame, rng)[..., None] if len(result.faces) else np.ones((8, 8, 1)),
         measure=measure, field=name, n_params=sum(p.numel() for p in held.field.parameters()), held=held,
         write=lambda output: write_mesh(output, result), metrics=metrics,
-        chosen={"loss": loss, "resolution": config.resolution, **_found_of_cloud(source, frame.scale), **_openings(surface)},
+        chosen={
+            "loss": loss, "resolution": config.resolution, **_found_of_cloud(source, frame.scale), **_openings(surface)
+        },
         shown=[
             Shown("input", shaded_views(surface, frame, rng), "input"),
             Shown("slices", slices(held), "the field in the planes through the middle, across z, x and y"),
