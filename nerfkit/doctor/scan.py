@@ -23,7 +23,7 @@ __all__ = ["check_scan", "is_scan"]
 # a scan is tried with other geometries on this many bins and angles at most: averages, and a part of the angles
 MOST_BINS, MOST_ANGLES = 192, 120
 # words of what a scan says of itself that call for something to be done
-CALLS = ("saturated", "NaN")
+CALLS = ("saturated", "NaN", "are dead")
 
 
 def is_scan(path: Path) -> bool:

@@ -49,6 +49,9 @@ class ScanFile:
         What it holds that was not looked at.
     affine : ndarray, shape (4, 4), optional
         From voxels of the volume of a cone to millimetres in RAS+.
+    raw : ndarray, optional
+        What the detector read, of the shape of ``values``, where these were corrected by dark and white frames. By it
+        saturation is judged. Corrected values are NaN in dead bins, and below 0 where noise took them there.
     """
 
     values: NDArray[np.float64]
@@ -57,6 +60,7 @@ class ScanFile:
     facts: dict[str, Any] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     affine: NDArray[np.float64] | None = None
+    raw: NDArray | None = None
 
 
 def read_scan(path: str | Path) -> ScanFile:
@@ -145,7 +149,7 @@ def _affine(array: NDArray | None, path: Path) -> NDArray[np.float64] | None:
 
 
 def _read_exchange(path: Path) -> ScanFile:
-    """Counts, brought to those of an even beam: dark frames taken off, divided by the white ones."""
+    """Counts, brought to those of an even beam: dark frames taken off, divided by the white ones; NaN in dead bins."""
     found = read_hdf5(path, "exchange", fix="copy the file again, or save the sinogram as npz")
     if "data" not in found.arrays:
         raise NerfkitError(
@@ -161,11 +165,17 @@ def _read_exchange(path: Path) -> ScanFile:
             fix="add the white frames, or save line integrals as npz",
         )  # fmt: skip
     dark = np.zeros_like(white) if dark is None else dark
-    beam = np.clip(white - dark, 1e-6, None)
-    mean = float(beam.mean())
+    is_alive = white > dark
+    if not is_alive.any():
+        raise NerfkitError(
+            "has no bin whose data_white is above its data_dark", where=path, fix="look whether the two are exchanged"
+        )
+    beam = np.where(is_alive, white - dark, np.nan)
+    mean = float(beam[is_alive].mean())
     if theta is not None and found.facts["unit"].startswith("rad"):
         theta = np.rad2deg(theta)
-    return ScanFile((data - dark) / beam * mean, True, theta, {"photons": mean}, found.facts["unread"])
+    counts = (data - dark) / beam * mean
+    return ScanFile(counts, True, theta, {"photons": mean}, found.facts["unread"], raw=found.arrays["data"])
 
 
 def _mean_frame(frames: NDArray | None, name: str, data: NDArray, path: Path) -> NDArray[np.float64] | None:

@@ -73,6 +73,19 @@ def test_a_saturated_detector(tmp_path):
     assert any("saturated values, from 9000 on" in text for text in data.said)
 
 
+def test_dead_bins_are_a_warning(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py reads HDF5")
+    arrays = arrays_of(tmp_path, photons=1e4, geometry="parallel")
+    white = np.full((1, arrays["counts"].shape[1]), 1e4)
+    white[0, 5] = 0
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        for name, array in {"data": arrays["counts"], "data_white": white, "theta": arrays["angles"]}.items():
+            file[f"exchange/{name}"] = array
+    report = examine_data(tmp_path / "scan.h5")
+    warnings = [problem.what for problem in report.problems if problem.level == "warning"]
+    assert report.ok and warnings[0].startswith(f"1 of {white.size} bins are dead")
+
+
 def test_a_cone_is_checked_by_its_middle_row(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("nerfkit.doctor.scan.find_mistake", seen.append)
