@@ -82,16 +82,18 @@ def read_scan(path: str | Path) -> ScanFile:
             f"has an array of shape {list(shape)}; wanted is [n_angles, n_bins], or [n_angles, n_rows, n_bins]",
             where=path, fix="save the sinogram alone, a row an angle",
         )  # fmt: skip
-    _check_angles(found.angles, shape[0], path)
+    _check_angles(found.angles, shape, path)
     return found
 
 
-def _check_angles(angles: NDArray[np.float64] | None, n_rows: int, path: Path) -> None:
+def _check_angles(angles: NDArray[np.float64] | None, shape: tuple[int, ...], path: Path) -> None:
     if angles is None:
         return
     fix = "give an angle in degrees for each row of the sinogram"
-    if angles.shape != (n_rows,):
-        raise NerfkitError(f"has {angles.size} angles for {n_rows} rows", where=path, fix=fix)
+    if angles.size != shape[0]:
+        if angles.size == shape[1]:
+            fix = "transpose it, numpy.swapaxes(array, 0, 1): angles are its first axis"
+        raise NerfkitError(f"has {angles.size} angles for {shape[0]} rows", where=path, fix=fix)
     if bad := not_finite(angles, "row {}"):
         raise NerfkitError(f"angles: {bad}", where=path, fix=fix)
 

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import nerfkit
 from nerfkit.cli import main
@@ -14,7 +15,7 @@ from nerfkit.scenes.scan_geometry import ScanGeometry
 from nerfkit.tasks.ct import CtConfig, read
 from nerfkit.workbench.tomography.back_projection import filtered_back_projection
 from nerfkit.workbench.tomography.doctor import explain
-from nerfkit.workbench.tomography.reconstruct import noise_deviation
+from nerfkit.workbench.tomography.reconstruct import noise_deviation, quick_picture
 from nerfkit.workbench.tomography.scan import Scan
 from nerfkit.workbench.tomography.trial import misfit
 
@@ -233,6 +234,43 @@ def test_a_saturated_detector_is_named(tmp_path):
     assert any("saturated" in text for text in data.said)
 
 
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_a_sinogram_alone_with_even_angles(tmp_path, suffix):
+    scan = scan_of(noise=0.01)
+    values, path = scan.sinogram.numpy().astype(np.float32), tmp_path / f"scan{suffix}"
+    if suffix == ".npy":
+        np.save(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    with pytest.raises(NerfkitError, match="says no angles"):
+        read([path], CtConfig())
+    found = read([path], CtConfig(angle_range=180.0)).scan
+    wanted = read(
+        [save(tmp_path / "scan.npz", sinogram=values, angles=np.array(scan.geometry.angles))], CtConfig()
+    ).scan
+    assert found.geometry.angles == pytest.approx(wanted.geometry.angles)
+    torch.testing.assert_close(found.sinogram, wanted.sinogram, rtol=0, atol=0)
+    torch.testing.assert_close(found.deviations, wanted.deviations, rtol=0, atol=0)
+
+
+def test_a_sinogram_of_scikit_image(tmp_path):
+    """Its columns are angles, which turn as ours do, and its axis of an even side is half a bin off the middle."""
+    transform = pytest.importorskip("skimage.transform", reason="scikit-image has a Radon transform")
+    padded, angles = np.pad(picture(), 8), np.arange(60) * 3.0
+    path = save(tmp_path / "scan.npz", sinogram=transform.radon(padded, angles).T, angles=angles)
+    data = read([path], CtConfig(side=64, pixel_spacing=1.0))
+    assert data.scan.geometry.center == pytest.approx(64 // 2, abs=0.1)
+    found = quick_picture(data.scan).numpy()
+    # its axis is the middle of pixel 32, ours lies between pixels 31 and 32: half a pixel along both sides
+    wanted = (padded + np.roll(padded, -1, 0) + np.roll(padded, -1, 1) + np.roll(padded, -1, (0, 1))) / 4
+
+    def likeness(image):
+        return np.corrcoef(image.ravel(), wanted.ravel())[0, 1]
+
+    assert likeness(found) > 0.98
+    assert max(map(likeness, (found[::-1], found[:, ::-1], found[::-1, ::-1], found.T))) < 0.95
+
+
 def exchange(path, **changes):
     """A scan of one row in the Data Exchange form, without noise, and its line integrals [n_angles, n_bins]."""
     h5py = pytest.importorskip("h5py", reason="h5py reads HDF5")
@@ -355,6 +393,14 @@ def test_no_file_and_no_scan(tmp_path):
     (tmp_path / "text.npz").write_text("no zip")
     with pytest.raises(NerfkitError, match="cannot be read"):
         read_scan(tmp_path / "text.npz")
+
+
+@pytest.mark.parametrize("shape", [(20, 9), (20, 9, 4)])
+def test_angles_along_the_second_axis_are_to_be_transposed(shape, tmp_path):
+    path = save(tmp_path / "bad.npz", sinogram=np.random.rand(*shape), angles=np.arange(9) * 20.0)
+    with pytest.raises(NerfkitError, match="9 angles for 20 rows") as error:
+        read_scan(path)
+    assert error.value.fix == "transpose it, numpy.swapaxes(array, 0, 1): angles are its first axis"
 
 
 @pytest.mark.parametrize("keys", [{"angles": 2}, {"noise": -1}, {"geometry": "spiral"}, {"size": 4000}])
