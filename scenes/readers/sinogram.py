@@ -4,6 +4,7 @@ doi 10.1107/S160057751401604X).
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,11 @@ def _affine(array: NDArray | None, path: Path) -> NDArray[np.float64] | None:
 def _read_exchange(path: Path) -> ScanFile:
     """Counts, brought to those of an even beam: dark frames taken off, divided by the white ones; NaN in dead bins."""
     found = read_hdf5(path, "exchange", fix="copy the file again, or save the sinogram as npz")
+    if found.facts.get("is_kspace"):
+        raise NerfkitError(
+            "is an ISMRMRD file of k-space, no scan of a tomograph", where=path,
+            fix=f"nerfkit fit mri {shlex.quote(str(path))} -o picture.npy",
+        )  # fmt: skip
     if "data" not in found.arrays:
         raise NerfkitError(
             f"has no exchange/data, but {', '.join(found.facts['others']) or 'nothing'}", where=path,
