@@ -366,7 +366,10 @@ BAD = {
     "few": ({"sinogram": np.random.rand(2, 20)}, {"angle_range": 180.0}, "2 angles of 20 bins"),
     "negative counts": ({"counts": -np.random.rand(9, 20)}, {"angle_range": 180.0}, "counts below 0"),
     "number": ({"sinogram": np.random.rand(9, 20), "center": np.zeros(3)}, {"angle_range": 180.0}, "center ="),
-    "geometry": ({"sinogram": np.random.rand(9, 20), "geometry": "spiral"}, {"angle_range": 180.0}, "geometry must be"),
+    "geometry": (
+        {"sinogram": np.random.rand(9, 20), "geometry": "spiral"}, {"angle_range": 180.0},
+        "geometry must be one of parallel, fan, cone; got 'spiral'",
+    ),
     "fan": ({"sinogram": np.random.rand(9, 20), "geometry": "fan"}, {"angle_range": 180.0}, "source_distance"),
     "near": (
         {"sinogram": np.random.rand(9, 20), "geometry": "fan", "source_distance": 5.0, "detector_distance": 5.0,

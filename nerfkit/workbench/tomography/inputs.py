@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.readers.sinogram import ScanFile
-from nerfkit.scenes.scan_geometry import ScanGeometry
+from nerfkit.scenes.scan_geometry import GEOMETRIES, ScanGeometry
 from nerfkit.workbench.tomography.centre import find_centre
 from nerfkit.workbench.tomography.cone_scan import ConeScan
 from nerfkit.workbench.tomography.reconstruct import noise_deviation
@@ -194,6 +194,12 @@ def plane_geometry(
         value = getattr(config, name)
         return float(facts.get(name, default) if value is None else value)
 
+    if kind not in GEOMETRIES:
+        kinds = ", ".join((*GEOMETRIES, "cone"))
+        raise NerfkitError(
+            f"geometry must be one of {kinds}; got {kind!r}", where=path,
+            fix="mend it in the file, or --set geometry=parallel, fan or cone",
+        )  # fmt: skip
     center = config.center if config.center is not None else facts.get("center")
     n_bins, spacing = sinogram.shape[1], given("bin_spacing", 1.0)
     try:
