@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from nerfkit.doctor.findings import Report, raised_is_noted
+from nerfkit.doctor.scan import SAID_OF_SINOGRAMS
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.findings import Findings
 from nerfkit.scenes.noise import noise_level
@@ -38,6 +39,8 @@ SCALES = (2.0, 3.0, 4.0, 8.0)
 LARGE_MOTION = 0.1
 # of the frames' contrast: changes of brightness that cannot be content moving in and out
 MIN_DRIFT = 0.1
+# files of one array, which may be a sinogram without its angles
+ONE_ARRAY = (".npy", ".tif", ".tiff")
 # the least that is divided by
 TINY = 1e-9
 
@@ -65,6 +68,8 @@ def check_frames(path: Path, report: Report) -> None:
     report.fact("noise", round(noise, 5), f"at most {noise:.2%} of the range (fine texture counts as noise)")
     blank = is_blank(grey)
     _check_blank(frames, blank, path, report)
+    if n_found == 1 and frames.bit_depth == 32 and path.is_file() and path.suffix.lower() in ONE_ARRAY:
+        report.add("info", "is taken for a picture", where=path, fix=SAID_OF_SINOGRAMS)
     is_flat = bool(blank.all())
     if blank.any() and not is_flat:
         frames, grey = frames.without(np.flatnonzero(blank).tolist()), grey[~blank]
@@ -89,6 +94,7 @@ def _explain(path: Path, error: NerfkitError, report: Report) -> None:
         is_of_pictures = path.is_dir() and any(say_how_to_convert(file) for file in path.iterdir())
         if (path.is_dir() or (path.exists() and path.suffix.lower() == ".json")) and not is_of_pictures:
             fix = f"posed photos need one of {', '.join(READERS)}; frames: {error.fix or 'a folder of images'}"
+        fix = f"{fix}; {SAID_OF_SINOGRAMS}" if path.is_file() and path.suffix.lower() in ONE_ARRAY else fix
         report.add("error", error.what, where=error.where or path, fix=fix)
         return
     report.fact("kind", "frames", "a frame sequence")

@@ -1,4 +1,7 @@
-"""The check-up of a tomograph's scan: what it holds, and which mistake about its geometry would explain it better."""
+"""The check-up of a tomograph's scan: what it holds, and which mistake about its geometry would explain it better.
+
+Of k-space there is none; that is said.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from nerfkit.doctor.findings import Report, raised_is_noted
+from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.readers.picture import array_names
 from nerfkit.scenes.readers.sinogram import HDF5, read_scan
 from nerfkit.tasks.ct import CtConfig, read
@@ -18,24 +22,37 @@ from nerfkit.workbench.tomography.doctor import find_mistake
 from nerfkit.workbench.tomography.inputs import CtData
 from nerfkit.workbench.tomography.scan import Scan
 
-__all__ = ["check_scan", "is_scan"]
+__all__ = ["SAID_OF_SINOGRAMS", "check_scan", "is_scan"]
+
+# of a file that may hold one without its angles
+SAID_OF_SINOGRAMS = "of a sinogram the angles are needed too: save both as npz, named sinogram and angles"
 
 # a scan is tried with other geometries on this many bins and angles at most: averages, and a part of the angles
 MOST_BINS, MOST_ANGLES = 192, 120
 # words of what a scan says of itself that call for something to be done
-CALLS = ("saturated", "NaN")
+CALLS = ("saturated", "NaN", "are dead")
 
 
 def is_scan(path: Path) -> bool:
-    """Whether a file is a scan: an npz with a sinogram or counts, or HDF5."""
+    """Whether a file is a scan: an npz with a sinogram, counts or k-space, or HDF5."""
     if path.suffix.lower() in HDF5:
         return path.is_file()
-    return zipfile.is_zipfile(path) and bool({"sinogram", "counts"} & set(array_names(path)))
+    return zipfile.is_zipfile(path) and (_has_kspace(path) or bool({"sinogram", "counts"} & set(array_names(path))))
+
+
+def _has_kspace(path: Path) -> bool:
+    names = set(array_names(path))
+    return "kspace" in names or {"samples", "trajectory"} <= names
 
 
 def check_scan(path: Path, report: Report) -> None:
     """Check what ``nerfkit fit ct`` would be given, as it is and with each usual mistake undone."""
     with raised_is_noted(report):
+        if path.suffix.lower() not in HDF5 and _has_kspace(path):
+            raise NerfkitError(
+                "holds k-space, of which there is no check-up", where=path,
+                fix=f"nerfkit fit mri {shlex.quote(str(path))} -o picture.npy",
+            )  # fmt: skip
         file, config = read_scan(path), CtConfig()
         # of a detector without a cone the task takes one row, and so does the check
         data: CtData[Any] = read([path], config)

@@ -38,7 +38,7 @@ def exchange(file: Any, max_bytes: int) -> Found:
     """Of a scan of the Data Exchange form what is there of data, data_white, data_dark and theta."""
     group = _group(file, "exchange")
     if group is None or "data" not in group:
-        return {"others": _names(file)}, {}
+        return {"others": _names(file), "is_kspace": _is_ismrmrd(file)}, {}
     names = [name for name in ("data", "data_white", "data_dark", "theta") if name in group]
     arrays = {name: _numbers(read_dataset(group, name, max_bytes), name) for name in names}
     unit = str(group["theta"].attrs.get("units", "degrees"))[:MAX_LETTERS] if "theta" in group else ""
@@ -97,6 +97,15 @@ def _group(file: Any, name: str) -> Any:
     if isinstance(file.get(name, getlink=True), h5py.ExternalLink):
         raise ValueError(f"{name} is a link into another file, which is not read")
     return file.get(name)
+
+
+def _is_ismrmrd(file: Any) -> bool:
+    import h5py
+
+    # what a link into another file leads to is not looked at
+    is_here = isinstance(file.get("dataset", getlink=True), h5py.HardLink)
+    group = file.get("dataset") if is_here else None
+    return isinstance(group, h5py.Group) and "xml" in group
 
 
 def _names(group: Any) -> list[str]:

@@ -4,6 +4,7 @@ doi 10.1107/S160057751401604X).
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,9 @@ class ScanFile:
         What it holds that was not looked at.
     affine : ndarray, shape (4, 4), optional
         From voxels of the volume of a cone to millimetres in RAS+.
+    raw : ndarray, optional
+        What the detector read, of the shape of ``values``, where these were corrected by dark and white frames. By it
+        saturation is judged. Corrected values are NaN in dead bins, and below 0 where noise took them there.
     """
 
     values: NDArray[np.float64]
@@ -57,6 +61,7 @@ class ScanFile:
     facts: dict[str, Any] = field(default_factory=dict)
     unread: list[str] = field(default_factory=list)
     affine: NDArray[np.float64] | None = None
+    raw: NDArray | None = None
 
 
 def read_scan(path: str | Path) -> ScanFile:
@@ -78,16 +83,18 @@ def read_scan(path: str | Path) -> ScanFile:
             f"has an array of shape {list(shape)}; wanted is [n_angles, n_bins], or [n_angles, n_rows, n_bins]",
             where=path, fix="save the sinogram alone, a row an angle",
         )  # fmt: skip
-    _check_angles(found.angles, shape[0], path)
+    _check_angles(found.angles, shape, path)
     return found
 
 
-def _check_angles(angles: NDArray[np.float64] | None, n_rows: int, path: Path) -> None:
+def _check_angles(angles: NDArray[np.float64] | None, shape: tuple[int, ...], path: Path) -> None:
     if angles is None:
         return
     fix = "give an angle in degrees for each row of the sinogram"
-    if angles.shape != (n_rows,):
-        raise NerfkitError(f"has {angles.size} angles for {n_rows} rows", where=path, fix=fix)
+    if angles.size != shape[0]:
+        if angles.size == shape[1]:
+            fix = "transpose it, numpy.swapaxes(array, 0, 1): angles are its first axis"
+        raise NerfkitError(f"has {angles.size} angles for {shape[0]} rows", where=path, fix=fix)
     if bad := not_finite(angles, "row {}"):
         raise NerfkitError(f"angles: {bad}", where=path, fix=fix)
 
@@ -145,8 +152,13 @@ def _affine(array: NDArray | None, path: Path) -> NDArray[np.float64] | None:
 
 
 def _read_exchange(path: Path) -> ScanFile:
-    """Counts, brought to those of an even beam: dark frames taken off, divided by the white ones."""
+    """Counts, brought to those of an even beam: dark frames taken off, divided by the white ones; NaN in dead bins."""
     found = read_hdf5(path, "exchange", fix="copy the file again, or save the sinogram as npz")
+    if found.facts.get("is_kspace"):
+        raise NerfkitError(
+            "is an ISMRMRD file of k-space, no scan of a tomograph", where=path,
+            fix=f"nerfkit fit mri {shlex.quote(str(path))} -o picture.npy",
+        )  # fmt: skip
     if "data" not in found.arrays:
         raise NerfkitError(
             f"has no exchange/data, but {', '.join(found.facts['others']) or 'nothing'}", where=path,
@@ -161,11 +173,17 @@ def _read_exchange(path: Path) -> ScanFile:
             fix="add the white frames, or save line integrals as npz",
         )  # fmt: skip
     dark = np.zeros_like(white) if dark is None else dark
-    beam = np.clip(white - dark, 1e-6, None)
-    mean = float(beam.mean())
+    is_alive = white > dark
+    if not is_alive.any():
+        raise NerfkitError(
+            "has no bin whose data_white is above its data_dark", where=path, fix="look whether the two are exchanged"
+        )
+    beam = np.where(is_alive, white - dark, np.nan)
+    mean = float(beam[is_alive].mean())
     if theta is not None and found.facts["unit"].startswith("rad"):
         theta = np.rad2deg(theta)
-    return ScanFile((data - dark) / beam * mean, True, theta, {"photons": mean}, found.facts["unread"])
+    counts = (data - dark) / beam * mean
+    return ScanFile(counts, True, theta, {"photons": mean}, found.facts["unread"], raw=found.arrays["data"])
 
 
 def _mean_frame(frames: NDArray | None, name: str, data: NDArray, path: Path) -> NDArray[np.float64] | None:

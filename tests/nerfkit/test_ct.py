@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import nerfkit
 from nerfkit.cli import main
@@ -14,7 +15,7 @@ from nerfkit.scenes.scan_geometry import ScanGeometry
 from nerfkit.tasks.ct import CtConfig, read
 from nerfkit.workbench.tomography.back_projection import filtered_back_projection
 from nerfkit.workbench.tomography.doctor import explain
-from nerfkit.workbench.tomography.reconstruct import noise_deviation
+from nerfkit.workbench.tomography.reconstruct import noise_deviation, quick_picture
 from nerfkit.workbench.tomography.scan import Scan
 from nerfkit.workbench.tomography.trial import misfit
 
@@ -233,25 +234,124 @@ def test_a_saturated_detector_is_named(tmp_path):
     assert any("saturated" in text for text in data.said)
 
 
-def test_data_exchange(tmp_path):
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+def test_a_sinogram_alone_with_even_angles(tmp_path, suffix):
+    scan = scan_of(noise=0.01)
+    values, path = scan.sinogram.numpy().astype(np.float32), tmp_path / f"scan{suffix}"
+    if suffix == ".npy":
+        np.save(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    with pytest.raises(NerfkitError, match="says no angles"):
+        read([path], CtConfig())
+    found = read([path], CtConfig(angle_range=180.0)).scan
+    wanted = read(
+        [save(tmp_path / "scan.npz", sinogram=values, angles=np.array(scan.geometry.angles))], CtConfig()
+    ).scan
+    assert found.geometry.angles == pytest.approx(wanted.geometry.angles)
+    torch.testing.assert_close(found.sinogram, wanted.sinogram, rtol=0, atol=0)
+    torch.testing.assert_close(found.deviations, wanted.deviations, rtol=0, atol=0)
+
+
+def test_a_sinogram_of_scikit_image(tmp_path):
+    """Its columns are angles, which turn as ours do, and its axis of an even side is half a bin off the middle."""
+    transform = pytest.importorskip("skimage.transform", reason="scikit-image has a Radon transform")
+    padded, angles = np.pad(picture(), 8), np.arange(60) * 3.0
+    path = save(tmp_path / "scan.npz", sinogram=transform.radon(padded, angles).T, angles=angles)
+    data = read([path], CtConfig(side=64, pixel_spacing=1.0))
+    assert data.scan.geometry.center == pytest.approx(64 // 2, abs=0.1)
+    found = quick_picture(data.scan).numpy()
+    # its axis is the middle of pixel 32, ours lies between pixels 31 and 32: half a pixel along both sides
+    wanted = (padded + np.roll(padded, -1, 0) + np.roll(padded, -1, 1) + np.roll(padded, -1, (0, 1))) / 4
+
+    def likeness(image):
+        return np.corrcoef(image.ravel(), wanted.ravel())[0, 1]
+
+    assert likeness(found) > 0.98
+    assert max(map(likeness, (found[::-1], found[:, ::-1], found[::-1, ::-1], found.T))) < 0.95
+
+
+def exchange(path, **changes):
+    """A scan of one row in the Data Exchange form, without noise, and its line integrals [n_angles, n_bins]."""
     h5py = pytest.importorskip("h5py", reason="h5py reads HDF5")
     scan = scan_of()
     integrals = scan.sinogram.numpy()[:, None] / 20
-    with h5py.File(tmp_path / "scan.h5", "w") as file:
+    beam = np.linspace(900, 1100, integrals.shape[2])
+    arrays = {
+        "data": np.exp(-integrals) * beam + 50, "data_white": np.tile(beam + 50, (2, 1, 1)),
+        "data_dark": np.full((2, 1, len(beam)), 50.0),
+    }  # fmt: skip
+    with h5py.File(path, "w") as file:
         group = file.create_group("exchange")
-        beam = np.linspace(900, 1100, integrals.shape[2])
-        group["data"] = np.exp(-integrals) * beam + 50
-        group["data_white"], group["data_dark"] = (
-            np.tile(beam + 50, (2, 1, 1)),
-            np.full((2, 1, integrals.shape[2]), 50.0),
-        )
+        for name, array in arrays.items():
+            group[name] = changes[name](array) if name in changes else array
         group["theta"] = np.deg2rad(scan.geometry.angles)
         group["theta"].attrs["units"] = "radians"
         group["extra"] = 1
+    return integrals[:, 0]
+
+
+def put(value, *place):
+    """What sets a part of an array, for :func:`exchange`."""
+
+    def change(array):
+        array[place] = value
+        return array
+
+    return change
+
+
+def test_data_exchange(tmp_path):
+    integrals = exchange(tmp_path / "scan.h5")
     data = read([tmp_path / "scan.h5"], CtConfig(center=29.5))
-    np.testing.assert_allclose(data.scan.sinogram, integrals[:, 0], atol=1e-4)
-    np.testing.assert_allclose(data.scan.geometry.angles, scan.geometry.angles)
-    assert any("extra not read" in text for text in data.said)
+    np.testing.assert_allclose(data.scan.sinogram, integrals, atol=1e-4)
+    np.testing.assert_allclose(data.scan.geometry.angles, scan_of().geometry.angles)
+    assert data.said == ("scan.h5: extra not read", "row 0 of 1")
+
+
+def test_counts_below_the_dark_frame_are_noise(tmp_path):
+    integrals = exchange(tmp_path / "scan.h5", data=put([45.0, 49.9, 50.0], slice(3), 0, 30))
+    data = read([tmp_path / "scan.h5"], CtConfig(center=29.5))
+    assert data.said[-2:] == (
+        "2 values are below their dark frame; they are taken for counts of 0",
+        "3 rays let nothing through; they count little",
+    )
+    # the logarithm of half a photon of the mean beam, known as badly
+    assert data.scan.sinogram[:3, 30].tolist() == pytest.approx([np.log(1000 / 0.5)] * 3, rel=1e-5)
+    assert data.scan.deviations[:3, 30].tolist() == pytest.approx([0.5**-0.5] * 3)
+    np.testing.assert_allclose(data.scan.sinogram[3:], integrals[3:], atol=1e-4)
+
+
+@pytest.mark.parametrize("white", [50.0, 40.0])
+def test_dead_bins_are_left_out(tmp_path, white):
+    integrals = exchange(tmp_path / "scan.h5", data_white=put(white, slice(None), 0, [7, 30]))
+    data = read([tmp_path / "scan.h5"], CtConfig(center=29.5))
+    words = "2 of 60 bins are dead, no brighter in the white frames than in the dark ones; they are left out"
+    assert data.said[-1] == words
+    alive = np.setdiff1d(np.arange(60), [7, 30])
+    assert data.scan.deviations[:, [7, 30]].isinf().all() and data.scan.deviations[:, alive].isfinite().all()
+    # the mean of the beam, and so the photons, are those of the others
+    np.testing.assert_allclose(data.scan.sinogram[:, alive], integrals[:, alive], atol=1e-4)
+
+
+def test_a_detector_without_a_live_bin_is_refused(tmp_path):
+    exchange(tmp_path / "scan.h5", data_white=lambda array: array * 0)
+    with pytest.raises(NerfkitError, match="no bin whose data_white is above its data_dark") as error:
+        read([tmp_path / "scan.h5"], CtConfig())
+    assert error.value.fix == "look whether the two are exchanged"
+
+
+def test_saturation_is_judged_by_what_the_detector_read(tmp_path):
+    """Clipped at 880, of which bins of unlike beams make unlike counts."""
+    integrals = exchange(tmp_path / "scan.h5", data=lambda array: np.minimum(array, 880))
+    data = read([tmp_path / "scan.h5"], CtConfig(center=29.5))
+    assert "same greatest count, 880: the detector may be saturated; --set saturation=880" in data.said[-1]
+    data = read([tmp_path / "scan.h5"], CtConfig(center=29.5, saturation=880.0))
+    is_clipped = np.exp(-integrals) * np.linspace(900, 1100, 60) + 50 >= 880
+    assert 0 < is_clipped.mean() < 0.5
+    np.testing.assert_array_equal(data.scan.deviations.isinf(), is_clipped)
+    assert data.said[-1] == f"{is_clipped.sum()} saturated values, from 880 on, are left out"
+    np.testing.assert_allclose(data.scan.sinogram[~is_clipped], integrals[~is_clipped], atol=1e-4)
 
 
 BAD = {
@@ -266,7 +366,10 @@ BAD = {
     "few": ({"sinogram": np.random.rand(2, 20)}, {"angle_range": 180.0}, "2 angles of 20 bins"),
     "negative counts": ({"counts": -np.random.rand(9, 20)}, {"angle_range": 180.0}, "counts below 0"),
     "number": ({"sinogram": np.random.rand(9, 20), "center": np.zeros(3)}, {"angle_range": 180.0}, "center ="),
-    "geometry": ({"sinogram": np.random.rand(9, 20), "geometry": "spiral"}, {"angle_range": 180.0}, "geometry must be"),
+    "geometry": (
+        {"sinogram": np.random.rand(9, 20), "geometry": "spiral"}, {"angle_range": 180.0},
+        "geometry must be one of parallel, fan, cone; got 'spiral'",
+    ),
     "fan": ({"sinogram": np.random.rand(9, 20), "geometry": "fan"}, {"angle_range": 180.0}, "source_distance"),
     "near": (
         {"sinogram": np.random.rand(9, 20), "geometry": "fan", "source_distance": 5.0, "detector_distance": 5.0,
@@ -293,6 +396,14 @@ def test_no_file_and_no_scan(tmp_path):
     (tmp_path / "text.npz").write_text("no zip")
     with pytest.raises(NerfkitError, match="cannot be read"):
         read_scan(tmp_path / "text.npz")
+
+
+@pytest.mark.parametrize("shape", [(20, 9), (20, 9, 4)])
+def test_angles_along_the_second_axis_are_to_be_transposed(shape, tmp_path):
+    path = save(tmp_path / "bad.npz", sinogram=np.random.rand(*shape), angles=np.arange(9) * 20.0)
+    with pytest.raises(NerfkitError, match="9 angles for 20 rows") as error:
+        read_scan(path)
+    assert error.value.fix == "transpose it, numpy.swapaxes(array, 0, 1): angles are its first axis"
 
 
 @pytest.mark.parametrize("keys", [{"angles": 2}, {"noise": -1}, {"geometry": "spiral"}, {"size": 4000}])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nerfkit.cli import main
 from nerfkit.doctor import examine_data
@@ -73,6 +74,19 @@ def test_a_saturated_detector(tmp_path):
     assert any("saturated values, from 9000 on" in text for text in data.said)
 
 
+def test_dead_bins_are_a_warning(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py reads HDF5")
+    arrays = arrays_of(tmp_path, photons=1e4, geometry="parallel")
+    white = np.full((1, arrays["counts"].shape[1]), 1e4)
+    white[0, 5] = 0
+    with h5py.File(tmp_path / "scan.h5", "w") as file:
+        for name, array in {"data": arrays["counts"], "data_white": white, "theta": arrays["angles"]}.items():
+            file[f"exchange/{name}"] = array
+    report = examine_data(tmp_path / "scan.h5")
+    warnings = [problem.what for problem in report.problems if problem.level == "warning"]
+    assert report.ok and warnings[0].startswith(f"1 of {white.size} bins are dead")
+
+
 def test_a_cone_is_checked_by_its_middle_row(tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr("nerfkit.doctor.scan.find_mistake", seen.append)
@@ -85,6 +99,43 @@ def test_a_cone_is_checked_by_its_middle_row(tmp_path, monkeypatch):
 def test_what_cannot_be_read_is_an_error(tmp_path):
     report = examined(tmp_path, {"sinogram": np.random.rand(9, 20)})
     assert not report.ok and "angle_range" in report.problems[0].fix
+
+
+def test_kspace_has_no_check_up(tmp_path):
+    np.savez(tmp_path / "k.npz", kspace=np.ones((1, 16, 16), complex))
+    np.savez(tmp_path / "spokes.npz", samples=np.ones((1, 9), complex), trajectory=np.zeros((9, 2)))
+    for path in (tmp_path / "k.npz", tmp_path / "spokes.npz"):
+        report = examine_data(path)
+        assert [problem.what for problem in report.problems] == ["holds k-space, of which there is no check-up"]
+        assert not report.ok and report.problems[0].fix == f"nerfkit fit mri {path} -o picture.npy"
+
+
+def test_kspace_in_hdf5_is_no_scan(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py reads HDF5")
+    path = tmp_path / "k.h5"
+    with h5py.File(path, "w") as file:
+        file["dataset/xml"], file["dataset/data"] = "<ismrmrdHeader/>", np.zeros(3)
+    report = examine_data(path)
+    assert [problem.what for problem in report.problems] == ["is an ISMRMRD file of k-space, no scan of a tomograph"]
+    assert not report.ok and report.problems[0].fix == f"nerfkit fit mri {path} -o picture.npy"
+    # an array of that name is none, nor is a link into another file
+    for change in (np.zeros(3), h5py.ExternalLink(str(path), "dataset")):
+        with h5py.File(tmp_path / "other.h5", "w") as file:
+            file["dataset"] = change
+        assert "has no exchange/data, but dataset" in examine_data(tmp_path / "other.h5").problems[0].what
+
+
+@pytest.mark.parametrize(("shape", "suffix"), [((20, 24), ".tif"), ((20, 24), ".npy"), ((40, 4, 60), ".npy")])
+@pytest.mark.parametrize("scale", [1.0, 30.0])
+def test_a_sinogram_alone_needs_its_angles(tmp_path, shape, suffix, scale):
+    """A picture of floats is as well one, so that it is an error only where it is no picture."""
+    values, path = scale * np.random.default_rng(0).random(shape).astype(np.float32), tmp_path / f"scan{suffix}"
+    if suffix == ".npy":
+        np.save(path, values)
+    else:
+        Image.fromarray(values).save(path)
+    words = "of a sinogram the angles are needed too: save both as npz, named sinogram and angles"
+    assert sum(words in problem.fix for problem in examine_data(path).problems) == 1
 
 
 def test_a_large_scan_is_made_smaller():

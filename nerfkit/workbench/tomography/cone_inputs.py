@@ -53,7 +53,7 @@ def make_cone_data(file: ScanFile, config: Any, path: Path) -> CtData[ConeScan]:
             f"row {config.row} of a cone", where=path, fix="leave row out, or --set geometry=fan for the middle one"
         )
     angles = turned_angles(file, config, path)
-    sinogram, deviations, notes = line_integrals(file.values, file, config, path)
+    sinogram, deviations, notes = line_integrals(file, config, path)
     _, n_rows, _ = sinogram.shape
     center_row, row_spacing = (_given(file.facts, config, name) for name in ("center_row", "row_spacing"))
     center_row = (n_rows - 1) / 2 if center_row is None else center_row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.readers.sinogram import ScanFile
-from nerfkit.scenes.scan_geometry import ScanGeometry
+from nerfkit.scenes.scan_geometry import GEOMETRIES, ScanGeometry
 from nerfkit.workbench.tomography.centre import find_centre
 from nerfkit.workbench.tomography.cone_scan import ConeScan
 from nerfkit.workbench.tomography.reconstruct import noise_deviation
@@ -56,16 +56,18 @@ def make_data(file: ScanFile, config: Any, path: Path) -> CtData[Scan]:
         Something is missing, wrong, or too large.
     """
     said = [f"{path.name}: {', '.join(file.unread)} not read"] if file.unread else []
-    values, row = _one_row(file.values, config.row, path)
-    if row is not None:
+    if file.values.ndim == 3:
+        row = _row(file.values.shape[1], config.row, path)
         said.append(f"row {row} of {file.values.shape[1]}")
-    angles = turned_angles(file, config, path)
+        raw = None if file.raw is None else file.raw[:, row]
+        file = replace(file, values=file.values[:, row], raw=raw)
+    values, angles = file.values, turned_angles(file, config, path)
     if min(values.shape) < MIN_ANGLES or values.shape[1] < MIN_BINS:
         raise NerfkitError(
             f"has {values.shape[0]} angles of {values.shape[1]} bins; {MIN_ANGLES} of {MIN_BINS} at least are wanted",
             where=path, fix="a row of the sinogram is an angle; transpose it where columns are",
         )  # fmt: skip
-    sinogram, deviations, notes = line_integrals(values, file, config, path)
+    sinogram, deviations, notes = line_integrals(file, config, path)
     said += notes
     kind = config.geometry or file.facts.get("geometry", "parallel")
     geometry, notes = plane_geometry(kind, file.facts, config, angles, sinogram, deviations, path)
@@ -84,14 +86,11 @@ def rescaling(facts: dict[str, Any]) -> tuple[float, float]:
     return float(facts.get("rescale_slope", 1.0)), float(facts.get("rescale_intercept", 0.0))
 
 
-def _one_row(values: NDArray, row: int | None, path: Path) -> tuple[NDArray, int | None]:
-    if values.ndim == 2:
-        return values, None
-    n_rows = values.shape[1]
+def _row(n_rows: int, row: int | None, path: Path) -> int:
     taken = n_rows // 2 if row is None else row
     if not 0 <= taken < n_rows:
         raise NerfkitError(f"row {taken} is not one of {n_rows}", where=path, fix=f"--set row={n_rows // 2}")
-    return values[:, taken], taken
+    return taken
 
 
 def turned_angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
@@ -108,18 +107,10 @@ def turned_angles(file: ScanFile, config: Any, path: Path) -> tuple[float, ...]:
     return tuple((found * (-1 if config.is_clockwise else 1)).tolist())
 
 
-def line_integrals(
-    values: NDArray, file: ScanFile, config: Any, path: Path
-) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+def line_integrals(file: ScanFile, config: Any, path: Path) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Line integrals and the standard deviations of their noise, infinite where nothing is known."""
-    said, is_known = [], np.isfinite(values)
-    if bad := not_finite(values, "angle {}, bin {}" if values.ndim == 2 else "angle {}, row {}, bin {}"):
-        said.append(f"{bad}; they are left out")
-    if config.saturation is not None:
-        is_saturated = is_known & (values >= config.saturation)
-        said.append(f"{is_saturated.sum()} saturated values, from {config.saturation:g} on, are left out")
-        values = np.where(is_saturated, np.nan, values)
-        is_known &= ~is_saturated
+    values = file.values
+    is_known, said = _known(file, config)
     if is_known.mean() < 1 - MOST_MISSING:
         raise NerfkitError(
             f"has {1 - is_known.mean():.0%} values that are NaN, infinite or saturated",
@@ -127,23 +118,8 @@ def line_integrals(
             fix="mend the sinogram",
         )
     if file.is_counts:
-        photons = config.photons or file.facts.get("photons") or float(np.nanmax(values[is_known]))
-        if (values[is_known] < 0).any():
-            raise NerfkitError(
-                f"has counts below 0, down to {values[is_known].min():g}", where=path,
-                fix="name them sinogram where they are line integrals",
-            )  # fmt: skip
-        top = values[is_known].max()
-        share = float((values[is_known] == top).mean())
-        if share > SATURATED and top > 0.5 * photons:
-            said.append(
-                f"{share:.1%} of the rays have the same greatest count, {top:g}: the detector may be saturated; "
-                f"--set saturation={top:g} leaves them out"
-            )
-        counts = np.where(is_known, np.maximum(values, LEAST_COUNT), 1.0)
-        integrals, deviations = -np.log(counts / photons), counts**-0.5
-        if empty := int((values[is_known] < LEAST_COUNT).sum()):
-            said.append(f"{empty} rays let nothing through; they count little")
+        integrals, deviations, notes = _of_counts(file, is_known, config, path)
+        said += notes
     else:
         integrals = np.where(is_known, values, 0.0)
         noise = config.noise or file.facts.get("noise")
@@ -160,6 +136,54 @@ def line_integrals(
     return torch.from_numpy(integrals), torch.from_numpy(deviations.astype(np.float32)), said
 
 
+def _known(file: ScanFile, config: Any) -> tuple[NDArray[np.bool_], list[str]]:
+    """Which values are measured ones, and what is to be said of the others."""
+    said, values = [], file.values
+    raw = values if file.raw is None else file.raw
+    is_known, is_read = np.isfinite(values), np.isfinite(raw)
+    if bad := not_finite(raw, "angle {}, bin {}" if raw.ndim == 2 else "angle {}, row {}, bin {}"):
+        said.append(f"{bad}; they are left out")
+    is_dead = (is_read & ~is_known).any(0)
+    if n_dead := int(is_dead.sum()):
+        said.append(
+            f"{n_dead} of {is_dead.size} bins are dead, no brighter in the white frames than in the dark ones; "
+            "they are left out"
+        )
+    if config.saturation is not None:
+        is_saturated = is_known & (raw >= config.saturation)
+        said.append(f"{is_saturated.sum()} saturated values, from {config.saturation:g} on, are left out")
+        is_known &= ~is_saturated
+    return is_known, said
+
+
+def _of_counts(
+    file: ScanFile, is_known: NDArray[np.bool_], config: Any, path: Path
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[str]]:
+    """Line integrals of counts, their standard deviations, and what is to be said of them."""
+    said, values = [], file.values
+    photons = config.photons or file.facts.get("photons") or float(values[is_known].max())
+    if n_below := int((values[is_known] < 0).sum()):
+        if file.raw is None:
+            raise NerfkitError(
+                f"has counts below 0, down to {values[is_known].min():g}", where=path,
+                fix="name them sinogram where they are line integrals",
+            )  # fmt: skip
+        said.append(f"{n_below} values are below their dark frame; they are taken for counts of 0")
+    raw = values if file.raw is None else file.raw
+    top = raw[is_known].max()
+    is_top = is_known & (raw == top)
+    share = is_top.sum() / is_known.sum()
+    if share > SATURATED and np.median(values[is_top]) > 0.5 * photons:
+        said.append(
+            f"{share:.1%} of the rays have the same greatest count, {top:g}: the detector may be saturated; "
+            f"--set saturation={top:.12g} leaves them out"
+        )
+    counts = np.where(is_known, np.maximum(values, LEAST_COUNT), 1.0)
+    if empty := int((values[is_known] < LEAST_COUNT).sum()):
+        said.append(f"{empty} rays let nothing through; they count little")
+    return -np.log(counts / photons), counts**-0.5, said
+
+
 def plane_geometry(
     kind: str, facts: dict[str, Any], config: Any, angles: tuple[float, ...], sinogram: torch.Tensor,
     deviations: torch.Tensor, path: Path,
@@ -170,6 +194,12 @@ def plane_geometry(
         value = getattr(config, name)
         return float(facts.get(name, default) if value is None else value)
 
+    if kind not in GEOMETRIES:
+        kinds = ", ".join((*GEOMETRIES, "cone"))
+        raise NerfkitError(
+            f"geometry must be one of {kinds}; got {kind!r}", where=path,
+            fix="mend it in the file, or --set geometry=parallel, fan or cone",
+        )  # fmt: skip
     center = config.center if config.center is not None else facts.get("center")
     n_bins, spacing = sinogram.shape[1], given("bin_spacing", 1.0)
     try:
