@@ -17,6 +17,7 @@ from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.readers._hdf5 import read_hdf5
 from nerfkit.scenes.readers.array_files import open_arrays
 from nerfkit.scenes.readers.picture import load_array, read_picture
+from nerfkit.scenes.readers.tiff_files import open_tiff
 
 __all__ = ["SCAN_KEYS", "ScanFile", "read_scan"]
 
@@ -64,6 +65,10 @@ class ScanFile:
     raw: NDArray | None = None
 
 
+# counts of a free ray: fewer, and what is given was normalised before
+LEAST_BEAM = 10.0
+
+
 def read_scan(path: str | Path) -> ScanFile:
     """Read a scan, as it is in the file.
 
@@ -107,7 +112,12 @@ def _read_plain(path: Path) -> ScanFile:
         raise NerfkitError(
             f"has {picture.values.shape[2]} channels; a sinogram has one", where=path, fix="save it in grey, as floats"
         )
-    return ScanFile(picture.values[..., 0].astype(np.float64))
+    unread = []
+    if path.suffix.lower() in (".tif", ".tiff"):
+        with open_tiff(path) as file:
+            n_pages = len(file.pages)
+        unread = [f"pages 2 to {n_pages}"] * (n_pages > 1)
+    return ScanFile(picture.values[..., 0].astype(np.float64), unread=unread)
 
 
 def _read_npz(path: Path) -> ScanFile:
@@ -180,6 +190,11 @@ def _read_exchange(path: Path) -> ScanFile:
         )
     beam = np.where(is_alive, white - dark, np.nan)
     mean = float(beam[is_alive].mean())
+    if mean < LEAST_BEAM:
+        raise NerfkitError(
+            f"has white frames of {mean:.3g} above the dark ones, no counts: data was divided by them before",
+            where=path, fix="save -log(data) as sinogram in an npz, with angles",
+        )  # fmt: skip
     if theta is not None and found.facts["unit"].startswith("rad"):
         theta = np.rad2deg(theta)
     counts = (data - dark) / beam * mean

@@ -309,6 +309,23 @@ def test_data_exchange(tmp_path):
     assert data.said == ("scan.h5: extra not read", "row 0 of 1")
 
 
+def test_pages_of_a_tiff_that_are_not_read_are_named(tmp_path):
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "scan.tif", np.stack([scan_of().sinogram.numpy()] * 3), photometric="minisblack")
+    data = read([tmp_path / "scan.tif"], CtConfig(angle_range=180.0, center=29.5))
+    assert data.said[0] == "scan.tif: pages 2 to 3 not read"
+
+
+def test_data_that_was_normalised_before_is_refused(tmp_path):
+    exchange(
+        tmp_path / "scan.h5", data=lambda data: (data - 50) / 1000, data_white=np.ones_like, data_dark=np.zeros_like
+    )  # fmt: skip
+    with pytest.raises(NerfkitError, match="white frames of 1 above") as caught:
+        read([tmp_path / "scan.h5"], CtConfig(center=29.5))
+    assert "-log(data)" in caught.value.fix
+
+
 def test_counts_below_the_dark_frame_are_noise(tmp_path):
     integrals = exchange(tmp_path / "scan.h5", data=put([45.0, 49.9, 50.0], slice(3), 0, 30))
     data = read([tmp_path / "scan.h5"], CtConfig(center=29.5))
