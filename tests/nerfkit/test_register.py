@@ -20,7 +20,7 @@ from nerfkit.workbench.registration.baselines import USUAL, measure_baselines
 from nerfkit.workbench.registration.choosing import Judged, choose_smoothest, held_out_blocks
 from nerfkit.workbench.registration.images import Pair, Spatial
 from nerfkit.workbench.registration.inputs import Landmarks, read_landmarks
-from nerfkit.workbench.registration.outcome import displacement_errors, landmark_errors
+from nerfkit.workbench.registration.outcome import _widths, displacement_errors, landmark_errors
 from nerfkit.workbench.registration.problem import bending
 from nerfkit.workbench.registration.similarities import box_mean, make_similarity
 from nerfkit.workbench.registration.transform import LinearMap, Transform, jacobian_determinant
@@ -233,6 +233,21 @@ def test_two_volumes_with_their_places_in_space(tmp_path):
     assert np.allclose(np.asarray(vectors.dataobj)[16, 14, 12, 0], [-2, 0, 0], atol=0.2)
     assert np.allclose(np.load(tmp_path / "o" / "displacement.npy")[12, 14, 16], [2, 0, 0], atol=0.1)
     assert found.figures["metrics"]["folds"] == 0
+    scales = json.loads((tmp_path / "o" / "shown.json").read_text())["scales"]
+    # det J is between the pixels
+    assert scales.pop("jacobian")["mm_wide"] == 62
+    assert {"result", "fixed", "moving", "overlay_before", "checkerboard_after", "grid"} <= set(scales)
+    assert {scale["mm_wide"] for scale in scales.values()} == {64}
+    assert 0 <= scales["fixed"]["black"] < scales["fixed"]["white"] <= 1
+
+
+def test_a_slice_has_a_width_where_its_pixels_are_squares():
+    square, oblong = (Spatial(texture((4, 8, 10)), affine_of_spacing((2.0, y, 5.0))) for y in (2.0, 3.0))
+    small, flat = Spatial(texture((4, 8, 5)), affine_of_spacing((1.0, 1.0, 1.0))), Spatial(texture(), np.eye(3))
+    assert _widths(Pair(square, square)) == (20, 20, 20)
+    assert _widths(Pair(square, small)) == (20, 20, 20)
+    assert _widths(Pair(square, oblong)) == (20, None, None)
+    assert _widths(Pair(flat, flat)) == (None, None, None)
 
 
 def test_baselines_find_a_shift_and_say_what_is_missing(monkeypatch):

@@ -23,9 +23,9 @@ from nerfkit.workbench.running import write_picture
 
 from .baselines import measure_baselines
 from .curves import choice_charts, fit_chart
-from .images import Pair
+from .images import Pair, Spatial
 from .inputs import Landmarks, RegisterData, grey
-from .pictures import checkerboard, determinant_map, overlay, unit_range, warped_grid
+from .pictures import checkerboard, determinant_map, overlay, shown_range, unit_range, warped_grid
 from .register import Registered, determinants, sampled_map
 
 __all__ = ["displacement_errors", "landmark_errors", "registration_outcome"]
@@ -33,6 +33,8 @@ __all__ = ["displacement_errors", "landmark_errors", "registration_outcome"]
 DISPLACEMENT_FILE, NIFTI_FILE, MATRIX_FILE = "displacement.npy", "displacement.nii.gz", "transform.json"
 # window that shows nothing where its values differ by less than this fraction of their range
 GROUND_WINDOW, GROUND = 5, 1e-3
+# fraction by which sides of a pixel may differ that is drawn as a square
+SQUARE = 0.01
 # code of NIfTI for vectors along the fifth axis
 NIFTI_VECTOR = 1007
 
@@ -66,6 +68,7 @@ def registration_outcome(job: Job, found: Registered) -> Outcome:
         image=image, measure=lambda written: {}, field=_field_name(found),
         n_params=count_parameters(found.transform), bit_depth=32 if data.is_volume else data.moving.bit_depth,
         held=picture_field(torch.from_numpy(image.copy())), span=data.moving.range,
+        mm_wide=_mm_wide(pair.fixed), window=data.moving.range,
         write=lambda output: _write(output, data, warped, moves), files=_files(data, found, moves), metrics=metrics,
         baselines=baselines, chosen=found.chosen, shown=_shown(data, warped, places, jacobian),
         said=[*data.said, *_told_of(metrics, data)],
@@ -215,6 +218,21 @@ def _write(output: Path, data: RegisterData, warped: NDArray, moves: NDArray[np.
     return image
 
 
+def _mm_wide(image: Spatial) -> float | None:
+    """Width of a slice in millimetres; None for a picture, and where pixels are no squares."""
+    x, y = image.spacing[:2]
+    return float(x) * image.size[0] if image.n_dims == 3 and abs(x - y) <= SQUARE * x else None
+
+
+def _widths(pair: Pair) -> tuple[float | None, float | None, float | None]:
+    """Widths in millimetres of pictures of the fixed image, of the moving one, and of both pixel by pixel."""
+    wide = _mm_wide(pair.fixed)
+    # of other sizes, the moving image is shown on the fixed one's pixels
+    wide_moving = _mm_wide(pair.moving) if pair.moving.size == pair.fixed.size else wide
+    is_same = wide is not None and wide_moving is not None and bool(np.isclose(wide, wide_moving))
+    return wide, wide_moving, wide if is_same else None
+
+
 def _shown(data: RegisterData, warped: NDArray, places: NDArray, jacobian: NDArray) -> list[Shown]:
     """Before and after, of volumes in the middle slice."""
     if data.is_volume:
@@ -227,15 +245,20 @@ def _shown(data: RegisterData, warped: NDArray, places: NDArray, jacobian: NDArr
         fixed, before = data.pair.fixed.values, data.pair.moving.values
         moved = grey(PictureFile(warped))
         flat, det = places, jacobian
+    windows = shown_range(fixed), shown_range(before)
     fixed, before, moved = unit_range(fixed), unit_range(before), unit_range(moved)
+    wide, wide_moving, wide_both = _widths(data.pair)
+    across = None if wide is None else wide * det.shape[1] / fixed.shape[1]
     return [
-        Shown("fixed", fixed, "the fixed image"), Shown("moving", before, "the moving image"),
-        Shown("checkerboard_before", checkerboard(fixed, before), "checkerboard before"),
-        Shown("checkerboard_after", checkerboard(fixed, moved), "checkerboard after: edges go on across the squares"),
-        Shown("overlay_before", overlay(fixed, before), "before: fixed green, moving magenta"),
-        Shown("overlay_after", overlay(fixed, moved), "after: grey where they agree"),
-        Shown("difference_before", np.abs(fixed - before), "difference before, each on its own range"),
-        Shown("difference_after", np.abs(fixed - moved), "difference after"),
-        Shown("grid", warped_grid(flat), "straight lines of the moving image, as they lie on the fixed one"),
-        Shown("jacobian", determinant_map(det), "det J: black half the area, white twice; red: folded"),
+        Shown("fixed", fixed, "the fixed image", wide, windows[0]),
+        Shown("moving", before, "the moving image", wide_moving, windows[1]),
+        Shown("checkerboard_before", checkerboard(fixed, before), "checkerboard before", wide_both),
+        Shown("checkerboard_after", checkerboard(fixed, moved), "checkerboard after: edges go on across the squares",
+              wide),
+        Shown("overlay_before", overlay(fixed, before), "before: fixed green, moving magenta", wide_both),
+        Shown("overlay_after", overlay(fixed, moved), "after: grey where they agree", wide),
+        Shown("difference_before", np.abs(fixed - before), "difference before, each on its own range", wide_both),
+        Shown("difference_after", np.abs(fixed - moved), "difference after", wide),
+        Shown("grid", warped_grid(flat), "straight lines of the moving image, as they lie on the fixed one", wide),
+        Shown("jacobian", determinant_map(det), "det J: black half the area, white twice; red: folded", across),
     ]  # fmt: skip
