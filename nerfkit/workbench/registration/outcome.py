@@ -24,7 +24,7 @@ from nerfkit.workbench.running import write_picture
 from .baselines import measure_baselines
 from .curves import choice_charts, fit_chart
 from .images import Pair, Spatial
-from .inputs import Landmarks, RegisterData, grey
+from .inputs import Landmarks, RegisterData, grey, pixel_places
 from .pictures import checkerboard, determinant_map, overlay, shown_range, unit_range, warped_grid
 from .register import Registered, determinants, sampled_map
 
@@ -39,12 +39,12 @@ SQUARE = 0.01
 NIFTI_VECTOR = 1007
 
 
-def registration_outcome(job: Job, found: Registered) -> Outcome:
-    """All that is written and told of it."""
+def registration_outcome(job: Job, found: Registered, truth: NDArray | None) -> Outcome:
+    """All that is written and told of it; ``truth`` is the displacement in pixels where it is known."""
     data: RegisterData = job.data
     pair = data.pair
     places = sampled_map(pair, found.transform)
-    moves = places - _pixels(pair)
+    moves = places - pixel_places(pair)
     jacobian = determinants(pair, found.transform)
     warped = _warped(data, places)
     metrics: dict[str, Any] = {
@@ -54,8 +54,7 @@ def registration_outcome(job: Job, found: Registered) -> Outcome:
     if data.landmarks is not None:
         metrics["landmarks"] = landmark_errors(data.landmarks, pair, moves)
     baselines: dict[str, dict[str, Any]] = {}
-    if job.truth is not None:
-        truth = job.truth.values
+    if truth is not None:
         metrics |= displacement_errors(moves, truth, pair)
         if job.config.baselines:
             baselines["nothing"] = displacement_errors(np.zeros_like(truth), truth, pair) | {"how": "nothing is done"}
@@ -98,12 +97,6 @@ def _field_name(found: Registered) -> str:
     return found.chosen["transform"] if moved is None else ("grid" if hasattr(moved, "nodes") else "siren")
 
 
-def _pixels(pair: Pair) -> NDArray[np.float32]:
-    """Index coordinates [(d,) h, w, n_dims] of the fixed image's pixels, x first."""
-    grids = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in pair.fixed.values.shape), indexing="ij")
-    return np.stack(grids[::-1], -1)
-
-
 def _warped(data: RegisterData, places: NDArray[np.float32]) -> NDArray[np.float32]:
     """The moving image on the fixed one's pixels, [h, w, c] with all its channels, or [d, h, w]."""
     values = data.moving.values[None] if data.is_volume else np.moveaxis(data.moving.values, -1, 0)
@@ -122,7 +115,7 @@ def displacement_errors(moves: NDArray, truth: NDArray, pair: Pair) -> dict[str,
     Over the pixels that look into the moving image and round which the fixed one shows anything: the empty ground of a
     scan tells no displacement.
     """
-    looks = _pixels(pair) + truth
+    looks = pixel_places(pair) + truth
     inside = ((looks > 0) & (looks < np.array(pair.moving.size) - 1)).all(-1)
     apart = np.linalg.norm(moves - truth, axis=-1)[inside & _shows_something(pair.fixed.values)]
     if not len(apart):
@@ -190,8 +183,8 @@ def _vectors(data: RegisterData, moves: NDArray[np.float32]) -> bytes:
     import gzip
 
     pair = data.pair
-    looks = (_pixels(pair) + moves) @ pair.moving.affine[:3, :3].T + pair.moving.affine[:3, 3]
-    stands = _pixels(pair) @ pair.fixed.affine[:3, :3].T + pair.fixed.affine[:3, 3]
+    looks = (pixel_places(pair) + moves) @ pair.moving.affine[:3, :3].T + pair.moving.affine[:3, 3]
+    stands = pixel_places(pair) @ pair.fixed.affine[:3, :3].T + pair.fixed.affine[:3, 3]
     vectors = (looks - stands).transpose(2, 1, 0, 3)[:, :, :, None]
     payload = bytearray(nifti_bytes(vectors, pair.fixed.affine))
     # intent_code, a short at byte 68 of NIfTI-1
