@@ -19,11 +19,16 @@ Cell = str | float | bool | None
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels [h, w] or [h, w, 3 or 4], uint8 or float in [0, 1], and what they show, for those who do not see them."""
+    """Pixels [h, w] or [h, w, 3 or 4], uint8 or float in [0, 1], and what they show, for those who do not see them.
+
+    ``mm_wide`` is the width in millimetres, ``window`` the values that are black and white; None: not known.
+    """
 
     pixels: NDArray
     alt: str
     caption: str = ""
+    mm_wide: float | None = None
+    window: tuple[float, float] | None = None
 
     @property
     def size(self) -> tuple[int, int]:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from nerfkit.report.blocks import Chart, Series
 
-__all__ = ["Drawing", "Line", "draw", "log_ticks", "round_ticks"]
+__all__ = ["Drawing", "Line", "draw", "log_ticks", "round_ticks", "scale_bar"]
 
 # size of the drawing; small, so that its text stays readable when a phone shrinks it
 WIDTH, HEIGHT = 420, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 44
+# fraction of a picture's width that its scale bar takes at most
+BAR_FRACTION = 0.5
 # points of a drawn line: more than one for each of its pixels shows nothing
 MAX_POINTS = 400
 # a running mean over this fraction of a curve is drawn on top of it when it has so many points
@@ -53,6 +55,20 @@ def log_ticks(low: float, high: float) -> list[float]:
     # rounded: 5 * 10**-3 has more digits than it should
     ticks = [float(f"{factor * 10.0**decade:.6g}") for decade in decades for factor in factors]
     return [tick for tick in ticks if low <= tick <= high]
+
+
+def scale_bar(width: float) -> tuple[float, float]:
+    """Length of a scale bar below a picture of a width: 1, 2 or 5 times a power of ten, and its fraction of the width.
+
+    Examples
+    --------
+    >>> scale_bar(240.0)
+    (100.0, 0.4166666666666667)
+    """
+    longest = BAR_FRACTION * width
+    power = 10.0 ** math.floor(math.log10(longest) + 1e-9)
+    length = max(factor * power for factor in (1, 2, 5) if factor == 1 or factor * power <= longest * (1 + 1e-9))
+    return float(f"{length:.6g}"), length / width
 
 
 @dataclass(frozen=True)

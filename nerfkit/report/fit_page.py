@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
 
-from nerfkit.report.blocks import Block, Chart, Curves, Series, Slider, Steps, Strip, Table, Text, Tile, Tiles, Video
+from nerfkit.report.blocks import (
+    Block,
+    Chart,
+    Curves,
+    Picture,
+    Series,
+    Slider,
+    Steps,
+    Strip,
+    Table,
+    Text,
+    Tile,
+    Tiles,
+    Video,
+)
 from nerfkit.report.findings import charts, number, read_dict, read_lines, settings_and_versions
 from nerfkit.report.media import load_picture
 from nerfkit.report.page import write_report
@@ -43,8 +58,8 @@ def fit_report(run_folder: Path) -> Path:
     run_folder : Path
         Looked for in it, each left out when absent: ``metrics.json`` {task: {``field``, ``n_params``, ``seconds``,
         ``metrics``, ``baselines``, ``cut``}}; ``shown.json`` {``pictures`` [[name, caption]] of ``pictures/NAME.png``,
-        ``said`` [sentences], ``charts``, ``tables``, ``video``}; ``stages/*.jsonl``; ``config.yml``;
-        ``versions.json``.
+        ``scales`` {name: {``mm_wide``, ``black``, ``white``}}, ``said`` [sentences], ``charts``,
+        ``tables``, ``video``}; ``stages/*.jsonl``; ``config.yml``; ``versions.json``.
 
     Returns
     -------
@@ -73,7 +88,7 @@ def fit_blocks(folder: Path) -> list[Block]:
     if cut := _texts(found.get("cut")):
         blocks.append(Text(f"Cut short by the limit of time: {', '.join(cut)}."))
     pictures = [
-        picture
+        _with_scale(picture, shown.get("scales"), name)
         for name, caption in _pairs(shown.get("pictures"))
         if (picture := load_picture(folder / "pictures" / f"{Path(name).name}.png", caption, caption)) is not None
     ]
@@ -141,6 +156,18 @@ def _texts(found: object) -> list[str]:
 def _pairs(found: object) -> list[tuple[str, str]]:
     pairs = found if isinstance(found, list) else []
     return [(str(pair[0]), str(pair[1])) for pair in pairs if isinstance(pair, list) and len(pair) == 2]
+
+
+def _with_scale(picture: Picture, scales: object, name: str) -> Picture:
+    """The picture with its width in mm and its window, each where it can be shown."""
+    scale = scales.get(name) if isinstance(scales, dict) else None
+    if not isinstance(scale, dict):
+        return picture
+    width, black, white = (number(scale, key) for key in ("mm_wide", "black", "white"))
+    return dataclasses.replace(
+        picture, mm_wide=width if width is not None and width > 0 else None,
+        window=None if black is None or white is None else (black, white),
+    )  # fmt: skip
 
 
 def _dicts(found: dict[str, Any], key: str) -> list[dict[str, Any]]:

@@ -30,7 +30,7 @@ from nerfkit.report.blocks import (
     Tiles,
     Video,
 )  # fmt: skip
-from nerfkit.report.charts import draw
+from nerfkit.report.charts import draw, scale_bar
 from nerfkit.report.media import VideoSources, picture_uri
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _templates() -> Environment:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters["uri"] = picture_uri
+    environment.filters |= {"uri": picture_uri, "scale_bar": scale_bar}
     return environment
 
 

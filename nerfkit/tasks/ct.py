@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["TASK", "CtConfig"]
 
-# percentiles of the result that are black and white in pictures
+# percentiles of the result that are black and white in pictures where nobody says it
 WINDOW = (0.5, 99.5)
 
 
@@ -76,6 +76,9 @@ class CtConfig(FitConfig):
     steps: int | None = None
     # of a cone: solutions with other noise, by which its deviation is known, each as long as the volume's; 0: none
     repetitions: int = 2
+    # values of the result that are black and white in pictures and in a PNG; None: its percentiles 0.5 and 99.5, of a
+    # cone 0.2 and 99.8
+    window: tuple[float, float] | None = None
     # whether classical reconstructions are made beside it where the truth is known; they take their own time
     baselines: bool = True
 
@@ -89,6 +92,8 @@ class CtConfig(FitConfig):
         for name, low, high in (("side", 8, 8192), ("row", 0, 10**6), ("slices", 1, 8192), ("steps", 1, 10**6)):
             if getattr(self, name) is not None:
                 check_range(name, getattr(self, name), low, high)
+        if self.window is not None and not self.window[0] < self.window[1]:
+            raise ValueError(f"window must be black and white, the lower first; got {list(self.window)}")
         # the spread of one is not known
         if self.repetitions:
             check_range("repetitions, where there are any,", self.repetitions, 2, 100)
@@ -189,39 +194,45 @@ def _solve_slice(job: Job) -> Outcome:
     deviation = (smooth.deviation * scale).numpy()
     seen = scan.seen.numpy()
     inside = image[seen]
-    low, high = (float(np.percentile(inside, p)) for p in WINDOW)
-    high = high if low < high else low + 1.0
+    low, high = job.config.window or _window_of(inside)
     measured = scan.instrument.product((torch.from_numpy(image[..., 0]) - data.intercept) / scale)
     residual = ((measured - scan.sinogram) / scan.deviations).numpy()
+    wide = scan.side * scan.pixel
     shown = [
         Shown("back_projection", (quick.numpy() * data.slope + data.intercept - low) / (high - low),
-              "filtered back projection (Hann)"),
+              "filtered back projection (Hann)", wide, (low, high)),
         Shown("total_variation", (smooth.picture.numpy() * scale + data.intercept - low) / (high - low),
-              "least total variation with the chosen weight"),
+              "least total variation with the chosen weight", wide, (low, high)),
         Shown("deviation", deviation / (float(np.quantile(deviation[seen], 0.99)) or 1.0),
               "standard deviation of what the noise alone does; white is "
-              f"{float(np.quantile(deviation[seen], 0.99)):.3g}"),
+              f"{float(np.quantile(deviation[seen], 0.99)):.3g}", wide),
         Shown("sinogram", scan.sinogram.numpy() / (float(scan.sinogram.max()) or 1.0), "sinogram, a row an angle"),
         Shown("residual", residual / 8 + 0.5, "what the result leaves of it; white is 4 standard deviations"),
     ]  # fmt: skip
     if job.truth is not None:
         errors = error_map(image, job.truth.values, (low, high)) * seen
-        shown.insert(2, Shown("error", errors, f"error; white is {0.1 * (high - low):.3g}, a tenth of the window"))
+        words = f"error; white is {0.1 * (high - low):.3g}, a tenth of the window"
+        shown.insert(2, Shown("error", errors, words, wide))
     metrics = {"holdout": float(f"{held_out * unit:.6g}"), "misfit": round(left, 3)}
     return Outcome(
         image=image, measure=lambda written: _measure(job, written, seen, deviation), field="hash",
         n_params=sum(p.numel() for p in held.field.parameters()), held=held, bit_depth=32, span=(low, high),
-        metrics=metrics, baselines=_baselines(job, scan, start, smooth, scale),
+        mm_wide=wide, window=(low, high), metrics=metrics, baselines=_baselines(job, scan, start, smooth, scale),
         chosen={"tv_weight": smooth.weight, **data.facts}, shown=shown, charts=_charts(smooth),
         files={"deviation.npy": npy_bytes(deviation)},
         write=(lambda output: write_slice(output, image, scan.pixel)) if _is_nifti(job) else None,
         said=[
             *data.said, *([doubt] if doubt else []),
-            f"{scan.side}x{scan.side} pixels of {scan.pixel:.4g} mm, {scan.side * scan.pixel:.4g} mm a side, black at "
+            f"{scan.side}x{scan.side} pixels of {scan.pixel:.4g} mm, {wide:.4g} mm a side, black at "
             f"{low:.4g} and white at {high:.4g}; the disc of {2 * scan.radius * scan.pixel:.4g} mm "
             "that every angle sees is reconstructed",
         ],
     )  # fmt: skip
+
+
+def _window_of(values: NDArray) -> tuple[float, float]:
+    low, high = (float(np.percentile(values, p)) for p in WINDOW)
+    return low, high if low < high else low + 1.0
 
 
 def _is_nifti(job: Job) -> bool:

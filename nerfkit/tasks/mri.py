@@ -116,6 +116,7 @@ def solve(job: Job) -> Outcome:
         job.say(MISSING)
     return Outcome(
         image=magnitude, measure=measure, field=done.prior, n_params=done.n_params, bit_depth=32, span=span,
+        window=span,
         files={
             "phase.npy": npy_bytes(np.angle(done.picture).astype(np.float32)),
             "complex.npz": npz_bytes(picture=done.picture), "deviation.npy": npy_bytes(done.deviation),

@@ -100,7 +100,10 @@ def solve(job: Job) -> Outcome:
     from nerfkit.workbench.registration.outcome import registration_outcome
     from nerfkit.workbench.registration.register import register
 
-    return registration_outcome(job, register(job, job.data.pair))
+    pair = job.data.pair
+    # first: a truth of another place is refused before the fit
+    truth = None if job.truth is None else job.truth.in_pixels(pair)
+    return registration_outcome(job, register(job, pair), truth)
 
 
 TASK = FitTask(

@@ -138,7 +138,7 @@ def solve(job: Job) -> Outcome:
     from nerfkit.workbench.volumes.held_volume import HeldVolume
     from nerfkit.workbench.volumes.interpolated import resampled
     from nerfkit.workbench.volumes.reconstruct import output_grid, reconstruct
-    from nerfkit.workbench.volumes.shown import montage, window_of
+    from nerfkit.workbench.volumes.shown import mm_wide, montage, window_of
 
     grid = output_grid(job.data.stacks, job.config.spacing)
     _check_truth(job.truth, grid)
@@ -161,7 +161,8 @@ def solve(job: Job) -> Outcome:
     return Outcome(
         image=(low + high - picture if is_inverted else picture)[..., None], measure=measure, field=found.name,
         n_params=found.n_params, held=HeldVolume(found.problem.layout.grid.holding(found.values)), bit_depth=32,
-        span=window, write=lambda output: _write(output, result), metrics=metrics, baselines=baselines,
+        span=window, mm_wide=mm_wide(result, picture), window=(high, low) if is_inverted else window,
+        write=lambda output: _write(output, result), metrics=metrics, baselines=baselines,
         chosen=found.chosen, shown=_shown(job, result, others, window, is_inverted), charts=found.charts,
         said=[words, *_said(result), *job.data.said, *found.said],
     )  # fmt: skip

@@ -28,6 +28,10 @@ class Shown(NamedTuple):
     # [h, w] or [h, w, c], in [0, 1]; what lies outside is cut
     pixels: NDArray
     caption: str
+    # width of the picture in millimetres, whose pixels are squares; None: not known
+    mm_wide: float | None = None
+    # values that are black and white, in the result's unit; None: they are not told
+    window: tuple[float, float] | None = None
 
 
 @dataclass
@@ -57,6 +61,8 @@ class Outcome:
         What else the run folder gets, by name.
     metrics, baselines, chosen : dict
         As ``--json`` prints them.
+    mm_wide, window
+        Of the picture that shows the result, as :class:`Shown` has them.
     shown, charts, tables, said, video
         For the report: pictures, curves, tables, sentences, and a video's name in the run folder.
     """
@@ -74,6 +80,8 @@ class Outcome:
     metrics: dict[str, Any] = dataclasses.field(default_factory=dict)
     baselines: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
     chosen: dict[str, Any] = dataclasses.field(default_factory=dict)
+    mm_wide: float | None = None
+    window: tuple[float, float] | None = None
     shown: list[Shown] = dataclasses.field(default_factory=list)
     charts: list[Chart] = dataclasses.field(default_factory=list)
     tables: list[Table] = dataclasses.field(default_factory=list)

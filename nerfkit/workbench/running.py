@@ -23,7 +23,7 @@ from nerfkit.runs import Run
 from nerfkit.scenes.readers.picture import read_picture
 from nerfkit.workbench.held_fields import picture_field
 from nerfkit.workbench.job import Job, Stopped
-from nerfkit.workbench.outcome import Outcome
+from nerfkit.workbench.outcome import Outcome, Shown
 from nerfkit.workbench.regression import decibels
 from nerfkit.workbench.task import FitTask
 
@@ -133,19 +133,22 @@ def _write_shown(outcome: Outcome, run: Run, written: NDArray) -> None:
     low, high = outcome.span
     folder = run.folder / PICTURES_FOLDER
     folder.mkdir(exist_ok=True)
-    shown = [("result", (written - low) / (high - low), "result"), *outcome.shown]
-    captions = []
-    for name, pixels, caption in shown:
-        values = np.asarray(pixels, np.float64).clip(0, 1)
+    result = Shown("result", (written - low) / (high - low), "result", outcome.mm_wide, outcome.window)
+    captions, scales = [], {}
+    for picture in (result, *outcome.shown):
+        values = np.asarray(picture.pixels, np.float64).clip(0, 1)
         if values.ndim == 3:
             # further channels, such as depth, have pictures of their own
             values = values[..., 0] if values.shape[2] == 1 else values[..., :4]
-        write_atomically(folder / f"{name}.png", picture_bytes(values, ".png", 8))
-        captions.append([name, caption])
+        write_atomically(folder / f"{picture.name}.png", picture_bytes(values, ".png", 8))
+        captions.append([picture.name, picture.caption])
+        if picture.mm_wide is not None or picture.window is not None:
+            black, white = picture.window or (None, None)
+            scales[picture.name] = {"mm_wide": picture.mm_wide, "black": black, "white": white}
     run.write_json(
         REPORT_FILE,
         {
-            "pictures": captions, "said": outcome.said,
+            "pictures": captions, "scales": scales, "said": outcome.said,
             "charts": [dataclasses.asdict(chart) for chart in outcome.charts],
             "tables": [dataclasses.asdict(table) for table in outcome.tables],
             "video": None if outcome.video is None else outcome.video.name,

@@ -17,7 +17,7 @@ from nerfkit.scenes.extras import import_extra
 from nerfkit.scenes.machine_memory import check_floats
 from nerfkit.scenes.volumes import MAX_VOXELS, Volume
 
-__all__ = ["read_nifti"]
+__all__ = ["read_nifti", "read_vectors"]
 
 # mm of a unit, by nibabel's name; nibabel leaves the affine in the file's own unit
 MM = {"meter": 1000.0, "mm": 1.0, "micron": 1e-3, "unknown": 1.0}
@@ -44,6 +44,27 @@ def read_nifti(path: Path) -> list[Callable[[], Volume]]:
     n_volumes = shape[3] if len(shape) > 3 else 1
     affine, said = _affine(image, path)
     return [functools.partial(_read, path, image, index, affine, said) for index in range(n_volumes)]
+
+
+def read_vectors(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Vectors [d, h, w, 3] of a file of shape (w, h, d, 1, 3) as it has them, and the affine to mm."""
+    nibabel = import_extra("nibabel", "medical", path)
+    from nibabel.filebasedimages import ImageFileError
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        image = nibabel.load(path)
+        shape, dtype = image.shape, image.get_data_dtype()
+        if len(shape) != 5 or shape[3:] != (1, 3) or dtype.kind not in "iuf":
+            raise NerfkitError(
+                f"has {dtype} values of shape {shape}; a vector for each voxel, (w, h, d, 1, 3), is wanted", where=path,
+                fix="give displacement.nii.gz of a registration",
+            )  # fmt: skip
+        check_floats(math.prod(shape), path)
+        values = np.asarray(image.dataobj, np.float32)[:, :, :, 0]
+    except (*_BROKEN, ImageFileError, HeaderDataError) as error:
+        raise _unreadable(path, error) from error
+    return np.ascontiguousarray(values.transpose(2, 1, 0, 3)), _affine(image, path)[0]
 
 
 def _check_values(path: Path, shape: tuple[int, ...], dtype: Any) -> None:

@@ -18,7 +18,7 @@ from ._xml import parse_xml
 from .picture_size import BROKEN_PICTURE
 from .tiff_files import open_tiff
 
-__all__ = ["read_tiff_stack"]
+__all__ = ["is_tiff_stack", "read_tiff_stack"]
 
 # mm of the units that ImageJ and OME write
 MM = {
@@ -27,6 +27,16 @@ MM = {
 }  # fmt: skip
 # names of an axis of slices: z, of pages that are not told apart, or of pages of one shape
 SLICES = "ZIQ"
+
+
+def is_tiff_stack(path: Path) -> bool:
+    """Whether a TIFF has several slices of one size; no where it cannot be read: whoever reads it says why."""
+    try:
+        with open_tiff(path) as file:
+            series = file.series[0]
+            return any(n > 1 for axis, n in zip(series.axes, series.shape, strict=True) if axis in SLICES)
+    except (NerfkitError, *BROKEN_PICTURE):
+        return False
 
 
 def read_tiff_stack(path: Path) -> list[Callable[[], Volume]]:

@@ -6,12 +6,13 @@ import importlib
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.volumes import MAX_VOXELS, Volume
 
-__all__ = ["VOLUME_SUFFIXES", "read_volume", "read_volumes"]
+__all__ = ["VOLUME_SUFFIXES", "read_vector_field", "read_volume", "read_volumes"]
 
 # how a name ends -> 'module:function'; the function takes the path, and gives all volumes that the file holds
 READERS = {
@@ -75,6 +76,21 @@ def read_volumes(path: str | Path, *, index: int | None = None, series: str | No
         # a time series is no set of stacks of one body
         raise NerfkitError(f"holds {len(volumes)} volumes; one is wanted", where=path, fix=_choose(len(volumes)))
     return [_checked(make(), path) for make in volumes]
+
+
+def read_vector_field(path: Path) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Vectors [d, h, w, 3] from NIfTI, x first, and the affine [4, 4] from voxels to mm.
+
+    Raises
+    ------
+    NerfkitError
+        There is no such file, or it has no vector for each voxel.
+    """
+    from ._nifti import read_vectors
+
+    if not path.is_file():
+        raise NerfkitError("there is no such file", where=path, fix="give NIfTI with vectors")
+    return read_vectors(path)
 
 
 def _choose(n: int) -> str:

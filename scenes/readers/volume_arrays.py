@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.volumes import Volume, affine_of_spacing
 
+from ._tiff_stack import is_tiff_stack
 from .picture import array_names, load_array
 
 __all__ = ["holds_volume", "read_npy", "read_npz", "volume_arrays"]
@@ -34,13 +35,17 @@ def volume_arrays(volumes: list[Volume]) -> dict[str, NDArray]:
 
 
 def holds_volume(path: Path) -> bool:
-    """Whether a file is NIfTI, an npz with a volume, or an array of three axes of which the last are no channels."""
+    """Whether a file is NIfTI, a TIFF of several slices, an npz with a volume, or an array of three axes of which the
+    last are no channels.
+    """
     name = path.name.lower()
     if name.endswith(".npz"):
         return "volume" in array_names(path)
     if name.endswith(".npy"):
         found = load_array(path)
         return found.ndim == 3 and found.shape[2] > MAX_CHANNELS
+    if name.endswith((".tif", ".tiff")):
+        return is_tiff_stack(path)
     return name.endswith((".nii", ".nii.gz"))
 
 

@@ -431,6 +431,25 @@ def test_bad_simulations_are_named(keys, tmp_path):
     assert not (tmp_path / "a.tif").exists()
 
 
+def test_a_window_is_black_and_white(tmp_path):
+    path = save(tmp_path / "scan.npz", **arrays_of(scan_of(noise=0.01)))
+    nerfkit.fit("ct", path, tmp_path / "a.png", window=(0.3, 0.6), tv_weight=0.01, steps=20)
+    values = nerfkit.load(tmp_path / "a").render()
+    pixels = nerfkit.scenes.readers.picture.read_picture(tmp_path / "a.png").values[..., 0]
+    np.testing.assert_allclose(pixels, ((values - 0.3) / 0.3).clip(0, 1), atol=1 / 255)
+    scales = json.loads((tmp_path / "a" / "shown.json").read_text())["scales"]
+    assert scales["result"] == scales["total_variation"] == {"mm_wide": SIDE, "black": 0.3, "white": 0.6}
+    assert scales["deviation"]["mm_wide"] == SIDE and "sinogram" not in scales
+    page = (tmp_path / "a" / "report.html").read_text()
+    assert "20 mm" in page and "black 0.3, white 0.6" in page
+
+
+@pytest.mark.parametrize("window", [(1.0, 1.0), (2.0, 1.0), (0.0, float("inf")), (float("nan"), 1.0)])
+def test_a_window_must_rise(window):
+    with pytest.raises(ValueError, match="window must be"):
+        CtConfig(window=window)
+
+
 @pytest.mark.parametrize(("name", "value"), [("center", -1.0), ("side", 4), ("noise", 0.0), ("angle_range", -180.0)])
 def test_bad_settings_are_named(name, value, tmp_path):
     path = save(tmp_path / "scan.npz", **arrays_of(scan_of()))

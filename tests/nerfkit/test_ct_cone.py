@@ -1,5 +1,7 @@
 """`nerfkit fit ct` of a cone: from views to a volume, what is found on the way, and what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -205,6 +207,16 @@ def test_pixels_that_are_no_squares_are_refused(tmp_path):
     np.savez(tmp_path / "oblong.npz", volume=body(), spacing=(1.0, 2.0, 1.0))
     with pytest.raises(NerfkitError, match="square ones"):
         scan_of(tmp_path / "oblong.npz")
+
+
+def test_a_window_is_black_and_white(tmp_path, views):
+    arrays, path = views
+    np.savez(path, **arrays)
+    nerfkit.fit("ct", path, tmp_path / "a.npy", window=(0.1, 0.4), tv_weight=0.01, steps=2, repetitions=0)
+    scales = json.loads((tmp_path / "a" / "shown.json").read_text())["scales"]
+    # three slices side by side with two pixels behind each, of 2 mm
+    assert scales["result"]["mm_wide"] == scales["FDK__Hann_"]["mm_wide"] > 2 * 3 * SIDE
+    assert (scales["result"]["black"], scales["result"]["white"]) == (0.1, 0.4) and "view" not in scales
 
 
 def test_a_picture_holds_no_volume(tmp_path, views):

@@ -376,6 +376,10 @@ def test_a_field_from_the_command_line(tmp_path, capsys):
     assert np.allclose(np.angle(complex_picture), np.load(run / "phase.npy"), atol=1e-5)
     deviation = np.load(run / "deviation.npy")
     assert deviation.shape == (48, 48) and 0 < deviation.mean() < 0.05 * np.load(out).max()
+    # the window is told; nothing says how large a pixel is
+    scales = json.loads((tmp_path / "out" / "shown.json").read_text())["scales"]
+    assert set(scales) == {"result", "zero_filled"} and scales["result"] == scales["zero_filled"]
+    assert scales["result"]["mm_wide"] is None and scales["result"]["black"] == 0 < scales["result"]["white"]
 
 
 def test_spokes_in_python(tmp_path):

@@ -19,8 +19,14 @@ from nerfkit.volume_files import write_volume
 from nerfkit.workbench.registration.baselines import USUAL, measure_baselines
 from nerfkit.workbench.registration.choosing import Judged, choose_smoothest, held_out_blocks
 from nerfkit.workbench.registration.images import Pair, Spatial
-from nerfkit.workbench.registration.inputs import Landmarks, read_landmarks
-from nerfkit.workbench.registration.outcome import displacement_errors, landmark_errors
+from nerfkit.workbench.registration.inputs import (
+    Displacement,
+    Landmarks,
+    read_displacement,
+    read_image_alone,
+    read_landmarks,
+)
+from nerfkit.workbench.registration.outcome import _widths, displacement_errors, landmark_errors
 from nerfkit.workbench.registration.problem import bending
 from nerfkit.workbench.registration.similarities import box_mean, make_similarity
 from nerfkit.workbench.registration.transform import LinearMap, Transform, jacobian_determinant
@@ -233,6 +239,82 @@ def test_two_volumes_with_their_places_in_space(tmp_path):
     assert np.allclose(np.asarray(vectors.dataobj)[16, 14, 12, 0], [-2, 0, 0], atol=0.2)
     assert np.allclose(np.load(tmp_path / "o" / "displacement.npy")[12, 14, 16], [2, 0, 0], atol=0.1)
     assert found.figures["metrics"]["folds"] == 0
+    pair = Pair(Spatial(values, affine), Spatial(values, moved))
+    truth = read_displacement(tmp_path / "o" / "displacement.nii.gz")
+    assert np.allclose(truth.in_pixels(pair), np.load(tmp_path / "o" / "displacement.npy"), atol=1e-4)
+    again = nerfkit.fit(
+        "register", [tmp_path / "f.nii.gz", tmp_path / "m.nii.gz"], tmp_path / "again.nii.gz", transform="rigid",
+        similarity="ssd", steps=60, baselines=False, truth=tmp_path / "o" / "displacement.nii.gz",
+    )  # fmt: skip
+    assert again.figures["metrics"]["error_95"] < 0.01
+    scales = json.loads((tmp_path / "o" / "shown.json").read_text())["scales"]
+    # det J is between the pixels
+    assert scales.pop("jacobian")["mm_wide"] == 62
+    assert {"result", "fixed", "moving", "overlay_before", "checkerboard_after", "grid"} <= set(scales)
+    assert {scale["mm_wide"] for scale in scales.values()} == {64}
+    assert 0 <= scales["fixed"]["black"] < scales["fixed"]["white"] <= 1
+
+
+def test_a_slice_has_a_width_where_its_pixels_are_squares():
+    square, oblong = (Spatial(texture((4, 8, 10)), affine_of_spacing((2.0, y, 5.0))) for y in (2.0, 3.0))
+    small, flat = Spatial(texture((4, 8, 5)), affine_of_spacing((1.0, 1.0, 1.0))), Spatial(texture(), np.eye(3))
+    assert _widths(Pair(square, square)) == (20, 20, 20)
+    assert _widths(Pair(square, small)) == (20, 20, 20)
+    assert _widths(Pair(square, oblong)) == (20, None, None)
+    assert _widths(Pair(flat, flat)) == (None, None, None)
+
+
+@pytest.mark.parametrize("name", ["v.npz", "v.npy", "v.tif"])
+def test_volumes_are_read_from_every_format(tmp_path, name):
+    values = texture((8, 16, 20))
+    path, affine = tmp_path / name, np.diag([2.0, 2.0, 3.0, 1.0])
+    if name == "v.npz":
+        np.savez(path, volume=values, affine=affine)
+    else:
+        write_volume(path, Volume(values, affine))
+    image, spatial = read_image_alone(path)
+    assert isinstance(image, Volume) and spatial.n_dims == 3
+    np.testing.assert_allclose(image.values, values)
+    np.testing.assert_allclose(spatial.spacing, [1, 1, 1] if name == "v.npy" else [2, 2, 3], rtol=1e-4)
+    assert bool(image.said) == (name == "v.npy")
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".npz"])
+def test_pictures_stay_pictures(tmp_path, suffix):
+    path = tmp_path / f"p{suffix}"
+    if suffix == ".npz":
+        np.savez(path, image=texture())
+    else:
+        picture(path, texture())
+    assert read_image_alone(path)[1].n_dims == 2
+
+
+def test_a_truth_in_millimetres_must_be_of_the_fixed_image(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    values = texture((8, 16, 16))
+    for name in ("f.nii", "m.nii"):
+        write_volume(tmp_path / name, Volume(values, np.eye(4)))
+    vectors, path = np.zeros((16, 16, 8, 1, 3), np.float32), tmp_path / "truth.nii.gz"
+
+    def refuse(match):
+        with pytest.raises(NerfkitError, match=match):
+            nerfkit.fit("register", [tmp_path / "f.nii", tmp_path / "m.nii"], tmp_path / "o.nii", truth=path)
+
+    refuse("no such file")
+    nibabel.save(nibabel.Nifti1Image(vectors, np.diag([2.0, 1.0, 1.0, 1.0])), path)
+    refuse("15 mm from those of the fixed")
+    nibabel.save(nibabel.Nifti1Image(vectors[:, :, :, 0, 0], np.eye(4)), path)
+    refuse("a vector for each voxel")
+    vectors[3, 2, 1] = np.nan
+    nibabel.save(nibabel.Nifti1Image(vectors, np.eye(4)), path)
+    refuse(r"voxel \(2, 1, 0\)|voxel \(3, 2, 1\)")
+    path.write_bytes(b"no gzip")
+    refuse("cannot be read as NIfTI")
+    with pytest.raises(NerfkitError, match="neither npy nor NIfTI"):
+        read_displacement(tmp_path / "truth.csv")
+    flat = Pair(Spatial(texture(), np.eye(3)), Spatial(texture(), np.eye(3)))
+    moves = np.zeros((SIDE, SIDE, 2), np.float32)
+    assert Displacement(moves).in_pixels(flat) is moves
 
 
 def test_baselines_find_a_shift_and_say_what_is_missing(monkeypatch):

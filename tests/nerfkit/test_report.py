@@ -15,7 +15,7 @@ from report_folders import write_superres_run, write_train_run
 import nerfkit.report.media
 import nerfkit.report.refreshing
 from nerfkit import report
-from nerfkit.report.charts import draw, log_ticks, round_ticks
+from nerfkit.report.charts import draw, log_ticks, round_ticks, scale_bar
 from nerfkit.runs import Run
 from nerfkit.scenes.errors import NerfkitError
 
@@ -174,6 +174,39 @@ def test_large_videos_become_links(tmp_path, monkeypatch):
 def test_round_ticks():
     assert round_ticks(-0.013, 0.021) == [-0.01, 0.0, 0.01, 0.02]
     assert round_ticks(24.1, 25.9) == [24.5, 25.0, 25.5]
+
+
+@pytest.mark.parametrize(("width", "length"), [(100, 50), (99, 20), (1, 0.5), (0.003, 0.001), (399, 100), (4e5, 2e5)])
+def test_a_scale_bar_is_of_a_round_length(width, length):
+    assert scale_bar(width) == pytest.approx((length, length / width))
+
+
+def write_fit_run(folder, **shown):
+    (folder / "pictures").mkdir()
+    for name in ("result", "other"):
+        Image.new("L", (12, 8), 99).save(folder / "pictures" / f"{name}.png")
+    pictures = [["result", "the result"], ["other", "another"]]
+    (folder / "shown.json").write_text(json.dumps({"pictures": pictures, **shown}))
+    return page_of(report.fit_report(folder))
+
+
+def test_fit_report_has_scale_bars_and_windows(tmp_path):
+    scales = {
+        "result": {"mm_wide": 240, "black": -1000, "white": 400.5}, "other": {"mm_wide": None, "black": 3, "white": 1},
+    }  # fmt: skip
+    page = write_fit_run(tmp_path, scales=scales)
+    # below the slider and in the strip
+    assert [found["style"] for found in page.all("i")] == ["width:41.67%"] * 2
+    assert page.text.count("100 mm") == 2 and page.text.count("black -1000, white 400.5") == 2
+    assert page.text.count("black 3, white 1") == 1
+
+
+@pytest.mark.parametrize(
+    "shown", [{}, {"scales": 3}, {"scales": {"result": [240]}}, {"scales": {"result": {"mm_wide": -1, "black": 2}}}]
+)
+def test_fit_report_without_scales(tmp_path, shown):
+    page = write_fit_run(tmp_path, **shown)
+    assert not page.all("i") and "another" in page.text and "black" not in page.text
 
 
 def test_log_ticks_stay_few():

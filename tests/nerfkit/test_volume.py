@@ -21,7 +21,7 @@ from nerfkit.volume_files import write_volume
 from nerfkit.workbench.volumes.interpolated import resampled
 from nerfkit.workbench.volumes.layout import Coarse, lay_out, working_grid
 from nerfkit.workbench.volumes.learned import SliceRehearsal, planes_of
-from nerfkit.workbench.volumes.shown import montage
+from nerfkit.workbench.volumes.shown import mm_wide, montage, volume_pictures
 from nerfkit.workbench.volumes.simulated import simulate_stacks
 from nerfkit.workbench.volumes.statistics import background_of, noise_of
 from nerfkit.workbench.volumes.variation import Stacks, least_variation
@@ -177,6 +177,12 @@ def test_pictures_are_turned_to_the_patient():
     assert "axial, z = 3.0 mm, 8 x 6 mm" in words and "left is on the left" in words
     assert picture[0, :8].min() == 1 and picture[5, :8].max() == 0
     assert picture.shape == (8, 8 + 8 + 6 + 6)
+    # pixels of the finest spacing, 1 mm
+    assert mm_wide(flipped, picture) == 28
+    for is_inverted, window in ((False, (0, 0.5)), (True, (0.5, 0))):
+        shown = volume_pictures({"it": flipped}, (0, 0.5), inverted=is_inverted)[0]
+        assert shown.window == window and shown.mm_wide == 28
+        assert shown.pixels[0, 0] == (-1 if is_inverted else 2)
 
 
 def test_the_task_from_a_volume_to_files(tmp_path):

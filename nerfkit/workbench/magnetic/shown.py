@@ -60,7 +60,7 @@ def pictures(done: Reconstruction, data: KspaceData, truth: NDArray | None, span
     problem = done.problem
     magnitude = np.abs(done.picture)[..., None]
     first = zero_filled(problem.kspace, problem.values, problem.sampling).abs().cpu().numpy() * problem.unit / span[1]
-    found = [Shown("zero_filled", first, "zero-filled: what was not measured is 0")]
+    found = [Shown("zero_filled", first, "zero-filled: what was not measured is 0", window=span)]
     top = float(np.quantile(done.deviation, 0.99)) or 1.0
     what = f"standard deviation of what the noise alone does; white is {top:.3g}"
     found.append(Shown("deviation", done.deviation[..., None] / top, what))

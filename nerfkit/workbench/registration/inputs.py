@@ -15,7 +15,8 @@ from nerfkit.scenes.errors import NerfkitError
 from nerfkit.scenes.finite import not_finite
 from nerfkit.scenes.luminance import LUMINANCE
 from nerfkit.scenes.readers.picture import PictureFile, array_names, load_array, read_picture
-from nerfkit.scenes.readers.volume import read_volume
+from nerfkit.scenes.readers.volume import read_vector_field, read_volume
+from nerfkit.scenes.readers.volume_arrays import holds_volume
 from nerfkit.scenes.volumes import Volume
 
 from .images import Pair, Spatial
@@ -24,6 +25,7 @@ __all__ = [
     "Displacement",
     "Landmarks",
     "RegisterData",
+    "pixel_places",
     "read_displacement",
     "read_image_alone",
     "read_landmarks",
@@ -32,10 +34,8 @@ __all__ = [
 
 # least pixels along a side
 MIN_SIDE = {2: 8, 3: 4}
-# endings of files that hold volumes and nothing else
-VOLUME_ENDINGS = (".nii", ".nii.gz", ".dcm")
-# channels that a picture has at most: an array of more along its last axis is a volume
-MAX_CHANNELS = 4
+# fraction of a voxel's side by which a displacement's file may be elsewhere than the fixed image
+SAME_PLACE = 0.1
 AXES = "xyz"
 
 
@@ -49,9 +49,36 @@ class Landmarks:
 
 @dataclass(frozen=True)
 class Displacement:
-    """A displacement [(d,) h, w, n_dims] (x, y(, z)), pixels of the moving image."""
+    """A displacement [(d,) h, w, n_dims] (x, y(, z)), pixels of the moving image.
+
+    With the ``affine`` of a file it is of a volume, and in millimetres of RAS+.
+    """
 
     values: NDArray[np.float32]
+    affine: NDArray[np.float64] | None = None
+
+    def in_pixels(self, pair: Pair) -> NDArray[np.float32]:
+        """The displacement in pixels of the moving image.
+
+        Raises
+        ------
+        NerfkitError
+            Its file is elsewhere in space than the fixed image.
+        """
+        if self.affine is None:
+            return self.values
+        corners = np.array([[0, 0, 0, 1], [*(np.array(pair.fixed.size) - 1), 1]])
+        apart = float(np.linalg.norm(corners @ (self.affine - pair.fixed.affine).T, axis=1).max())
+        if apart > SAME_PLACE * float(pair.fixed.spacing.min()):
+            raise NerfkitError(
+                f"its corners are up to {apart:.3g} mm from those of the fixed image: affine {self.affine.tolist()}, "
+                f"the fixed image's {pair.fixed.affine.tolist()}", where="--truth",
+                fix="give a displacement of the fixed image's voxels",
+            )  # fmt: skip
+        index = pixel_places(pair)
+        looks = index @ self.affine[:3, :3].T + self.affine[:3, 3] + self.values
+        into = np.linalg.inv(pair.moving.affine)
+        return (looks @ into[:3, :3].T + into[:3, 3] - index).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -97,7 +124,8 @@ def read_pair(paths: Sequence[Path], landmarks: str | None) -> RegisterData:
         )
     spatial = [_spatial(image, path) for image, path in zip((fixed, moving), names, strict=True)]
     _check_space(spatial, fixed, names)
-    said = []
+    images = zip((fixed, moving), names, strict=True)
+    said = [f"{path.name}: {text}" for image, path in images if isinstance(image, Volume) for text in image.said]
     colours = [isinstance(image, PictureFile) and image.values.shape[2] >= 3 for image in (fixed, moving)]
     if any(colours):
         said.append("colours are compared by their luminance; what is written has them all")
@@ -108,13 +136,15 @@ def read_pair(paths: Sequence[Path], landmarks: str | None) -> RegisterData:
 
 def _read_image(path: Path) -> PictureFile | Volume:
     """A picture or a volume, by what the file is."""
-    if path.is_dir() or path.name.lower().endswith(VOLUME_ENDINGS):
+    if path.is_dir() or path.suffix.lower() == ".dcm" or (path.is_file() and holds_volume(path)):
         return read_volume(path)
-    if path.suffix.lower() == ".npy" and path.is_file():
-        shape = load_array(path).shape
-        if len(shape) == 3 and shape[-1] > MAX_CHANNELS:
-            return read_volume(path)
     return read_picture(path)
+
+
+def pixel_places(pair: Pair) -> NDArray[np.float32]:
+    """Index coordinates [(d,) h, w, n_dims] of the fixed image's pixels, x first."""
+    grids = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in pair.fixed.values.shape), indexing="ij")
+    return np.stack(grids[::-1], -1)
 
 
 def read_image_alone(path: Path) -> tuple[PictureFile | Volume, Spatial]:
@@ -211,16 +241,23 @@ def read_landmarks(path: Path, pair: Pair) -> Landmarks:
 
 
 def read_displacement(path: str | Path) -> Displacement:
-    """A true displacement from an npy, or from the npz of ``--simulate``."""
+    """A true displacement from an npy, the npz of ``--simulate``, or the NIfTI that a run of two volumes holds."""
     path = Path(path)
+    if path.name.lower().endswith((".nii", ".nii.gz")):
+        values, affine = read_vector_field(path)
+        return Displacement(_checked(values, path), affine)
     if path.suffix.lower() not in (".npy", ".npz"):
         raise NerfkitError(
-            f"is no npy; got {path.suffix or 'a name without suffix'}", where=path,
-            fix="give displacement.npy, [h, w, 2] or [d, h, w, 3]",
+            f"is neither npy nor NIfTI; got {path.suffix or 'a name without suffix'}", where=path,
+            fix="give displacement.npy, [h, w, 2] or [d, h, w, 3], or of volumes displacement.nii.gz",
         )  # fmt: skip
     values = load_array(path, "displacement" if path.suffix.lower() == ".npz" else None)
     if values.dtype.kind not in "fiu":
         raise NerfkitError(f"holds {values.dtype}; real numbers are wanted", where=path, fix="save floats")
+    return Displacement(_checked(values, path).astype(np.float32))
+
+
+def _checked(values: NDArray, path: Path) -> NDArray:
     if bad := not_finite(values, "row {}, column {}" if values.ndim == 3 else "voxel ({2}, {1}, {0})"):
         raise NerfkitError(bad, where=path, fix="replace them")
-    return Displacement(values.astype(np.float32))
+    return values

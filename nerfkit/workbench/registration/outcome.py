@@ -23,9 +23,9 @@ from nerfkit.workbench.running import write_picture
 
 from .baselines import measure_baselines
 from .curves import choice_charts, fit_chart
-from .images import Pair
-from .inputs import Landmarks, RegisterData, grey
-from .pictures import checkerboard, determinant_map, overlay, unit_range, warped_grid
+from .images import Pair, Spatial
+from .inputs import Landmarks, RegisterData, grey, pixel_places
+from .pictures import checkerboard, determinant_map, overlay, shown_range, unit_range, warped_grid
 from .register import Registered, determinants, sampled_map
 
 __all__ = ["displacement_errors", "landmark_errors", "registration_outcome"]
@@ -33,16 +33,18 @@ __all__ = ["displacement_errors", "landmark_errors", "registration_outcome"]
 DISPLACEMENT_FILE, NIFTI_FILE, MATRIX_FILE = "displacement.npy", "displacement.nii.gz", "transform.json"
 # window that shows nothing where its values differ by less than this fraction of their range
 GROUND_WINDOW, GROUND = 5, 1e-3
+# fraction by which sides of a pixel may differ that is drawn as a square
+SQUARE = 0.01
 # code of NIfTI for vectors along the fifth axis
 NIFTI_VECTOR = 1007
 
 
-def registration_outcome(job: Job, found: Registered) -> Outcome:
-    """All that is written and told of it."""
+def registration_outcome(job: Job, found: Registered, truth: NDArray | None) -> Outcome:
+    """All that is written and told of it; ``truth`` is the displacement in pixels where it is known."""
     data: RegisterData = job.data
     pair = data.pair
     places = sampled_map(pair, found.transform)
-    moves = places - _pixels(pair)
+    moves = places - pixel_places(pair)
     jacobian = determinants(pair, found.transform)
     warped = _warped(data, places)
     metrics: dict[str, Any] = {
@@ -52,8 +54,7 @@ def registration_outcome(job: Job, found: Registered) -> Outcome:
     if data.landmarks is not None:
         metrics["landmarks"] = landmark_errors(data.landmarks, pair, moves)
     baselines: dict[str, dict[str, Any]] = {}
-    if job.truth is not None:
-        truth = job.truth.values
+    if truth is not None:
         metrics |= displacement_errors(moves, truth, pair)
         if job.config.baselines:
             baselines["nothing"] = displacement_errors(np.zeros_like(truth), truth, pair) | {"how": "nothing is done"}
@@ -66,6 +67,7 @@ def registration_outcome(job: Job, found: Registered) -> Outcome:
         image=image, measure=lambda written: {}, field=_field_name(found),
         n_params=count_parameters(found.transform), bit_depth=32 if data.is_volume else data.moving.bit_depth,
         held=picture_field(torch.from_numpy(image.copy())), span=data.moving.range,
+        mm_wide=_mm_wide(pair.fixed), window=data.moving.range,
         write=lambda output: _write(output, data, warped, moves), files=_files(data, found, moves), metrics=metrics,
         baselines=baselines, chosen=found.chosen, shown=_shown(data, warped, places, jacobian),
         said=[*data.said, *_told_of(metrics, data)],
@@ -95,12 +97,6 @@ def _field_name(found: Registered) -> str:
     return found.chosen["transform"] if moved is None else ("grid" if hasattr(moved, "nodes") else "siren")
 
 
-def _pixels(pair: Pair) -> NDArray[np.float32]:
-    """Index coordinates [(d,) h, w, n_dims] of the fixed image's pixels, x first."""
-    grids = np.meshgrid(*(np.arange(n, dtype=np.float32) for n in pair.fixed.values.shape), indexing="ij")
-    return np.stack(grids[::-1], -1)
-
-
 def _warped(data: RegisterData, places: NDArray[np.float32]) -> NDArray[np.float32]:
     """The moving image on the fixed one's pixels, [h, w, c] with all its channels, or [d, h, w]."""
     values = data.moving.values[None] if data.is_volume else np.moveaxis(data.moving.values, -1, 0)
@@ -119,7 +115,7 @@ def displacement_errors(moves: NDArray, truth: NDArray, pair: Pair) -> dict[str,
     Over the pixels that look into the moving image and round which the fixed one shows anything: the empty ground of a
     scan tells no displacement.
     """
-    looks = _pixels(pair) + truth
+    looks = pixel_places(pair) + truth
     inside = ((looks > 0) & (looks < np.array(pair.moving.size) - 1)).all(-1)
     apart = np.linalg.norm(moves - truth, axis=-1)[inside & _shows_something(pair.fixed.values)]
     if not len(apart):
@@ -187,8 +183,8 @@ def _vectors(data: RegisterData, moves: NDArray[np.float32]) -> bytes:
     import gzip
 
     pair = data.pair
-    looks = (_pixels(pair) + moves) @ pair.moving.affine[:3, :3].T + pair.moving.affine[:3, 3]
-    stands = _pixels(pair) @ pair.fixed.affine[:3, :3].T + pair.fixed.affine[:3, 3]
+    looks = (pixel_places(pair) + moves) @ pair.moving.affine[:3, :3].T + pair.moving.affine[:3, 3]
+    stands = pixel_places(pair) @ pair.fixed.affine[:3, :3].T + pair.fixed.affine[:3, 3]
     vectors = (looks - stands).transpose(2, 1, 0, 3)[:, :, :, None]
     payload = bytearray(nifti_bytes(vectors, pair.fixed.affine))
     # intent_code, a short at byte 68 of NIfTI-1
@@ -215,6 +211,21 @@ def _write(output: Path, data: RegisterData, warped: NDArray, moves: NDArray[np.
     return image
 
 
+def _mm_wide(image: Spatial) -> float | None:
+    """Width of a slice in millimetres; None for a picture, and where pixels are no squares."""
+    x, y = image.spacing[:2]
+    return float(x) * image.size[0] if image.n_dims == 3 and abs(x - y) <= SQUARE * x else None
+
+
+def _widths(pair: Pair) -> tuple[float | None, float | None, float | None]:
+    """Widths in millimetres of pictures of the fixed image, of the moving one, and of both pixel by pixel."""
+    wide = _mm_wide(pair.fixed)
+    # of other sizes, the moving image is shown on the fixed one's pixels
+    wide_moving = _mm_wide(pair.moving) if pair.moving.size == pair.fixed.size else wide
+    is_same = wide is not None and wide_moving is not None and bool(np.isclose(wide, wide_moving))
+    return wide, wide_moving, wide if is_same else None
+
+
 def _shown(data: RegisterData, warped: NDArray, places: NDArray, jacobian: NDArray) -> list[Shown]:
     """Before and after, of volumes in the middle slice."""
     if data.is_volume:
@@ -227,15 +238,20 @@ def _shown(data: RegisterData, warped: NDArray, places: NDArray, jacobian: NDArr
         fixed, before = data.pair.fixed.values, data.pair.moving.values
         moved = grey(PictureFile(warped))
         flat, det = places, jacobian
+    windows = shown_range(fixed), shown_range(before)
     fixed, before, moved = unit_range(fixed), unit_range(before), unit_range(moved)
+    wide, wide_moving, wide_both = _widths(data.pair)
+    across = None if wide is None else wide * det.shape[1] / fixed.shape[1]
     return [
-        Shown("fixed", fixed, "the fixed image"), Shown("moving", before, "the moving image"),
-        Shown("checkerboard_before", checkerboard(fixed, before), "checkerboard before"),
-        Shown("checkerboard_after", checkerboard(fixed, moved), "checkerboard after: edges go on across the squares"),
-        Shown("overlay_before", overlay(fixed, before), "before: fixed green, moving magenta"),
-        Shown("overlay_after", overlay(fixed, moved), "after: grey where they agree"),
-        Shown("difference_before", np.abs(fixed - before), "difference before, each on its own range"),
-        Shown("difference_after", np.abs(fixed - moved), "difference after"),
-        Shown("grid", warped_grid(flat), "straight lines of the moving image, as they lie on the fixed one"),
-        Shown("jacobian", determinant_map(det), "det J: black half the area, white twice; red: folded"),
+        Shown("fixed", fixed, "the fixed image", wide, windows[0]),
+        Shown("moving", before, "the moving image", wide_moving, windows[1]),
+        Shown("checkerboard_before", checkerboard(fixed, before), "checkerboard before", wide_both),
+        Shown("checkerboard_after", checkerboard(fixed, moved), "checkerboard after: edges go on across the squares",
+              wide),
+        Shown("overlay_before", overlay(fixed, before), "before: fixed green, moving magenta", wide_both),
+        Shown("overlay_after", overlay(fixed, moved), "after: grey where they agree", wide),
+        Shown("difference_before", np.abs(fixed - before), "difference before, each on its own range", wide_both),
+        Shown("difference_after", np.abs(fixed - moved), "difference after", wide),
+        Shown("grid", warped_grid(flat), "straight lines of the moving image, as they lie on the fixed one", wide),
+        Shown("jacobian", determinant_map(det), "det J: black half the area, white twice; red: folded", across),
     ]  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["checkerboard", "determinant_map", "overlay", "unit_range", "warped_grid"]
+__all__ = ["checkerboard", "determinant_map", "overlay", "shown_range", "unit_range", "warped_grid"]
 
 # squares along the longer side of a checkerboard; lines of the warped grid along it
 SQUARES, LINES = 8, 24
@@ -13,10 +13,16 @@ SQUARES, LINES = 8, 24
 LEAST, GREATEST = 0.5, 2.0
 
 
+def shown_range(values: NDArray) -> tuple[float, float]:
+    """What is black and white: the half and the 99.5th percent of the values."""
+    low, high = (float(value) for value in np.quantile(values, [0.005, 0.995]))
+    return low, max(high, low + 1e-12)
+
+
 def unit_range(values: NDArray) -> NDArray[np.float64]:
     """Values with their half and 99.5th percent at 0 and 1."""
-    low, high = np.quantile(values, [0.005, 0.995])
-    return (values.astype(np.float64) - low) / max(high - low, 1e-12)
+    low, high = shown_range(values)
+    return (values.astype(np.float64) - low) / (high - low)
 
 
 def checkerboard(first: NDArray, second: NDArray) -> NDArray:

@@ -35,5 +35,6 @@ def simulate_pair(path: Path, warp: float, kind: str, seed: int) -> Simulated:
         arrays["bit_depth"] = np.array(32)
         pictures = [PictureFile(values[..., None], 32) for values in (fixed, moving)]
     pair = Pair(Spatial(fixed, spatial.affine), Spatial(moving, spatial.affine))
-    data = RegisterData(pictures[0], pictures[1], pair)
+    said = image.said if isinstance(image, Volume) else ()
+    data = RegisterData(pictures[0], pictures[1], pair, said=said)
     return Simulated(data, Displacement(truth), arrays, {"displacement": truth})

@@ -26,7 +26,7 @@ from nerfkit.workbench.tomography.feldkamp import feldkamp
 from nerfkit.workbench.tomography.inputs import CtData
 from nerfkit.workbench.tomography.reconstruct import unit_of
 from nerfkit.workbench.volumes.held_volume import HeldVolume
-from nerfkit.workbench.volumes.shown import error_pictures, montage, volume_pictures, window_of
+from nerfkit.workbench.volumes.shown import error_pictures, mm_wide, montage, volume_pictures, window_of
 
 __all__ = ["solve_cone"]
 
@@ -60,7 +60,7 @@ def solve_cone(job: Job) -> Outcome:
     deviation = None
     if voxels.deviation is not None:
         deviation = Volume((voxels.deviation * scan.disc * unit * abs(data.slope)).numpy(), given.affine)
-    window = window_of(result.values[given.seen.numpy()])
+    window = job.config.window or window_of(result.values[given.seen.numpy()])
     picture, words = montage(result)
     volumes = {"FDK (Hann)": start} | ({} if job.truth is None else {"truth": job.truth})
     shown = volume_pictures(volumes, window, inverted=False)
@@ -75,7 +75,8 @@ def solve_cone(job: Job) -> Outcome:
     ]
     return Outcome(
         image=picture[..., None], measure=lambda written: _measure(job, written, deviation), field="voxels",
-        n_params=found.numel(), held=HeldVolume(result), bit_depth=32, span=window,
+        n_params=found.numel(), held=HeldVolume(result), bit_depth=32, span=window, window=window,
+        mm_wide=mm_wide(result, picture),
         write=lambda output: write_volume(output, result).values,
         metrics={"holdout": float(f"{voxels.holdout * unit:.6g}"), "misfit": round(left, 3)},
         baselines=_baselines(job, given, volume_of), chosen={"tv_weight": weight, **data.facts}, shown=shown,
@@ -131,7 +132,8 @@ def _files(run: Run, deviation: Volume | None) -> dict[str, bytes]:
 def _shown_deviation(deviation: Volume, seen: NDArray[np.bool_]) -> Shown:
     white = float(np.quantile(deviation.values[seen], 0.99)) or 1.0
     words = f"standard deviation of what the noise alone does; white is {white:.3g}"
-    return Shown("deviation", montage(deviation)[0] / white, words)
+    picture = montage(deviation)[0]
+    return Shown("deviation", picture / white, words, mm_wide(deviation, picture))
 
 
 def _baselines(job: Job, scan: ConeScan, volume_of: Any) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from scipy.ndimage import zoom
 from nerfkit.scenes.volumes import Volume
 from nerfkit.workbench.outcome import Shown
 
-__all__ = ["error_pictures", "montage", "volume_pictures", "window_of"]
+__all__ = ["error_pictures", "mm_wide", "montage", "volume_pictures", "window_of"]
 
 # quantiles of the values that become black and white
 WINDOW = (0.002, 0.998)
@@ -69,12 +69,20 @@ def montage(volume: Volume) -> tuple[NDArray[np.float32], str]:
     return np.concatenate(parts, 1).astype(np.float32), f"{words}; the patient's left is on the left"
 
 
+def mm_wide(volume: Volume, picture: NDArray) -> float:
+    """Width in millimetres of a montage of the volume."""
+    return picture.shape[1] * min(volume.spacing)
+
+
 def volume_pictures(volumes: Mapping[str, Volume], window: tuple[float, float], *, inverted: bool) -> list[Shown]:
     """A montage of each volume, black to white over the window; captions by name."""
     shown = []
     for name, volume in volumes.items():
-        pixels = (montage(volume)[0] - window[0]) / (window[1] - window[0])
-        shown.append(Shown(_file_name(name), 1 - pixels if inverted else pixels, name))
+        picture = montage(volume)[0]
+        # black and white: an inverted picture has its large values dark
+        black, white = reversed(window) if inverted else window
+        pixels = (picture - black) / (white - black)
+        shown.append(Shown(_file_name(name), pixels, name, mm_wide(volume, picture), (black, white)))
     return shown
 
 
@@ -82,12 +90,9 @@ def error_pictures(volumes: Mapping[str, Volume], truth: Volume) -> list[Shown]:
     """Absolute errors of each volume, a tenth of the truth's range white."""
     white, shown = (truth.range[1] - truth.range[0]) * WHITE_ERROR, []
     for name, volume in volumes.items():
-        error = Volume(np.abs(volume.values - truth.values), volume.affine)
-        shown.append(
-            Shown(
-                f"error_{_file_name(name)}", montage(error)[0] / white, f"{name}: error, white is a tenth of the range"
-            )
-        )
+        picture = montage(Volume(np.abs(volume.values - truth.values), volume.affine))[0]
+        words = f"{name}: error, white is a tenth of the range"
+        shown.append(Shown(f"error_{_file_name(name)}", picture / white, words, mm_wide(volume, picture)))
     return shown
 
 
