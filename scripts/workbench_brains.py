@@ -11,6 +11,7 @@ that the overlap itself likes best.
 from __future__ import annotations
 
 import argparse
+import importlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -18,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from benchmarking import Row, publish
 from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 import nerfkit
 
+# without its types, which ask for lists where numbers do
+sitk: Any = importlib.import_module("SimpleITK")
 # of ours, from what is asked for least
 TRANSFORMS = ("affine", "displacement")
 # intervals of the B-splines' mesh along a side; deviation of the smoothed displacement of demons, voxels
@@ -129,7 +131,7 @@ def _bspline(fixed: Any, moving: Any, affine: Any, mesh: float) -> Any:
 
 def _demons(fixed: Any, moving: Any, affine: Any, sigma: float) -> Any:
     moved = sitk.HistogramMatching(sitk.Resample(moving, fixed, affine), fixed, 256, 15, True)
-    field = None
+    field: Any = None
     for level in LEVELS:
         small = [sitk.Shrink(sitk.SmoothingRecursiveGaussian(image, level), [level] * 3) if level > 1 else image
                  for image in (fixed, moved)]  # fmt: skip

@@ -104,7 +104,8 @@ def _rows(path: Path, name: str, seed: int, folder: Path) -> list[Row]:
         write_mesh(source, _with_holes(read_surface(path), seed))
     out = folder / f"{path.stem}_{name}_{seed}.ply"
     began = time.process_time()
-    told = nerfkit.fit("shape", source, out, truth=truth, simulate=simulate, seed=seed, **{"seconds": LIMIT} | settings)
+    asked: dict[str, Any] = {"seconds": LIMIT} | settings
+    told = nerfkit.fit("shape", source, out, truth=truth, simulate=simulate, seed=seed, **asked)
     spent = time.process_time() - began
     keys = (
         "" if simulate is None else " --simulate " + ",".join(f"{key}={value:.4g}" for key, value in simulate.items())

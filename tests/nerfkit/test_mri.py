@@ -305,7 +305,7 @@ def test_lines_of_ismrmrd_that_are_read_twice_as_densely(tmp_path):
     found = read_kspace(tmp_path / "a.h5")
     assert found.values.shape == (1, 28, 32)
     size = np.abs(picture).sum() / np.abs(centred_ifft(torch.from_numpy(found.values[0])).numpy()).sum()
-    seen = centred_ifft(torch.from_numpy(found.values[0])).numpy().real * size
+    seen = centred_ifft(torch.from_numpy(found.values[0])).real.numpy() * size
     np.testing.assert_allclose(seen, phantom(), atol=1e-4)
 
 
