@@ -95,6 +95,7 @@ def _of_wave(name: str, seed: int, folder: Path) -> list[Row]:
         Row(name, found["metrics"]["relative_error"], "relative L2", case.goal, command),
         Row(f"{name}: predicted by points not seen", found["metrics"]["holdout"], "relative", "", command),
         Row(f"{name}: CPU", spent, "s", "", command),
+        Row(f"{name}: seconds", found["seconds"], "s", "", command),
         Row(f"{name}: finite differences, change with cells twice as large", baseline["change"], "relative", "", ""),
         Row(f"{name}: finite differences, CPU", baseline["cpu_seconds"], "s", "", ""),
     ]
@@ -129,6 +130,7 @@ def _of_speeds(folder: Path) -> list[Row]:
         Row(f"{SPEEDS}: greatest spread", 100 * spread, "%", "", command),
         Row(f"{SPEEDS}: error over spread, rms of five", float(scores.square().mean().sqrt()), "", "about 1", command),
         Row(f"{SPEEDS}: CPU", spent, "s", "", command),
+        Row(f"{SPEEDS}: seconds", found["seconds"], "s", "", command),
     ]  # fmt: skip
 
 
