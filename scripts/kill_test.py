@@ -122,12 +122,29 @@ def photos(data: Path) -> None:
         Image.fromarray(photograph(c2w, walls)).save(data / "photos" / f"{index}.png")
 
 
-def fit(task: str, *words: str) -> Task:
-    """A task of `nerfkit fit` on the picture."""
+def ring(data: Path) -> None:
+    """A torus of 900 vertices."""
+    sys.path.append(str(Path(__file__).parents[1] / "tests"))
+    from closed_surfaces import torus  # pyright: ignore[reportMissingImports]
+
+    from nerfkit.surface_files import write_mesh
+
+    write_mesh(data / "ring.ply", torus(30))
+
+
+def small_pictures(data: Path) -> None:
+    """Twelve pictures of 8 x 8 pixels."""
+    np.savez(data / "pictures.npz", pictures=np.random.default_rng(0).random((12, 8, 8)))
+
+
+def fit(
+    task: str, *words: str, make: Callable[[Path], None] = picture, source: str = "picture.npy", out_name: str = "a.npy"
+) -> Task:  # fmt: skip
+    """A task of `nerfkit fit`, on the picture where nothing else is said."""
     return Task(
-        picture,
-        lambda data, out: ["fit", task, str(data / "picture.npy"), "-o", str(out / "a.npy"), *words],
-        lambda out: ["fit", "--resume", str(out / "a")], ("a.npy", "a/checkpoints/**/*.safetensors"), ("a.npy",),
+        make,
+        lambda data, out: ["fit", task, str(data / source), "-o", str(out / out_name), *words],
+        lambda out: ["fit", "--resume", str(out / "a")], (out_name, "a/checkpoints/**/*.safetensors"), (out_name,),
     )  # fmt: skip
 
 
@@ -149,6 +166,15 @@ TASKS: dict[str, Task] = {
     "image": fit("image", "--field", "siren", "--scale", "20", "--params", "2000", "--steps", "150"),
     "denoise": fit("denoise", "--simulate", "noise=0.1", "--seconds", "600"),
     "ct": fit("ct", "--simulate", "angles=20,noise=0.01", "--seconds", "600"),
+    "mri": fit("mri", "--simulate", "acceleration=2,coils=1", "--seconds", "600", "--set", "baselines=false"),
+    "register": fit("register", "--simulate", "warp=1", "--set", "baselines=false", "--set", "similarity=ssd"),
+    "shape": fit(
+        "shape", "--steps", "100", "--size", "32", "--params", "60000", "--set", "n_samples=2000",
+        make=ring, source="ring.ply", out_name="a.ply",
+    ),
+    "many": fit(
+        "many", "--method", "meta", "--set", "steps=20", make=small_pictures, source="pictures.npz", out_name="a.png"
+    ),
     "render": Task(
         trained, lambda data, out: ["render", str(data / "run"), "--out", str(out / "film.mp4"), "--frames", "12"],
         None, ("film.mp4",), ("film.mp4",),
