@@ -571,7 +571,7 @@ def _make_scan_h5(folder: Path) -> list[str]:
 
     with h5py.File(folder / "scan.h5", "w", libver="latest") as file:
         file["exchange/data"] = np.random.default_rng(SEED).random((4, 1, 8))
-        file["exchange/data_white"], file["exchange/data_dark"] = np.ones((1, 1, 8)), np.zeros((1, 1, 8))
+        file["exchange/data_white"], file["exchange/data_dark"] = np.full((1, 1, 8), 1000.0), np.zeros((1, 1, 8))
         file["exchange/theta"] = np.arange(4.0)
     return ["scan.h5"]
 

@@ -24,7 +24,7 @@ HEAD = [(name, "<u2") for name in ("flags", "active_channels", "center_sample", 
 
 def write_scan(path, **changes):
     arrays = {
-        "data": np.random.default_rng(0).random((4, 1, 8)), "data_white": np.ones((1, 1, 8)),
+        "data": np.random.default_rng(0).random((4, 1, 8)) * 1000, "data_white": np.full((1, 1, 8), 1000.0),
         "data_dark": np.zeros((1, 1, 8)), "theta": np.arange(4.0),
     }  # fmt: skip
     with h5py.File(path, "w", userblock_size=changes.pop("userblock", 0)) as file:

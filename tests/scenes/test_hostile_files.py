@@ -324,7 +324,7 @@ def test_values_of_hdf5_lie_in_the_file_itself(tmp_path, kind):
             file.create_virtual_dataset("exchange/data", layout)
         else:
             file.create_dataset("exchange/data", (10**6, 10**6, 8), "f8", chunks=(1, 1, 8))
-        file["exchange/data_white"] = np.ones((1, 1, 8))
+        file["exchange/data_white"] = np.full((1, 1, 8), 1000.0)
     said = {"link": "is a link into another file", "huge": "data declares 64,000,000,000,000 bytes"}
     with pytest.raises(NerfkitError, match=said.get(kind, "the values of data lie in another file")):
         read_scan(tmp_path / "a.h5")
