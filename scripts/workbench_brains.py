@@ -1,6 +1,11 @@
 """How well `nerfkit fit register` brings one subject's volume onto another's: by the overlap of their tissue maps.
 
 python scripts/workbench_brains.py FIXED.nii.gz MOVING.nii.gz --maps NAME:FIXED_MAP:MOVING_MAP ... [--json FILE]
+python scripts/workbench_brains.py --make NILEARN_DATA TEST_SCAN.npz
+
+--make writes what docs/benchmarks.md has measured to this folder, at 2 mm: mni_{t1,gm,wm}.nii.gz of the MNI152 in
+nilearn's wheel (nilearn/datasets/data), and sub_{t1,gm,wm}.nii.gz of data/test_scan.npz of the repository voxelmorph,
+whose labels are FreeSurfer's.
 
 No registration sees the maps, which lie on the grids of the volumes. Overlap is 2 sum min(a, b) / sum (a + b) of a map
 of FIXED and that of MOVING, warped. Beside it SimpleITK's affine map by mutual information, and from there B-splines by
@@ -24,9 +29,17 @@ from numpy.typing import NDArray
 from scipy.ndimage import map_coordinates
 
 import nerfkit
+from nerfkit.scenes.readers.volume import read_volume
+from nerfkit.scenes.volumes import Volume
+from nerfkit.volume_files import write_volume
 
 # without its types, which ask for lists where numbers do
 sitk: Any = importlib.import_module("SimpleITK")
+# labels of FreeSurfer of grey matter (cortex, cerebellum, deep nuclei) and of white matter (with brain stem, callosum)
+GREY = (3, 42, 8, 47, 10, 11, 12, 13, 17, 18, 26, 49, 50, 51, 52, 53, 54, 58)
+WHITE = (2, 41, 7, 46, 16, 28, 60, 251, 252, 253, 254, 255)
+# of the scan's voxels (to the left, down, to the front) to mm in RAS+, about its middle
+SCAN_AFFINE = np.array([[-1.0, 0, 0, 80], [0, 0, 1, -112], [0, -1, 0, 96], [0, 0, 0, 1]])
 # of ours, from what is asked for least
 TRANSFORMS = ("affine", "displacement")
 # intervals of the B-splines' mesh along a side; deviation of the smoothed displacement of demons, voxels
@@ -144,14 +157,40 @@ def _demons(fixed: Any, moving: Any, affine: Any, sigma: float) -> Any:
     return sitk.CompositeTransform([affine, sitk.DisplacementFieldTransform(field)])
 
 
+def make(nilearn_data: Path, scan: Path) -> None:
+    """Both subjects and their maps, in this folder."""
+    for name in ("t1", "gm", "wm"):
+        found = read_volume(nilearn_data / f"mni_icbm152_{name}_tal_nlin_sym_09a_converted.nii.gz")
+        _write_halved(f"mni_{name}.nii.gz", found.values / found.values.max(), found.affine)
+    with np.load(scan) as arrays:
+        head, labels = arrays["vol"].T, arrays["seg"].T.astype(int)
+    for name, values in (("t1", head), ("gm", np.isin(labels, GREY)), ("wm", np.isin(labels, WHITE))):
+        _write_halved(f"sub_{name}.nii.gz", values, SCAN_AFFINE)
+
+
+def _write_halved(name: str, values: NDArray, affine: NDArray) -> None:
+    """Means of 2 x 2 x 2 voxels."""
+    d, h, w = (n // 2 for n in values.shape)
+    halved = values[: 2 * d, : 2 * h, : 2 * w].astype(np.float32).reshape(d, 2, h, 2, w, 2).mean((1, 3, 5))
+    coarse = affine @ np.diag([2.0, 2, 2, 1])
+    coarse[:3, 3] = affine[:3] @ [0.5, 0.5, 0.5, 1]
+    write_volume(name, Volume(halved, coarse))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("fixed", type=Path)
-    parser.add_argument("moving", type=Path)
-    parser.add_argument("--maps", nargs="+", required=True, metavar="NAME:FIXED_MAP:MOVING_MAP")
+    parser.add_argument("fixed", type=Path, nargs="?")
+    parser.add_argument("moving", type=Path, nargs="?")
+    parser.add_argument("--maps", nargs="+", default=[], metavar="NAME:FIXED_MAP:MOVING_MAP")
+    parser.add_argument("--make", nargs=2, type=Path, metavar=("NILEARN_DATA", "TEST_SCAN.npz"))
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.make:
+        make(*given.make)
+        return
+    if given.moving is None or not given.maps:
+        parser.error("FIXED, MOVING and --maps are wanted, or --make")
     maps = {}
     for text in given.maps:
         name, fixed, moving = text.split(":")

@@ -64,6 +64,6 @@ class LineIntegrals:
 
 def _each(matrix: Tensor, values: Tensor, shape: tuple[int, int], found_shape: tuple[int, int]) -> Tensor:
     """``matrix`` times each of ``values`` [..., *shape], which are taken together: the matrix is read once."""
-    columns = values.detach().float().reshape(-1, math.prod(shape)).T
+    columns = values.detach().to(matrix.device).float().reshape(-1, math.prod(shape)).T
     found = matrix @ (columns[:, 0] if columns.shape[1] == 1 else columns)
-    return found.view(math.prod(found_shape), -1).T.reshape(*values.shape[:-2], *found_shape)
+    return found.view(math.prod(found_shape), -1).T.reshape(*values.shape[:-2], *found_shape).to(values.device)

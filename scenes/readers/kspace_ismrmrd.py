@@ -129,9 +129,11 @@ def _on_grid(heads: Heads, lines: Sequence[NDArray], encoding: _Encoding, path: 
     kspace /= np.maximum(counts, 1)
     is_measured = counts > 0
     if kept < width:
+        # orthonormal, as all of k-space here: the picture keeps its values
         begin = width // 2 - kept // 2
-        pictures = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, -1), axis=-1), -1)[..., begin : begin + kept]
-        kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(pictures, -1), axis=-1), -1)
+        pictures = np.fft.fftshift(np.fft.ifft(np.fft.ifftshift(kspace, -1), norm="ortho"), -1)
+        pictures = pictures[..., begin : begin + kept]
+        kspace = np.fft.fftshift(np.fft.fft(np.fft.ifftshift(pictures, -1), norm="ortho"), -1)
         # a line that was measured in part is known in part
         is_measured = np.broadcast_to((counts > 0).mean(1, keepdims=True) > 0.5, kspace.shape[1:])
     return checked_grid(kspace, is_measured, None, path)

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from support import stop_after_saves
 
 import nerfkit
 from nerfkit.limits import Limit
@@ -85,15 +86,8 @@ def test_a_stopped_run_goes_on_to_the_same_volume(tmp_path, views, monkeypatch, 
     np.savez(path, **arrays)
     settings = {"tv_weight": 1.0, "steps": 20, "seconds": 600}
     nerfkit.fit("ct", path, tmp_path / "a.npy", **settings)
-    save = CheckpointFolder.save
-
-    def save_once(folder, step, state):
-        save(folder, step, state)
-        if folder.folder.name == stage:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(CheckpointFolder, "save", save_once)
+        stop_after_saves(patched, lambda name: name == stage)
         nerfkit.fit("ct", path, tmp_path / "b.npy", **settings)
     assert CheckpointFolder(tmp_path / "b" / "checkpoints" / stage).steps() == [10]
     nerfkit.resume_fit(tmp_path / "b")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support import stop_after_saves
 
 import nerfkit
 from nerfkit.cli import main
@@ -304,29 +305,20 @@ def test_lines_of_ismrmrd_that_are_read_twice_as_densely(tmp_path):
     write_ismrmrd(tmp_path / "a.h5", centred_fft(torch.from_numpy(picture)).numpy(), kept=32)
     found = read_kspace(tmp_path / "a.h5")
     assert found.values.shape == (1, 28, 32)
-    size = np.abs(picture).sum() / np.abs(centred_ifft(torch.from_numpy(found.values[0])).numpy()).sum()
-    seen = centred_ifft(torch.from_numpy(found.values[0])).real.numpy() * size
+
+    seen = centred_ifft(torch.from_numpy(found.values[0])).real.numpy()
     np.testing.assert_allclose(seen, phantom(), atol=1e-4)
 
 
 @pytest.mark.parametrize("stage", ["held_out", "whole"])
 def test_a_stopped_run_goes_on_to_the_same_picture(tmp_path, monkeypatch, stage):
-    from nerfkit.checkpoints import CheckpointFolder
-
     np.save(tmp_path / "truth.npy", phantom())
     nerfkit.fit("mri", tmp_path / "truth.npy", tmp_path / "made.npy", simulate=KEYS, prior="variation", device="cpu")
     measured = tmp_path / "made" / "measurements.npz"
     settings = {"prior": "field", "steps": 40, "seconds": 600, "device": "cpu"}
     told = nerfkit.fit("mri", measured, tmp_path / "a.npy", **settings).figures
-    save = CheckpointFolder.save
-
-    def save_once(folder, step, state):
-        save(folder, step, state)
-        if folder.folder.name == stage:
-            raise KeyboardInterrupt
-
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(CheckpointFolder, "save", save_once)
+        stop_after_saves(patched, lambda name: name == stage)
         nerfkit.fit("mri", measured, tmp_path / "b.npy", **settings)
     assert nerfkit.resume_fit(tmp_path / "b").figures["chosen"] == told["chosen"]
     for name in (".npy", "/phase.npy", "/deviation.npy"):
@@ -342,7 +334,7 @@ def test_coils_that_nobody_knows_cost_little(tmp_path):
     with np.load(tmp_path / "a" / "measurements.npz") as arrays:
         np.savez(tmp_path / "m.npz", **{name: arrays[name] for name in arrays.files if name != "sensitivities"})
     found = nerfkit.fit("mri", tmp_path / "m.npz", tmp_path / "b.npy", truth=tmp_path / "truth.npy", **given)
-    assert found.figures["metrics"]["psnr"] > known.figures["metrics"]["psnr"] - 4
+    assert found.figures["metrics"]["psnr"] > known.figures["metrics"]["psnr"] - 3
 
 
 def test_wavelets_that_are_not_installed_are_missed_aloud(tmp_path, monkeypatch, capsys):

@@ -24,7 +24,7 @@ from nerfkit.workbench.tomography.reconstruct import (
     quick_picture,
 )
 
-__all__ = ["LEAST_REPETITIONS", "Voxels", "cone_weight", "fit_voxels"]
+__all__ = ["Voxels", "cone_weight", "fit_voxels"]
 
 # rows of the detector nearest to the source's plane by which the weight is chosen
 ROWS = 4
